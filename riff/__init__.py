@@ -1,0 +1,3 @@
+"""riff-cnet: controlled audio inpainting on spectrogram images."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,145 @@
+"""What every root script shares: flags, the way errors end, progress, and the run manifest."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import platform
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from riff.errors import OptionError, RiffError
+from riff.files import write_json
+
+ROOT = Path(__file__).resolve().parent.parent
+EXIT_FAILURE = 2
+MANIFEST_PACKAGES = ("torch", "diffusers", "transformers", "pytorch-lightning", "librosa", "numpy", "opencv-python-headless")
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.required else super()._get_help_string(action)
+
+
+class _BooleanAction(argparse.Action):
+    """`--flag`, `--flag True`, `--flag False` and `--no-flag`, each meaning what it says."""
+
+    def __call__(self, parser, namespace, value, option_string=None):  # type: ignore[no-untyped-def]
+        negative = option_string is not None and option_string.startswith("--no-")
+        truth = True if value is None else parse_bool(parser, option_string, value)
+        setattr(namespace, self.dest, truth != negative)
+
+
+def parse_bool(parser: argparse.ArgumentParser, option: str | None, text: str) -> bool:
+    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if text.lower() not in words:
+        parser.error(f"argument {option}: {text!r} is neither True nor False")
+    return words[text.lower()]
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An argument parser whose `--help` shows the script's docstring and every default."""
+
+    def __init__(self, description: str | None) -> None:
+        super().__init__(description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
+
+    def add_flag(self, name: str, *, default: bool, help: str) -> None:
+        """Add a boolean that can be said in every way people say booleans."""
+        self.add_argument(f"--{name}", f"--no-{name}", action=_BooleanAction, nargs="?", default=default, metavar="BOOL", help=help)
+
+    def add_device(self) -> None:
+        self.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where tensors live")
+
+    def add_seed(self, default: int = 0) -> None:
+        self.add_argument("--seed", type=int, default=default, help="the same seed gives the same result")
+
+    def add_overwrite(self, what: str) -> None:
+        self.add_flag("overwrite", default=False, help=f"replace {what}")
+
+
+def choose_device(name: str) -> str:
+    """Turn `auto|cpu|cuda` into a torch device name.
+
+    Raises:
+        OptionError: cuda was asked for and there is none.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise OptionError("--device cuda: no CUDA device is visible; use --device auto or cpu")
+    return name
+
+
+def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
+    """Run a script's `main` and end the process: 0, or 2 with one line on stderr for what a person can cause."""
+    quieten_libraries()
+    try:
+        status = main(None) or 0
+    except RiffError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        status = EXIT_FAILURE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)
+
+
+def quieten_libraries() -> None:
+    """Keep the libraries' notices about themselves (missing torchvision, deprecations) off the user's terminal."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+
+
+def write_manifest(path: str | Path, arguments: dict[str, Any], **more: Any) -> None:
+    """Write how a result was made: arguments, commit, versions, device, time, and whatever the script adds."""
+    write_json(path, {"arguments": _plain(arguments), **_circumstances(), **_plain(more)})
+
+
+def _circumstances() -> dict[str, Any]:
+    def version(package: str) -> str | None:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            return None
+
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {os.cpu_count()} cores"
+    return {
+        "script": Path(sys.argv[0]).name,
+        "commit": _commit(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "python": platform.python_version(),
+        "device": device,
+        "versions": {name: version(name) for name in MANIFEST_PACKAGES},
+    }
+
+
+def _commit() -> str | None:
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return git.stdout.strip() or None
+
+
+def _plain(value: Any) -> Any:
+    """The value in JSON's own types."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -1,0 +1,21 @@
+"""The errors that a person can cause. Each message names the file or flag and the way out, in one line."""
+
+
+class RiffError(Exception):
+    """Anything that ends a command with one line on stderr and exit status 2."""
+
+
+class AudioError(RiffError):
+    """An audio file that cannot be read, or holds nothing that can be used."""
+
+
+class DataError(RiffError):
+    """A prompt file, a folder of pairs, or a spectrogram image that is not what it should be."""
+
+
+class ModelError(RiffError):
+    """A model that cannot be found, loaded safely, or used in this place."""
+
+
+class OptionError(RiffError):
+    """Flags that contradict each other or what is already on disk."""

@@ -1,0 +1,84 @@
+"""Files that a later step trusts: written beside, flushed, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from riff.errors import OptionError, RiffError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` (same suffix) that becomes `path` when the block ends well.
+
+    Whatever goes wrong inside, nothing is left under the final name that was not whole.
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.stem}.tmp.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder that takes the place of `path` when the block ends well."""
+    path = Path(path)
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.tmp.{os.getpid()}")
+    old = path.with_name(f".{path.name}.old.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.exists():
+            os.replace(path, old)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def make_folder(path: str | Path) -> Path:
+    """Create a folder and its parents; an unwritable place becomes one line."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RiffError(f"{path}: cannot create this folder ({error.strerror}); choose another place") from error
+    if not os.access(path, os.W_OK):
+        raise RiffError(f"{path}: this folder is not writable; choose another place")
+    return path
+
+
+def inside(folder: str | Path, relative: str) -> Path:
+    """`folder / relative`, refusing a path from untrusted metadata that leaves the folder.
+
+    Raises:
+        OptionError: the path is absolute or climbs out with `..` or through a link.
+    """
+    root = Path(folder).resolve()
+    path = (root / relative).resolve()
+    if not path.is_relative_to(root):
+        raise OptionError(f"{relative}: this path leaves its folder {folder}; use paths inside it")
+    return path

@@ -1,0 +1,101 @@
+"""mel <-> image: Riffusion's 8-bit picture of a mel spectrogram, with its parameters inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from riff.errors import DataError
+from riff.files import atomic_path
+from riff.spectrogram.mel import waveform_to_mel
+from riff.spectrogram.params import STANDARD, SpectrogramParams
+from riff.spectrogram.phase import mel_to_waveform
+
+SILENCE = 255  # white
+
+
+@dataclass(frozen=True)
+class SpectrogramImage:
+    """Grey levels with what is needed to hear them again.
+
+    Attributes:
+        pixels: uint8, shape (n_mels, frames), low frequencies in the last row, 255 is silence.
+        max_value: the mel value that is painted black; 0 for a silent clip.
+    """
+
+    pixels: np.ndarray
+    max_value: float
+    params: SpectrogramParams = STANDARD
+
+    def to_rgb(self) -> np.ndarray:
+        """uint8, shape (n_mels, frames, 3), three equal channels."""
+        return np.repeat(self.pixels[:, :, None], 3, axis=2)
+
+
+def mel_to_image(mel: torch.Tensor, params: SpectrogramParams = STANDARD, max_value: float | None = None) -> SpectrogramImage:
+    """255 - 255 * (mel / max)**power, cut to whole grey levels, low frequencies at the bottom.
+
+    Args:
+        mel: float32, shape (n_mels, frames), >= 0.
+        max_value: what is painted black (default: the clip's own maximum). A silent clip is white.
+    """
+    values = mel.detach().float().cpu().numpy()
+    black = float(values.max(initial=0.0)) if max_value is None else float(max_value)
+    ratio = np.clip(values / black, 0.0, 1.0) if black > 0 else np.zeros_like(values)
+    grey = (255.0 - 255.0 * ratio**params.power_for_image).astype(np.uint8)
+    return SpectrogramImage(np.ascontiguousarray(grey[::-1]), black, params)
+
+
+def image_to_mel(image: SpectrogramImage) -> torch.Tensor:
+    """The inverse of `mel_to_image` up to its quantisation: float32, shape (n_mels, frames)."""
+    ratio = (255.0 - image.pixels[::-1].astype(np.float32)) / 255.0
+    return torch.from_numpy(ratio ** (1.0 / image.params.power_for_image) * np.float32(image.max_value))
+
+
+def waveform_to_image(waveform: torch.Tensor, params: SpectrogramParams = STANDARD) -> SpectrogramImage:
+    """float (channels, samples) or (samples,) -> image of the mono mix, 1 + samples // hop_length frames wide."""
+    mono = waveform.mean(dim=0) if waveform.dim() == 2 else waveform
+    return mel_to_image(waveform_to_mel(mono, params), params)
+
+
+def image_to_waveform(image: SpectrogramImage, iterations: int = 64, seed: int = 0) -> torch.Tensor:
+    """image -> float32 (samples,) at the image's sample rate, at the loudness that its maximum says."""
+    return mel_to_waveform(image_to_mel(image), image.params, iterations=iterations, seed=seed)
+
+
+def save_image(path: str | Path, image: SpectrogramImage) -> None:
+    """Write a PNG with the parameters in its EXIF tags, whole or not at all."""
+    with atomic_path(path) as temporary:
+        Image.fromarray(image.to_rgb()).save(temporary, exif=image.params.to_exif(image.max_value), compress_level=3)
+
+
+def load_image(path: str | Path) -> SpectrogramImage:
+    """Read a spectrogram image of any origin; one that holds no maximum gets 30e6, Riffusion's constant for 16-bit audio.
+
+    Raises:
+        DataError: the file is missing, or no picture.
+    """
+    grey, exif = _open_grey(path)
+    params, max_value = SpectrogramParams.from_exif(exif)
+    if max_value is None:
+        max_value = 30e6 / 2**15  # Riffusion's default maximum, for samples in [-1, 1]
+    return SpectrogramImage(grey, max_value, params)
+
+
+def load_grey(path: str | Path) -> np.ndarray:
+    """Read any picture as uint8, shape (height, width): edge maps, for example."""
+    return _open_grey(path)[0]
+
+
+def _open_grey(path: str | Path) -> tuple[np.ndarray, Image.Exif]:
+    try:
+        with Image.open(path) as picture:
+            return np.array(picture.convert("L")), picture.getexif()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such image") from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise DataError(f"{path}: cannot be read as an image; make it again") from error

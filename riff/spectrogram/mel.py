@@ -1,0 +1,119 @@
+"""waveform -> magnitude -> mel, and mel -> magnitude.
+
+The magnitude is that of a centred, zero-padded short-time Fourier transform (Hann window, reflect padding); the mel
+bands are triangles on the HTK scale without normalisation, as Riffusion takes them from torchaudio.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from riff.spectrogram.params import STANDARD, SpectrogramParams
+
+
+def waveform_to_magnitude(
+    waveform: torch.Tensor, params: SpectrogramParams = STANDARD, top_hz: float | None = None
+) -> torch.Tensor:
+    """Magnitude spectrogram, one row per `1/padded_duration` Hz.
+
+    Args:
+        waveform: float, shape (..., samples), any length including zero; a short one is extended with silence.
+        top_hz: leave out the bins above this frequency (default: `max_frequency`, above which no mel band reaches).
+
+    Returns:
+        float32, shape (..., bins, frames), frames = 1 + samples // hop_length.
+    """
+    frames = params.num_frames(waveform.shape[-1])
+    bins = params.n_fft // 2 + 1
+    if top_hz is None:
+        top_hz = params.max_frequency
+    bins = min(bins, 1 + int(np.ceil(top_hz * params.n_fft / params.sample_rate)))
+    shortest = params.n_fft // 2 + 1  # reflection needs more samples than it pads
+    if waveform.shape[-1] < shortest:
+        waveform = torch.nn.functional.pad(waveform, (0, shortest - waveform.shape[-1]))
+    flat = waveform.reshape(-1, waveform.shape[-1]).float()
+    window = torch.hann_window(params.win_length, device=waveform.device)
+    # One waveform at a time: a clip's full transform is 36 MB, a batch's would be many times that.
+    magnitudes = [
+        torch.stft(
+            one, params.n_fft, params.hop_length, params.win_length, window, center=True, pad_mode="reflect", return_complex=True
+        )[:bins, :frames].abs()
+        for one in flat
+    ]
+    return torch.stack(magnitudes).reshape(*waveform.shape[:-1], bins, frames)
+
+
+def magnitude_to_mel(magnitude: torch.Tensor, params: SpectrogramParams = STANDARD, semitones: float = 0.0) -> torch.Tensor:
+    """Sum magnitudes into mel bands, shifted in pitch if asked.
+
+    A pitch shift by `semitones` reads every band at f / 2**(semitones/12), so that one transform serves every pitch and
+    the timing stays exact; a downward shift needs a magnitude with `top_hz` above `max_frequency` (see `top_frequency`).
+
+    Args:
+        magnitude: float32, shape (..., bins, frames), from `waveform_to_magnitude`.
+
+    Returns:
+        float32, shape (..., n_mels, frames), low bands first.
+    """
+    filterbank = mel_filterbank(params, magnitude.shape[-2], semitones).to(magnitude.device)
+    return torch.matmul(filterbank, magnitude)
+
+
+def waveform_to_mel(waveform: torch.Tensor, params: SpectrogramParams = STANDARD) -> torch.Tensor:
+    """float (..., samples) -> float32 (..., n_mels, frames), frames = 1 + samples // hop_length."""
+    return magnitude_to_mel(waveform_to_magnitude(waveform, params), params)
+
+
+def top_frequency(params: SpectrogramParams, semitones: float) -> float:
+    """The highest frequency in Hz that the mel bands read under a pitch shift."""
+    return params.max_frequency * max(1.0, 2.0 ** (-semitones / 12))
+
+
+@lru_cache(maxsize=32)
+def mel_filterbank(params: SpectrogramParams, bins: int, semitones: float = 0.0) -> torch.Tensor:
+    """Triangular HTK mel filters over the first `bins` bins, unnormalised: float32, shape (n_mels, bins).
+
+    The HTK scale is mel(f) = 2595 log10(1 + f/700) (O'Shaughnessy 1987).
+    """
+    edges_mel = np.linspace(_hz_to_mel(params.min_frequency), _hz_to_mel(params.max_frequency), params.n_mels + 2)
+    edges = 700.0 * (10.0 ** (edges_mel / 2595.0) - 1.0)
+    frequencies = np.arange(bins) * params.sample_rate / params.n_fft * 2.0 ** (semitones / 12)
+    rising = (frequencies[None] - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - frequencies[None]) / np.diff(edges)[1:, None]
+    return torch.from_numpy(np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32))
+
+
+def _hz_to_mel(frequency: float) -> float:
+    return 2595.0 * np.log10(1.0 + frequency / 700.0)
+
+
+def mel_to_magnitude(mel: torch.Tensor, params: SpectrogramParams = STANDARD, iterations: int = 10) -> torch.Tensor:
+    """A non-negative magnitude whose mel bands are `mel`, by multiplicative updates.
+
+    S <- S * W'(M / WS) / W'1 decreases the Kullback-Leibler divergence of WS from M and keeps S non-negative
+    (Lee and Seung, NIPS 2000); it starts from the bands' mean magnitudes, spread back over their bins.
+
+    Args:
+        mel: float32, shape (..., n_mels, frames), >= 0.
+
+    Returns:
+        float32, shape (..., bins, frames), bins up to `max_frequency`.
+    """
+    bins = 1 + int(np.ceil(params.max_frequency * params.n_fft / params.sample_rate))
+    dense = mel_filterbank(params, bins).to(mel.device)
+    forward, backward = _as_operator(dense), _as_operator(dense.T.contiguous())
+    smallest = torch.finfo(torch.float32).tiny
+    weight = dense.sum(dim=0).clamp_min(1e-6)[:, None]  # W'1, shape (bins, 1)
+    columns = mel.reshape(-1, *mel.shape[-2:]).movedim(0, 1).reshape(mel.shape[-2], -1)  # (n_mels, batch * frames)
+    magnitude = backward @ (columns / dense.sum(dim=1).clamp_min(1e-6)[:, None]) / weight
+    for _ in range(iterations):
+        magnitude *= (backward @ (columns / (forward @ magnitude).clamp_min(smallest))) / weight
+    return magnitude.reshape(bins, -1, mel.shape[-1]).movedim(0, 1).reshape(*mel.shape[:-2], bins, mel.shape[-1])
+
+
+def _as_operator(matrix: torch.Tensor) -> torch.Tensor:
+    """The matrix, sparse on a CPU: each bin lies in two bands, so 99.6 % of it is zero."""
+    return matrix.to_sparse_csr() if matrix.device.type == "cpu" else matrix

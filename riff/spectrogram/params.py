@@ -1,0 +1,110 @@
+"""The one description of a spectrogram image, which travels inside the image as EXIF tags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from PIL import Image
+
+from riff.errors import DataError
+
+
+class ExifTag(IntEnum):
+    """Riffusion's EXIF tags (riffusion/spectrogram_params.py)."""
+
+    SAMPLE_RATE = 11000
+    STEREO = 11005
+    STEP_SIZE_MS = 11010
+    WINDOW_DURATION_MS = 11020
+    PADDED_DURATION_MS = 11030
+    NUM_FREQUENCIES = 11040
+    MIN_FREQUENCY = 11050
+    MAX_FREQUENCY = 11060
+    POWER_FOR_IMAGE = 11070
+    MAX_VALUE = 11080
+
+
+@dataclass(frozen=True)
+class SpectrogramParams:
+    """Riffusion's definition: 400 ms transform, 100 ms Hann window, 10 ms hop, 512 HTK mel bands up to 10 kHz."""
+
+    sample_rate: int = 44_100  # Hz
+    step_size_ms: int = 10
+    window_duration_ms: int = 100
+    padded_duration_ms: int = 400
+    n_mels: int = 512
+    min_frequency: int = 0  # Hz
+    max_frequency: int = 10_000  # Hz
+    power_for_image: float = 0.25
+
+    @property
+    def n_fft(self) -> int:
+        """Transform length in samples, zero padded: 17,640."""
+        return self.padded_duration_ms * self.sample_rate // 1000
+
+    @property
+    def win_length(self) -> int:
+        """Window length in samples: 4,410."""
+        return self.window_duration_ms * self.sample_rate // 1000
+
+    @property
+    def hop_length(self) -> int:
+        """Step between frames in samples: 441."""
+        return self.step_size_ms * self.sample_rate // 1000
+
+    def clip_samples(self, frames: int) -> int:
+        """Samples that give exactly `frames` centred frames: 225,351 for 512."""
+        return (frames - 1) * self.hop_length
+
+    def num_frames(self, samples: int) -> int:
+        """Centred frames of a waveform of this many samples."""
+        return 1 + samples // self.hop_length
+
+    def at_rate(self, sample_rate: int) -> SpectrogramParams:
+        """The same durations and bands at another sample rate."""
+        return replace(self, sample_rate=sample_rate)
+
+    def to_exif(self, max_value: float) -> Image.Exif:
+        exif = Image.Exif()
+        exif[ExifTag.SAMPLE_RATE] = self.sample_rate
+        exif[ExifTag.STEREO] = False
+        exif[ExifTag.STEP_SIZE_MS] = self.step_size_ms
+        exif[ExifTag.WINDOW_DURATION_MS] = self.window_duration_ms
+        exif[ExifTag.PADDED_DURATION_MS] = self.padded_duration_ms
+        exif[ExifTag.NUM_FREQUENCIES] = self.n_mels
+        exif[ExifTag.MIN_FREQUENCY] = self.min_frequency
+        exif[ExifTag.MAX_FREQUENCY] = self.max_frequency
+        exif[ExifTag.POWER_FOR_IMAGE] = float(self.power_for_image)
+        exif[ExifTag.MAX_VALUE] = float(max_value)
+        return exif
+
+    @classmethod
+    def from_exif(cls, exif: Image.Exif) -> tuple[SpectrogramParams, float | None]:
+        """Return the parameters and the clip's maximum mel value (None where the image holds none).
+
+        An image without tags is taken to be in the standard definition, as Riffusion's seed images are.
+
+        Raises:
+            DataError: the image is a stereo one, which holds two spectrograms.
+        """
+        if bool(exif.get(ExifTag.STEREO, False)):
+            raise DataError("a stereo spectrogram image holds two spectrograms; convert it to a mono one")
+        standard = cls()
+        params = cls(
+            sample_rate=int(exif.get(ExifTag.SAMPLE_RATE, standard.sample_rate)),
+            step_size_ms=int(exif.get(ExifTag.STEP_SIZE_MS, standard.step_size_ms)),
+            window_duration_ms=int(exif.get(ExifTag.WINDOW_DURATION_MS, standard.window_duration_ms)),
+            padded_duration_ms=int(exif.get(ExifTag.PADDED_DURATION_MS, standard.padded_duration_ms)),
+            n_mels=int(exif.get(ExifTag.NUM_FREQUENCIES, standard.n_mels)),
+            min_frequency=int(exif.get(ExifTag.MIN_FREQUENCY, standard.min_frequency)),
+            max_frequency=int(exif.get(ExifTag.MAX_FREQUENCY, standard.max_frequency)),
+            power_for_image=float(exif.get(ExifTag.POWER_FOR_IMAGE, standard.power_for_image)),
+        )
+        max_value = exif.get(ExifTag.MAX_VALUE)
+        return params, None if max_value is None else float(max_value)
+
+
+STANDARD = SpectrogramParams()
+CLIP_FRAMES = 512
+CLIP_SAMPLES = STANDARD.clip_samples(CLIP_FRAMES)  # 225,351 samples, 5.11 s
