@@ -1,0 +1,73 @@
+"""Make songs with known stems, and a prompt that is true of each.
+
+    python demo/make_songs.py --num_songs 20 --output outputs/demo-songs
+    python demo/make_songs.py --num_songs 12 --seconds 24 --mixtures_only --format ogg --output raw-audio
+
+Five styles take turns (pop, rock, reggae, electronic, ballad); a synthesised singer, male or female, sings over them.
+A seed and a song's number fix it, whatever else is made. Songs lie in MUSDB's layout
+(OUTPUT/SONG/{mixture,vocals,drums,bass,other}.wav), mixtures alone as OUTPUT/SONG.wav; OUTPUT/prompt_file.json holds the
+prompts, OUTPUT/facts.json what is known of each song (gender, style, mood, mode, tempo, tonic).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from demo.composition import Song, compose
+from riff import cli
+from riff.audio.io import write_audio
+from riff.files import write_json, write_text
+
+
+def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
+    parser = cli.ArgumentParser(__doc__)
+    parser.add_argument("--num_songs", type=int, default=20, help="how many")
+    parser.add_argument("--start_ind", type=int, default=0, help="number of the first one")
+    parser.add_argument("--seconds", type=float, default=24.0, help="length of a song")
+    parser.add_argument("--output", type=Path, default=Path("outputs/demo-songs"), help="folder for the songs")
+    parser.add_argument("--format", default="wav", choices=("wav", "flac", "ogg"), help="file format")
+    parser.add_flag("mixtures_only", default=False, help="write the mixtures alone, without stems")
+    parser.add_argument("--num_workers", type=int, default=2, help="processes")
+    parser.add_seed()
+    parser.add_overwrite("songs that are there already")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    indices = range(args.start_ind, args.start_ind + args.num_songs)
+    make = partial(make_song, args=args)
+    with ProcessPoolExecutor(args.num_workers) as pool:
+        facts = list(tqdm(pool.map(make, indices, chunksize=4), total=len(indices), desc="songs", unit="song"))
+    suffix = args.format if args.mixtures_only else "wav"
+    lines = [json.dumps({"file": f"{fact['name']}.{suffix}", "prompt": fact["prompt"]}) for fact in facts]
+    write_text(args.output / "prompt_file.json", "\n".join(lines) + "\n")
+    write_json(args.output / "facts.json", {fact.pop("name"): fact for fact in facts})
+    print(f"{len(indices)} songs in {args.output}")
+
+
+def make_song(index: int, args: cli.argparse.Namespace) -> dict[str, str | float | int]:
+    """Write one song; return what is known of it."""
+    song = compose(args.seed, index, args.seconds)
+    if args.mixtures_only:
+        files = {args.output / f"{song.name}.{args.format}": song.mixture}
+    else:
+        files = {args.output / song.name / f"{stem}.{args.format}": wave for stem, wave in _layout(song).items()}
+    for path, waveform in files.items():
+        if args.overwrite or not path.exists():
+            write_audio(path, waveform, song.sample_rate)
+    return {"name": song.name, "prompt": song.prompt, **song.facts}
+
+
+def _layout(song: Song) -> dict:
+    return {"mixture": song.mixture, **song.stems}
+
+
+if __name__ == "__main__":
+    cli.run(main)
