@@ -103,7 +103,7 @@ def gradient_correlation(sample: np.ndarray, reference: np.ndarray, mask: np.nda
         mask: bool, shape (height, width), True where pixels are scored (default: everywhere).
 
     Returns:
-        [-1, 1], higher is better, 0 is chance; symmetric.
+        [-1, 1], higher is better, 0 for independent noise; symmetric.
 
     Raises:
         DataError: wrong types, different shapes, or a mask that leaves nothing.
@@ -169,7 +169,7 @@ def chroma_cosine(waveform_a: ArrayLike, waveform_b: ArrayLike, sample_rate: int
 def onset_correlation(waveform_a: ArrayLike, waveform_b: ArrayLike, sample_rate: int) -> float:
     """Likeness of rhythm: Pearson's correlation of the onset strength envelopes.
 
-    The envelope is `librosa.onset.onset_strength` (spectral flux in decibels; Boeck and Widmer, DAFx 2013) of the band
+    The envelope is `librosa.onset.onset_strength` (spectral flux in decibels, after Boeck and Widmer, DAFx 2013) of the band
     that a spectrogram image holds, up to 10 kHz.
 
     Args:
@@ -177,8 +177,8 @@ def onset_correlation(waveform_a: ArrayLike, waveform_b: ArrayLike, sample_rate:
         sample_rate: Hz.
 
     Returns:
-        [-1, 1], higher is better, 0 is chance; symmetric, and independent of loudness. Without any onset (silence) on
-        both sides 1, on one side 0.
+        [-1, 1], higher is better, 0 for independent noise (unrelated songs on similar beats score above it); symmetric, and
+        independent of loudness. Without any onset (silence) on both sides 1, on one side 0.
 
     Raises:
         DataError: empty, non-finite or differently long waveforms.
