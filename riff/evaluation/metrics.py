@@ -1,0 +1,289 @@
+"""How close a sample is to what controlled it, as numbers.
+
+Every function is deterministic, computes in float64, and takes its two arguments in the same form and size. Where a score
+is undefined because both sides are empty (no edges, silence, constant pictures) it is 1, and where only one side is, it
+is 0, so that a mean over songs stays finite. `si_sdr` is in decibels and the exception: it says what it does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import cv2
+import librosa
+import numpy as np
+from numpy.typing import ArrayLike
+
+from riff.errors import DataError
+from riff.spectrogram.image import SILENCE, SpectrogramImage
+from riff.spectrogram.params import STANDARD
+
+CHROMA_FFT = 2**14  # 0.37 s at 44.1 kHz: tells semitones apart down to about 50 Hz
+ONSET_FFT, ONSET_HOP = 2048, 512  # librosa's defaults
+SILENT_FRAME = 1e-6  # -60 dB of the clip's loudest frame
+
+
+class EdgeScores(NamedTuple):
+    """Precision, recall and their harmonic mean, each in [0, 1], higher is better."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+def edge_scores(
+    sample_edges: np.ndarray, reference_edges: np.ndarray, tolerance: int = 1, mask: np.ndarray | None = None
+) -> EdgeScores:
+    """Agreement of two edge maps up to a few pixels.
+
+    An edge pixel of one map is matched if the other map has one within `tolerance` pixels (a square neighbourhood):
+    precision is the matched share of the sample's pixels, recall that of the reference's. This is the boundary score of
+    Martin, Fowlkes and Malik (PAMI 2004) without its one-to-one assignment. Exchanging the maps exchanges precision and
+    recall and leaves F1. Noise has an F1 far above 0: read the figure next to its floor and its ceiling.
+
+    Args:
+        sample_edges, reference_edges: uint8 or bool, shape (height, width), an edge wherever nonzero.
+        tolerance: pixels, >= 0.
+        mask: bool, shape (height, width), True where pixels are scored; a match may lie outside it (default: everywhere).
+
+    Returns:
+        Each score in [0, 1], higher is better. A side without edges has none that is wrong: its share is 1, so F1 is 1 if
+        both sides are empty and 0 if one is.
+
+    Raises:
+        DataError: wrong types, different shapes, maps with more than two levels, or a mask that leaves nothing.
+    """
+    if tolerance < 0:
+        raise DataError(f"edge_scores: a tolerance of {tolerance} pixels means nothing; give 0 or more")
+    sample, reference = _edge_map(sample_edges), _edge_map(reference_edges)
+    scored = _mask(mask, sample, reference)
+    square = np.ones((2 * tolerance + 1, 2 * tolerance + 1), np.uint8)
+
+    def matched_share(edges: np.ndarray, others: np.ndarray) -> float:
+        counted = edges.astype(bool) & scored
+        total = int(counted.sum())
+        return int((counted & cv2.dilate(others, square).astype(bool)).sum()) / total if total else 1.0
+
+    precision, recall = matched_share(sample, reference), matched_share(reference, sample)
+    total = precision + recall
+    return EdgeScores(precision, recall, 2 * precision * recall / total if total else 0.0)
+
+
+def vocal_region(accompaniment: SpectrogramImage, mix: SpectrogramImage, threshold: float = 16, margin: int = 3) -> np.ndarray:
+    """Where the vocal shows: the pixels that differ between the accompaniment and the mix, and their surroundings.
+
+    Both are drawn against the mix's maximum first, since each image is scaled to its own.
+
+    Args:
+        threshold: grey levels that a pixel must differ by, more than this.
+        margin: pixels by which the region grows in every direction.
+
+    Returns:
+        bool, shape (n_mels, frames), True on the vocal; score edges with `mask=~vocal_region(...)`.
+
+    Raises:
+        DataError: images of different shapes or spectrogram parameters.
+    """
+    if accompaniment.params != mix.params:
+        raise DataError("vocal_region: accompaniment and mix have different spectrogram parameters; make both the same way")
+    ours, theirs = _grey_pair(accompaniment.pixels, mix.pixels)
+    if mix.max_value <= 0:
+        return np.zeros(theirs.shape, bool)
+    scale = (accompaniment.max_value / mix.max_value) ** mix.params.power_for_image
+    redrawn = np.clip(SILENCE - (SILENCE - ours) * scale, 0, SILENCE)
+    differs = (np.abs(redrawn - theirs) > threshold).astype(np.uint8)
+    return cv2.dilate(differs, np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)).astype(bool)
+
+
+def gradient_correlation(sample: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Likeness of two pictures' outlines without a threshold: Pearson's correlation of their gradient magnitudes.
+
+    Args:
+        sample, reference: uint8 grey levels, shape (height, width); gradients are OpenCV's 3x3 Sobel.
+        mask: bool, shape (height, width), True where pixels are scored (default: everywhere).
+
+    Returns:
+        [-1, 1], higher is better, 0 for independent noise; symmetric.
+
+    Raises:
+        DataError: wrong types, different shapes, or a mask that leaves nothing.
+    """
+    ours, theirs = _grey_pair(sample, reference)
+    scored = _mask(mask, ours, theirs)
+
+    def gradient(pixels: np.ndarray) -> np.ndarray:
+        return np.hypot(cv2.Sobel(pixels, cv2.CV_64F, 1, 0), cv2.Sobel(pixels, cv2.CV_64F, 0, 1))
+
+    return _pearson(gradient(ours)[scored], gradient(theirs)[scored])
+
+
+def grey_difference(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean absolute difference of two pictures, uint8 of shape (height, width): [0, 255] grey levels, lower is better.
+
+    Raises:
+        DataError: wrong types or different shapes.
+    """
+    ours, theirs = _grey_pair(a, b)
+    return float(np.abs(ours - theirs).mean())
+
+
+def chroma_cosine(waveform_a: ArrayLike, waveform_b: ArrayLike, sample_rate: int, argmax: bool = False) -> float:
+    """Likeness of harmony: the mean over frames of the cosine similarity of 12-bin chroma.
+
+    The chroma is `librosa.feature.chroma_stft` of 2**14-sample frames at standard tuning. Frames that are silent (60 dB
+    below the clip's loudest) on both sides are left out; silent on one side only, they count as 0. Chroma has no negative
+    part, so unrelated music scores well above 0.
+
+    Args:
+        waveform_a, waveform_b: float, shape (samples,) or (channels, samples), which is mixed down.
+        sample_rate: Hz.
+        argmax: keep only each frame's strongest pitch class, as MusicGen's published chroma similarity does
+            (Copet et al., NeurIPS 2023): the share of frames that agree on it, a much harder score.
+
+    Returns:
+        [0, 1], higher is better; symmetric, and independent of loudness.
+
+    Raises:
+        DataError: empty, non-finite or differently long waveforms.
+    """
+    ours, theirs = _mono_pair(waveform_a, waveform_b)
+
+    def chroma(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        padded = librosa.util.fix_length(waveform, size=max(len(waveform), CHROMA_FFT))
+        bins = librosa.feature.chroma_stft(
+            y=padded, sr=sample_rate, norm=None, n_fft=CHROMA_FFT, hop_length=CHROMA_FFT // 4, tuning=0.0
+        )  # shape (12, frames), energies
+        energy = bins.sum(axis=0)
+        if argmax:
+            bins = np.eye(len(bins))[bins.argmax(axis=0)].T
+        return bins / np.maximum(np.linalg.norm(bins, axis=0), np.finfo(np.float64).tiny), energy > SILENT_FRAME * energy.max()
+
+    (bins_a, sounds_a), (bins_b, sounds_b) = chroma(ours), chroma(theirs)
+    counted = sounds_a | sounds_b
+    if not counted.any():
+        return 1.0
+    cosine = np.where(sounds_a & sounds_b, (bins_a * bins_b).sum(axis=0), 0.0)
+    return float(np.clip(cosine[counted].mean(), 0.0, 1.0))
+
+
+def onset_correlation(waveform_a: ArrayLike, waveform_b: ArrayLike, sample_rate: int) -> float:
+    """Likeness of rhythm: Pearson's correlation of the onset strength envelopes.
+
+    The envelope is `librosa.onset.onset_strength` (spectral flux in decibels, after Boeck and Widmer, DAFx 2013) of the band
+    that a spectrogram image holds, up to 10 kHz.
+
+    Args:
+        waveform_a, waveform_b: float, shape (samples,) or (channels, samples), which is mixed down.
+        sample_rate: Hz.
+
+    Returns:
+        [-1, 1], higher is better, 0 for independent noise (unrelated songs on similar beats score above it); symmetric, and
+        independent of loudness. Without any onset (silence) on both sides 1, on one side 0.
+
+    Raises:
+        DataError: empty, non-finite or differently long waveforms.
+    """
+    ours, theirs = _mono_pair(waveform_a, waveform_b)
+    top = min(STANDARD.max_frequency, sample_rate / 2)
+
+    def envelope(waveform: np.ndarray) -> np.ndarray:
+        # No centred frames: their padding would be an onset at the start of every clip.
+        frames: dict[str, Any] = {"sr": sample_rate, "n_fft": ONSET_FFT, "hop_length": ONSET_HOP, "center": False}
+        padded = librosa.util.fix_length(waveform, size=max(len(waveform), 2 * ONSET_FFT))
+        mel = librosa.feature.melspectrogram(y=padded, fmax=top, **frames)
+        decibels = librosa.power_to_db(mel, ref=np.max, amin=1e-30)
+        return librosa.onset.onset_strength(S=decibels, **frames)[1:]  # the first frame has none before it
+
+    return _pearson(envelope(ours), envelope(theirs))
+
+
+def si_sdr(estimate: ArrayLike, reference: ArrayLike) -> float:
+    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019).
+
+    10 log10(|a s|^2 / |a s - e|^2) with a = <e, s> / |s|^2, both signals without their means, all channels as one vector.
+
+    Args:
+        estimate, reference: float, the same shape, (samples,) or (channels, samples).
+
+    Returns:
+        dB, higher is better, unbounded; +inf for an exact multiple, -inf for an estimate that has nothing of the reference.
+
+    Raises:
+        DataError: empty, non-finite or differently shaped signals, or a silent reference, for which there is no ratio.
+    """
+    e, s = _signal(estimate), _signal(reference)
+    if e.shape != s.shape:
+        raise DataError(f"si_sdr: signals of shapes {e.shape} and {s.shape} cannot be compared; cut them to the same length")
+    e, s = ((x - x.mean(axis=-1, keepdims=True)).ravel() for x in (e, s))
+    power = s @ s
+    if power == 0:
+        raise DataError("si_sdr: the reference is silent, so there is no ratio; leave this clip out")
+    wanted = (e @ s) / power * s
+    signal, distortion = wanted @ wanted, np.square(wanted - e).sum()
+    if signal == 0:
+        return -np.inf
+    return float(10 * np.log10(signal / distortion)) if distortion > 0 else np.inf
+
+
+def _pearson(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's correlation; two constants are alike (1), a constant and anything else are not (0)."""
+    constant_a, constant_b = bool(np.ptp(a) == 0), bool(np.ptp(b) == 0)
+    if constant_a or constant_b:
+        return float(constant_a and constant_b)
+    a, b = (x.astype(np.float64) - x.mean(dtype=np.float64) for x in (a, b))
+    return float(np.clip((a / np.linalg.norm(a)) @ (b / np.linalg.norm(b)), -1.0, 1.0))
+
+
+def _edge_map(edges: np.ndarray) -> np.ndarray:
+    """The map as 0 and 1. More than two levels mean a lossy file or a picture that is no edge map."""
+    if not isinstance(edges, np.ndarray) or edges.dtype not in (np.uint8, np.bool_) or edges.ndim != 2 or edges.size == 0:
+        raise DataError(f"an edge map must be uint8 or bool of shape (height, width), not {_describe(edges)}")
+    levels = edges[edges != 0]
+    if levels.size and levels.min() != levels.max():
+        raise DataError("an edge map must hold two levels; save edges as PNG, not JPEG, and do not pass a spectrogram")
+    return (edges != 0).astype(np.uint8)
+
+
+def _grey_pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    for pixels in (a, b):
+        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.size == 0:
+            raise DataError(f"a picture must be uint8 grey levels of shape (height, width), not {_describe(pixels)}")
+    _same_shape(a, b)
+    return a.astype(np.float64), b.astype(np.float64)
+
+
+def _mask(mask: np.ndarray | None, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    _same_shape(a, b)
+    if mask is None:
+        return np.ones(a.shape, bool)
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+        raise DataError(f"a mask must be bool, True where pixels are scored, not {_describe(mask)}")
+    _same_shape(a, mask)
+    if not mask.any():
+        raise DataError("the mask leaves no pixel to score; leave this clip out")
+    return mask
+
+
+def _same_shape(a: np.ndarray, b: np.ndarray) -> None:
+    if a.shape != b.shape:
+        raise DataError(f"pictures of shapes {a.shape} and {b.shape} cannot be compared; cut them to the same size")
+
+
+def _mono_pair(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    ours, theirs = (x.mean(axis=0) if x.ndim == 2 else x for x in (_signal(a), _signal(b)))
+    if len(ours) != len(theirs):
+        raise DataError(f"waveforms of {len(ours)} and {len(theirs)} samples cannot be compared; cut them to the same length")
+    return ours, theirs
+
+
+def _signal(waveform: ArrayLike) -> np.ndarray:
+    samples = np.asarray(waveform)
+    if samples.ndim not in (1, 2) or samples.size == 0 or not np.issubdtype(samples.dtype, np.floating):
+        raise DataError(f"a waveform must be float of shape (samples,) or (channels, samples), not {_describe(samples)}")
+    if not np.isfinite(samples).all():
+        raise DataError("a waveform holds NaN or infinite samples; clean it before comparing")
+    return samples.astype(np.float64)
+
+
+def _describe(value: object) -> str:
+    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__

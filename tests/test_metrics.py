@@ -1,0 +1,324 @@
+"""The metrics give the answers that their definitions give on paper."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from riff.errors import DataError
+from riff.evaluation.metrics import (
+    chroma_cosine,
+    edge_scores,
+    gradient_correlation,
+    grey_difference,
+    onset_correlation,
+    si_sdr,
+    vocal_region,
+)
+from riff.spectrogram.image import SpectrogramImage, mel_to_image
+from riff.spectrogram.params import SpectrogramParams
+
+RATE = 22_050  # Hz
+edge_maps = hnp.arrays(np.bool_, (12, 9))
+pictures = hnp.arrays(np.uint8, (12, 9))
+waveforms = hnp.arrays(np.float32, 700, elements=st.floats(-1, 1, width=32))
+
+
+@pytest.fixture(scope="module")
+def random() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def lines(*columns: int) -> np.ndarray:
+    edges = np.zeros((64, 80), np.uint8)
+    edges[:, list(columns)] = 255
+    return edges
+
+
+def chord(*notes: float, seconds: float = 2.0) -> np.ndarray:
+    """A sum of decaying notes (MIDI numbers) with four harmonics each."""
+    time = np.arange(int(seconds * RATE)) / RATE
+    tones = [np.sin(2 * np.pi * 440 * 2 ** ((note - 69) / 12) * k * time) / k for note in notes for k in (1, 2, 3, 4)]
+    return (np.sum(tones, axis=0) * np.exp(-time) / 10).astype(np.float32)
+
+
+def clicks(*times: float, seconds: float = 3.0, seed: int = 1) -> np.ndarray:
+    samples = np.zeros(int(seconds * RATE), np.float32)
+    burst = np.random.default_rng(seed).standard_normal(800) * np.exp(-np.arange(800) / 150)
+    for time in times:
+        start = int(time * RATE)
+        samples[start : start + 800] += burst.astype(np.float32)[: len(samples) - start]
+    return samples
+
+
+# Edges
+
+
+@pytest.mark.parametrize(
+    ("columns", "tolerance", "f1"),
+    [((10, 30, 50), 0, 1.0), ((11, 31, 51), 1, 1.0), ((11, 31, 51), 0, 0.0), ((13, 33, 53), 1, 0.0), ((13, 33, 53), 3, 1.0)],
+)
+def test_shifted_edges_match_within_the_tolerance(columns, tolerance, f1):
+    assert edge_scores(lines(*columns), lines(10, 30, 50), tolerance).f1 == f1
+
+
+def test_precision_is_the_samples_share_and_recall_the_references():
+    scores = edge_scores(lines(10, 30, 40), lines(10, 20, 30, 50, 60))
+    assert scores == pytest.approx((2 / 3, 2 / 5, 0.5))
+
+
+def test_the_neighbourhood_is_a_square():
+    point, diagonal = np.zeros((2, 9, 9), bool)
+    point[4, 4] = diagonal[5, 5] = True
+    assert edge_scores(point, diagonal, tolerance=1).f1 == 1.0
+
+
+def test_no_edges_anywhere_is_perfect_and_on_one_side_is_a_miss():
+    empty = lines()
+    assert edge_scores(empty, empty) == (1.0, 1.0, 1.0)
+    assert edge_scores(empty, lines(10)) == (1.0, 0.0, 0.0)
+    assert edge_scores(lines(10), empty) == (0.0, 1.0, 0.0)
+
+
+def test_pixels_outside_the_mask_are_not_scored_but_can_match():
+    mask = np.ones((64, 80), bool)
+    mask[:, 40:] = False
+    assert edge_scores(lines(10, 60), lines(10, 50, 70), mask=mask).f1 == 1.0
+    assert edge_scores(lines(39), lines(40), mask=mask).f1 == 1.0  # the border cuts no match in two
+
+
+@given(edge_maps, edge_maps, hnp.arrays(np.bool_, (12, 9)), st.integers(0, 4))
+def test_edge_scores_are_symmetric_bounded_and_grow_with_the_tolerance(sample, reference, mask, tolerance):
+    mask[0, 0] = True
+    scores = edge_scores(sample, reference, tolerance, mask)
+    swapped = edge_scores(reference, sample, tolerance, mask)
+    assert scores.f1 == pytest.approx(swapped.f1)
+    assert all(0 <= value <= 1 for value in scores)
+    assert edge_scores(sample, reference, tolerance + 1, mask).f1 >= scores.f1
+    assert edge_scores(sample, sample, tolerance, mask).f1 == 1.0
+
+
+@given(edge_maps, edge_maps)
+def test_edge_scores_agree_with_the_definition_pixel_by_pixel(sample, reference):
+    def share(edges, others):
+        found = [others[max(r - 1, 0) : r + 2, max(c - 1, 0) : c + 2].any() for r, c in np.argwhere(edges)]
+        return np.mean(found) if found else 1.0
+
+    scores = edge_scores(sample, reference)
+    assert scores[:2] == pytest.approx((share(sample, reference), share(reference, sample)))
+
+
+# The vocal's region
+
+
+def with_vocal(random: np.random.Generator, vocal_level: float) -> tuple[SpectrogramImage, SpectrogramImage]:
+    """The accompaniment's image and the mix's, with a vocal in rows 20..24 (from below) and frames 30..49."""
+    accompaniment = torch.from_numpy(random.uniform(0.5, 1.0, (64, 80)).astype(np.float32))
+    mix = accompaniment.clone()
+    mix[20:25, 30:50] += vocal_level
+    return mel_to_image(accompaniment), mel_to_image(mix)
+
+
+@pytest.mark.parametrize("level", [2.0, 50.0])
+def test_the_vocals_region_is_the_vocal_and_its_margin_whatever_the_images_maxima(random, level):
+    region = vocal_region(*with_vocal(random, level), margin=2)
+    expected = np.zeros((64, 80), bool)
+    expected[64 - 25 - 2 : 64 - 20 + 2, 28:52] = True
+    np.testing.assert_array_equal(region, expected)
+
+
+def test_no_vocal_has_no_region(random):
+    accompaniment, mix = with_vocal(random, 0.0)
+    assert not vocal_region(accompaniment, mix).any()
+    silent = mel_to_image(torch.zeros(64, 80))
+    assert not vocal_region(silent, silent).any()
+    assert not vocal_region(accompaniment, silent).any()
+
+
+def test_a_vocal_over_silence_is_found(random):
+    _, mix = with_vocal(random, 1.0)
+    assert vocal_region(mel_to_image(torch.zeros(64, 80)), mix).all()
+
+
+def test_images_made_in_two_ways_have_no_common_region(random):
+    accompaniment, mix = with_vocal(random, 1.0)
+    other = SpectrogramImage(mix.pixels, mix.max_value, SpectrogramParams(max_frequency=8000))
+    with pytest.raises(DataError, match="different spectrogram parameters"):
+        vocal_region(accompaniment, other)
+
+
+# Pictures
+
+
+def test_gradient_correlation_sees_outlines_and_not_brightness(random):
+    picture = np.zeros((64, 80), np.uint8)
+    picture[20:30, 10:60] = 200
+    assert gradient_correlation(picture, picture) == pytest.approx(1.0)
+    assert gradient_correlation(picture, 255 - picture) == pytest.approx(1.0)
+    assert gradient_correlation(picture, picture // 2 + 30) == pytest.approx(1.0)
+    noise = random.integers(0, 256, (2, 200, 200), dtype=np.uint8)
+    assert abs(gradient_correlation(*noise)) < 0.05
+
+
+def test_gradient_correlation_without_gradients_is_defined():
+    flat, step = np.full((2, 16, 16), 255, np.uint8)
+    step[:, :8] = 0
+    assert gradient_correlation(flat, flat) == 1.0
+    assert gradient_correlation(flat, step) == gradient_correlation(step, flat) == 0.0
+
+
+def test_gradient_correlation_is_taken_inside_the_mask(random):
+    picture = random.integers(0, 256, (64, 80), dtype=np.uint8)
+    changed = picture.copy()
+    changed[:, 40:] = random.integers(0, 256, (64, 40))
+    mask = np.zeros((64, 80), bool)
+    mask[:, :39] = True  # one short of the change: the gradient reads its neighbours
+    assert gradient_correlation(changed, picture, mask) == pytest.approx(1.0)
+    assert gradient_correlation(changed, picture) < 0.8
+
+
+def test_grey_difference_does_not_wrap():
+    black, white = np.zeros((4, 4), np.uint8), np.full((4, 4), 255, np.uint8)
+    assert grey_difference(black, white) == grey_difference(white, black) == 255.0
+    assert grey_difference(white, white) == 0.0
+
+
+@given(pictures, pictures)
+def test_picture_scores_are_symmetric_and_bounded(a, b):
+    assert gradient_correlation(a, b) == pytest.approx(gradient_correlation(b, a))
+    assert -1 <= gradient_correlation(a, b) <= 1
+    assert gradient_correlation(a, a) == pytest.approx(1.0)
+    assert 0 <= grey_difference(a, b) == grey_difference(b, a) <= 255
+
+
+# Sound
+
+
+def test_chroma_knows_the_chord_and_not_the_octave_or_the_loudness():
+    c_major = chord(60, 64, 67)
+    assert chroma_cosine(c_major, c_major, RATE) == pytest.approx(1.0)
+    assert chroma_cosine(c_major, -0.01 * c_major, RATE) == pytest.approx(1.0)
+    assert chroma_cosine(c_major, chord(72, 76, 79), RATE) > 0.95
+    assert chroma_cosine(c_major, chord(66, 70, 73), RATE) < 0.35  # a tritone up: no note in common
+
+
+def test_strongest_pitch_class_alone_counts_agreeing_frames():
+    low, high = chord(60, seconds=2.0), chord(66, seconds=2.0)
+    first_half_right = np.concatenate([low, high])
+    assert chroma_cosine(low, low, RATE, argmax=True) == 1.0
+    assert chroma_cosine(low, high, RATE, argmax=True) == 0.0
+    assert chroma_cosine(np.concatenate([low, low]), first_half_right, RATE, argmax=True) == pytest.approx(0.5, abs=0.1)
+
+
+def test_silent_frames_are_left_out_of_chroma_unless_only_one_side_is_silent():
+    sound, silence = chord(60, 64, 67), np.zeros(4 * RATE, np.float32)
+    sparse = np.concatenate([sound, silence])
+    assert chroma_cosine(sparse, sparse, RATE) == pytest.approx(1.0)
+    assert chroma_cosine(silence, silence, RATE) == 1.0
+    assert chroma_cosine(sparse, np.zeros_like(sparse), RATE) == 0.0
+    halves = chroma_cosine(np.concatenate([sound, sound]), np.concatenate([sound, np.zeros_like(sound)]), RATE)
+    assert halves == pytest.approx(0.6, abs=0.12)
+
+
+def test_onsets_agree_by_their_times_and_not_by_their_sound():
+    hits = clicks(0.3, 0.8, 1.5, 1.9, 2.4)
+    assert onset_correlation(hits, hits, RATE) == pytest.approx(1.0)
+    assert onset_correlation(hits, 0.001 * hits, RATE) == pytest.approx(1.0)
+    assert onset_correlation(hits, clicks(0.3, 0.8, 1.5, 1.9, 2.4, seed=9), RATE) > 0.9
+    assert onset_correlation(hits, clicks(0.55, 1.15, 1.7, 2.15, 2.7), RATE) < 0.1
+
+
+def test_sound_without_onsets_in_common_has_no_correlation(random):
+    # Both clips begin in the middle of a sound, as every cut does: that is no onset.
+    ours, theirs = random.standard_normal((2, 5 * RATE))
+    assert abs(onset_correlation(ours, theirs, RATE)) < 0.1
+
+
+def test_onsets_of_silence_are_defined():
+    hits, silence = clicks(0.5), np.zeros(3 * RATE, np.float32)
+    assert onset_correlation(silence, silence, RATE) == 1.0
+    assert onset_correlation(hits, silence, RATE) == onset_correlation(silence, hits, RATE) == 0.0
+
+
+def test_si_sdr_of_a_known_distortion():
+    time = np.arange(RATE) / RATE
+    sine, cosine = np.sin(2 * np.pi * 100 * time), np.cos(2 * np.pi * 100 * time)  # orthogonal over whole periods
+    assert si_sdr(0.3 * sine, sine) > 200
+    assert si_sdr(sine, sine) == np.inf
+    assert si_sdr(sine + 0.1 * cosine, sine) == pytest.approx(20.0)
+    assert si_sdr(-5 * (sine + 0.1 * cosine) + 0.7, 2 * sine) == pytest.approx(20.0)
+    assert si_sdr(np.zeros_like(sine), sine) == -np.inf
+    assert si_sdr(np.stack([sine, sine + 0.2**0.5 * cosine]), np.stack([sine, sine])) == pytest.approx(10.0, abs=0.3)
+
+
+def test_si_sdr_of_a_silent_reference_is_refused():
+    with pytest.raises(DataError, match="silent"):
+        si_sdr(np.ones(10), np.full(10, 0.5))
+
+
+def test_channels_are_mixed_and_tensors_taken():
+    left, right = chord(60), chord(67)
+    stereo = torch.from_numpy(np.stack([left, right]))
+    assert chroma_cosine(stereo, (left + right) / 2, RATE) == pytest.approx(1.0)
+    assert onset_correlation(stereo, (left + right) / 2, RATE) == pytest.approx(1.0)
+
+
+@settings(max_examples=10, deadline=None)
+@given(waveforms, waveforms)
+def test_sound_scores_are_symmetric_and_bounded_even_for_clips_shorter_than_a_frame(a, b):
+    assert chroma_cosine(a, b, RATE) == pytest.approx(chroma_cosine(b, a, RATE))
+    assert 0 <= chroma_cosine(a, b, RATE) <= 1
+    assert onset_correlation(a, b, RATE) == pytest.approx(onset_correlation(b, a, RATE))
+    assert -1 <= onset_correlation(a, b, RATE) <= 1
+
+
+# The door
+
+PICTURE, SOUND = np.zeros((8, 8), np.uint8), np.zeros(100, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("score", "arguments", "message"),
+    [
+        (edge_scores, (PICTURE, PICTURE[:4]), "same size"),
+        (edge_scores, (PICTURE, PICTURE.astype(float)), "float64"),
+        (edge_scores, (PICTURE, np.arange(64, dtype=np.uint8).reshape(8, 8)), "two levels"),
+        (edge_scores, (PICTURE, PICTURE, -1), "tolerance"),
+        (edge_scores, (PICTURE, PICTURE, 1, np.zeros((8, 8), bool)), "no pixel"),
+        (edge_scores, (PICTURE, PICTURE, 1, PICTURE), "bool"),
+        (edge_scores, (PICTURE, PICTURE, 1, np.ones((4, 8), bool)), "same size"),
+        (gradient_correlation, (PICTURE, PICTURE[:, :4]), "same size"),
+        (gradient_correlation, (PICTURE, PICTURE, np.zeros((8, 8), bool)), "no pixel"),
+        (gradient_correlation, (PICTURE, "song.png"), "str"),
+        (grey_difference, (PICTURE, PICTURE / 255), "float64"),
+        (grey_difference, (PICTURE[:0], PICTURE[:0]), "shape"),
+        (grey_difference, (np.zeros((8, 8, 3), np.uint8), PICTURE), "shape"),
+        (chroma_cosine, (SOUND, SOUND[:50], RATE), "same length"),
+        (chroma_cosine, (SOUND, np.full(100, np.nan), RATE), "NaN"),
+        (onset_correlation, (SOUND[:0], SOUND[:0], RATE), "shape"),
+        (onset_correlation, (SOUND, np.zeros(100, np.int16), RATE), "int16"),
+        (si_sdr, (SOUND, SOUND[:50]), "same length"),
+        (si_sdr, (np.zeros((2, 2, 2)), np.zeros((2, 2, 2))), "shape"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_one_line(score, arguments, message):
+    with pytest.raises(DataError, match=message) as caught:
+        score(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_scores_leave_their_arguments_alone(random):
+    picture = random.integers(0, 256, (16, 16), dtype=np.uint8)
+    sound = random.standard_normal(3000).astype(np.float32)
+    kept_picture, kept_sound = picture.copy(), sound.copy()
+    for picture_score in (gradient_correlation, grey_difference):
+        picture_score(picture, picture)
+    for sound_score in (chroma_cosine, onset_correlation):
+        sound_score(sound, sound, RATE)
+    si_sdr(sound, sound)
+    np.testing.assert_array_equal(picture, kept_picture)
+    np.testing.assert_array_equal(sound, kept_sound)
