@@ -1,0 +1,35 @@
+"""Where a song is cut into clips, and which clips have a vocal worth learning."""
+
+from __future__ import annotations
+
+import numpy as np
+
+MIN_VOCAL_RATIO = 0.1
+SILENCE_RMS = 1e-4  # -80 dB: below this lies dither, not music
+
+
+def cut_clips(num_samples: int, clip_samples: int, hop_samples: int | None = None) -> list[int]:
+    """Start offsets of the whole clips in a song; what is left at the end is dropped.
+
+    Args:
+        hop_samples: from one start to the next (default: `clip_samples`, so that clips do not overlap).
+    """
+    hop_samples = clip_samples if hop_samples is None else hop_samples
+    if clip_samples < 1 or hop_samples < 1:
+        raise ValueError(f"clip_samples {clip_samples} and hop_samples {hop_samples} must be positive")
+    return list(range(0, num_samples - clip_samples + 1, hop_samples))
+
+
+def rms(waveform: np.ndarray) -> float:
+    """Root mean square over all channels and samples; 0 for no samples."""
+    return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64)))) if waveform.size else 0.0
+
+
+def vocal_ratio(vocals: np.ndarray, mix: np.ndarray) -> float:
+    """RMS of the vocals over RMS of the mix, in [0, 1]; 0 where the mix is silent (below -80 dB).
+
+    Args:
+        vocals, mix: float, shape (channels, samples), of one clip.
+    """
+    loudness = rms(mix)
+    return min(1.0, rms(vocals) / loudness) if loudness > SILENCE_RMS else 0.0
