@@ -90,7 +90,7 @@ def test_exactly_the_run_arrives_in_one_commit(hub: Hub, run_folder: Path) -> No
     assert "pairs: 700" in card
     assert "pitch_augment: True" in card
     assert "/home/me" not in card
-    assert ModelCard(card).data.license == "mit"
+    assert ModelCard(card).data.to_dict()["license"] == "mit"
 
 
 def test_second_call_sends_only_what_changed(hub: Hub, run_folder: Path) -> None:
@@ -222,12 +222,13 @@ def test_newest_checkpoint(tmp_path: Path) -> None:
 )
 def test_model_card_metadata(base: str | None, base_model: str | None, licence: str) -> None:
     card = ModelCard(model_card(REPO, base, {"learning_rate": 1e-5, "resume": "/home/me/x"}, {}))
-    assert card.data.base_model == base_model
-    assert card.data.license == licence
-    assert {"diffusers", "controlnet", "riffusion"} <= set(card.data.tags or [])
+    metadata = card.data.to_dict()
+    assert metadata.get("base_model") == base_model
+    assert metadata["license"] == licence
+    assert {"diffusers", "controlnet", "riffusion"} <= set(metadata["tags"])
     assert "learning_rate: 1e-05" in card.text
     assert f"hf download {REPO}" in card.text
     assert "/home/me" not in str(card)
     bare = ModelCard(model_card(REPO, base, {}, {}, has_pipeline=False))
-    assert bare.data.library_name is None
+    assert "library_name" not in bare.data.to_dict()
     assert "hf download" not in bare.text
