@@ -12,7 +12,8 @@ from hub_stand_in import TOKEN, Hub, Repository
 from huggingface_hub import ModelCard
 
 from riff.errors import ModelError
-from riff.hub import model_card, newest_checkpoint
+from riff.files import write_json
+from riff.hub import model_card, newest_checkpoint, run_card
 
 SCRIPT = Path(__file__).resolve().parent.parent / "upload_checkpoints.py"
 REPO = "me/riff-cnet-test"
@@ -232,3 +233,10 @@ def test_model_card_metadata(base: str | None, base_model: str | None, licence: 
     bare = ModelCard(model_card(REPO, base, {}, {}, has_pipeline=False))
     assert "library_name" not in bare.data.to_dict()
     assert "hf download" not in bare.text
+
+
+def test_model_card_names_the_base_that_the_model_was_made_from(run_folder: Path) -> None:
+    run, model = run_folder / "lightning_logs/version_3", run_folder / "models/riff-cnet-final"
+    write_json(model / "manifest.json", {"arguments": {"base": "riffusion/riffusion-model-v1"}})
+    assert ModelCard(run_card(REPO, run, model)).data.to_dict()["base_model"] == "riffusion/riffusion-model-v1"
+    assert ModelCard(run_card(REPO, run, model, "someone/riffusion")).data.to_dict()["base_model"] == "someone/riffusion"
