@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--lightning_logs", type=Path, default=Path("lightning_logs"), help="folder of the training runs")
     parser.add_argument("--image_log", type=Path, default=Path("image_log"), help="folder of the samples drawn while training")
     parser.add_argument("--model", type=Path, default=MODEL, help="folder of the final pipeline; the default may be missing")
-    parser.add_argument("--base", help="base model for the model card to name, where the run's files do not")
+    parser.add_argument("--base", help="base model for the model card to name, instead of what the run's files say")
     parser.add_flag("private", default=False, help="make the repository private")
     parser.add_flag("dry_run", default=False, help="list what would go, and contact nobody")
     parser.add_argument("--token", help="token of the hub, instead of HF_TOKEN or `hf auth login`")
