@@ -45,6 +45,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         if path.exists():
             os.replace(path, old)
         os.replace(temporary, path)
+    except BaseException:
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
@@ -75,10 +79,13 @@ def inside(folder: str | Path, relative: str) -> Path:
     """`folder / relative`, refusing a path from untrusted metadata that leaves the folder.
 
     Raises:
-        OptionError: the path is absolute or climbs out with `..` or through a link.
+        OptionError: the path is absolute, climbs out with `..` or through a link, or is none (a NUL, a loop of links).
     """
     root = Path(folder).resolve()
-    path = (root / relative).resolve()
+    try:
+        path = (root / relative).resolve()
+    except (ValueError, OSError, RuntimeError) as error:
+        raise OptionError(f"{relative!r}: not a path inside {folder} ({error})") from error
     if not path.is_relative_to(root):
         raise OptionError(f"{relative}: this path leaves its folder {folder}; use paths inside it")
     return path

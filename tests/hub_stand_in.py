@@ -1,0 +1,148 @@
+"""A stand-in for the Hugging Face hub: the few requests that an upload makes, answered on the loopback interface."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+TOKEN = "hf_stand_in"
+LARGE = (".ckpt", ".safetensors", ".png", ".wav")  # what the hub keeps in large-file storage
+
+
+@dataclass
+class Repository:
+    private: bool
+    files: dict[str, bytes] = field(default_factory=dict)
+    commits: list[str] = field(default_factory=lambda: ["0" * 40])
+
+
+class Hub(ThreadingHTTPServer):
+    """Holds the repositories; only `TOKEN` may read and write, and only below the user `me`."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.repositories: dict[str, Repository] = {}
+        self.large: dict[str, bytes] = {}  # sha256 -> content
+        self.requests: list[str] = []
+        self.fails_on = ""  # a part of the request line that is answered 400
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def uploads(self) -> list[str]:
+        return [line for line in self.requests if line.startswith("PUT ")]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Hub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def do_PUT(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        body = self._read_body()
+        path = self.path.split("?")[0]
+        self.server.requests.append(f"{self.command} {path}")
+        if self.server.fails_on and self.server.fails_on in self.server.requests[-1]:
+            return self._send(400, {"error": "the stand-in was told to fail"})
+        if stored := re.fullmatch(r"/large/(\w+)", path):  # an address made for one upload needs no token
+            self.server.large[stored[1]] = body
+            return self._send(200, {})
+        if self.headers["Authorization"] != f"Bearer {TOKEN}":
+            return self._send(401, {"error": "Invalid credentials in Authorization header"})
+        if path == "/api/repos/create":
+            return self._create(json.loads(body))
+        if path == "/api/validate-yaml":
+            return self._send(200, {"errors": [], "warnings": []})
+        repo_id = re.match(r"(?:/api/models)?/([\w-]+/[\w-]+)", path)
+        assert repo_id, path
+        repository = self.server.repositories.get(repo_id[1])
+        if repository is None:
+            return self._send(404, {"error": "Repository not found"})
+        if self.command == "GET":
+            siblings = [{"rfilename": name} for name in repository.files]
+            info = {"id": repo_id[1], "private": repository.private, "sha": repository.commits[-1], "siblings": siblings}
+            return self._send(200, {**info, "tags": [], "downloads": 0, "likes": 0})
+        if not repo_id[1].startswith("me/"):
+            return self._send(403, {"error": "Forbidden"})
+        if "/preupload/" in path:
+            return self._send(200, {"files": [_upload_mode(file["path"], repository) for file in json.loads(body)["files"]]})
+        if path.endswith(".git/info/lfs/objects/batch"):
+            return self._send(200, {"transfer": "basic", "objects": [self._place(one) for one in json.loads(body)["objects"]]})
+        assert "/commit/" in path, path
+        return self._commit(repo_id[1], repository, [json.loads(line) for line in body.splitlines()])
+
+    def _create(self, wanted: dict[str, Any]) -> None:
+        repo_id = f"{wanted['organization'] or 'me'}/{wanted['name']}"
+        address = {"url": f"{self.server.url}/{repo_id}"}
+        if repo_id in self.server.repositories:
+            return self._send(409, address)
+        if not repo_id.startswith("me/"):
+            return self._send(403, {"error": "Forbidden"})
+        self.server.repositories[repo_id] = Repository(private=wanted.get("visibility") == "private" or bool(wanted.get("private")))
+        return self._send(200, address)
+
+    def _place(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Where a large file goes; no address for one that is here already."""
+        where = {"actions": {"upload": {"href": f"{self.server.url}/large/{wanted['oid']}"}}}
+        return wanted if wanted["oid"] in self.server.large else wanted | where
+
+    def _commit(self, repo_id: str, repository: Repository, lines: list[dict[str, Any]]) -> None:
+        for line in lines[1:]:
+            value = line["value"]
+            if line["key"] == "file":
+                repository.files[value["path"]] = base64.b64decode(value["content"])
+            else:
+                assert line["key"] == "lfsFile", line
+                repository.files[value["path"]] = self.server.large[value["oid"]]
+        repository.commits.append(hashlib.sha1(repr(lines).encode()).hexdigest())
+        self._send(200, {"commitUrl": f"{self.server.url}/{repo_id}/commit/x", "commitOid": repository.commits[-1]})
+
+    def _read_body(self) -> bytes:
+        if self.headers["Transfer-Encoding"] != "chunked":
+            return self.rfile.read(int(self.headers["Content-Length"] or 0))
+        chunks = []
+        while length := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(length))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
+
+    def _send(self, status: int, value: Any) -> None:
+        content = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def _upload_mode(path: str, repository: Repository) -> dict[str, Any]:
+    """How a file is to be sent, and the identity of the one that is there: git's for small files, sha256 for large ones."""
+    large = path.endswith(LARGE)
+    held = repository.files.get(path)
+    if held is None:
+        oid = None
+    elif large:
+        oid = hashlib.sha256(held).hexdigest()
+    else:
+        oid = hashlib.sha1(b"blob %d\0" % len(held) + held).hexdigest()
+    return {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False, "oid": oid}

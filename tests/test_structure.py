@@ -1,0 +1,130 @@
+"""The house holds its shape: imports point downward, and every script says how it is run."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LEVELS = (
+    {"errors", "files", "cli"},
+    {"spectrogram"},
+    {"audio"},
+    {"data"},
+    {"models"},
+    {"training", "sampling"},
+    {"evaluation", "hub"},
+)
+SIDEWAYS = {("training", "sampling")}  # the image log samples
+BANNED = {"torchvision", "torchaudio"}  # neither has a build for every torch that this runs on
+ROOT_SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
+RIFF_FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "riff").rglob("*.py"))
+
+
+def is_script(path: Path) -> bool:
+    return 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
+
+
+SCRIPTS = ROOT_SCRIPTS + sorted(f"demo/{path.name}" for path in (ROOT / "demo").glob("*.py") if is_script(path))
+
+
+def imports(source: str, file: str) -> Iterator[str]:
+    """Every module that a file names in an import, wherever it stands, relative ones made absolute."""
+    package = Path(file).parent.parts
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def room(module: str) -> str:
+    """`riff.audio.clips` -> `audio`; empty for the package itself."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def level(name: str) -> int:
+    found = [number for number, rooms in enumerate(LEVELS) if name in rooms]
+    assert found, f"riff/{name} has no place in the order of the rooms: give it one in {Path(__file__).name}"
+    return found[0]
+
+
+def violations(source: str, file: str) -> list[str]:
+    """What a file imports and may not."""
+    names = list(imports(source, file))
+    top = {name: name.split(".")[0] for name in names}
+    wrong = [name for name in names if top[name] in BANNED]
+    siblings = {script.removesuffix(".py") for script in ROOT_SCRIPTS}
+    if "/" not in file or file.startswith("riff/"):
+        wrong += [name for name in names if top[name] in siblings]
+    if file.startswith("riff/"):
+        wrong += [name for name in names if top[name] in {"demo", "tests", "benchmarks"}]
+        wrong += [name for name in names if top[name] == "riff" and not may_import(file, name)]
+    return wrong
+
+
+def may_import(file: str, module: str) -> bool:
+    here, there = room(file.removesuffix(".py").replace("/", ".")), room(module)
+    if there in {"", "__version__"} or here == there or (here, there) in SIDEWAYS:
+        return True
+    if here == "__init__":
+        return False
+    return level(there) < level(here) or level(there) == level(here) == 0
+
+
+@pytest.mark.parametrize("file", [*RIFF_FILES, *SCRIPTS])
+def test_imports_point_downward(file: str) -> None:
+    assert violations((ROOT / file).read_text(encoding="utf-8"), file) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "allowed"),
+    [
+        ("riff/audio/io.py", "from riff.spectrogram import params", True),
+        ("riff/audio/io.py", "from . import clips\nfrom .clips import cut", True),
+        ("riff/audio/io.py", "from ..spectrogram.mel import mel_filterbank", True),
+        ("riff/audio/io.py", "from ..data.pairs import read", False),
+        ("riff/audio/io.py", "def f():\n    import riff.models.base", False),
+        ("riff/spectrogram/mel.py", "from riff import audio", False),
+        ("riff/spectrogram/mel.py", "from riff import cli, errors", True),
+        ("riff/files.py", "from riff.errors import RiffError", True),
+        ("riff/files.py", "import riff.spectrogram.mel", False),
+        ("riff/training/callbacks.py", "from riff.sampling.control import sample", True),
+        ("riff/sampling/control.py", "from riff.training.module import Module", False),
+        ("riff/evaluation/report.py", "from riff.hub import upload", False),
+        ("riff/hub.py", "from demo.make_songs import make", False),
+        ("riff/hub.py", "import upload_checkpoints", False),
+        ("riff/audio/io.py", "import torchaudio.functional", False),
+        ("new_script.py", "from upload_checkpoints import main", False),
+        ("new_script.py", "from riff.hub import upload", True),
+        ("demo/make_songs.py", "from riff.audio import io", True),
+        ("demo/make_songs.py", "from torchvision import models", False),
+    ],
+)
+def test_the_rule_itself(file: str, source: str, allowed: bool) -> None:
+    assert (violations(source, file) == []) is allowed
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_opens_with_a_command(script: str) -> None:
+    docstring = ast.get_docstring(ast.parse((ROOT / script).read_text(encoding="utf-8"))) or ""
+    assert any(line.strip().startswith(f"python {script}") for line in docstring.splitlines()[:4]), docstring
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_answers_help(script: str) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, script, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert f"python {script}" in result.stdout
+    assert "--help" in result.stdout
