@@ -67,7 +67,7 @@ def start(script: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def run(script: Path, *arguments: str) -> tuple[int, str, str]:
     process = start(script, *arguments)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
 
@@ -148,7 +148,7 @@ def test_interrupt_ends_with_130(script: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert err == "interrupted\n"
 
@@ -160,7 +160,7 @@ def test_a_reader_that_leaves_is_no_error(script: Path) -> None:
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr.read() == ""
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     process.stderr.close()
 
 

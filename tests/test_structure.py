@@ -123,7 +123,7 @@ def test_a_script_opens_with_a_command(script: str) -> None:
 def test_a_script_answers_help(script: str) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     result = subprocess.run(
-        [sys.executable, script, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, script, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert result.returncode == 0, result.stderr
     assert f"python {script}" in result.stdout

@@ -67,7 +67,7 @@ def run_script(
     settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hf"), "HF_HUB_DISABLE_XET": "1"}
     settings |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", **environment} | ({"HF_TOKEN": token} if token else {})
     command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(command, cwd=folder, env=kept | settings, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=folder, env=kept | settings, capture_output=True, text=True, timeout=300)
 
 
 def assert_one_line(result: subprocess.CompletedProcess, *words: str) -> None:
