@@ -162,7 +162,14 @@ def compose(seed: int, index: int, seconds: float) -> Song:
     score = _Score(rng, style, mode, lively, tempo, tonic=int(rng.integers(48, 60)), seconds=seconds)
     stems = {"drums": score.drums(), "bass": score.bass(), "other": score.other(), "vocals": score.vocals(gender)}
     name = f"{style_name}-{index:04d}"
-    facts = {"gender": gender, "style": style_name, "mood": mood, "mode": mode, "tempo": round(tempo, 1), "tonic": score.tonic}
+    facts: dict[str, str | float | int] = {
+        "gender": gender,
+        "style": style_name,
+        "mood": mood,
+        "mode": mode,
+        "tempo": round(tempo, 1),
+        "tonic": score.tonic,
+    }
     return Song(name, prompt_for(mood, gender, style_name), _balance(stems, rng), facts)
 
 

@@ -34,6 +34,6 @@ class Progress:
         self._bar.update()
         if len(self._recent) == CURVE_EVERY:
             mean = sum(self._recent) / CURVE_EVERY
-            self.curve.append((self._bar.n, mean))
+            self.curve.append((int(self._bar.n), mean))
             self._bar.set_postfix(loss=f"{mean:.4f}")
             self._recent.clear()

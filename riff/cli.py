@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from riff.errors import OptionError, RiffError
-from riff.files import write_json
+from riff.files import write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 EXIT_FAILURE = 2
@@ -25,7 +25,7 @@ MANIFEST_PACKAGES = ("torch", "diffusers", "transformers", "pytorch-lightning", 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.required else super()._get_help_string(action)
+        return action.help if action.required or action.default is None else super()._get_help_string(action)
 
 
 class _BooleanAction(argparse.Action):
@@ -35,6 +35,20 @@ class _BooleanAction(argparse.Action):
         negative = option_string is not None and option_string.startswith("--no-")
         truth = True if value is None else parse_bool(parser, option_string, value)
         setattr(namespace, self.dest, truth != negative)
+
+
+def _read_yaml(path: Path, flag: str) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise OptionError(f"{flag} {path}: cannot be read as YAML ({error})") from error
+    if not isinstance(values, dict):
+        raise OptionError(f"{flag} {path}: must hold `flag: value` lines")
+    return {str(key): value for key, value in values.items()}
 
 
 def parse_bool(parser: argparse.ArgumentParser, option: str | None, text: str) -> bool:
@@ -62,6 +76,40 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def add_overwrite(self, what: str) -> None:
         self.add_flag("overwrite", default=False, help=f"replace {what}")
+
+    def parse_with_config(
+        self, argv: Sequence[str] | None, resume: Callable[[argparse.Namespace], Path | None] | None = None
+    ) -> argparse.Namespace:
+        """Parse with `--config FILE.yaml`, whose keys are the flags' names; what is said on the command line wins.
+
+        Args:
+            resume: finds the configuration of a run that goes on, from the flags; it counts less than --config.
+
+        Raises:
+            OptionError: a file that cannot be read, or a key that is no flag.
+        """
+        self.add_argument("--config", type=Path, help="YAML file of flags; flags on the command line win")
+        args = self.parse_args(argv)
+        earlier = resume(args) if resume else None
+        for path, flag in ((earlier, "--resume"), (args.config, "--config")):
+            if path is not None:
+                self._take_defaults(_read_yaml(path, flag), path, flag)
+        return self.parse_args(argv)
+
+    def _take_defaults(self, values: dict[str, Any], path: Path, flag: str) -> None:
+        actions = {action.dest: action for action in self._actions}
+        unknown = sorted(set(values) - set(actions))
+        if unknown:
+            raise OptionError(f"{flag} {path}: {unknown[0]} is no flag of this command; see --help")
+        for key, value in values.items():
+            action = actions[key]
+            # As text, the value passes through the flag's own type and choices.
+            plain = value is None or isinstance(action, _BooleanAction)
+            if action.choices is not None and value not in action.choices:
+                raise OptionError(f"{flag} {path}: {key}: {value} is none of {', '.join(map(str, action.choices))}")
+            if plain and value is not None and not isinstance(value, bool):
+                raise OptionError(f"{flag} {path}: {key}: {value} is neither true nor false")
+            self.set_defaults(**{key: value if plain else str(value)})
 
 
 def choose_device(name: str) -> str:
@@ -104,6 +152,15 @@ def quieten_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+
+
+def write_config(path: Path, args: argparse.Namespace, **more: Any) -> None:
+    """Write the resolved flags as the YAML file that `--config` reads; what belongs to one call only is left out."""
+    from omegaconf import OmegaConf
+
+    once = ("config", "resume")
+    values = {key: value for key, value in {**vars(args), **more}.items() if key not in once}
+    write_text(path, OmegaConf.to_yaml(OmegaConf.create(_plain(values))))
 
 
 def write_manifest(path: str | Path, arguments: dict[str, Any], **more: Any) -> None:

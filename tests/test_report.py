@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from riff.errors import DataError, RiffError
-from riff.evaluation.report import SHEET_CAPTION, SHEET_GAP, Report, Take, contact_sheet, line_chart
+from riff.evaluation.report import Report, Take, line_chart
+from riff.spectrogram.sheet import SHEET_CAPTION, SHEET_GAP, contact_sheet
 
 ATTACK = """"><script>alert('x')</script><img src=x onerror=alert(1)> & 'quoted' </title></style>"""
 SVG = "{http://www.w3.org/2000/svg}"

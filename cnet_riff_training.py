@@ -1,0 +1,117 @@
+"""Train the ControlNet that cnet_riff_add_control.py attached, on the pairs that make_cnet_dataset.py made.
+
+    python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000
+    python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000 --batch_size 1 --save_gpu_memory True
+    python cnet_riff_training.py --resume
+
+Latents and text embeddings are computed once and kept beside the pairs. Losses, samples of held-out songs and checkpoints
+lie in lightning_logs/version_N/ and image_log/version_N/. The end, --max_train_time and Ctrl-C all leave a pipeline in
+--output that diffusers' StableDiffusionControlNetPipeline loads; --resume goes on exactly where a run stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from riff import cli
+
+
+def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
+    parser = cli.ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("--train_data_dir", type=Path, default=Path("train-data"), help="folder of pairs")
+    add("--model", default="models/control_riffusion_ini", help="pipeline to train: folder with an attached ControlNet")
+    add(
+        "--base", help="hub id, folder, file or mini: the base of a --model that is a ControlNet alone (default: as it says itself)"
+    )
+    add("--output", type=Path, help="folder for the result (default: models/riff-cnet-final, or riff-cnet-METHOD-final)")
+    parser.add_flag("controlnet_only", default=False, help="write the ControlNet alone, in half precision, with its base's name")
+    add("--control_method", default="", help="name of the way of control: reads prompt-METHOD.json, names the result")
+    add("--max_steps", type=int, default=100_000, help="optimizer steps in all")
+    add("--max_train_time", default="00:12:00:00", help="stop after this time, DD:HH:MM:SS")
+    add("--batch_size", type=int, default=4, help="pairs a batch")
+    add("--accumulate_gradient_batches", type=int, default=1, help="batches to one optimizer step")
+    add("--learning_rate", type=float, help="peak learning rate (default: 1e-5, or 2e-6 with --sd_locked False)")
+    add("--lr_schedule", default="constant", choices=("constant", "cosine"), help="cosine falls to a hundredth at --max_steps")
+    add("--warmup_steps", type=int, default=0, help="steps in which the learning rate rises")
+    add("--prompt_dropout", type=float, default=0.5, help="share of pairs trained without their prompt")
+    parser.add_flag("sd_locked", default=True, help="keep the base as it is; False also trains the UNet's decoder")
+    parser.add_flag("only_mid_control", default=False, help="control the middle block alone")
+    parser.add_flag("save_gpu_memory", default=False, help="recompute activations; 8-bit Adam where bitsandbytes is installed")
+    add("--precision", default="auto", choices=("auto", "32", "16", "bf16"), help="auto is bf16 on CUDA and 32 elsewhere")
+    add("--logger_freq", type=int, default=500, help="steps between samples of held-out songs")
+    add("--checkpoint_freq", type=int, default=1000, help="steps between checkpoints; the newest is kept")
+    add("--val_share", type=float, default=0.1, help="share of songs held out for the samples")
+    add("--sample_steps", type=int, default=20, help="denoising steps of a sample")
+    add("--num_workers", type=int, default=2, help="processes that read pairs")
+    add("--log_dir", type=Path, default=Path("."), help="where lightning_logs/ and image_log/ lie")
+    add("--resume", nargs="?", const="newest", help="go on from a checkpoint (default: the newest), with its settings")
+    parser.add_device()
+    parser.add_seed()
+    return parser.parse_with_config(argv, resume=_settings_of_checkpoint)
+
+
+def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
+    """The settings that a resumed run started with."""
+    if args.resume is None:
+        return None
+    from riff.training.run import RunPlaces, find_checkpoint
+
+    return RunPlaces.of_checkpoint(find_checkpoint(args.log_dir, args.resume)).run / "config.yaml"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    from riff.models.control import load_control_pipeline, read_origin, save_control_pipeline
+    from riff.sampling.control import SamplingOptions
+    from riff.training.callbacks import parse_duration
+    from riff.training.module import TrainingOptions
+    from riff.training.run import RunPlaces, find_checkpoint, train_control
+
+    max_seconds = parse_duration(args.max_train_time)
+    device = cli.choose_device(args.device)
+    output = args.output or Path("models") / "-".join(["riff-cnet", *filter(None, [args.control_method]), "final"])
+    resume = find_checkpoint(args.log_dir, args.resume) if args.resume else None
+    options = TrainingOptions(
+        learning_rate=args.learning_rate or (1e-5 if args.sd_locked else 2e-6),
+        batch_size=args.batch_size,
+        accumulate=args.accumulate_gradient_batches,
+        max_steps=args.max_steps,
+        warmup_steps=args.warmup_steps,
+        schedule=args.lr_schedule,
+        prompt_dropout=args.prompt_dropout,
+        sd_locked=args.sd_locked,
+        only_mid_control=args.only_mid_control,
+        save_memory=args.save_gpu_memory,
+        num_workers=args.num_workers,
+        seed=args.seed,
+    )
+    pipeline = load_control_pipeline(args.model, args.base)
+    origin = read_origin(args.model)
+    base = args.base or origin.get("base") or args.model
+    places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.next(args.log_dir)
+    cli.write_config(places.run / "config.yaml", args, base=base)
+    step, reason = train_control(
+        pipeline,
+        args.train_data_dir,
+        args.control_method,
+        options,
+        places,
+        device=device,
+        precision=("bf16" if device == "cuda" else "32") if args.precision == "auto" else args.precision,
+        max_seconds=max_seconds,
+        logger_freq=args.logger_freq,
+        checkpoint_freq=args.checkpoint_freq,
+        val_share=args.val_share,
+        sampling=SamplingOptions(steps=args.sample_steps),
+        resume=resume,
+    )
+    origin |= {"base": base, "steps": step, "version": places.version}
+    save_control_pipeline(pipeline, output, origin, args.controlnet_only, half=args.controlnet_only)
+    cli.write_manifest(output / "manifest.json", vars(args), steps=step, version=places.version)
+    print(f"{reason + '; ' if reason else ''}step {step}: {output} (samples in {places.images}, losses in {places.losses})")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,123 @@
+"""The stages of models/riffusion-mini, each kept when it is done: clips, autoencoder, latents, diffusion, folder."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel
+
+from demo.autoencoder import AutoencoderRecipe, encode_images, rebuild_images, train_autoencoder
+from demo.card import mini_card
+from demo.clips import Clips, load_or_make_clips
+from demo.diffusion import DiffusionRecipe, new_scheduler, train_diffusion, train_tokenizer
+from riff.errors import OptionError
+from riff.files import atomic_folder, atomic_path, write_json, write_text
+
+EXAMPLE_PROMPTS = (
+    "Generate an uplifting male vocal rock melody",
+    "Generate a sad female vocal ballad melody",
+    "Generate a happy female vocal pop melody",
+    "Generate a calm male vocal reggae melody",
+    "Generate an intense female vocal electronic melody",
+)
+
+
+def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: int, validation_clips: int) -> None:
+    """Train what is not trained yet, and write the model's folder.
+
+    Raises:
+        OptionError: the folder is there and --overwrite was not given.
+    """
+    if args.output.exists() and not args.overwrite:
+        raise OptionError(f"--output {args.output}: is there already; use --overwrite to train it anew")
+    clips = load_or_make_clips(args.work, training_catalogue, args.num_clips, args.num_workers)
+    unseen = load_or_make_clips(args.work, validation_catalogue, validation_clips, args.num_workers)
+    autoencoder_recipe = replace(AutoencoderRecipe(), steps=args.autoencoder_steps)
+    diffusion_recipe = replace(DiffusionRecipe(), steps=args.unet_steps)
+    vae, autoencoder_curve = _autoencoder(args.work, clips, autoencoder_recipe, args.seed)
+    latents = _latents(args.work / f"latents-{args.num_clips}-{args.autoencoder_steps}.safetensors", vae, clips)
+    tokenizer = train_tokenizer(clips.prompts)
+    unet, text_encoder, diffusion_curve = _diffusion(args.work, latents, clips.prompts, tokenizer, diffusion_recipe, args.seed)
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=new_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    facts = {
+        "clips": len(clips.prompts),
+        "psnr_unseen_db": psnr(rebuild_images(vae, unseen.images), unseen.images),
+        "autoencoder": asdict(autoencoder_recipe),
+        "diffusion": asdict(diffusion_recipe),
+        "curves": {"autoencoder": autoencoder_curve, "diffusion": diffusion_curve},
+    }
+    with atomic_folder(args.output) as folder:
+        pipeline.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
+        pipeline.to(dtype=torch.float32)
+        _save_examples(pipeline, folder / "examples.png", args.seed)
+        write_json(folder / "training.json", facts)
+        write_text(folder / "README.md", mini_card(facts))
+    print(f"wrote {args.output}: {facts['psnr_unseen_db']:.1f} dB there and back on unseen songs")
+
+
+def psnr(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of uint8 pictures."""
+    error = np.mean((ours.astype(np.float64) - theirs.astype(np.float64)) ** 2)
+    return float(10 * np.log10(255.0**2 / error))
+
+
+def _autoencoder(work: Path, clips: Clips, recipe: AutoencoderRecipe, seed: int) -> tuple[AutoencoderKL, list]:
+    folder = work / f"autoencoder-{recipe.steps}"
+    if not folder.exists():
+        model, curve = train_autoencoder(clips.images, recipe, seed)
+        with atomic_folder(folder) as temporary:
+            model.save_pretrained(temporary)
+            write_json(temporary / "curve.json", curve)
+    return AutoencoderKL.from_pretrained(folder).eval(), json.loads((folder / "curve.json").read_text())
+
+
+def _latents(file: Path, vae: AutoencoderKL, clips: Clips) -> torch.Tensor:
+    """Scaled latents of every clip, float32."""
+    if not file.exists():
+        with atomic_path(file) as temporary:
+            save_file({"latents": encode_images(vae, clips.images) * vae.config.scaling_factor}, temporary)
+    return load_file(file)["latents"]
+
+
+def _diffusion(
+    work: Path, latents: torch.Tensor, prompts: Sequence[str], tokenizer: object, recipe: DiffusionRecipe, seed: int
+) -> tuple[UNet2DConditionModel, CLIPTextModel, list]:
+    folder = work / f"diffusion-{recipe.steps}"
+    if not folder.exists():
+        unet, text_encoder, curve = train_diffusion(latents, prompts, tokenizer, recipe, seed)  # type: ignore[arg-type]
+        with atomic_folder(folder) as temporary:
+            unet.save_pretrained(temporary / "unet")
+            text_encoder.save_pretrained(temporary / "text_encoder")
+            write_json(temporary / "curve.json", curve)
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet").eval()
+    text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").eval()
+    return unet, text_encoder, json.loads((folder / "curve.json").read_text())
+
+
+def _save_examples(pipeline: StableDiffusionPipeline, path: Path, seed: int) -> None:
+    """One sample a style, side by side."""
+    pipeline.set_progress_bar_config(disable=True)
+    generators = [torch.Generator().manual_seed(seed + i) for i in range(len(EXAMPLE_PROMPTS))]
+    images = pipeline(
+        list(EXAMPLE_PROMPTS), num_inference_steps=30, guidance_scale=4.0, generator=generators, output_type="np"
+    ).images
+    row = np.concatenate([np.pad(image.mean(axis=2), ((0, 0), (0, 8)), constant_values=1.0) for image in images], axis=1)
+    Image.fromarray((row * 255).round().astype(np.uint8)).save(path)

@@ -1,0 +1,84 @@
+"""Turn a folder of songs into training pairs: edges of the accompaniment, spectrogram of the mix, prompt.
+
+    python make_cnet_dataset.py --audio_dir raw-audio/ --train_data_dir train-data-full/ --prompt_file prompt_file.json
+
+Every song is separated into vocals and accompaniment (or read from --stems_dir), cut into 5.11 s clips, shifted in pitch
+by -3 to 3 semitones, and written as PNGs with one line a pair in prompt.json. Any number of songs goes through in one
+call; running it again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from riff import cli
+
+
+def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
+    parser = cli.ArgumentParser(__doc__)
+    parser.add_argument("--audio_dir", type=Path, default=Path("raw-audio"), help="folder of songs, or of MUSDB's song folders")
+    parser.add_argument("--train_data_dir", type=Path, default=Path("train-data-full"), help="folder for the pairs")
+    parser.add_argument("--prompt_file", type=Path, default=Path("prompt_file.json"), help="what each song's prompt is")
+    parser.add_argument("--limit", type=int, help="process at most this many songs (default: all)")
+    parser.add_argument("--start_ind", type=int, default=0, help="leave out this many songs at the start, in order of name")
+    parser.add_argument("--separator", default="repet", help="how songs without stems are separated")
+    parser.add_argument("--stems_dir", type=Path, help="folder of SONG/{vocals,drums,bass,other}.wav: take these, do not separate")
+    parser.add_flag("pitch_augment", default=True, help="also make every pair at -3 to 3 semitones")
+    parser.add_argument("--min_vocal_ratio", type=float, default=0.1, help="drop clips whose vocal is below this share of the RMS")
+    parser.add_argument("--canny_low", type=int, default=100, help="lower threshold of the edges")
+    parser.add_argument("--canny_high", type=int, default=200, help="upper threshold of the edges")
+    parser.add_device()
+    parser.add_overwrite("the pairs that are there")
+    args = parser.parse_args(argv)
+    if args.limit is not None and args.limit < 1:
+        parser.error(f"argument --limit: {args.limit} songs is none; leave the flag out for all")
+    if args.start_ind < 0:
+        parser.error(f"argument --start_ind: {args.start_ind} must be 0 or more")
+    if args.canny_low > args.canny_high:
+        parser.error(f"argument --canny_low: {args.canny_low} is above --canny_high {args.canny_high}")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    from dataclasses import asdict
+
+    from riff.audio.separation import StemsFolder, create_separator
+    from tqdm import tqdm
+
+    from riff.data.build import build_pairs, list_songs, prepare_folder, unique_slugs
+    from riff.data.pairs import PairSettings
+    from riff.data.records import read_prompts
+    from riff.errors import OptionError
+
+    everything = list_songs(args.audio_dir)
+    last = None if args.limit is None else args.start_ind + args.limit
+    songs = everything[args.start_ind : last]
+    if not songs:
+        raise OptionError(f"--start_ind {args.start_ind}: {args.audio_dir} holds only {len(everything)} songs")
+    prompts = read_prompts(args.prompt_file)
+    device = cli.choose_device(args.device)
+    settings = PairSettings(args.pitch_augment, args.min_vocal_ratio, args.canny_low, args.canny_high)
+    stems = StemsFolder(args.stems_dir) if args.stems_dir else None
+    separator = None if stems else create_separator(args.separator, device)
+    described = {**asdict(settings), "separator": "stems" if stems else args.separator}
+    prepare_folder(args.train_data_dir, described, args.overwrite)
+    cli.write_manifest(args.train_data_dir / "manifest.json", vars(args), settings=described)
+    report = build_pairs(
+        songs, unique_slugs(everything), prompts, args.train_data_dir, settings, separator, stems, device, warn=_warn(tqdm)
+    )
+    print(
+        f"{report.pairs} pairs in {args.train_data_dir}: {report.made} songs made now, {report.skipped} done before, "
+        f"{report.dropped_clips} clips without a vocal dropped, {report.failed} songs failed"
+    )
+    return cli.EXIT_FAILURE if report.failed else 0
+
+
+def _warn(tqdm):  # type: ignore[no-untyped-def]
+    return lambda message: tqdm.write(message, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,112 @@
+"""Draw spectrograms under the control of an accompaniment's edges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionControlNetPipeline, UniPCMultistepScheduler
+
+from riff.errors import DataError
+from riff.models.base import latent_factor
+from riff.spectrogram.image import SILENCE, SpectrogramImage
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How samples are drawn.
+
+    Attributes:
+        steps: of the UniPC sampler. guidance_scale: classifier-free guidance (1 is off).
+        strength: of the control, 0 is none. guess_mode: let the control act without the prompt's help.
+    """
+
+    steps: int = 20
+    guidance_scale: float = 4.0
+    strength: float = 1.0
+    guess_mode: bool = False
+    negative_prompt: str = ""
+
+
+def prepare_pipeline(pipeline: StableDiffusionControlNetPipeline, device: str = "cpu") -> StableDiffusionControlNetPipeline:
+    """Move a control pipeline to its device (half precision on CUDA) with a sampler that needs few steps."""
+    pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device, torch.float16 if device == "cuda" else torch.float32)
+
+
+def sample_control(
+    pipeline: StableDiffusionControlNetPipeline,
+    edges: Sequence[np.ndarray],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    options: SamplingOptions = SamplingOptions(),
+    on_step: Callable[[int], None] | None = None,
+) -> list[np.ndarray]:
+    """Draw one spectrogram for each edge map, prompt and seed.
+
+    Args:
+        edges: uint8, shape (height, width), 0 or 255, all of one size that the latents divide.
+        seeds: of the starting noise, drawn on the CPU, so that every device starts from the same.
+        on_step: called with the number of finished denoising steps.
+
+    Returns:
+        uint8 grey levels, shape (height, width) each.
+
+    Raises:
+        DataError: edge maps of a size that does not fit the model.
+    """
+    if not edges:
+        return []
+    height, width = edges[0].shape
+    factor = latent_factor(pipeline) * 2 ** (len(pipeline.unet.config.block_out_channels) - 1)
+    if any(one.shape != (height, width) for one in edges) or height % factor or width % factor:
+        raise DataError(
+            f"a control image of {height}x{width} does not fit this model; height and width must be multiples of {factor}"
+        )
+    hints = torch.from_numpy(np.stack(edges).astype(np.float32) / 255.0)[:, None].repeat(1, 3, 1, 1)
+
+    def report(_pipeline, step, _timestep, tensors):  # type: ignore[no-untyped-def]
+        if on_step is not None:
+            on_step(step + 1)
+        return tensors
+
+    with torch.inference_mode():
+        drawn = pipeline(
+            prompt=list(prompts),
+            image=hints.to(pipeline.device, pipeline.controlnet.dtype),
+            negative_prompt=[options.negative_prompt] * len(prompts),
+            num_inference_steps=options.steps,
+            guidance_scale=options.guidance_scale,
+            controlnet_conditioning_scale=options.strength,
+            guess_mode=options.guess_mode,
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            callback_on_step_end=report,
+            output_type="np",
+        ).images  # (batch, height, width, 3) in [0, 1]
+    return [np.round(picture.mean(axis=2) * 255).astype(np.uint8) for picture in drawn]
+
+
+def match_level(pixels: np.ndarray, accompaniment: SpectrogramImage) -> SpectrogramImage:
+    """Give a sample the maximum that makes its backing as loud as the accompaniment is.
+
+    A spectrogram image is drawn against its own loudest point, which nothing in a sample tells. Where the accompaniment
+    is dark the two pictures differ by the constant factor (max_accompaniment / max_sample)**power; a vocal only darkens, so
+    the median over those pixels is that factor.
+
+    Args:
+        pixels: uint8, shape (n_mels, frames), the sample.
+
+    Returns:
+        The sample with its estimated `max_value`, at least the accompaniment's and at most 16 times as much.
+    """
+    ink, backing = SILENCE - pixels.astype(np.float64), SILENCE - accompaniment.pixels.astype(np.float64)
+    dark = backing >= max(64.0, np.quantile(backing, 0.9))
+    if accompaniment.max_value <= 0 or not dark.any():
+        return SpectrogramImage(pixels, accompaniment.max_value or 1.0, accompaniment.params)
+    factor = float(np.clip(np.median(ink[dark] / backing[dark]), 0.5, 1.0))
+    return SpectrogramImage(
+        pixels, accompaniment.max_value / factor ** (1 / accompaniment.params.power_for_image), accompaniment.params
+    )

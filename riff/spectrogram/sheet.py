@@ -1,0 +1,58 @@
+"""Pictures side by side on one sheet, each under its caption."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from riff.errors import DataError
+from riff.files import atomic_path
+
+SHEET_GAP, SHEET_CAPTION, SHEET_FONT = 12, 28, 16  # pixels
+
+
+def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str], path: str | Path) -> None:
+    """Write pictures side by side, each under its caption, as one PNG.
+
+    Args:
+        images: uint8, shape (height, width) or (height, width, 3).
+        captions: one a picture; what does not fit over it is cut with an ellipsis.
+        path: the PNG. It is the pictures' widths and one gap of 12 pixels around each wide, and the tallest picture, a caption
+            of 28 pixels and a gap below high. The same pictures give the same bytes.
+
+    Raises:
+        DataError: no pictures, captions that do not match them in number, or pictures of another type.
+    """
+    if not images or len(images) != len(captions):
+        raise DataError(f"{path}: {len(images)} pictures and {len(captions)} captions make no sheet; give one caption a picture")
+    for image in images:
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or image.size == 0:
+            raise DataError(f"{path}: a sheet takes uint8 pictures in grey or RGB, not {image.dtype} of shape {image.shape}")
+    font = ImageFont.load_default(size=SHEET_FONT)
+    width = SHEET_GAP + sum(image.shape[1] + SHEET_GAP for image in images)
+    height = SHEET_CAPTION + max(image.shape[0] for image in images) + SHEET_GAP
+    sheet = Image.new("RGB", (width, height), "#e9e9e6")  # grey: a spectrogram's silence is white
+    draw = ImageDraw.Draw(sheet)
+    left = SHEET_GAP
+    for image, caption in zip(images, captions, strict=True):
+        caption = _fit(" ".join(caption.split()), font, image.shape[1])
+        draw.text((left, SHEET_CAPTION // 2), caption, fill="#222222", font=font, anchor="lm")
+        sheet.paste(Image.fromarray(image), (left, SHEET_CAPTION))
+        left += image.shape[1] + SHEET_GAP
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG", compress_level=6)
+
+
+def _fit(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+    """The text, cut to this many pixels."""
+    length = len(text)
+    while length and font.getlength(_cut(text, length)) > width:
+        length -= 1
+    return _cut(text, length) if length else ""
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
