@@ -108,7 +108,8 @@ def encode_images(model: AutoencoderKL, images: np.ndarray) -> torch.Tensor:
     model.to(memory_format=torch.channels_last)
     singly = tqdm(images, desc="latents", unit="clip", mininterval=5.0, disable=len(images) < 100)
     pictures = (_as_pictures(np.asarray(image)[None]).to(memory_format=torch.channels_last) for image in singly)
-    return torch.cat([model.encode(picture).latent_dist.mean for picture in pictures])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return torch.cat([model.encode(picture).latent_dist.mean.float() for picture in pictures]).contiguous()
 
 
 @torch.inference_mode()

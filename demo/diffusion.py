@@ -26,7 +26,7 @@ class DiffusionRecipe:
     block_out_channels: tuple[int, ...] = (96, 128, 160)
     text_width: int = 128
     text_layers: int = 2
-    steps: int = 5000
+    steps: int = 4000
     batch_size: int = 8
     learning_rate: float = 8e-4
     caption_dropout: float = 0.1

@@ -25,7 +25,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("outputs/riffusion-mini"), help="clips and finished stages")
     parser.add_argument("--num_clips", type=int, default=3200, help="clips to synthesise, two a song")
     parser.add_argument("--autoencoder_steps", type=int, default=3000, help="training steps of the autoencoder")
-    parser.add_argument("--unet_steps", type=int, default=5000, help="training steps of the UNet and the text encoder")
+    parser.add_argument("--unet_steps", type=int, default=4000, help="training steps of the UNet and the text encoder")
     parser.add_argument("--num_workers", type=int, default=2, help="processes that synthesise songs")
     parser.add_seed()
     parser.add_overwrite("the model in --output")

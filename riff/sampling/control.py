@@ -43,7 +43,7 @@ def sample_control(
     prompts: Sequence[str],
     seeds: Sequence[int],
     options: SamplingOptions = SamplingOptions(),
-    on_step: Callable[[int], None] | None = None,
+    on_step: Callable[[int], object] | None = None,
 ) -> list[np.ndarray]:
     """Draw one spectrogram for each edge map, prompt and seed.
 

@@ -136,7 +136,7 @@ class SampleLog(pl.Callback):
         self._last_step = -1
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        if trainer.global_step % self._every == 0 and trainer.global_step != self._last_step:
+        if trainer.global_step and trainer.global_step % self._every == 0 and trainer.global_step != self._last_step:
             self._log(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,0 +1,114 @@
+"""How well samples follow the accompaniment: the model between its floor and its ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from riff.evaluation.metrics import chroma_cosine, edge_scores, gradient_correlation, onset_correlation, vocal_region
+from riff.sampling.control import SamplingOptions, match_level, sample_control
+from riff.spectrogram.edges import canny_edges
+from riff.spectrogram.image import SpectrogramImage, image_to_waveform, waveform_to_image
+
+METRICS = ("edge_f1", "edge_precision", "edge_recall", "gradient_correlation", "chroma_cosine", "onset_correlation")
+
+
+@dataclass(frozen=True)
+class TrueClip:
+    """A clip whose parts are known. mix, accompaniment: float32, shape (channels, samples) at 44.1 kHz."""
+
+    name: str
+    prompt: str
+    mix: np.ndarray
+    accompaniment: np.ndarray
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One picture of one clip with its scores (see `METRICS`)."""
+
+    clip: str
+    kind: str
+    image: SpectrogramImage
+    scores: dict[str, float]
+
+
+def evaluate_control(
+    pipeline: Any,
+    clips: Sequence[TrueClip],
+    options: SamplingOptions,
+    seed: int = 0,
+    canny: tuple[int, int] = (100, 200),
+    on_clip: Callable[[], object] = lambda: None,
+) -> list[Scored]:
+    """Score, for every clip, four pictures against the accompaniment.
+
+    `control`: the model's sample. `floor`: the same seed and prompt with the control at strength 0, which is the base.
+    `ceiling`: the true mix through the model's autoencoder and back, beyond which no sample can come. `true mix`: untouched.
+    Edges and gradients are scored outside the true vocal's region; chroma and onsets on sounds that were all
+    reconstructed from pictures, the accompaniment's as well.
+    """
+    uncontrolled = SamplingOptions(options.steps, options.guidance_scale, strength=0.0, negative_prompt=options.negative_prompt)
+    scored = []
+    for index, clip in enumerate(clips):
+        target, backing = (waveform_to_image(torch.from_numpy(part)) for part in (clip.mix, clip.accompaniment))
+        edges = canny_edges(backing.pixels, *canny)
+        draw = ([edges], [clip.prompt], [seed + index])
+        pictures = {
+            "control": match_level(sample_control(pipeline, *draw, options)[0], backing),
+            "floor": match_level(sample_control(pipeline, *draw, uncontrolled)[0], backing),
+            "ceiling": SpectrogramImage(through_autoencoder(pipeline.vae, target.pixels), target.max_value),
+            "true mix": target,
+        }
+        outside = ~vocal_region(backing, target)
+        sound = image_to_waveform(backing).numpy()
+        for kind, picture in pictures.items():
+            scored.append(Scored(clip.name, kind, picture, _scores(picture, backing, edges, outside, sound, canny)))
+        on_clip()
+    return scored
+
+
+def _scores(
+    picture: SpectrogramImage,
+    backing: SpectrogramImage,
+    edges: np.ndarray,
+    outside: np.ndarray,
+    backing_sound: np.ndarray,
+    canny: tuple[int, int],
+) -> dict[str, float]:
+    edge = edge_scores(canny_edges(picture.pixels, *canny), edges, tolerance=1, mask=outside)
+    sound, rate = image_to_waveform(picture).numpy(), picture.params.sample_rate
+    return {
+        "edge_f1": edge.f1,
+        "edge_precision": edge.precision,
+        "edge_recall": edge.recall,
+        "gradient_correlation": gradient_correlation(picture.pixels, backing.pixels, outside),
+        "chroma_cosine": chroma_cosine(sound, backing_sound, rate),
+        "onset_correlation": onset_correlation(sound, backing_sound, rate),
+    }
+
+
+@torch.inference_mode()
+def through_autoencoder(vae: Any, pixels: np.ndarray) -> np.ndarray:
+    """uint8 (height, width) -> uint8, encoded to latents and decoded."""
+    picture = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1.0)[None, None].repeat(1, 3, 1, 1).to(vae.device, vae.dtype)
+    decoded = vae.decode(vae.encode(picture).latent_dist.mean).sample.float().mean(dim=1)[0]
+    return ((decoded + 1.0) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
+
+
+def summarise(scored: Sequence[Scored]) -> dict[str, dict[str, float]]:
+    """Mean of every metric by kind, and for `control` the share of the way from floor to ceiling (`covered`)."""
+    kinds = list(dict.fromkeys(one.kind for one in scored))
+    means = {kind: {m: float(np.mean([one.scores[m] for one in scored if one.kind == kind])) for m in METRICS} for kind in kinds}
+    if {"control", "floor", "ceiling"} <= set(means):
+        means["covered"] = {
+            metric: (means["control"][metric] - means["floor"][metric]) / (means["ceiling"][metric] - means["floor"][metric])
+            if means["ceiling"][metric] != means["floor"][metric]
+            else float("nan")
+            for metric in METRICS
+        }
+    return means

@@ -1,0 +1,106 @@
+"""One clip from song to samples: its control image before, its files after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from riff.audio.io import read_audio, resample, write_audio
+from riff.audio.separation import StemsFolder, create_separator
+from riff.errors import AudioError, DataError
+from riff.sampling.control import match_level
+from riff.spectrogram.edges import canny_edges, save_edges
+from riff.spectrogram.image import SpectrogramImage, image_to_waveform, load_grey, save_image, waveform_to_image
+from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
+from riff.spectrogram.sheet import contact_sheet
+
+
+@dataclass(frozen=True)
+class Control:
+    """What a sample follows.
+
+    Attributes:
+        edges: uint8, shape (512, frames), 0 or 255.
+        accompaniment: its spectrogram, None where only an edge map was given.
+        waveform: float32, shape (channels, samples) at 44.1 kHz, the accompaniment's clip, None likewise.
+    """
+
+    edges: np.ndarray
+    accompaniment: SpectrogramImage | None = None
+    waveform: np.ndarray | None = None
+
+
+def control_from_audio(
+    path: Path,
+    start_s: float = 0.0,
+    separator: str = "repet",
+    stems_dir: Path | None = None,
+    canny_low: int = 100,
+    canny_high: int = 200,
+    device: str = "cpu",
+) -> Control:
+    """Separate a song and take the edges of 5.11 s of its accompaniment; a shorter song is followed by silence.
+
+    Args:
+        separator: `none` takes the song as an accompaniment that has no vocal.
+
+    Raises:
+        AudioError: a song that cannot be read, or that ends before `start_s`.
+    """
+    whole, rate = _accompaniment(path, separator, stems_dir, device)
+    first = round(start_s * rate)
+    if not 0 <= first < whole.shape[1]:
+        raise AudioError(f"--start {start_s}: {path} lasts {whole.shape[1] / rate:.2f} s; begin inside it")
+    clip = resample(whole[:, first : first + round(CLIP_SAMPLES * rate / STANDARD.sample_rate) + 1], rate, STANDARD.sample_rate)
+    clip = np.pad(clip[:, :CLIP_SAMPLES], ((0, 0), (0, max(0, CLIP_SAMPLES - clip.shape[1]))))
+    image = waveform_to_image(torch.from_numpy(clip).to(device))
+    return Control(canny_edges(image.pixels, canny_low, canny_high), image, clip)
+
+
+def _accompaniment(path: Path, separator: str, stems_dir: Path | None, device: str) -> tuple[np.ndarray, int]:
+    """float32 (channels, samples) with its sample rate."""
+    if stems_dir is not None:
+        stems, rate = StemsFolder(stems_dir).load(path.stem)
+        return stems.accompaniment, rate
+    audio = read_audio(path)
+    if separator == "none":
+        return audio.waveform, audio.sample_rate
+    return create_separator(separator, device).separate(audio.waveform, audio.sample_rate).accompaniment, audio.sample_rate
+
+
+def control_from_image(path: Path) -> Control:
+    """Read an edge map that somebody drew or kept.
+
+    Raises:
+        DataError: not a picture, or one with grey levels, which is no edge map.
+    """
+    edges = load_grey(path)
+    if not np.isin(edges, (0, 255)).all():
+        raise DataError(f"--control {path}: holds grey levels; an edge map is black and white (a PNG, never a JPEG)")
+    return Control(edges)
+
+
+def write_samples(folder: Path, control: Control, drawn: Sequence[np.ndarray], prompt: str, iterations: int = 64) -> list[Path]:
+    """Write the control and, for every sample, spectrogram, sound and sheet; returns the sounds' paths."""
+    save_edges(folder / "control.png", control.edges)
+    before, captions = [control.edges], ["edges"]
+    if control.accompaniment is not None and control.waveform is not None:
+        save_image(folder / "accompaniment.png", control.accompaniment)
+        write_audio(folder / "accompaniment.wav", control.waveform, STANDARD.sample_rate)
+        before, captions = [control.accompaniment.pixels, control.edges], ["accompaniment", "edges"]
+    sounds = []
+    for index, pixels in enumerate(drawn):
+        backing = control.accompaniment
+        sample = match_level(pixels, backing) if backing else SpectrogramImage(pixels, UNKNOWN_LEVEL)
+        save_image(folder / f"sample-{index}.png", sample)
+        sounds.append(folder / f"sample-{index}.wav")
+        write_audio(sounds[-1], image_to_waveform(sample, iterations)[None].numpy(), sample.params.sample_rate)
+        contact_sheet([*before, pixels], [*captions, prompt], folder / f"sheet-{index}.png")
+    return sounds
+
+
+UNKNOWN_LEVEL = 400.0  # mel maximum of a mix that peaks at about -2 dB; an edge map alone says nothing of loudness

@@ -1,0 +1,96 @@
+"""Real things at a small size, made once a session: songs with stems, pairs of them, and a diffusion model."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT_TIMEOUT = 300  # seconds
+
+
+def run_script(script: str, *arguments: object, cwd: Path | None = None, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a script of the repository as a person would, offline, and check how it ends."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), *map(str, arguments)],
+        cwd=cwd or ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SCRIPT_TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == code, f"{script} ended with {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def last_error(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line that says what was wrong."""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="session")
+def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four songs of 11 s with stems, and prompt_file.json."""
+    folder = tmp_path_factory.mktemp("songs")
+    run_script("demo/make_songs.py", "--num_songs", 4, "--seconds", 11, "--seed", 5, "--output", folder, "--num_workers", 1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pairs(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unshifted pairs of those songs."""
+    folder = tmp_path_factory.mktemp("pairs") / "train-data"
+    make_pairs(songs, folder)
+    return folder
+
+
+def make_pairs(songs: Path, folder: Path, *more: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    return run_script(
+        "make_cnet_dataset.py",
+        *("--audio_dir", songs, "--stems_dir", songs, "--prompt_file", songs / "prompt_file.json"),
+        *("--train_data_dir", folder, "--no-pitch_augment", *more),
+        code=code,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Stable Diffusion folder of real classes with few, random weights: 512x512 pictures, 32x32 latents."""
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    from demo.autoencoder import AutoencoderRecipe, new_autoencoder
+    from demo.diffusion import DiffusionRecipe, new_scheduler, new_text_encoder, new_unet, train_tokenizer
+    from riff.models.base import WITHOUT_SAFETY_CHECKER
+
+    torch.manual_seed(0)
+    recipe = DiffusionRecipe(block_out_channels=(32, 32, 32), text_width=32, text_layers=1)
+    tokenizer = train_tokenizer(["Generate a sad male vocal pop melody"])
+    pipeline = StableDiffusionPipeline(
+        vae=new_autoencoder(AutoencoderRecipe(block_out_channels=(8, 8, 8, 8, 16), latent_channels=4)),
+        text_encoder=new_text_encoder(tokenizer, recipe),
+        tokenizer=tokenizer,
+        unet=new_unet(recipe, latent_channels=4, sample_size=32),
+        scheduler=new_scheduler(),
+        **WITHOUT_SAFETY_CHECKER,
+    )
+    folder = tmp_path_factory.mktemp("models") / "tiny-base"
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_control(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny base with an attached ControlNet, made by the script."""
+    folder = tmp_path_factory.mktemp("control") / "control_ini"
+    run_script("cnet_riff_add_control.py", "--base", tiny_base, "--output", folder)
+    return folder

@@ -1,0 +1,156 @@
+"""Training by the real script on a tiny model: what it leaves, how it stops, and that going on equals going through."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, last_error, run_script
+from diffusers import StableDiffusionControlNetPipeline
+from PIL import Image
+from safetensors.torch import load_file
+
+from riff.training.callbacks import parse_duration, read_losses
+
+
+def train(pairs: Path, model: Path, place: Path, *more: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    return run_script("cnet_riff_training.py", *training_flags(pairs, model, place), *more, code=code)
+
+
+def training_flags(pairs: Path, model: Path, place: Path) -> list[object]:
+    return [
+        *("--train_data_dir", pairs, "--model", model, "--output", place / "final", "--log_dir", place),
+        *("--batch_size", 2, "--learning_rate", 1e-3, "--num_workers", 0, "--sample_steps", 2, "--device", "cpu"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def straight(pairs: Path, tiny_control: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six steps in one go, two batches to a step."""
+    place = tmp_path_factory.mktemp("straight")
+    train(pairs, tiny_control, place, "--max_steps", 6, "--logger_freq", 3, "--accumulate_gradient_batches", 2)
+    return place
+
+
+def test_a_run_leaves_its_files(straight: Path) -> None:
+    run = straight / "lightning_logs" / "version_0"
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step=000006.ckpt"]
+    assert (run / "config.yaml").exists()
+    assert list(run.glob("events.out.tfevents.*"))
+    assert [line["step"] for line in read_losses(run / "losses.jsonl")] == [1, 2, 3, 4, 5, 6]
+    steps = sorted(path.name for path in (straight / "image_log" / "version_0").iterdir())
+    assert steps == ["step=000003", "step=000006"]
+    files = {path.suffix for path in (straight / "image_log" / "version_0" / steps[0]).iterdir()}
+    assert files == {".png", ".wav"}
+
+
+def test_the_result_loads_in_diffusers_and_was_trained(straight: Path, tiny_control: Path) -> None:
+    pipeline = StableDiffusionControlNetPipeline.from_pretrained(straight / "final", safety_checker=None)
+    before = load_file(tiny_control / "controlnet" / "diffusion_pytorch_model.safetensors")
+    after = pipeline.controlnet.state_dict()
+    assert not torch.equal(before["controlnet_mid_block.weight"], after["controlnet_mid_block.weight"])
+    unet_before = load_file(tiny_control / "unet" / "diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(value, pipeline.unet.state_dict()[name]) for name, value in unet_before.items())
+
+
+def test_the_checkpoint_holds_no_frozen_weights_and_no_code(straight: Path) -> None:
+    checkpoint = torch.load(straight / "lightning_logs/version_0/checkpoints/step=000006.ckpt", weights_only=True)
+    assert all(name.startswith("controlnet.") for name in checkpoint["state_dict"])
+
+
+def test_resuming_equals_going_straight_through(straight: Path, pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
+    flags = ("--logger_freq", 3, "--accumulate_gradient_batches", 2)
+    train(pairs, tiny_control, tmp_path, "--max_steps", 3, *flags)
+    run_script("cnet_riff_training.py", "--resume", "--log_dir", tmp_path, "--max_steps", 6)
+    ours, theirs = (read_losses(place / "lightning_logs/version_0/losses.jsonl") for place in (tmp_path, straight))
+    assert ours == theirs
+    weights = [load_file(place / "final/controlnet/diffusion_pytorch_model.safetensors") for place in (tmp_path, straight)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_held_out_songs_are_never_trained_on(straight: Path, pairs: Path) -> None:
+    shown = {path.name.split("_")[0] for path in (straight / "image_log/version_0/step=000006").glob("*.wav")}
+    songs = {json.loads(line)["song"] for line in (pairs / "prompt.json").read_text().splitlines()}
+    assert len(shown) == 1
+    assert shown < songs
+
+
+def test_ctrl_c_leaves_a_loadable_model(pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
+    flags = [*training_flags(pairs, tiny_control, tmp_path), "--max_steps", 100_000]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "cnet_riff_training.py"), *map(str, flags)],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    losses = tmp_path / "lightning_logs/version_0/losses.jsonl"
+    deadline = time.monotonic() + 200
+    while not (losses.exists() and losses.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0
+    assert "interrupted; step" in output
+    StableDiffusionControlNetPipeline.from_pretrained(tmp_path / "final", safety_checker=None)
+
+
+def test_the_time_limit_ends_a_run(pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
+    done = train(pairs, tiny_control, tmp_path, "--max_steps", 100_000, "--max_train_time", "00:00:00:01")
+    assert "--max_train_time is over" in done.stdout
+    assert (tmp_path / "final" / "model_index.json").exists()
+
+
+def test_a_configuration_file_counts_less_than_flags(pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("max_steps: 50\nlearning_rate: 0.001\nsd_locked: false\nonly_mid_control: true\n")
+    train(pairs, tiny_control, tmp_path, "--config", config, "--max_steps", 1, "--controlnet_only")
+    saved = (tmp_path / "lightning_logs/version_0/config.yaml").read_text()
+    assert "max_steps: 1\n" in saved
+    assert "only_mid_control: true" in saved
+    weights = load_file(tmp_path / "final/diffusion_pytorch_model.safetensors")
+    assert weights["controlnet_mid_block.weight"].dtype == torch.float16
+    assert all(not value.any() for name, value in weights.items() if name.startswith("controlnet_down_blocks"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--model", "models/none-there"], "models/none-there: no such folder"),
+        (["--train_data_dir", "nowhere"], "nowhere/prompt.json: no pairs there"),
+        (["--max_train_time", "12 hours"], "--max_train_time 12 hours: write it as DD:HH:MM:SS"),
+        (["--resume"], "--resume: no checkpoint under"),
+        (["--config", "nothing.yaml"], "--config nothing.yaml: cannot be read"),
+    ],
+)
+def test_bad_flags_end_in_one_line(pairs: Path, tiny_control: Path, tmp_path: Path, flags: list[str], words: str) -> None:
+    assert words in last_error(train(pairs, tiny_control, tmp_path, *flags, code=2))
+
+
+def test_an_unknown_key_in_a_configuration_is_named(pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("max_step: 50\n")
+    assert "max_step is no flag" in last_error(train(pairs, tiny_control, tmp_path, "--config", config, code=2))
+
+
+def test_a_broken_picture_is_named(pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pairs"
+    for kind in ("source", "target", "accompaniment"):
+        (folder / kind).mkdir(parents=True)
+    record = json.loads((pairs / "prompt.json").read_text().splitlines()[0])
+    Image.fromarray(np.zeros((512, 512), np.uint8)).save(folder / record["source"])
+    (folder / record["target"]).write_bytes(b"no picture")
+    (folder / "prompt.json").write_text(json.dumps(record) + "\n")
+    assert "cannot be read as an image" in last_error(train(folder, tiny_control, tmp_path, code=2))
+
+
+def test_durations() -> None:
+    assert parse_duration("01:02:03:04") == 93_784
