@@ -277,7 +277,7 @@ def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_minute_of_ogg(tmp_path: Path) -> None:
     """In one piece it would overflow the encoder's stack and end the process."""
-    waveform = tones(2, 60)
+    waveform = np.zeros((2, 60 * RATE), np.float32)
     write_audio(tmp_path / "song.ogg", waveform, RATE)
     assert read_audio(tmp_path / "song.ogg").waveform.shape == waveform.shape
 
