@@ -21,6 +21,7 @@ _FFMPEG_FORMATS = "aac,aiff,flac,mov,mp3,ogg,wav"
 _SUBTYPES = {".wav": "PCM_24", ".flac": "PCM_24", ".ogg": "VORBIS"}
 _UNBOUNDED_SUBTYPES = ("FLOAT", "DOUBLE", "VORBIS")
 _BLOCK = 65_536  # samples
+_NO_SAMPLES = "holds no samples; export it again or take it out"
 _LARGEST_DECLARED = 0x7FFF_0000  # bytes: a WAV that was written to a pipe declares more, meaning "to the end of the file"
 
 
@@ -76,7 +77,7 @@ def read_audio(path: str | Path) -> Audio:
     audio = None if path.suffix.lower() == ".mp3" else _read_with_libsndfile(path)
     audio = audio or _read_with_ffmpeg(path)
     if audio.waveform.shape[-1] == 0:
-        raise AudioError(f"{path}: holds no samples; export it again or take it out")
+        raise AudioError(f"{path}: {_NO_SAMPLES}")
     finite = np.isfinite(audio.waveform).all(axis=0)
     if not finite.all():
         seconds = int(np.argmin(finite)) / audio.sample_rate
@@ -121,8 +122,9 @@ def _read_with_ffmpeg(path: Path) -> Audio:
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AudioError(f"{path}: cannot be read as audio ({reason}); give a WAV, FLAC, OGG, MP3 or M4A file") from error
-    channels = stream.codec_context.channels
-    waveform = np.concatenate(blocks, axis=1) if blocks else np.zeros((channels, 0), np.float32)
+    if not blocks:  # an empty file named .flac gets this far
+        raise AudioError(f"{path}: {_NO_SAMPLES}")
+    waveform = np.concatenate(blocks, axis=1)
     duration_s = waveform.shape[1] / rate
     if duration_s < 0.99 * declared_s - 0.1:  # encoder delay and padding are counted differently from file to file
         raise AudioError(f"{path}: cut off after {duration_s:.2f} of {declared_s:.2f} s; get the file again")
