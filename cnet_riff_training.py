@@ -22,9 +22,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add = parser.add_argument
     add("--train_data_dir", type=Path, default=Path("train-data"), help="folder of pairs")
     add("--model", default="models/control_riffusion_ini", help="pipeline to train: folder with an attached ControlNet")
-    add(
-        "--base", help="hub id, folder, file or mini: the base of a --model that is a ControlNet alone (default: as it says itself)"
-    )
+    add("--base", help="base of a --model that is a ControlNet alone: hub id, folder, file or mini (default: as it says itself)")
     add("--output", type=Path, help="folder for the result (default: models/riff-cnet-final, or riff-cnet-METHOD-final)")
     parser.add_flag("controlnet_only", default=False, help="write the ControlNet alone, in half precision, with its base's name")
     add("--control_method", default="", help="name of the way of control: reads prompt-METHOD.json, names the result")
@@ -91,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     origin = read_origin(args.model)
     base = args.base or origin.get("base") or args.model
     places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.next(args.log_dir)
-    cli.write_config(places.run / "config.yaml", args, base=base)
+    cli.write_config(places.run / "config.yaml", args)
     step, reason = train_control(
         pipeline,
         args.train_data_dir,
@@ -109,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     origin |= {"base": base, "steps": step, "version": places.version}
     save_control_pipeline(pipeline, output, origin, args.controlnet_only, half=args.controlnet_only)
-    cli.write_manifest(output / "manifest.json", vars(args), steps=step, version=places.version)
+    cli.write_manifest(output / "manifest.json", {**vars(args), "base": base}, steps=step, version=places.version)
     print(f"{reason + '; ' if reason else ''}step {step}: {output} (samples in {places.images}, losses in {places.losses})")
 
 

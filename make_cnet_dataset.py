@@ -45,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from dataclasses import asdict
 
-    from riff.audio.separation import StemsFolder, create_separator
     from tqdm import tqdm
 
+    from riff.audio.separation import StemsFolder, create_separator
     from riff.data.build import build_pairs, list_songs, prepare_folder, unique_slugs
     from riff.data.pairs import PairSettings
     from riff.data.records import read_prompts
@@ -59,6 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not songs:
         raise OptionError(f"--start_ind {args.start_ind}: {args.audio_dir} holds only {len(everything)} songs")
     prompts = read_prompts(args.prompt_file)
+    warn = _warn(tqdm)
+    known = {Path(song.name).stem if song.path.suffix in song.name else song.name for song in everything}
+    without_song = sorted(name for name in prompts if name not in known and Path(name).stem not in known)
+    if without_song:
+        warn(f"{args.prompt_file}: {len(without_song)} prompts name no song of {args.audio_dir}: {', '.join(without_song[:3])}")
     device = cli.choose_device(args.device)
     settings = PairSettings(args.pitch_augment, args.min_vocal_ratio, args.canny_low, args.canny_high)
     stems = StemsFolder(args.stems_dir) if args.stems_dir else None
@@ -66,9 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     described = {**asdict(settings), "separator": "stems" if stems else args.separator}
     prepare_folder(args.train_data_dir, described, args.overwrite)
     cli.write_manifest(args.train_data_dir / "manifest.json", vars(args), settings=described)
-    report = build_pairs(
-        songs, unique_slugs(everything), prompts, args.train_data_dir, settings, separator, stems, device, warn=_warn(tqdm)
-    )
+    report = build_pairs(songs, unique_slugs(everything), prompts, args.train_data_dir, settings, separator, stems, device, warn)
     print(
         f"{report.pairs} pairs in {args.train_data_dir}: {report.made} songs made now, {report.skipped} done before, "
         f"{report.dropped_clips} clips without a vocal dropped, {report.failed} songs failed"

@@ -149,17 +149,18 @@ def quieten_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
-def write_config(path: Path, args: argparse.Namespace, **more: Any) -> None:
+def write_config(path: Path, args: argparse.Namespace) -> None:
     """Write the resolved flags as the YAML file that `--config` reads; what belongs to one call only is left out."""
     from omegaconf import OmegaConf
 
     once = ("config", "resume")
-    values = {key: value for key, value in {**vars(args), **more}.items() if key not in once}
+    values = {key: value for key, value in vars(args).items() if key not in once}
     write_text(path, OmegaConf.to_yaml(OmegaConf.create(_plain(values))))
 
 

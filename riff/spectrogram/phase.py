@@ -78,9 +78,9 @@ def griffin_lim(
 
 def _resample(waveform: torch.Tensor, rate: int, target_rate: int, samples: int) -> torch.Tensor:
     """Resample the last axis on the CPU and make it exactly `samples` long."""
+    if waveform.numel() == 0:
+        return torch.zeros(*waveform.shape[:-1], samples)
     columns = waveform.reshape(-1, waveform.shape[-1]).T.cpu().numpy()
-    if columns.size == 0:
-        return waveform.new_zeros(*waveform.shape[:-1], samples, device="cpu")
     resampled = soxr.resample(columns, rate, target_rate).astype(np.float32)
     out = np.zeros((samples, resampled.shape[1]), np.float32)
     out[: len(resampled)] = resampled[:samples]

@@ -1,0 +1,59 @@
+"""The page that the quickstart ends with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from riff.evaluation.pages import add_control_table
+from riff.evaluation.report import Report, Take
+from riff.training.callbacks import read_losses
+
+SMOOTHED = 10  # steps to a point of the loss curve
+
+
+def write_page(folder: Path, prompt: str, song: str, num_samples: int) -> Path:
+    """Write `folder/index.html` from what the stages left there."""
+    report = Report(
+        "A new vocal over the same accompaniment",
+        f"The song {song} was separated, 5.11 s of its accompaniment became an edge map, and two ControlNets on "
+        f'riffusion-mini drew spectrograms that follow it, from the prompt "{prompt}". Both models are small, were '
+        "trained on synthetic songs, and sing no words.",
+    )
+    shipped, fresh = folder / "samples-shipped", folder / "samples-fresh"
+    report.section("What was given")
+    report.takes(
+        [
+            Take("the song", audio=folder / "song" / f"{song}.wav"),
+            Take("its accompaniment, separated", shipped / "accompaniment.png", shipped / "accompaniment.wav"),
+            Take("the accompaniment's edges: all that the model sees of it", shipped / "control.png"),
+        ]
+    )
+    steps = json.loads((folder / "riff-cnet-fresh" / "manifest.json").read_text())["steps"]
+    sections = (
+        ("The shipped model, riff-cnet-mini", shipped, "measured-shipped"),
+        (f"The model trained just now: {steps} steps, a few minutes' worth", fresh, "measured-fresh"),
+    )
+    for heading, samples, measured in sections:
+        report.section(heading)
+        names = [(f"sample-{index}", f"seed {index}") for index in range(num_samples)]
+        report.takes([Take(caption, samples / f"{name}.png", samples / f"{name}.wav") for name, caption in names])
+        results = json.loads((folder / measured / "results.json").read_text())
+        arguments = results["arguments"]
+        command = f"python evaluate_samples.py --model {arguments['model']} --songs {arguments['songs']}"
+        add_control_table(report, results["means"], command)
+        report.takes([Take("accompaniment, edges, sample", samples / "sheet-0.png")])
+    report.section("The training just now")
+    report.chart({"loss": _smooth(_losses(folder))}, "step", "noise prediction loss")
+    return report.write(folder / "index.html")
+
+
+def _losses(folder: Path) -> list[tuple[float, float]]:
+    """(step, loss) of the newest run."""
+    runs = sorted(folder.glob("lightning_logs/version_*/losses.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    return [(line["step"], line["loss"]) for line in read_losses(runs[-1])]
+
+
+def _smooth(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    groups = [points[start : start + SMOOTHED] for start in range(0, len(points), SMOOTHED)]
+    return [(group[-1][0], sum(loss for _, loss in group) / len(group)) for group in groups]
