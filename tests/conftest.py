@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPT_TIMEOUT = 300  # seconds
 
 
-def run_script(script: str, *arguments: object, cwd: Path | None = None, code: int = 0) -> subprocess.CompletedProcess[str]:
+def run_script(
+    script: str, *arguments: object, cwd: Path | None = None, code: int = 0, timeout: float = SCRIPT_TIMEOUT
+) -> subprocess.CompletedProcess[str]:
     """Run a script of the repository as a person would, offline, and check how it ends."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -22,7 +24,7 @@ def run_script(script: str, *arguments: object, cwd: Path | None = None, code: i
         env=environment,
         capture_output=True,
         text=True,
-        timeout=SCRIPT_TIMEOUT,
+        timeout=timeout,
         check=False,
     )
     assert done.returncode == code, f"{script} ended with {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"

@@ -84,8 +84,9 @@ def test_control_at_strength_zero_is_no_control(tiny_control: Path) -> None:
     def draw(strength: float) -> list[np.ndarray]:
         return [sample_control(pipeline, [one], ["p"], [0], SamplingOptions(steps=2, strength=strength))[0] for one in edges]
 
-    np.testing.assert_array_equal(*draw(0.0))
-    assert not np.array_equal(*draw(1.0))
+    without, uncontrolled = draw(0.0)
+    np.testing.assert_array_equal(without, uncontrolled)
+    assert not np.array_equal(draw(1.0)[0], draw(1.0)[1])
     with pytest.raises(DataError, match="multiples of"):
         sample_control(pipeline, [np.zeros((500, 512), np.uint8)], ["p"], [0])
 

@@ -40,7 +40,6 @@ def encode_pairs(
     tokenizer: Any,
     model_names: tuple[str, str],
     device: str = "cpu",
-    batch_size: int = 8,
 ) -> EncodedPairs:
     """Encode what is not encoded yet; keyed by the pictures' content and the models' weights.
 
@@ -73,10 +72,13 @@ def encode_pairs(
         tokens = tokenizer(list(batch), padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
         return text_encoder(tokens.to(device)).last_hidden_state.half().cpu().numpy()
 
-    vae.to(device), text_encoder.to(device)
-    moments.fill(list(keys.values()), encode_images, batch_size, "latents")
+    # Channels last and, on a CPU, one picture at a time: what fits into its caches goes four times as fast.
+    vae.to(device, memory_format=torch.channels_last)
+    text_encoder.to(device)
+    moments.fill(list(keys.values()), encode_images, 8 if device == "cuda" else 1, "latents")
     texts.fill(["", *(record.prompt for record in records)], encode_texts, 64, "texts")
-    vae.to("cpu"), text_encoder.to("cpu")
+    vae.to("cpu")
+    text_encoder.to("cpu")
     return EncodedPairs(moments, texts, keys)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from riff.audio.io import write_audio
 from riff.evaluation.control import METRICS, Scored
 from riff.evaluation.report import Cell, Report, Take
-from riff.spectrogram.image import image_to_waveform, save_image
+from riff.sampling.clip import save_take
 
 METRIC_NAMES = {
     "edge_f1": "edge F1",
@@ -47,11 +46,9 @@ def write_control_page(
         takes = []
         for one in scored:
             if one.clip == song:
-                stem = folder / "clips" / f"{song}-{one.kind.replace(' ', '-')}"
-                picture, sound = stem.with_suffix(".png"), stem.with_suffix(".wav")
-                save_image(picture, one.image)
-                write_audio(sound, image_to_waveform(one.image)[None].numpy(), one.image.params.sample_rate)
+                name = f"{song}-{one.kind.replace(' ', '-')}"
+                save_take(folder / "clips", name, one.image)
                 caption = f"{KIND_NAMES[one.kind]}: edge F1 {one.scores['edge_f1']:.2f}"
-                takes.append(Take(caption, picture, sound))
+                takes.append(Take(caption, folder / "clips" / f"{name}.png", folder / "clips" / f"{name}.wav"))
         report.takes(takes)
     return report.write(folder / "index.html")

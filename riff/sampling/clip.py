@@ -18,6 +18,8 @@ from riff.spectrogram.image import SpectrogramImage, image_to_waveform, load_gre
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 from riff.spectrogram.sheet import contact_sheet
 
+UNKNOWN_LEVEL = 400.0  # mel maximum of a mix that peaks at about -2 dB; an edge map alone says nothing of loudness
+
 
 @dataclass(frozen=True)
 class Control:
@@ -96,11 +98,20 @@ def write_samples(folder: Path, control: Control, drawn: Sequence[np.ndarray], p
     for index, pixels in enumerate(drawn):
         backing = control.accompaniment
         sample = match_level(pixels, backing) if backing else SpectrogramImage(pixels, UNKNOWN_LEVEL)
-        save_image(folder / f"sample-{index}.png", sample)
+        save_take(folder, f"sample-{index}", sample, iterations)
         sounds.append(folder / f"sample-{index}.wav")
-        write_audio(sounds[-1], image_to_waveform(sample, iterations)[None].numpy(), sample.params.sample_rate)
         contact_sheet([*before, pixels], [*captions, prompt], folder / f"sheet-{index}.png")
     return sounds
 
 
-UNKNOWN_LEVEL = 400.0  # mel maximum of a mix that peaks at about -2 dB; an edge map alone says nothing of loudness
+def save_take(folder: Path, name: str, image: SpectrogramImage, iterations: int = 64) -> np.ndarray:
+    """Write a spectrogram and its sound, NAME.png and NAME.wav; a sound that would clip is lowered to a peak of 0.99.
+
+    Returns:
+        The sound, float32, shape (1, samples).
+    """
+    waveform = image_to_waveform(image, iterations)[None].numpy()
+    waveform = waveform / max(1.0, float(np.abs(waveform).max(initial=0.0)) / 0.99)
+    save_image(folder / f"{name}.png", image)
+    write_audio(folder / f"{name}.wav", waveform, image.params.sample_rate)
+    return waveform

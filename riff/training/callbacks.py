@@ -15,11 +15,11 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from riff.audio.io import write_audio
 from riff.errors import OptionError
 from riff.files import make_folder
+from riff.sampling.clip import save_take
 from riff.sampling.control import SamplingOptions, match_level, sample_control
-from riff.spectrogram.image import SpectrogramImage, image_to_waveform, save_image
+from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.sheet import contact_sheet
 
 FLUSH_EVERY = 25  # steps between two looks at the losses, each of which waits for the device
@@ -151,9 +151,7 @@ class SampleLog(pl.Callback):
         drawn = self._draw(pl_module)
         for clip, pixels in zip(self._clips, drawn, strict=True):
             sample = match_level(pixels, clip.accompaniment)
-            waveform = image_to_waveform(sample, iterations=32)
-            save_image(folder / f"{clip.name}.png", sample)
-            write_audio(folder / f"{clip.name}.wav", waveform[None].numpy(), sample.params.sample_rate)
+            waveform = save_take(folder, clip.name, sample, iterations=32)
             contact_sheet(
                 [clip.accompaniment.pixels, clip.edges, pixels, clip.target.pixels],
                 ["accompaniment", "edges", clip.prompt, "true mix"],
@@ -163,7 +161,7 @@ class SampleLog(pl.Callback):
             if board is not None:
                 board.add_image(f"samples/{clip.name}", pixels[None], trainer.global_step)
                 rate = sample.params.sample_rate
-                board.add_audio(f"samples/{clip.name}", waveform[None].clamp(-1, 1), trainer.global_step, sample_rate=rate)
+                board.add_audio(f"samples/{clip.name}", waveform, trainer.global_step, sample_rate=rate)
 
     def _draw(self, pl_module: pl.LightningModule) -> list[np.ndarray]:
         self._pipeline.vae.to(pl_module.device)

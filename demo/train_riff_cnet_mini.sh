@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# How models/riff-cnet-mini was made, with the scripts that everyone uses; two CPU cores take about an hour.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+songs=outputs/control-songs pairs=outputs/control-pairs ini=outputs/control_mini_ini
+python demo/make_songs.py --num_songs 700 --seconds 11 --seed 1 --output $songs
+python make_cnet_dataset.py --audio_dir $songs --stems_dir $songs --prompt_file $songs/prompt_file.json --train_data_dir $pairs --no-pitch_augment
+python cnet_riff_add_control.py --base mini --output $ini
+python cnet_riff_training.py --train_data_dir $pairs --model $ini --output models/riff-cnet-mini --controlnet_only \
+    --batch_size 8 --max_steps @STEPS@ --learning_rate 1e-3 --lr_schedule cosine --warmup_steps 50 --precision bf16 \
+    --val_share 0.01 --logger_freq 200 --log_dir outputs

@@ -1,0 +1,59 @@
+"""The shapes of Stable Diffusion 1.5 with random weights, end to end on a CPU: ./run_tests.sh -m slow"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import run_script
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from demo.diffusion import new_scheduler, train_tokenizer
+from riff.models.base import WITHOUT_SAFETY_CHECKER
+from riff.training.callbacks import read_losses
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def full_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real widths and depths; random weights in half precision."""
+    torch.manual_seed(0)
+    text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12, num_hidden_layers=12, projection_dim=768)
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+        sample_size=512,
+    )
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel(text),
+        tokenizer=train_tokenizer(["Generate a sad male vocal pop melody"]),
+        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
+        scheduler=new_scheduler(),
+        **WITHOUT_SAFETY_CHECKER,
+    )
+    assert sum(parameter.numel() for parameter in pipeline.unet.parameters()) == 859_520_964
+    folder = tmp_path_factory.mktemp("full") / "base"
+    pipeline.to(dtype=torch.float16).save_pretrained(folder)
+    return folder
+
+
+def test_add_control_two_steps_and_one_sample(full_base: Path, pairs: Path, songs: Path, tmp_path: Path) -> None:
+    control = tmp_path / "control"
+    done = run_script("cnet_riff_add_control.py", "--base", full_base, "--output", control, timeout=1800)
+    assert "361.3 M parameters" in done.stdout
+    training = ("--train_data_dir", pairs, "--model", control, "--output", tmp_path / "final", "--log_dir", tmp_path)
+    short = ("--max_steps", 2, "--batch_size", 1, "--num_workers", 0, "--sample_steps", 1, "--controlnet_only", "--val_share", 0.5)
+    run_script("cnet_riff_training.py", *training, *short, timeout=3600)
+    losses = [line["loss"] for line in read_losses(tmp_path / "lightning_logs/version_0/losses.jsonl")]
+    assert len(losses) == 2
+    assert all(0 < loss < 10 for loss in losses)
+    song = next(path for path in sorted(songs.iterdir()) if path.is_dir())
+    sampling = ("--model", tmp_path / "final", "--audio", song / "mixture.wav", "--output", tmp_path / "samples")
+    run_script("sample_riff_cnet.py", *sampling, "--steps", 1, "--num_samples", 1, "--separator", "none", timeout=1800)
+    assert (tmp_path / "samples" / "sample-0.wav").exists()

@@ -1,0 +1,52 @@
+"""The models in the box: they load in plain diffusers, draw within seconds, and the control holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from demo.evaluation import demo_clips
+from riff.evaluation.control import evaluate_control, summarise
+from riff.models.control import load_control_pipeline
+from riff.sampling.control import SamplingOptions, prepare_pipeline
+
+MODELS = Path(__file__).parent.parent / "models"
+
+
+def test_their_sizes() -> None:
+    def megabytes(folder: str) -> float:
+        return sum(path.stat().st_size for path in (MODELS / folder).rglob("*") if path.is_file()) / 1e6
+
+    assert megabytes("riffusion-mini") < 30
+    assert megabytes("riff-cnet-mini") < 15
+
+
+def test_riffusion_mini_draws_in_plain_diffusers() -> None:
+    pipeline = StableDiffusionPipeline.from_pretrained(MODELS / "riffusion-mini", torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(0)
+    picture = np.array(pipeline("Generate a happy male vocal pop melody", num_inference_steps=10, generator=generator).images[0])
+    assert picture.shape == (512, 512, 3)
+    assert picture.std() > 20  # no flat grey
+    rows = picture.mean(axis=(1, 2))
+    assert rows[400:500].mean() < rows[:60].mean() - 20  # low frequencies are darker than the highest, as in all music
+
+
+def test_riff_cnet_mini_follows_the_accompaniment() -> None:
+    """On three unseen songs the control covers at least half of the way from floor to ceiling (README: 16 songs)."""
+    pipeline = prepare_pipeline(load_control_pipeline(MODELS / "riff-cnet-mini"))
+    means = summarise(evaluate_control(pipeline, demo_clips(3, 3), SamplingOptions(steps=12)))
+    assert means["covered"]["edge_f1"] > 0.5
+    assert means["control"]["gradient_correlation"] > means["floor"]["gradient_correlation"] + 0.2
+    assert means["ceiling"]["edge_f1"] >= 0.65
+
+
+@pytest.mark.parametrize("name", ["riffusion-mini", "riff-cnet-mini"])
+def test_their_cards_are_there(name: str) -> None:
+    card = (MODELS / name / "README.md").read_text()
+    assert "cannot do" in card
+    assert card.startswith("---\n")
