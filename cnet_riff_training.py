@@ -89,7 +89,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     origin = read_origin(args.model)
     base = args.base or origin.get("base") or args.model
     places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.next(args.log_dir)
-    cli.write_config(places.run / "config.yaml", args)
     step, reason = train_control(
         pipeline,
         args.train_data_dir,
@@ -104,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         val_share=args.val_share,
         sampling=SamplingOptions(steps=args.sample_steps),
         resume=resume,
+        on_start=lambda: cli.write_config(places.run / "config.yaml", args),
     )
     origin |= {"base": base, "steps": step, "version": places.version}
     save_control_pipeline(pipeline, output, origin, args.controlnet_only, half=args.controlnet_only)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,8 +103,12 @@ def train_control(
     val_share: float,
     sampling: SamplingOptions,
     resume: Path | None = None,
+    on_start: Callable[[], None] = lambda: None,
 ) -> tuple[int, str]:
     """Train the pipeline's ControlNet in place.
+
+    Args:
+        on_start: called when everything is ready and the first step comes next.
 
     Returns:
         The step it reached, and why it stopped early ("" if it did not).
@@ -154,6 +158,7 @@ def train_control(
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
+    on_start()
     trainer.fit(module, ckpt_path=resume, weights_only=True)
     final = places.checkpoints / f"{CHECKPOINT_NAME.format(step=trainer.global_step)}.ckpt"
     if not final.exists():
