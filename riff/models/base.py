@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from riff.cli import ROOT
 from riff.errors import ModelError
@@ -18,6 +20,10 @@ MINI = "mini"
 MINI_FOLDER = ROOT / "models" / "riffusion-mini"
 SINGLE_FILES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
 WITHOUT_SAFETY_CHECKER: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+
+# "Loading pipeline components" is over before it can be read; downloads keep their bars.
+diffusers_logging.disable_progress_bar()
+transformers_logging.disable_progress_bar()
 
 
 def load_base(base: str, config: str | None = None, dtype: torch.dtype = torch.float32) -> StableDiffusionPipeline:
