@@ -85,6 +85,8 @@ def save_control_pipeline(
     with atomic_folder(folder) as temporary:
         model = pipeline.controlnet if controlnet_only else pipeline
         before = pipeline.controlnet.dtype
+        for part in (pipeline.vae, pipeline.unet, pipeline.controlnet):
+            part.to(memory_format=torch.contiguous_format)  # safetensors takes no other
         model.to(dtype=kind)
         model.save_pretrained(temporary, safe_serialization=True)
         model.to(dtype=before)

@@ -59,6 +59,8 @@ class ControlTraining(pl.LightningModule):
         self.unet, self.controlnet, self.options = unet.requires_grad_(False), controlnet, options
         self.batches_done = 0
         self._noise_scheduler, self._dataset = noise_scheduler, dataset
+        # On the full picture with few channels, channels last is twice as fast.
+        controlnet.controlnet_cond_embedding.to(memory_format=torch.channels_last)
         if not options.sd_locked:
             for part in (unet.up_blocks, unet.conv_norm_out, unet.conv_out):
                 part.requires_grad_(True)
@@ -105,6 +107,7 @@ class ControlTraining(pl.LightningModule):
         return mse_loss(self.predict_noise(noisy, timesteps, text, batch["hint"]).float(), noise)
 
     def predict_noise(self, noisy: torch.Tensor, timesteps: torch.Tensor, text: torch.Tensor, hint: torch.Tensor) -> torch.Tensor:
+        hint = hint.contiguous(memory_format=torch.channels_last)
         down, mid = self.controlnet(noisy, timesteps, text, controlnet_cond=hint, return_dict=False)
         if self.options.only_mid_control:
             down = [torch.zeros_like(residual) for residual in down]
