@@ -117,8 +117,9 @@ def _read_with_ffmpeg(path: Path) -> Audio:
             frames = [part for frame in container.decode(stream) for part in to_float.resample(frame)]
             blocks = [frame.to_ndarray() for frame in [*frames, *to_float.resample(None)]]
             rate = stream.sample_rate
-            declares_length = "mp4" in container.format.name and stream.duration and stream.time_base
-            declared_s = float(stream.duration * stream.time_base) if declares_length else 0.0
+            declared_s = 0.0
+            if "mp4" in container.format.name and stream.duration and stream.time_base:
+                declared_s = float(stream.duration * stream.time_base)
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AudioError(f"{path}: cannot be read as audio ({reason}); give a WAV, FLAC, OGG, MP3 or M4A file") from error

@@ -89,8 +89,8 @@ def _voice_mask(left: np.ndarray, right: np.ndarray, sample_rate: int, n_fft: in
     frequencies = librosa.fft_frequencies(sr=sample_rate, n_fft=n_fft)
     mask = _unrepeated(magnitude, frames_apart=round(REPEAT_AFTER_S * sample_rate * 4 / n_fft))
     mask *= np.exp((_likeness(left, right) - 1) / CENTRE_WIDTH)
-    mask = mask**0.3 * _melody_comb(magnitude * mask, frequencies)  # the comb decides where repetition is unsure
-    mask[frequencies < LOWEST_VOICE_HZ] = 0
+    mask[frequencies < LOWEST_VOICE_HZ] = 0  # before the melody is sought, or the bass line is taken for it
+    mask = np.sqrt(mask) * _melody_comb(magnitude * mask, frequencies)  # the root: repetition is less sure than pitch
     return mask.astype(np.float32)
 
 
@@ -114,9 +114,9 @@ def _melody_comb(magnitude: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
     Where there is no clear pitch the comb opens to 0.3 everywhere, for consonants.
     """
     spacing = frequencies[1]
-    salience = np.maximum(_pitch_kernel(len(frequencies), spacing) @ np.sqrt(magnitude), 0)  # (pitches, frames)
+    salience = np.maximum(_pitch_kernel(len(frequencies), spacing) @ magnitude, 0)  # (pitches, frames)
     salience /= np.percentile(salience.max(axis=0), 90) + 1e-9
-    likelihood = np.exp(8 * salience)
+    likelihood = np.exp(5 * salience)
     steps = librosa.sequence.transition_local(len(PITCHES_HZ), PITCH_REACH, window="triangle", wrap=False)
     path = librosa.sequence.viterbi(likelihood / likelihood.sum(axis=0), 0.99 * steps + 0.01 / len(PITCHES_HZ))
     pitch = PITCHES_HZ[path].astype(np.float32)  # (frames,)
@@ -124,7 +124,7 @@ def _melody_comb(magnitude: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
 
     rows = frequencies[:, None].astype(np.float32)
     distance = rows - pitch * np.maximum(np.round(rows / pitch), 1)  # Hz from the nearest harmonic
-    comb = np.exp(-0.5 * (distance / (1.2 * spacing + 0.008 * rows)) ** 2)  # vibrato widens the high ones
+    comb = np.exp(-0.5 * (distance / (1.2 * spacing + 0.015 * rows)) ** 2)  # vibrato widens the high ones
     comb[frequencies > COMB_TOP_HZ] = 0.5
     return voiced * (0.15 + 0.85 * comb) + (1 - voiced) * 0.3
 

@@ -91,7 +91,7 @@ class StemsFolder:
                 raise AudioError(
                     f"{path}: {_format(stem)} beside {_format(vocals)} of {paths[0].name}; export the stems from one session"
                 )
-        accompaniment = np.asarray(np.sum([stem.waveform for stem in backing], axis=0, dtype=np.float32))
+        accompaniment = np.stack([stem.waveform for stem in backing]).sum(axis=0)
         return Stems(vocals.waveform, accompaniment), vocals.sample_rate
 
 
