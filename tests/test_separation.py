@@ -95,7 +95,7 @@ def test_silence_stays_silence(samples: int) -> None:
 
 def test_silence_around_a_song_is_no_nan() -> None:
     mix = np.zeros((2, 6 * RATE), np.float32)
-    mix[:, 2 * RATE : 4 * RATE] = sum(song())[:, : 2 * RATE]
+    mix[:, 2 * RATE : 4 * RATE] = np.sum(song(), axis=0)[:, : 2 * RATE]
     stems = create_separator("repet").separate(mix, RATE)
     assert np.isfinite(stems.vocals).all()
     assert not stems.vocals[:, :RATE].any()
@@ -154,7 +154,7 @@ def test_one_accompaniment_file_will_do(tmp_path: Path) -> None:
     ],
 )
 def test_missing_and_unfitting_stems_are_named(tmp_path: Path, present: dict[str, np.ndarray], says: str) -> None:
-    write_stems(tmp_path / "song", **present)
+    write_stems(tmp_path / "song", ".wav", **present)
     with pytest.raises(AudioError, match=says):
         StemsFolder(tmp_path).load("song")
 
@@ -177,7 +177,7 @@ def test_a_missing_stems_folder_is_named(tmp_path: Path) -> None:
 @pytest.fixture
 def songs(tmp_path: Path) -> Path:
     folder = tmp_path / "songs"
-    mix = sum(song())[:, : 3 * RATE]
+    mix = np.sum(song(), axis=0)[:, : 3 * RATE]
     write_audio(folder / "a good one.wav", mix, RATE)
     (folder / "b text.wav").write_text("not a song\n")
     write_audio(folder / "c cut.flac", mix, RATE)

@@ -1,0 +1,29 @@
+"""The quickstart's stages in small, and that a second run does nothing twice."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from conftest import run_script
+
+
+def test_the_whole_way_ends_in_a_page_and_is_not_done_twice(tmp_path: Path) -> None:
+    songs = ("--num_songs", 2, "--seconds", 11, "--mixtures_only", "--format", "ogg")
+    run_script("demo/make_songs.py", *songs, "--output", tmp_path / "audio", "--num_workers", 1)
+    data = ("--audio_dir", tmp_path / "audio", "--prompt_file", tmp_path / "audio" / "prompt_file.json")
+    small = ("--max_steps", 2, "--num_samples", 1, "--steps", 2, "--num_measured", 1)
+    done = run_script("demo/quickstart.py", *data, *small, "--output", tmp_path / "out")
+    page = tmp_path / "out" / "index.html"
+    assert done.stdout.strip().endswith(f"open {page.resolve()}")
+    text = page.read_text()
+    for link in re.findall(r'(?:src|href)="([^"]+)"', text):
+        assert (page.parent / link).is_file(), link
+    assert text.count("<audio") == 4  # the song, its accompaniment, one sample of each model
+    assert "edge F1" in text
+    assert "<polyline" in text
+
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path != page}
+    again = run_script("demo/quickstart.py", *data, *small, "--output", tmp_path / "out")
+    assert again.stdout.count("done before") == 8
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path != page} == before
