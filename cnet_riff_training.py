@@ -61,6 +61,7 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    from riff.files import make_folder
     from riff.models.control import load_control_pipeline, read_origin, save_control_pipeline
     from riff.sampling.control import SamplingOptions
     from riff.training.callbacks import parse_duration
@@ -70,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     max_seconds = parse_duration(args.max_train_time)
     device = cli.choose_device(args.device)
     output = args.output or Path("models") / "-".join(["riff-cnet", *filter(None, [args.control_method]), "final"])
+    make_folder(output.parent)  # better now than after hours of training
     resume = find_checkpoint(args.log_dir, args.resume) if args.resume else None
     options = TrainingOptions(
         learning_rate=args.learning_rate or (1e-5 if args.sd_locked else 2e-6),

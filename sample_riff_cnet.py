@@ -53,12 +53,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     from tqdm import tqdm
 
     from riff.errors import OptionError
+    from riff.files import make_folder
     from riff.models.control import load_control_pipeline
     from riff.sampling.clip import control_from_audio, control_from_image, write_samples
     from riff.sampling.control import SamplingOptions, prepare_pipeline, sample_control
 
     if (args.output / "sample-0.png").exists() and not args.overwrite:
         raise OptionError(f"--output {args.output}: holds samples already; use another folder, or --overwrite")
+    make_folder(args.output)
     device = cli.choose_device(args.device)
     if args.audio:
         control = control_from_audio(

@@ -71,6 +71,7 @@ def test_what_cannot_be_sampled_ends_in_one_line(tiny_control: Path, song: Path,
         (["--audio", song, "--start", 99], "--start 99"),
         (["--audio", tmp_path / "none.wav"], "none.wav"),
         (["--audio", song, "--separator", "magic"], "--separator magic"),
+        (["--audio", song, "--output", song / "below-a-file"], "cannot create this folder"),
     ):
         assert words in last_error(sample(tiny_control, tmp_path / "out", *flags, code=2))
     run_script("sample_riff_cnet.py", "--output", tmp_path / "out", code=2)

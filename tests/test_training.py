@@ -129,6 +129,7 @@ def test_a_configuration_file_counts_less_than_flags(pairs: Path, tiny_control: 
         (["--max_train_time", "12 hours"], "--max_train_time 12 hours: write it as DD:HH:MM:SS"),
         (["--resume"], "--resume: no checkpoint under"),
         (["--config", "nothing.yaml"], "--config nothing.yaml: cannot be read"),
+        (["--output", "pyproject.toml/final"], "pyproject.toml: cannot create this folder"),
     ],
 )
 def test_bad_flags_end_in_one_line(pairs: Path, tiny_control: Path, tmp_path: Path, flags: list[str], words: str) -> None:
