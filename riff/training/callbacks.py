@@ -39,9 +39,12 @@ def parse_duration(text: str) -> float:
 
 
 class StopInTime(pl.Callback):
-    """End the run after the current step when the time is up or at Ctrl-C, so that it can be saved as it stands.
+    """End the run after the current optimizer step when the time is up or at Ctrl-C, so that it can be saved as it stands.
 
     A second Ctrl-C ends it at once.
+
+    Attributes:
+        reason: why the run was ended, "" if it was not.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -51,23 +54,20 @@ class StopInTime(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._end = time.monotonic() + self._seconds
-        self._trainer = trainer
         self._previous = signal.signal(signal.SIGINT, self._interrupted)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if time.monotonic() > self._end:
-            self._stop("--max_train_time is over")
+            self.reason = "--max_train_time is over"
+        if self.reason and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:  # half a step could not be resumed
+            trainer.should_stop = True
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         signal.signal(signal.SIGINT, self._previous)
 
     def _interrupted(self, _number: int, _frame: Any) -> None:
-        self._stop("interrupted")
+        self.reason = "interrupted"
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _stop(self, reason: str) -> None:
-        self.reason = reason
-        self._trainer.should_stop = True
 
 
 class LossLog(pl.Callback):
