@@ -16,6 +16,7 @@ OVERLAP_S = 4.0  # of blocks, crossfaded
 SHORTEST_S = 1.0  # nothing can repeat in less
 FRAME_S = 4096 / 44_100
 REPEAT_AFTER_S = 2.0  # nearer frames are alike because sound lasts, not because music repeats
+MOST_NEIGHBOURS = 50  # in a median, whose cost grows with them
 LOWEST_VOICE_HZ = 200.0  # below it kick and bass outweigh a voice's fundamental
 CENTRE_WIDTH = 0.1  # how far from the stereo centre a voice may stray (1 - likeness of left and right)
 
@@ -97,7 +98,8 @@ def _voice_mask(left: np.ndarray, right: np.ndarray, sample_rate: int, n_fft: in
 def _unrepeated(magnitude: np.ndarray, frames_apart: int) -> np.ndarray:
     """The share of (bins, frames) that the most similar other frames do not have."""
     width = min(frames_apart, magnitude.shape[1] // 3)
-    similar = librosa.decompose.nn_filter(magnitude, aggregate=np.median, metric="cosine", width=width)
+    neighbours = min(MOST_NEIGHBOURS, 2 * int(np.ceil(np.sqrt(magnitude.shape[1] - 2 * width + 1))))
+    similar = librosa.decompose.nn_filter(magnitude, aggregate=np.median, metric="cosine", width=width, k=neighbours)
     return 1 - np.minimum(magnitude, similar) / np.maximum(magnitude, 1e-12)
 
 
