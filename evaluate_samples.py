@@ -25,8 +25,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--base", help="base to use instead of the one that --model names")
     add("--songs", default="demo:16", help="demo:N, or a folder of SONG/{vocals,drums,bass,other}.wav")
     add("--steps", type=int, default=20, help="denoising steps")
-    add("--scale", type=float, default=4.0, help="classifier-free guidance")
-    add("--strength", type=float, default=1.0, help="of the control")
+    add("--scale", type=float, help="classifier-free guidance (default: what the model recommends, else 4)")
+    add("--strength", type=float, help="of the control (default: what the model recommends, else 1)")
     add("--num_shown", type=int, default=6, help="songs shown on the page")
     add("--output", type=Path, default=Path("outputs/evaluation"), help="folder for the results")
     parser.add_device()
@@ -36,24 +36,26 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    from dataclasses import asdict
+
     from tqdm import tqdm
 
     from riff.evaluation.control import METRICS, evaluate_control, summarise
     from riff.evaluation.pages import write_control_page
     from riff.models.control import load_control_pipeline
-    from riff.sampling.control import SamplingOptions, prepare_pipeline
+    from riff.sampling.control import options_for, prepare_pipeline
 
     clips = load_clips(args.songs)
     pipeline = prepare_pipeline(load_control_pipeline(args.model, args.base), cli.choose_device(args.device))
     with tqdm(total=len(clips), desc="songs", unit="song") as progress:
-        options = SamplingOptions(args.steps, args.scale, args.strength)
+        options = options_for(args.model, args.scale, args.strength, steps=args.steps)
         scored = evaluate_control(pipeline, clips, options, args.seed, on_clip=progress.update)
     means = summarise(scored)
     print(f"{'':12}" + "".join(f"{metric:>22}" for metric in METRICS))
     for kind, row in means.items():
         print(f"{kind:12}" + "".join(f"{row[metric]:22.3f}" for metric in METRICS))
     songs = [{"song": one.clip, "kind": one.kind, **one.scores} for one in scored]
-    cli.write_manifest(args.output / "results.json", vars(args), means=means, songs=songs)
+    cli.write_manifest(args.output / "results.json", vars(args), sampling=asdict(options), means=means, songs=songs)
     command = f"python evaluate_samples.py --model {args.model} --songs {args.songs} --seed {args.seed}"
     print(write_control_page(args.output, scored, means, command, args.num_shown))
 

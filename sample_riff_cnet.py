@@ -30,8 +30,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--negative_prompt", default="", help="what not to sing")
     add("--num_samples", type=int, default=4, help="how many")
     add("--steps", type=int, default=20, help="denoising steps")
-    add("--scale", type=float, default=4.0, help="classifier-free guidance; 1 is off")
-    add("--strength", type=float, default=1.0, help="of the control; 0 is none")
+    add("--scale", type=float, help="classifier-free guidance, 1 is off (default: what the model recommends, else 4)")
+    add("--strength", type=float, help="of the control, 0 is none (default: what the model recommends, else 1)")
     parser.add_flag("guess_mode", default=False, help="let the control act without the prompt's help")
     add("--canny_low", type=int, default=100, help="lower threshold of the edges")
     add("--canny_high", type=int, default=200, help="upper threshold of the edges")
@@ -50,13 +50,15 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    from dataclasses import asdict
+
     from tqdm import tqdm
 
     from riff.errors import OptionError
     from riff.files import make_folder
     from riff.models.control import load_control_pipeline
     from riff.sampling.clip import control_from_audio, control_from_image, write_samples
-    from riff.sampling.control import SamplingOptions, prepare_pipeline, sample_control
+    from riff.sampling.control import options_for, prepare_pipeline, sample_control
 
     if (args.output / "sample-0.png").exists() and not args.overwrite:
         raise OptionError(f"--output {args.output}: holds samples already; use another folder, or --overwrite")
@@ -69,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         control = control_from_image(args.control)
     pipeline = prepare_pipeline(load_control_pipeline(args.model, args.base), device)
-    options = SamplingOptions(args.steps, args.scale, args.strength, args.guess_mode, args.negative_prompt)
+    more = {"steps": args.steps, "guess_mode": args.guess_mode, "negative_prompt": args.negative_prompt}
+    options = options_for(args.model, args.scale, args.strength, **more)
     drawn = []
     with tqdm(total=args.num_samples * args.steps, desc="sampling", unit="step") as progress:
         for index in range(args.num_samples):  # one at a time: a sample is the same alone and among others
@@ -77,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 pipeline, [control.edges], [args.prompt], [args.seed + index], options, on_step=lambda _: progress.update()
             )
     files = write_samples(args.output, control, drawn, args.prompt, args.griffin_lim_iterations)
-    cli.write_manifest(args.output / "manifest.json", vars(args), files=[str(file) for file in files])
+    cli.write_manifest(args.output / "manifest.json", vars(args), sampling=asdict(options), files=[str(file) for file in files])
     print(f"{args.num_samples} samples in {args.output}: listen to {files[0]}")
 
 

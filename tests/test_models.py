@@ -12,7 +12,7 @@ from diffusers import StableDiffusionPipeline
 from demo.evaluation import demo_clips
 from riff.evaluation.control import evaluate_control, summarise
 from riff.models.control import load_control_pipeline
-from riff.sampling.control import SamplingOptions, prepare_pipeline
+from riff.sampling.control import options_for, prepare_pipeline
 
 MODELS = Path(__file__).parent.parent / "models"
 
@@ -38,8 +38,9 @@ def test_riffusion_mini_draws_in_plain_diffusers() -> None:
 
 def test_riff_cnet_mini_follows_the_accompaniment() -> None:
     """On three unseen songs the control covers at least half of the way from floor to ceiling (README: 16 songs)."""
-    pipeline = prepare_pipeline(load_control_pipeline(MODELS / "riff-cnet-mini"))
-    means = summarise(evaluate_control(pipeline, demo_clips(3, 3), SamplingOptions(steps=12)))
+    model = MODELS / "riff-cnet-mini"
+    pipeline = prepare_pipeline(load_control_pipeline(model))
+    means = summarise(evaluate_control(pipeline, demo_clips(3, 3), options_for(model, None, None, steps=12)))
     assert means["covered"]["edge_f1"] > 0.5
     assert means["control"]["gradient_correlation"] > means["floor"]["gradient_correlation"] + 0.2
     assert means["ceiling"]["edge_f1"] >= 0.65

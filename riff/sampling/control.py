@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from diffusers import StableDiffusionControlNetPipeline, UniPCMultistepScheduler
 
 from riff.errors import DataError
 from riff.models.base import latent_factor
+from riff.models.control import read_origin
 from riff.spectrogram.image import SILENCE, SpectrogramImage
 
 
@@ -28,6 +31,16 @@ class SamplingOptions:
     strength: float = 1.0
     guess_mode: bool = False
     negative_prompt: str = ""
+
+
+def options_for(model: str | Path, guidance_scale: float | None, strength: float | None, **more: Any) -> SamplingOptions:
+    """Options with what the user said, else what the model's `riff.json` recommends, else the defaults."""
+    recommended = read_origin(model).get("sampling", {})
+    if guidance_scale is None:
+        guidance_scale = recommended.get("guidance_scale", SamplingOptions.guidance_scale)
+    if strength is None:
+        strength = recommended.get("strength", SamplingOptions.strength)
+    return SamplingOptions(guidance_scale=float(guidance_scale), strength=float(strength), **more)
 
 
 def prepare_pipeline(pipeline: StableDiffusionControlNetPipeline, device: str = "cpu") -> StableDiffusionControlNetPipeline:
