@@ -79,7 +79,8 @@ def test_what_cannot_be_sampled_ends_in_one_line(tiny_control: Path, song: Path,
 
 def test_control_at_strength_zero_is_no_control(tiny_control: Path) -> None:
     pipeline = prepare_pipeline(load_control_pipeline(tiny_control))
-    torch.nn.init.normal_(pipeline.controlnet.controlnet_mid_block.weight)
+    for zero in (pipeline.controlnet.controlnet_mid_block, pipeline.controlnet.controlnet_cond_embedding.conv_out):
+        torch.nn.init.normal_(zero.weight)  # as if it were trained
     edges = [np.zeros((512, 512), np.uint8), np.full((512, 512), 255, np.uint8)]
 
     def draw(strength: float) -> list[np.ndarray]:

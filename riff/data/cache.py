@@ -48,15 +48,14 @@ class ArrayCache:
             compute: keys -> array of one row a key.
         """
         missing = [key for key in dict.fromkeys(keys) if key not in self]
-        progress = tqdm(total=len(missing), desc=description, disable=not missing)
-        for start in range(0, len(missing), SHARD_ROWS):
-            shard_keys, rows = missing[start : start + SHARD_ROWS], []
-            for first in range(0, len(shard_keys), batch_size):
-                batch = shard_keys[first : first + batch_size]
-                rows.append(compute(batch))
-                progress.update(len(batch))
-            self._store(shard_keys, np.concatenate(rows))
-        progress.close()
+        with tqdm(total=len(missing), desc=description, disable=not missing) as progress:
+            for start in range(0, len(missing), SHARD_ROWS):
+                shard_keys, rows = missing[start : start + SHARD_ROWS], []
+                for first in range(0, len(shard_keys), batch_size):
+                    batch = shard_keys[first : first + batch_size]
+                    rows.append(compute(batch))
+                    progress.update(len(batch))
+                self._store(shard_keys, np.concatenate(rows))
         return len(missing)
 
     def _store(self, keys: list[str], rows: np.ndarray) -> None:
