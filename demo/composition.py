@@ -195,7 +195,7 @@ class _Score:
         self.step = 60.0 / tempo / 4  # seconds a sixteenth
         self.samples = seconds_to_samples(seconds)
         self.bars = int(np.ceil(seconds / (self.step * STEPS)))
-        self._notes: dict[tuple[int, float, float], np.ndarray] = {}
+        self._notes: dict[tuple[str, float, float], np.ndarray] = {}  # by part, MIDI note, sixteenths
 
     def drums(self) -> np.ndarray:
         kit = drum_kit(self.rng)
@@ -222,7 +222,7 @@ class _Score:
             root = self._degree(self.progression[bar % 4]) - 12
             for step, length in _marks(steps):
                 note = root + (7 if step in (6, 14) and self.rng.random() < 0.3 else 0)
-                self._place(out, self._note(voice, note, length), bar * STEPS + step)
+                self._place(out, self._note("bass", voice, note, length), bar * STEPS + step)
         return out * self.style.levels[1]
 
     def other(self) -> np.ndarray:
@@ -238,7 +238,9 @@ class _Score:
                 triad = [triad[0] - 12, triad[0] - 5, triad[0]]
             for step, length in _marks(steps):
                 for note in triad:
-                    self._place(out, self._note(chords, note, length) * (self.style.levels[2] / 3), bar * STEPS + step, -pan)
+                    self._place(
+                        out, self._note("chords", chords, note, length) * (self.style.levels[2] / 3), bar * STEPS + step, -pan
+                    )
             self._layer(out, layer, [*triad, triad[0] + 12], order, bar, pan)
         return out
 
@@ -246,12 +248,12 @@ class _Score:
         level = self.style.levels[3]
         if not self.style.arpeggio:
             for note in notes[:3]:
-                self._place(out, self._note(layer, note + 12, STEPS) * (level / 3), bar * STEPS, pan)
+                self._place(out, self._note("layer", layer, note + 12, STEPS) * (level / 3), bar * STEPS, pan)
             return
         stride = 2 if self.lively else 4
         for count, step in enumerate(range(0, STEPS, stride)):
             note = notes[order[count % 4]] + 12
-            self._place(out, self._note(layer, note, stride) * level, bar * STEPS + step, pan)
+            self._place(out, self._note("layer", layer, note, stride) * level, bar * STEPS + step, pan)
 
     def vocals(self, gender: str) -> np.ndarray:
         singer = Singer.random(gender, self.rng)
@@ -292,8 +294,8 @@ class _Score:
         """MIDI note of a scale degree above the tonic."""
         return self.tonic + 12 * (degree // 7) + self.scale[degree % 7]
 
-    def _note(self, voice: Timbre, note: float, steps: int) -> np.ndarray:
-        key = (id(voice), note, steps)
+    def _note(self, part: str, voice: Timbre, note: float, steps: int) -> np.ndarray:
+        key = (part, note, steps)
         if key not in self._notes:
             self._notes[key] = tone(voice, note, steps * self.step * 0.92)
         return self._notes[key]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from hashlib import sha256
 from pathlib import Path
 
 import librosa
 import numpy as np
 import pytest
 import soundfile
+from conftest import ROOT
 
 from demo.composition import MOODS, REGISTERS, STYLES, compose
 from demo.voice import Singer, Syllable, sing
@@ -19,6 +24,17 @@ def test_a_song_depends_on_its_seed_and_number_alone() -> None:
     np.testing.assert_array_equal(first.mixture, again.mixture)
     assert first.prompt == again.prompt
     assert not np.array_equal(first.mixture, other.mixture)
+
+
+def fingerprint(index: int) -> str:
+    return sha256(compose(4, index, 3.0).mixture.tobytes()).hexdigest()
+
+
+def test_another_process_in_another_order_makes_the_same_songs() -> None:
+    program = "from test_demo import fingerprint; print(*map(fingerprint, reversed(range(5))))"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    elsewhere = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert elsewhere.stdout.split() == [fingerprint(index) for index in reversed(range(5))]
 
 
 @pytest.mark.parametrize("index", range(5))
