@@ -17,7 +17,13 @@ def run_script(
     script: str, *arguments: object, cwd: Path | None = None, code: int = 0, timeout: float = SCRIPT_TIMEOUT
 ) -> subprocess.CompletedProcess[str]:
     """Run a script of the repository as a person would, offline, and check how it ends."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        "PYTHONWARNINGS": "ignore",
+        "PYTHONPATH": str(ROOT),
+    }
     done = subprocess.run(
         [sys.executable, str(ROOT / script), *map(str, arguments)],
         cwd=cwd or ROOT,
