@@ -82,7 +82,8 @@ class ArgumentParser(argparse.ArgumentParser):
             "--separator",
             default="auto",
             help="how songs are taken apart: spleeter (80 MB of weights, downloaded once), "
-            "repet (no weights, any machine, far worse), stems (as given, nothing else), "
+            "demucs or demucs_ft (better; pip install demucs), repet (no weights, any machine, far worse), "
+            "stems (as given, nothing else), "
             "auto (stems where they are given, else spleeter, else repet)" + (f", none ({none})" if none else ""),
         )
         add("--stems_dir", type=Path, help="folder of SONG/{vocals,drums,bass,other}.wav: take these, do not separate")

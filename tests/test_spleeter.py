@@ -66,7 +66,7 @@ def test_the_parts_sum_to_the_song_below_11_khz(tmp_path: Path, num_stems: int) 
     stems = separator.separate(song, SAMPLE_RATE)
     assert tuple(stems.parts) == ARCHITECTURES[num_stems].stems
     inside = np.s_[:, 5_000:-5_000]  # at its ends the song begins and stops at once, which is a sound of all frequencies
-    np.testing.assert_allclose(sum(stems.parts.values())[inside], song[inside], atol=1e-5)
+    np.testing.assert_allclose(np.sum(list(stems.parts.values()), axis=0)[inside], song[inside], atol=1e-5)
     np.testing.assert_allclose((stems.vocals + stems.accompaniment)[inside], song[inside], atol=1e-5)
     assert all(np.abs(part).max() > 1e-3 for part in stems.parts.values())
 

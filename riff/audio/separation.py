@@ -67,6 +67,12 @@ def _spleeter(options: SeparationOptions) -> Separator:
     return SpleeterSeparator(options.num_stems, options.spleeter_model_dir, options.device)
 
 
+def _demucs(options: SeparationOptions) -> Separator:
+    from riff.audio.demucs import DemucsSeparator
+
+    return DemucsSeparator(options.separator, options.device)
+
+
 def _repet(options: SeparationOptions) -> Separator:
     from riff.audio.repet import RepetSeparator
 
@@ -74,7 +80,12 @@ def _repet(options: SeparationOptions) -> Separator:
 
 
 # A factory imports what it needs, when it is needed.
-SEPARATORS: dict[str, Callable[[SeparationOptions], Separator]] = {"spleeter": _spleeter, "repet": _repet}
+SEPARATORS: dict[str, Callable[[SeparationOptions], Separator]] = {
+    "spleeter": _spleeter,
+    "demucs": _demucs,
+    "demucs_ft": _demucs,
+    "repet": _repet,
+}
 
 
 def create_separator(options: SeparationOptions) -> Separator:

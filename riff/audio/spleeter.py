@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from riff.audio.io import resample
 from riff.audio.spleeter_model import ARCHITECTURES, SpleeterModel
 from riff.audio.spleeter_weights import find_weights
 from riff.audio.stems import Stems
+from riff.audio.stereo import separate_in_stereo
 from riff.audio.tensorflow_checkpoint import read_checkpoint
 
 SAMPLE_RATE = 44_100
@@ -45,19 +45,15 @@ class SpleeterSeparator:
 
     def separate(self, waveform: np.ndarray, sample_rate: int) -> Stems:
         """Split float32 (channels, samples); see `riff.audio.separation.Separator`."""
-        stems = self.model.architecture.stems
-        song = resample(waveform, sample_rate, SAMPLE_RATE)
-        parts = np.concatenate([self._separate_stereo(song[k : k + 2]) for k in range(0, len(song), 2)], axis=1)
-        back = (resample(part, SAMPLE_RATE, sample_rate) for part in parts)
-        return Stems(dict(zip(stems, (_of_length(part, waveform.shape[1]) for part in back), strict=True)))
+        parts = separate_in_stereo(self._separate_stereo, waveform, sample_rate, SAMPLE_RATE)
+        return Stems(dict(zip(self.model.architecture.stems, parts, strict=True)))
 
     def _separate_stereo(self, song: np.ndarray) -> np.ndarray:
-        """float32 (1 or 2, samples) at 44.1 kHz -> (stems, 1 or 2, samples)."""
-        channels, samples = song.shape
-        parts = np.empty((len(self.model.architecture.stems), channels, samples), np.float32)
+        """float32 (2, samples) at 44.1 kHz -> (stems, 2, samples)."""
+        samples = song.shape[1]
+        parts = np.empty((len(self.model.architecture.stems), 2, samples), np.float32)
         position = -FRAME  # the first frame lies before the song
-        for block in self._blocks(song if channels == 2 else np.repeat(song, 2, axis=0)):
-            block = block if channels == 2 else block.mean(axis=1, keepdims=True)
+        for block in self._blocks(song):
             first, last = max(position, 0), min(position + block.shape[2], samples)
             if first < last:
                 parts[:, :, first:last] = block[:, :, first - position : last - position]
@@ -101,8 +97,3 @@ def _stretch(song: np.ndarray, start: int, length: int) -> np.ndarray:
     inside = song[:, max(0, start) : max(0, start + length)]
     before = max(0, -start)
     return np.pad(inside, ((0, 0), (before, length - before - inside.shape[1])))
-
-
-def _of_length(waveform: np.ndarray, samples: int) -> np.ndarray:
-    """Cut, or followed by zeros: there and back between two rates may differ by a sample."""
-    return np.pad(waveform[:, :samples], ((0, 0), (0, max(0, samples - waveform.shape[1]))))
