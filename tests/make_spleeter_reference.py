@@ -47,17 +47,17 @@ def quieten() -> None:
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
 
 
-def cases(configuration: str) -> dict[str, np.ndarray]:
+def cases() -> dict[str, np.ndarray]:
     """Inputs by name, float32 (channels, samples)."""
-    common = {
+    return {
         "stereo-1s": noise_and_tones(SAMPLE_RATE),
         "stereo-13s": noise_and_tones(13 * SAMPLE_RATE),  # more than one segment
+        "samples-1": noise_and_tones(1),
+        "samples-4095": noise_and_tones(4_095),
+        "samples-44101": noise_and_tones(44_101),
+        "mono": noise_and_tones(30_000)[:1],
         "silence": np.zeros((2, 20_000), np.float32),
     }
-    if configuration != "2stems":  # lengths and channels are treated alike everywhere, and more stems take longer
-        return common
-    lengths = {f"samples-{samples}": noise_and_tones(samples) for samples in (1, 4_095, 44_101)}
-    return {**common, **lengths, "mono": noise_and_tones(30_000)[:1]}
 
 
 def noise_and_tones(samples: int) -> np.ndarray:
@@ -95,6 +95,7 @@ def make_checkpoint(configuration: str, folder: Path) -> None:
 def draw_weights(tf, session) -> None:
     """Kernels of He's variance, biases and the affine part of batch norm well away from 0 and 1."""
     rng = np.random.default_rng(SEED)
+    values = {}
     for variable in tf.compat.v1.global_variables():
         shape = variable.shape.as_list()
         kind = variable.op.name.split("/")[-1]
@@ -108,7 +109,8 @@ def draw_weights(tf, session) -> None:
             value = np.int64(1)
         else:
             value = 0.2 * rng.standard_normal(shape)
-        variable.load(value, session)
+        values[variable] = value
+    assign(session, values)
 
 
 def draw_statistics(tf, session, feed: dict) -> None:
@@ -123,10 +125,18 @@ def draw_statistics(tf, session, feed: dict) -> None:
     # Batch norm stands in a branch on the training phase; there it gives out the mean and the variance of the batch.
     moments = {layer: [graph.get_tensor_by_name(f"{layer}/cond/Identity_{k}:0") for k in (1, 2)] for layer in layers}
     training = {graph.get_tensor_by_name("keras_learning_phase:0"): True}
+    values = {}
     for layer, (mean, variance) in session.run(moments, {**feed, **training}).items():
         shift = 0.3 * np.sqrt(variance) * rng.standard_normal(mean.shape)
-        variables[f"{layer}/moving_mean"].load(mean + shift, session)
-        variables[f"{layer}/moving_variance"].load(variance * rng.uniform(0.5, 2.0, variance.shape) + 1e-3, session)
+        values[variables[f"{layer}/moving_mean"]] = mean + shift
+        values[variables[f"{layer}/moving_variance"]] = variance * rng.uniform(0.5, 2.0, variance.shape) + 1e-3
+    assign(session, values)
+
+
+def assign(session, values: dict) -> None:
+    """Set all variables in one run, where one run each takes a minute; initialisers are fed instead of computed."""
+    initializers = {variable.initializer: value for variable, value in values.items()}
+    session.run(list(initializers), {operation.inputs[1]: value for operation, value in initializers.items()})
 
 
 def separate_cases(configuration: str, checkpoint: Path) -> dict[str, Any]:
@@ -141,7 +151,7 @@ def separate_cases(configuration: str, checkpoint: Path) -> dict[str, Any]:
         descriptor = Path(folder) / "configuration.json"
         descriptor.write_text(json.dumps(parameters), encoding="utf-8")
         separator = Separator(str(descriptor), multiprocess=False)
-        for name, waveform in cases(configuration).items():
+        for name, waveform in cases().items():
             arrays[f"{name}/input"] = waveform
             for stem, data in separator.separate(waveform.T).items():
                 arrays[f"{name}/{stem}"] = data.T.astype(np.float32)
