@@ -31,9 +31,11 @@ SEED = 7
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    parser.add_argument("--configuration", choices=CONFIGURATIONS, action="append", help="again for more (default: all)")
+    args = parser.parse_args()
+    folder = args.folder
     quieten()
-    for configuration in CONFIGURATIONS:
+    for configuration in args.configuration or CONFIGURATIONS:
         checkpoint = folder / f"checkpoint-{configuration}"
         make_checkpoint(configuration, checkpoint)
         np.savez(folder / f"reference-{configuration}.npz", **separate_cases(configuration, checkpoint))
