@@ -81,10 +81,10 @@ class ArgumentParser(argparse.ArgumentParser):
         add(
             "--separator",
             default="auto",
-            help="how songs are taken apart: spleeter (80 MB of weights, downloaded once), "
-            "demucs or demucs_ft (better; pip install demucs), repet (no weights, any machine, far worse), "
-            "stems (as given, nothing else), "
-            "auto (stems where they are given, else spleeter, else repet)" + (f", none ({none})" if none else ""),
+            help="how songs are taken apart: spleeter (80 MB of weights, downloaded once), spleeter-tf (the original, in an "
+            "environment of its own), demucs or demucs_ft (better; pip install demucs), repet (no weights, any machine, far "
+            "worse), stems (as given, nothing else), auto (stems where they are given, else spleeter, else repet)"
+            + (f", none ({none})" if none else ""),
         )
         add("--stems_dir", type=Path, help="folder of SONG/{vocals,drums,bass,other}.wav: take these, do not separate")
         add("--spleeter_model_dir", type=Path, help="where Spleeter's weights lie (default: MODEL_PATH, else the user's cache)")

@@ -102,3 +102,19 @@ def tiny_control(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("control") / "control_ini"
     run_script("cnet_riff_add_control.py", "--base", tiny_base, "--output", folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def spleeter_reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints with random weights and what the original Spleeter makes of them, where it is installed."""
+    from riff.audio.spleeter_tf import find_python
+    from riff.errors import OptionError
+
+    try:
+        python = find_python()
+    except OptionError:
+        pytest.skip("no original Spleeter here; envs/make_processing_env.sh makes its environment (2.4 GB)")
+    folder = tmp_path_factory.mktemp("spleeter")
+    command = [python, str(ROOT / "tests" / "make_spleeter_reference.py"), str(folder)]
+    subprocess.run(command, check=True, capture_output=True, timeout=600)
+    return folder

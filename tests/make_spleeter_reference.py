@@ -6,7 +6,7 @@ Runs in the environment of envs/make_processing_env.sh and needs nothing of this
 had everywhere; these are drawn from a fixed seed, and every tensor is given values that a reader which mixed up names,
 order or layout would betray. Writes, for 2stems, 4stems and 5stems:
 
-    FOLDER/checkpoint-2stems/   checkpoint, model.index, model.data-00000-of-00001, model.meta, as in Spleeter's archive
+    FOLDER/2stems/              checkpoint, model.index, model.data-00000-of-00001, model.meta, as in Spleeter's archive
     FOLDER/reference-2stems.npz   CASE/input and CASE/STEM, float32 (channels, samples) at 44.1 kHz
 """
 
@@ -36,7 +36,7 @@ def main() -> None:
     folder = args.folder
     quieten()
     for configuration in args.configuration or CONFIGURATIONS:
-        checkpoint = folder / f"checkpoint-{configuration}"
+        checkpoint = folder / configuration
         make_checkpoint(configuration, checkpoint)
         np.savez(folder / f"reference-{configuration}.npz", **separate_cases(configuration, checkpoint))
         print(f"{folder}: {configuration} is made")

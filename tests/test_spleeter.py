@@ -255,27 +255,18 @@ def test_auto_takes_spleeter_where_its_weights_are(tmp_path: Path, monkeypatch: 
 # Agreement with the original
 
 
-@pytest.fixture(scope="session")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random-weight checkpoints and what the original makes of them, by its own code, where it is installed."""
-    python = Path(os.environ.get("SPLEETER_PYTHON", ROOT / ".venv-spleeter" / "bin" / "python"))
-    if not python.exists():
-        pytest.skip("no original Spleeter here: make its environment with envs/make_processing_env.sh (2.4 GB)")
-    folder = tmp_path_factory.mktemp("reference")
-    subprocess.run([python, ROOT / "tests" / "make_spleeter_reference.py", folder], check=True, timeout=600)
-    return folder
-
-
 @pytest.mark.parametrize("num_stems", [2, 4, 5])
-def test_the_original_agrees_to_80_db(reference: Path, num_stems: int) -> None:
-    separator = SpleeterSeparator(num_stems, reference / f"checkpoint-{num_stems}stems")
-    original = np.load(reference / f"reference-{num_stems}stems.npz")
+def test_the_original_agrees_to_80_db(spleeter_reference: Path, num_stems: int) -> None:
+    separator = SpleeterSeparator(num_stems, spleeter_reference)
+    original = np.load(spleeter_reference / f"reference-{num_stems}stems.npz")
     cases = [key.removesuffix("/input") for key in original if key.endswith("/input")]
     assert len(cases) >= 5
     for case in cases:
-        stems = separator.separate(original[f"{case}/input"], SAMPLE_RATE)
+        song = original[f"{case}/input"]
+        stems = separator.separate(song, SAMPLE_RATE)
         for name, ours in stems.parts.items():
             theirs = original[f"{case}/{name}"].astype(np.float64)
+            theirs = theirs.mean(axis=0, keepdims=True) if len(song) == 1 else theirs
             assert ours.shape == theirs.shape, (case, name)
             error, power = np.sum((ours - theirs) ** 2), np.sum(theirs**2)
             assert error <= power * 1e-8, (case, name)

@@ -67,6 +67,12 @@ def _spleeter(options: SeparationOptions) -> Separator:
     return SpleeterSeparator(options.num_stems, options.spleeter_model_dir, options.device)
 
 
+def _spleeter_tf(options: SeparationOptions) -> Separator:
+    from riff.audio.spleeter_tf import SpleeterTensorFlow
+
+    return SpleeterTensorFlow(options.num_stems, options.spleeter_model_dir)
+
+
 def _demucs(options: SeparationOptions) -> Separator:
     from riff.audio.demucs import DemucsSeparator
 
@@ -82,6 +88,7 @@ def _repet(options: SeparationOptions) -> Separator:
 # A factory imports what it needs, when it is needed.
 SEPARATORS: dict[str, Callable[[SeparationOptions], Separator]] = {
     "spleeter": _spleeter,
+    "spleeter-tf": _spleeter_tf,
     "demucs": _demucs,
     "demucs_ft": _demucs,
     "repet": _repet,

@@ -66,8 +66,8 @@ class SpleeterProcess:
             self._last_lines = _read_last_lines(self._stderr)
             self._stderr.close()
 
-    def separate(self, songs: list[np.ndarray], time_limit_s: float) -> list[dict[str, np.ndarray]]:
-        """float32 (2, samples) at 44.1 kHz, each -> its stems by name; the limit is for all together.
+    def separate(self, song: np.ndarray, time_limit_s: float) -> dict[str, np.ndarray]:
+        """float32 (2, samples) at 44.1 kHz -> its stems by name.
 
         Raises:
             RiffError: the process ended, or had to be ended; it cannot be used again.
@@ -76,7 +76,7 @@ class SpleeterProcess:
         timer.daemon = True
         timer.start()
         try:
-            stems = [self._exchange(song) for song in songs]
+            return self._exchange(song)
         except BaseException as error:
             self.stop()  # an exchange that broke off cannot be taken up again
             if isinstance(error, (OSError, EOFError, ValueError)):
@@ -85,8 +85,6 @@ class SpleeterProcess:
         finally:
             timer.cancel()
             timer.join()  # or it could still kill the process during the next song
-        self.songs += 1
-        return stems
 
     def _exchange(self, song: np.ndarray) -> dict[str, np.ndarray]:
         samples = song.shape[1]

@@ -11,29 +11,29 @@ from types import TracebackType
 
 import numpy as np
 
-from riff.audio.io import resample, to_channels
 from riff.audio.spleeter_process import SETUP, SpleeterProcess
+from riff.audio.spleeter_weights import find_weights
+from riff.audio.stems import Stems
+from riff.audio.stereo import separate_in_stereo
 from riff.cli import ROOT
 from riff.errors import ModelError, OptionError
 
 SAMPLE_RATE = 44_100
-CONFIGURATIONS = ("2stems", "4stems", "5stems", "2stems-16kHz", "4stems-16kHz", "5stems-16kHz")
-RELEASE = "https://github.com/deezer/spleeter/releases/download/v1.4.0"
 
 
 class SpleeterTensorFlow:
     """Spleeter 2.4.2 on TensorFlow, as the reference for every other way of running it.
 
-    Spleeter takes a song whole, so its memory grows with the song's length. Close it after the last song, or use it in
-    a `with` block; a worker whose parent has died ends by itself.
+    Spleeter takes a song whole, so its memory grows with the song's length, by about 1.5 GB a minute. Close it after the
+    last song, or use it in a `with` block; a worker whose parent has died ends by itself.
     """
 
     name = "spleeter-tf"
 
     def __init__(
         self,
-        configuration: str = "2stems",
-        model_dir: str | Path | None = None,
+        num_stems: int = 2,
+        model_dir: Path | None = None,
         python: str | Path | None = None,
         *,
         time_limit_s: float = 600.0,
@@ -42,22 +42,22 @@ class SpleeterTensorFlow:
         """Find the environment and the model; nothing is started before the first song.
 
         Args:
-            configuration: one of CONFIGURATIONS. Those with 16kHz separate up to 16.5 kHz instead of 11 kHz.
-            model_dir: the folder of 2stems/, 4stems/ or 5stems/. Default: $MODEL_PATH or `pretrained_models`, as in Spleeter.
+            model_dir: the folder of 2stems/, 4stems/ or 5stems/ (see `riff.audio.spleeter_weights.find_weights`).
             python: the Python of Spleeter's environment. Default: $SPLEETER_PYTHON or `.venv-spleeter/bin/python`.
             time_limit_s: for a song, the start of a worker included.
             songs_per_worker: a new worker follows after so many, because TensorFlow's memory grows.
 
         Raises:
-            OptionError: there is no such configuration, or no such Python.
-            ModelError: the model's folder does not hold a whole checkpoint.
+            OptionError: there is no such Python.
+            ModelError: there are no weights, or not a whole checkpoint.
         """
-        if configuration not in CONFIGURATIONS:
-            raise OptionError(f"{configuration}: Spleeter has no such configuration; choose from {', '.join(CONFIGURATIONS)}")
-        self._configuration = configuration
         self._python = find_python(python)
-        self._model_dir = Path(model_dir or os.environ.get("MODEL_PATH") or "pretrained_models").absolute()
-        require_checkpoint(self._model_dir / configuration.removesuffix("-16kHz"))
+        self._configuration = f"{num_stems}stems"
+        folder = find_weights(num_stems, model_dir).absolute()
+        if folder.name != self._configuration:
+            raise ModelError(f"{folder}: Spleeter wants this folder to be called {self._configuration}; rename it")
+        require_checkpoint(folder)
+        self._model_dir = folder.parent
         self._time_limit_s = time_limit_s
         self._songs_per_worker = songs_per_worker
         self._process: SpleeterProcess | None = None
@@ -74,37 +74,25 @@ class SpleeterTensorFlow:
             self._process.stop()
             self._process = None
 
-    def separate(self, waveform: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
-        """Split a song of any length, rate and number of channels.
+    def separate(self, waveform: np.ndarray, sample_rate: int) -> Stems:
+        """Split float32 (channels, samples); see `riff.audio.separation.Separator`.
 
-        Spleeter knows stereo at 44.1 kHz: other rates are resampled there and back, channels go in by pairs, and a lone
-        one goes in twice and comes out as the mean of both.
-
-        Args:
-            waveform: float32, shape (channels, samples), finite.
-            sample_rate: Hz.
-
-        Returns:
-            The stems by Spleeter's names (vocals, accompaniment; with four or five vocals, piano, drums, bass, other),
-            float32, each of the song's shape. Above 11 kHz all are silent, and below it they sum to the song.
+        Above 11 kHz all parts are silent, and below it they sum to the song.
 
         Raises:
             RiffError: the worker failed or ran into the time limit; the next song gets a new one.
         """
-        song = resample(waveform, sample_rate, SAMPLE_RATE)
-        if song.shape[1] == 0:  # Spleeter wants a sample at least
-            song = np.zeros((len(waveform), 1), np.float32)
-        stems = self._separate_channels(song)
-        return {name: _set_length(resample(stem, SAMPLE_RATE, sample_rate), waveform.shape[1]) for name, stem in stems.items()}
+        process = self._ready_process()
+        names: list[str] = []
 
-    def _separate_channels(self, song: np.ndarray) -> dict[str, np.ndarray]:
-        """float32 (channels, samples) at 44.1 kHz -> the stems, of the same shape."""
-        pairs = [song[first : first + 2] for first in range(0, len(song), 2)]
-        answers = self._ready_process().separate([to_channels(pair, 2) for pair in pairs], self._time_limit_s)
-        return {
-            name: np.concatenate([to_channels(stems[name], len(pair)) for pair, stems in zip(pairs, answers, strict=True)])
-            for name in answers[0]
-        }
+        def separate_stereo(song: np.ndarray) -> np.ndarray:
+            stems = process.separate(song, self._time_limit_s)
+            names[:] = stems
+            return np.stack(list(stems.values()))
+
+        parts = separate_in_stereo(separate_stereo, waveform, sample_rate, SAMPLE_RATE)
+        process.songs += 1
+        return Stems(dict(zip(names, parts, strict=True)))
 
     def _ready_process(self) -> SpleeterProcess:
         if self._process is not None and (self._process.songs >= self._songs_per_worker or not self._process.is_alive()):
@@ -140,13 +128,4 @@ def require_checkpoint(folder: Path) -> None:
         files += [prefix.with_name(f"{prefix.name}{suffix}") for suffix in (".index", ".data-00000-of-00001")]
     for file in files:
         if not file.is_file() or file.stat().st_size == 0:
-            archive = f"{RELEASE}/{folder.name}.tar.gz"
-            raise ModelError(f"{folder}: {file.name} of Spleeter's model is missing or empty; unpack {archive} there")
-
-
-def _set_length(waveform: np.ndarray, samples: int) -> np.ndarray:
-    """Cut or fill up with zeros by the sample that resampling there and back may be off."""
-    fitted = np.zeros((len(waveform), samples), np.float32)
-    part = waveform[:, :samples]
-    fitted[:, : part.shape[1]] = part
-    return fitted
+            raise ModelError(f"{folder}: {file.name} of Spleeter's model is missing or empty; remove the folder to get it anew")

@@ -24,6 +24,7 @@ def separate_in_stereo(
         float32, shape (stems, channels, samples), as long as the waveform to the sample.
     """
     song = resample(waveform, sample_rate, model_rate)
+    song = song if song.shape[1] else np.zeros((len(song), 1), np.float32)  # a single sample at 96 kHz is none at 44.1
     by_twos = []
     for first in range(0, len(song), 2):
         pair = song[first : first + 2]
