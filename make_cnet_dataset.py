@@ -9,7 +9,6 @@ call; running it again goes on where it stopped.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,8 +22,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_argument("--prompt_file", type=Path, default=Path("prompt_file.json"), help="what each song's prompt is")
     parser.add_argument("--limit", type=int, help="process at most this many songs (default: all)")
     parser.add_argument("--start_ind", type=int, default=0, help="leave out this many songs at the start, in order of name")
-    parser.add_argument("--separator", default="repet", help="how songs without stems are separated")
-    parser.add_argument("--stems_dir", type=Path, help="folder of SONG/{vocals,drums,bass,other}.wav: take these, do not separate")
+    parser.add_separation()
     parser.add_flag("pitch_augment", default=True, help="also make every pair at -3 to 3 semitones")
     parser.add_argument("--min_vocal_ratio", type=float, default=0.1, help="drop clips whose vocal is below this share of the RMS")
     parser.add_argument("--canny_low", type=int, default=100, help="lower threshold of the edges")
@@ -45,9 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from dataclasses import asdict
 
-    from tqdm import tqdm
-
-    from riff.audio.separation import StemsFolder, create_separator
+    from riff.audio.separation import open_songs, separation_options
     from riff.data.build import build_pairs, list_songs, prepare_folder, unique_slugs
     from riff.data.pairs import PairSettings
     from riff.data.records import read_prompts
@@ -59,28 +55,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not songs:
         raise OptionError(f"--start_ind {args.start_ind}: {args.audio_dir} holds only {len(everything)} songs")
     prompts = read_prompts(args.prompt_file)
-    warn = _warn(tqdm)
-    known = {Path(song.name).stem if song.path.suffix in song.name else song.name for song in everything}
+    known = {song.plain_name for song in everything}
     without_song = sorted(name for name in prompts if name not in known and Path(name).stem not in known)
     if without_song:
-        warn(f"{args.prompt_file}: {len(without_song)} prompts name no song of {args.audio_dir}: {', '.join(without_song[:3])}")
+        cli.warn(f"{args.prompt_file}: {len(without_song)} prompts name no song of {args.audio_dir}: {', '.join(without_song[:3])}")
     device = cli.choose_device(args.device)
     settings = PairSettings(args.pitch_augment, args.min_vocal_ratio, args.canny_low, args.canny_high)
-    stems = StemsFolder(args.stems_dir) if args.stems_dir else None
-    separator = None if stems else create_separator(args.separator, device)
-    described = {**asdict(settings), "separator": "stems" if stems else args.separator}
+    opener = open_songs(separation_options(args, device), [song.path for song in songs], cli.warn)
+    described = {**asdict(settings), "separator": opener.name}
     prepare_folder(args.train_data_dir, described, args.overwrite)
     cli.write_manifest(args.train_data_dir / "manifest.json", vars(args), settings=described)
-    report = build_pairs(songs, unique_slugs(everything), prompts, args.train_data_dir, settings, separator, stems, device, warn)
+    report = build_pairs(songs, unique_slugs(everything), prompts, args.train_data_dir, settings, opener, device, cli.warn)
     print(
         f"{report.pairs} pairs in {args.train_data_dir}: {report.made} songs made now, {report.skipped} done before, "
         f"{report.dropped_clips} clips without a vocal dropped, {report.failed} songs failed"
     )
     return cli.EXIT_FAILURE if report.failed else 0
-
-
-def _warn(tqdm):  # type: ignore[no-untyped-def]
-    return lambda message: tqdm.write(message, file=sys.stderr)
 
 
 if __name__ == "__main__":

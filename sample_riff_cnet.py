@@ -24,8 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--audio", type=Path, help="song to sing over")
     add("--control", type=Path, help="edge map to follow, instead of a song")
     add("--start", type=float, default=0.0, help="where in the song the clip begins, seconds")
-    add("--separator", default="repet", help="how the song is separated; none takes --audio as an accompaniment")
-    add("--stems_dir", type=Path, help="folder of SONG/{vocals,drums,bass,other}.wav: take these, do not separate")
+    parser.add_separation(none="--audio is an accompaniment already")
     add("--prompt", default="Generate a vocal melody", help="what to sing")
     add("--negative_prompt", default="", help="what not to sing")
     add("--num_samples", type=int, default=4, help="how many")
@@ -54,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from tqdm import tqdm
 
+    from riff.audio.separation import open_songs, separation_options
     from riff.errors import OptionError
     from riff.files import make_folder
     from riff.models.control import load_control_pipeline
@@ -65,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     make_folder(args.output)
     device = cli.choose_device(args.device)
     if args.audio:
-        control = control_from_audio(
-            args.audio, args.start, args.separator, args.stems_dir, args.canny_low, args.canny_high, device
-        )
+        taken_apart = args.separator != "none"
+        opener = open_songs(separation_options(args, device), [args.audio], say=cli.warn) if taken_apart else None
+        control = control_from_audio(args.audio, opener, args.start, args.canny_low, args.canny_high, device)
     else:
         control = control_from_image(args.control)
     pipeline = prepare_pipeline(load_control_pipeline(args.model, args.base), device)

@@ -65,7 +65,8 @@ def plan(args: cli.argparse.Namespace) -> list[Stage]:
     out = args.output
     fresh = out / "riff-cnet-fresh"
     song = ("--audio", out / "song" / f"{UNSEEN_SONG}.wav", "--prompt", PROMPT, "--start", 3)
-    sampling = (*song, "--num_samples", args.num_samples, "--steps", args.steps, "--overwrite")
+    separator = ("--separator", "repet")  # needs no download
+    sampling = (*song, *separator, "--num_samples", args.num_samples, "--steps", args.steps, "--overwrite")
     pairs = ("--train_data_dir", out / "pairs")
     training = (*pairs, "--model", out / "control_ini", "--output", fresh, "--log_dir", out, "--controlnet_only")
     length = ("--max_train_time", args.max_train_time, "--max_steps", args.max_steps, "--logger_freq", 200)
@@ -81,6 +82,7 @@ def plan(args: cli.argparse.Namespace) -> list[Stage]:
                 "--prompt_file",
                 args.prompt_file,
                 *pairs,
+                *separator,
                 "--no-pitch_augment",
             ),
             out / "pairs" / "complete",

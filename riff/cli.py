@@ -71,6 +71,21 @@ class ArgumentParser(argparse.ArgumentParser):
     def add_device(self) -> None:
         self.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where tensors live")
 
+    def add_separation(self, none: str = "") -> None:
+        """Add the flags of `riff.audio.separation.SeparationOptions`; `separation_options` reads them.
+
+        Args:
+            none: what `--separator none` means, where there is such a thing.
+        """
+        add = self.add_argument
+        add(
+            "--separator",
+            default="auto",
+            help="how songs are taken apart: auto (stems where there are, else repet), "
+            "stems, repet (no weights, any machine)" + (f", none ({none})" if none else ""),
+        )
+        add("--stems_dir", type=Path, help="folder of SONG/{vocals,drums,bass,other}.wav: take these, do not separate")
+
     def add_seed(self, default: int = 0) -> None:
         self.add_argument("--seed", type=int, default=default, help="the same seed gives the same result")
 
@@ -142,6 +157,13 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     sys.exit(status)
+
+
+def warn(message: str) -> None:
+    """One line on stderr, above a progress bar if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(message, file=sys.stderr)
 
 
 def quieten_libraries() -> None:

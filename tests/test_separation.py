@@ -14,11 +14,13 @@ import soundfile
 import separate_audio
 from riff.audio import repet
 from riff.audio.io import read_audio, write_audio
-from riff.audio.separation import StemsFolder, create_separator
+from riff.audio.separation import SeparationOptions, create_separator, open_songs
+from riff.audio.stems import StemsFolder
 from riff.errors import AudioError, OptionError
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE = 22_050
+REPET = SeparationOptions("repet")
 
 
 @lru_cache(maxsize=1)
@@ -52,7 +54,7 @@ def si_sdr_db(reference: np.ndarray, estimate: np.ndarray) -> float:
 def test_repet_separates_a_song() -> None:
     vocals, accompaniment = song()
     mix = vocals + accompaniment
-    stems = create_separator("repet").separate(mix, RATE)
+    stems = create_separator(REPET).separate(mix, RATE)
     assert si_sdr_db(accompaniment, stems.accompaniment) > si_sdr_db(accompaniment, mix) + 4
     assert si_sdr_db(vocals, stems.vocals) > si_sdr_db(vocals, mix) + 4
 
@@ -62,7 +64,7 @@ def test_repet_in_blocks_is_nearly_repet_at_once(monkeypatch: pytest.MonkeyPatch
     mix = vocals + accompaniment
     monkeypatch.setattr(repet, "BLOCK_S", 6.0)
     monkeypatch.setattr(repet, "OVERLAP_S", 1.0)
-    stems = create_separator("repet").separate(mix, RATE)
+    stems = create_separator(REPET).separate(mix, RATE)
     np.testing.assert_allclose(stems.vocals + stems.accompaniment, mix, atol=1e-6)
     assert si_sdr_db(accompaniment, stems.accompaniment) > si_sdr_db(accompaniment, mix) + 3
 
@@ -73,14 +75,14 @@ def test_crossfaded_blocks_add_up(monkeypatch: pytest.MonkeyPatch, samples: int)
     monkeypatch.setattr(repet, "OVERLAP_S", 0.1)
     monkeypatch.setattr(repet, "_extract_vocals", lambda waveform, sample_rate: waveform)
     mix = np.random.default_rng(2).uniform(-1, 1, (2, samples)).astype(np.float32)
-    np.testing.assert_allclose(create_separator("repet").separate(mix, sample_rate=1_000).vocals, mix, atol=1e-6)
+    np.testing.assert_allclose(create_separator(REPET).separate(mix, sample_rate=1_000).vocals, mix, atol=1e-6)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 8])
 @pytest.mark.parametrize(("rate", "samples"), [(8_000, 20_001), (96_000, 144_000), (44_100, 13_230), (44_100, 1)])
 def test_the_parts_are_the_song(channels: int, rate: int, samples: int) -> None:
     mix = np.random.default_rng(1).uniform(-1, 1, (channels, samples)).astype(np.float32)
-    stems = create_separator("repet").separate(mix, rate)
+    stems = create_separator(REPET).separate(mix, rate)
     assert stems.vocals.shape == stems.accompaniment.shape == mix.shape
     assert stems.vocals.dtype == stems.accompaniment.dtype == np.float32
     np.testing.assert_allclose(stems.vocals + stems.accompaniment, mix, atol=1e-6)
@@ -88,7 +90,7 @@ def test_the_parts_are_the_song(channels: int, rate: int, samples: int) -> None:
 
 @pytest.mark.parametrize("samples", [1, 6_615, 5 * RATE])
 def test_silence_stays_silence(samples: int) -> None:
-    stems = create_separator("repet").separate(np.zeros((2, samples), np.float32), RATE)
+    stems = create_separator(REPET).separate(np.zeros((2, samples), np.float32), RATE)
     assert not stems.vocals.any()
     assert not stems.accompaniment.any()
 
@@ -96,7 +98,7 @@ def test_silence_stays_silence(samples: int) -> None:
 def test_silence_around_a_song_is_no_nan() -> None:
     mix = np.zeros((2, 6 * RATE), np.float32)
     mix[:, 2 * RATE : 4 * RATE] = np.sum(song(), axis=0)[:, : 2 * RATE]
-    stems = create_separator("repet").separate(mix, RATE)
+    stems = create_separator(REPET).separate(mix, RATE)
     assert np.isfinite(stems.vocals).all()
     assert not stems.vocals[:, :RATE].any()
 
@@ -104,15 +106,15 @@ def test_silence_around_a_song_is_no_nan() -> None:
 def test_a_dead_channel_does_not_silence_the_voice() -> None:
     vocals, accompaniment = song()
     left = (vocals + accompaniment)[:1]
-    one_sided = create_separator("repet").separate(np.concatenate([left, np.zeros_like(left)]), RATE)
-    mono = create_separator("repet").separate(left, RATE)
+    one_sided = create_separator(REPET).separate(np.concatenate([left, np.zeros_like(left)]), RATE)
+    mono = create_separator(REPET).separate(left, RATE)
     np.testing.assert_allclose(one_sided.vocals[:1], mono.vocals, atol=1e-6)
     assert not one_sided.vocals[1].any()
 
 
 def test_unknown_separator_lists_the_known() -> None:
     with pytest.raises(OptionError, match=r"--separator magic: .*repet"):
-        create_separator("magic")
+        create_separator(SeparationOptions("magic"))
 
 
 # Songs that come with stems
@@ -189,7 +191,7 @@ def songs(tmp_path: Path) -> Path:
 
 def test_the_good_songs_of_a_folder_are_done(songs: Path, tmp_path: Path) -> None:
     output = tmp_path / "stems"
-    command = [sys.executable, "separate_audio.py", "--audio", str(songs), "--output", str(output)]
+    command = [sys.executable, "separate_audio.py", "--audio", str(songs), "--output", str(output), "--separator", "repet"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -205,7 +207,7 @@ def test_the_good_songs_of_a_folder_are_done(songs: Path, tmp_path: Path) -> Non
 
 
 def test_again_skips_what_is_there(songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--audio", str(songs / "a good one.wav"), "--output", str(tmp_path / "stems")]
+    arguments = ["--audio", str(songs / "a good one.wav"), "--output", str(tmp_path / "stems"), "--separator", "repet"]
     vocals = tmp_path / "stems" / "a good one" / "vocals.wav"
     assert separate_audio.main(arguments) == 0
     first = vocals.stat().st_mtime_ns
@@ -219,16 +221,62 @@ def test_again_skips_what_is_there(songs: Path, tmp_path: Path, capsys: pytest.C
 def test_two_songs_of_one_name_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for suffix in (".flac", ".wav"):
         write_audio(tmp_path / "songs" / f"song{suffix}", level(0.1), RATE)
-    assert separate_audio.main(["--audio", str(tmp_path / "songs"), "--output", str(tmp_path / "stems")]) == 2
+    assert (
+        separate_audio.main(["--audio", str(tmp_path / "songs"), "--output", str(tmp_path / "stems"), "--separator", "repet"]) == 2
+    )
     assert "song.wav: its stems would replace those of song.flac" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("flag", "value", "says"), [("--audio", "nowhere.wav", "nowhere.wav"), ("--separator", "magic", "repet")])
 def test_wrong_flags_end_in_one_line(tmp_path: Path, flag: str, value: str, says: str) -> None:
     write_audio(tmp_path / "song.wav", level(0.1), RATE)
-    flags = {"--audio": str(tmp_path / "song.wav"), "--output": str(tmp_path / "stems"), flag: value}
+    flags = {"--audio": str(tmp_path / "song.wav"), "--output": str(tmp_path / "stems"), "--separator": "repet", flag: value}
     command = [sys.executable, "separate_audio.py", *(word for pair in flags.items() for word in pair)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_stems_beside_a_mixture_are_taken_instead_of_separating(tmp_path: Path) -> None:
+    write_stems(tmp_path / "song", mixture=level(0.75), vocals=level(0.25), drums=level(0.5), bass=level(0), other=level(0))
+    song = tmp_path / "song" / "mixture.wav"
+    opener = open_songs(SeparationOptions(), [song])
+    assert opener.name == "stems"
+    np.testing.assert_allclose(opener.open(song)[0].accompaniment, level(0.5), atol=1e-6)
+    separated, _ = open_songs(REPET, [song]).open(song)  # asked for by name, a separator separates
+    assert not separated.vocals.any()
+
+
+def test_four_given_stems_are_written_as_they_are(tmp_path: Path) -> None:
+    parts = {"vocals": level(0.25), "drums": level(0.75), "bass": level(0.5), "other": level(-0.5)}
+    write_stems(tmp_path / "songs" / "song", mixture=level(1.0), **parts)
+    mixture = tmp_path / "songs" / "song" / "mixture.wav"
+    assert separate_audio.main(["--audio", str(mixture), "--output", str(tmp_path / "out"), "--stems", "4"]) == 0
+    for name, part in parts.items():
+        np.testing.assert_allclose(read_audio(tmp_path / "out" / "mixture" / f"{name}.wav").waveform, part, atol=1e-6)
+
+
+def test_a_separator_of_two_parts_gives_no_four(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_audio(tmp_path / "song.wav", level(0.1), RATE)
+    arguments = ["--audio", str(tmp_path / "song.wav"), "--output", str(tmp_path / "out"), "--separator", "repet", "--stems", "4"]
+    assert separate_audio.main(arguments) == 2
+    assert "no drums" in capsys.readouterr().err
+    assert not list((tmp_path / "out").rglob("*.wav"))
+
+
+@pytest.mark.parametrize("separator", ["stems", "repet"])
+def test_contradictions_about_stems_are_named(tmp_path: Path, separator: str) -> None:
+    write_audio(tmp_path / "song.wav", level(0.1), RATE)
+    with pytest.raises((AudioError, OptionError), match="--stems_dir"):
+        open_songs(SeparationOptions(separator, tmp_path if separator == "repet" else None), [tmp_path / "song.wav"]).open(
+            tmp_path / "song.wav"
+        )
+
+
+def test_flac_parts_are_24_bits(tmp_path: Path) -> None:
+    vocals, accompaniment = (part[:, : 2 * RATE] for part in song())
+    write_audio(tmp_path / "song.wav", vocals + accompaniment, RATE)
+    arguments = ["--audio", str(tmp_path / "song.wav"), "--output", str(tmp_path / "out"), "--separator", "repet"]
+    assert separate_audio.main([*arguments, "--format", "flac"]) == 0
+    assert soundfile.info(tmp_path / "out" / "song" / "vocals.flac").subtype == "PCM_24"

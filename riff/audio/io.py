@@ -51,13 +51,14 @@ def list_audio_files(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise AudioError(f"{folder}: no such folder; give a folder of audio files")
-    files = [path for path in folder.iterdir() if _is_audio(path)]
+    files = [path for path in folder.iterdir() if is_audio(path)]
     if not files:
         raise AudioError(f"{folder}: no audio in this folder; put {', '.join(sorted(AUDIO_SUFFIXES))} files there")
     return sorted(files, key=lambda path: path.name)
 
 
-def _is_audio(path: Path) -> bool:
+def is_audio(path: Path) -> bool:
+    """Whether this is an audio file by its suffix, and not a hidden one."""
     return path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 

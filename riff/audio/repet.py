@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 from riff.audio.io import to_channels
-from riff.audio.separation import Stems
+from riff.audio.stems import ACCOMPANIMENT, VOCALS, Stems
 
 BLOCK_S = 60.0  # bounds the memory of a long song: its frames are compared with each other inside a block only
 OVERLAP_S = 4.0  # of blocks, crossfaded
@@ -54,7 +54,7 @@ class RepetSeparator:
             vocals[:, start : start + block] += fade * _extract_vocals(part, sample_rate)
             weight[start : start + block] += fade
         vocals /= weight
-        return Stems(vocals, waveform - vocals)
+        return Stems({VOCALS: vocals, ACCOMPANIMENT: waveform - vocals})
 
 
 def _block_starts(samples: int, block: int, overlap: int) -> list[int]:

@@ -1,111 +1,158 @@
-"""Vocals apart from accompaniment: the interface every separator fits, and songs that come with their stems."""
+"""Songs taken apart: by the stems they come with, or by a separator chosen by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from riff.audio.io import Audio, read_audio
+from riff.audio.io import read_audio, write_audio
+from riff.audio.stems import ACCOMPANIMENT, VOCALS, Stems, StemsFolder, read_stems, stems_beside
 from riff.errors import AudioError, OptionError
-from riff.files import inside
 
-BACKING_STEMS = ("drums", "bass", "other")
-STEM_SUFFIXES = (".wav", ".flac", ".ogg")
+PART_NAMES = {2: (VOCALS, ACCOMPANIMENT), 4: (VOCALS, "drums", "bass", "other"), 5: (VOCALS, "drums", "bass", "piano", "other")}
 
 
 @dataclass(frozen=True)
-class Stems:
-    """The two parts of a song: float32, both of shape (channels, samples); their sum is the song."""
+class SeparationOptions:
+    """How songs are taken apart.
 
-    vocals: np.ndarray
-    accompaniment: np.ndarray
+    Attributes:
+        separator: one of `SEPARATORS`, or `auto` or `stems` (see `open_songs`).
+        stems_dir: folder of songs with stems, to be taken instead of separating.
+        num_stems: 2 (vocals and accompaniment), or 4 or 5 where the separator can.
+        device: torch's name for where a model runs.
+    """
+
+    separator: str = "auto"
+    stems_dir: Path | None = None
+    num_stems: int = 2
+    device: str = "cpu"
+
+
+def separation_options(args: Namespace, device: str = "cpu", num_stems: int = 2) -> SeparationOptions:
+    """The options of the flags that `riff.cli.ArgumentParser.add_separation` adds."""
+    return SeparationOptions(args.separator, args.stems_dir, num_stems, device)
 
 
 class Separator(Protocol):
-    """What takes a song apart."""
+    """What takes a song apart. It is loaded once and used for any number of songs."""
 
     name: str
 
     def separate(self, waveform: np.ndarray, sample_rate: int) -> Stems:
         """Split a song of any length, rate and number of channels.
 
+        A long song is worked on in blocks, so that nothing but the song and its parts grows with its length.
+
         Args:
             waveform: float32, shape (channels, samples), finite.
             sample_rate: Hz.
 
         Returns:
-            Stems of the same shape and rate that sum to `waveform`.
+            Parts of the same shape and rate, aligned to the sample.
         """
         ...
 
 
-def create_separator(name: str, device: str = "cpu") -> Separator:
-    """Make a separator by its name; one is enough for any number of songs.
-
-    Raises:
-        OptionError: there is none of this name; lists the names.
-    """
-    if name not in _FACTORIES:
-        raise OptionError(f"--separator {name}: no such separator; choose from {', '.join(_FACTORIES)}")
-    return _FACTORIES[name](device)
-
-
-def _repet(device: str) -> Separator:
+def _repet(options: SeparationOptions) -> Separator:
     from riff.audio.repet import RepetSeparator
 
     return RepetSeparator()
 
 
-_FACTORIES: dict[str, Callable[[str], Separator]] = {"repet": _repet}  # a factory imports what it needs, when it is needed
+# A factory imports what it needs, when it is needed.
+SEPARATORS: dict[str, Callable[[SeparationOptions], Separator]] = {"repet": _repet}
 
 
-class StemsFolder:
-    """Songs that come with stems, in MUSDB's layout: FOLDER/SONG/{vocals,drums,bass,other}.wav (or .flac, .ogg).
+def create_separator(options: SeparationOptions) -> Separator:
+    """Make a separator by its name.
 
-    One `accompaniment` file may stand in for drums, bass and other.
+    Raises:
+        OptionError: there is none of this name; lists the names.
+    """
+    if options.separator not in SEPARATORS:
+        raise OptionError(f"--separator {options.separator}: no such separator; choose from {', '.join(SEPARATORS)}")
+    return SEPARATORS[options.separator](options)
+
+
+class SongOpener:
+    """Opens songs as stems: from `stems_dir`, from beside the song, or by separating it.
+
+    Attributes:
+        name: what the songs go through, for manifests: a separator's name, or `stems`.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        if not self.folder.is_dir():
-            raise AudioError(f"{folder}: no such folder; give a folder of SONG/{{vocals,drums,bass,other}}.wav")
+    def __init__(self, separator: Separator | None, stems_dir: StemsFolder | None = None, use_stems_beside: bool = True) -> None:
+        self.name = separator.name if separator else "stems"
+        self._separator, self._stems_dir, self._use_stems_beside = separator, stems_dir, use_stems_beside
 
-    def load(self, song_name: str) -> tuple[Stems, int]:
-        """Read a song's stems and their sample rate; the accompaniment is the float32 sum of all but the vocals.
+    def open(self, song: Path, name: str | None = None) -> tuple[Stems, int]:
+        """The song's stems and their sample rate.
+
+        Args:
+            song: file of the mixture.
+            name: as `stems_dir` knows it (default: the file's name without suffix).
 
         Raises:
-            AudioError: the song's folder or a stem is missing or cannot be read, or the stems do not fit each other.
+            AudioError: the song or its stems are missing or cannot be read.
         """
-        song = inside(self.folder, song_name)
-        if not song.is_dir():
-            raise AudioError(f"{self.folder / song_name}: no stems of this song; make this folder or take the song out")
-        names = ("accompaniment",) if _find_stem(song, "accompaniment") else BACKING_STEMS
-        paths = [_require_stem(song, name) for name in ("vocals", *names)]
-        vocals, *backing = (read_audio(path) for path in paths)
-        for path, stem in zip(paths[1:], backing, strict=True):
-            if _format(stem) != _format(vocals):
-                raise AudioError(
-                    f"{path}: {_format(stem)} beside {_format(vocals)} of {paths[0].name}; export the stems from one session"
-                )
-        accompaniment = np.stack([stem.waveform for stem in backing]).sum(axis=0)
-        return Stems(vocals.waveform, accompaniment), vocals.sample_rate
+        if self._stems_dir is not None:
+            return self._stems_dir.load(name or song.stem)
+        beside = stems_beside(song) if self._use_stems_beside else None
+        if beside is not None:
+            return read_stems(beside)
+        if self._separator is None:
+            raise AudioError(f"{song}: comes without stems; give --stems_dir, or another --separator than stems")
+        audio = read_audio(song)
+        return self._separator.separate(audio.waveform, audio.sample_rate), audio.sample_rate
 
 
-def _find_stem(song: Path, name: str) -> Path | None:
-    return next((path for suffix in STEM_SUFFIXES if (path := song / f"{name}{suffix}").is_file()), None)
+def open_songs(options: SeparationOptions, songs: Sequence[Path], say: Callable[[str], object] = print) -> SongOpener:
+    """Decide how songs are taken apart.
+
+    `stems` takes given stems only. `auto` takes stems where they are given and separates the other songs.
+
+    Args:
+        songs: files of the mixtures.
+        say: is told what `auto` had to do without.
+
+    Raises:
+        OptionError: no such separator, or stems and a separator at the same time.
+    """
+    if options.stems_dir is not None:
+        if options.separator not in ("auto", "stems"):
+            raise OptionError(f"--separator {options.separator}: --stems_dir gives the stems already; leave one of them out")
+        return SongOpener(None, StemsFolder(options.stems_dir))
+    if options.separator == "stems" or (options.separator == "auto" and all(stems_beside(song) for song in songs)):
+        return SongOpener(None)
+    if options.separator != "auto":
+        return SongOpener(create_separator(options), use_stems_beside=False)
+    return SongOpener(create_separator(replace(options, separator="repet")))
 
 
-def _require_stem(song: Path, name: str) -> Path:
-    path = _find_stem(song, name)
-    if path is None:
-        raise AudioError(f"{song}: {name}.wav is missing (.flac and .ogg are read too); add it or take the song out")
-    return path
+def separate_to_files(
+    song: Path, opener: SongOpener, folder: Path, suffix: str = ".wav", num_stems: int = 2, overwrite: bool = False
+) -> bool:
+    """Write a song's parts as FOLDER/PART.wav, float, or as FOLDER/PART.flac, 24 bits; False if they were there.
 
-
-def _format(audio: Audio) -> str:
-    channels, samples = audio.waveform.shape
-    return f"{channels} channels of {samples} samples at {audio.sample_rate} Hz"
+    Raises:
+        AudioError: the song cannot be read, or has no such parts.
+    """
+    files = {name: folder / f"{name}{suffix}" for name in PART_NAMES[num_stems]}
+    if not overwrite and all(file.exists() for file in files.values()):
+        return False
+    stems, rate = opener.open(song)
+    for name in files:
+        if name != ACCOMPANIMENT and name not in stems.parts:
+            raise AudioError(
+                f"{song}: {opener.name} gives {', '.join(stems.parts)} and no {name}; choose another number of --stems"
+            )
+    for name, file in files.items():
+        part = stems.accompaniment if name == ACCOMPANIMENT else stems.parts[name]
+        write_audio(file, part, rate, subtype="FLOAT" if suffix == ".wav" else None)
+    return True

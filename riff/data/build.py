@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -12,8 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from riff.audio.clips import rms
-from riff.audio.io import AUDIO_SUFFIXES, read_audio
-from riff.audio.separation import Separator, StemsFolder
+from riff.audio.io import AUDIO_SUFFIXES, is_audio
+from riff.audio.separation import SongOpener
 from riff.data.pairs import PairSettings, make_pairs, save_pair, to_standard_rate, usable_clips
 from riff.data.records import DEFAULT_PROMPT, SongLedger, pairs_file, prompt_of
 from riff.errors import AudioError, OptionError, RiffError
@@ -30,6 +31,11 @@ class SongFile:
 
     name: str
     path: Path
+
+    @property
+    def plain_name(self) -> str:
+        """The name without the file's suffix, as folders of stems know it."""
+        return self.name.removesuffix(self.path.suffix)
 
 
 @dataclass
@@ -52,16 +58,12 @@ def list_songs(folder: str | Path) -> list[SongFile]:
     folder = Path(folder)
     if not folder.is_dir():
         raise AudioError(f"--audio_dir {folder}: no such folder")
-    files = [SongFile(path.name, path) for path in folder.iterdir() if _is_audio(path)]
-    files += [SongFile(path.parent.name, path) for path in folder.glob("*/mixture.*") if _is_audio(path)]
+    files = [SongFile(path.name, path) for path in folder.iterdir() if is_audio(path)]
+    files += [SongFile(path.parent.name, path) for path in folder.glob("*/mixture.*") if is_audio(path)]
     if not files:
         suffixes = ", ".join(sorted(AUDIO_SUFFIXES))
         raise AudioError(f"--audio_dir {folder}: holds no songs; put audio files there ({suffixes})")
     return sorted(files, key=lambda song: song.name)
-
-
-def _is_audio(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
 
 
 def unique_slugs(songs: Sequence[SongFile]) -> dict[str, str]:
@@ -104,8 +106,6 @@ def prepare_folder(folder: Path, settings: dict, overwrite: bool, control_method
 
 def read_json_objects_as_one(path: Path) -> dict:
     """A manifest, which is one object over many lines."""
-    import json
-
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
@@ -118,8 +118,7 @@ def build_pairs(
     prompts: dict[str, str],
     folder: Path,
     settings: PairSettings,
-    separator: Separator | None,
-    stems: StemsFolder | None = None,
+    opener: SongOpener,
     device: str = "cpu",
     warn: Callable[[str], None] = print,
 ) -> BuildReport:
@@ -137,7 +136,8 @@ def build_pairs(
             warn(f"{song.name}: no prompt for this song; using {DEFAULT_PROMPT!r}")
         progress.set_postfix_str(song.name)
         try:
-            accompaniment, vocals = _separate(song, separator, stems)
+            stems, rate = opener.open(song.path, song.plain_name)
+            accompaniment, vocals = to_standard_rate(stems.accompaniment, rate), to_standard_rate(stems.vocals, rate)
             mix = accompaniment + vocals
             _check_usable(song, mix)
             starts, count = usable_clips(vocals, mix, settings)
@@ -156,18 +156,6 @@ def build_pairs(
             warn(f"{song.name}: every clip has next to no vocal; no pairs (lower --min_vocal_ratio to keep them)")
     report.pairs = ledger.num_pairs
     return report
-
-
-def _separate(song: SongFile, separator: Separator | None, stems: StemsFolder | None) -> tuple[np.ndarray, np.ndarray]:
-    """(accompaniment, vocals), float32 (channels, samples) at 44.1 kHz."""
-    if stems is not None:
-        parts, sample_rate = stems.load(Path(song.name).stem if song.path.suffix in song.name else song.name)
-    else:
-        assert separator is not None
-        audio = read_audio(song.path)
-        sample_rate = audio.sample_rate
-        parts = separator.separate(audio.waveform, sample_rate)
-    return to_standard_rate(parts.accompaniment, sample_rate), to_standard_rate(parts.vocals, sample_rate)
 
 
 def _check_usable(song: SongFile, mix: np.ndarray) -> None:

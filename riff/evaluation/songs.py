@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from riff.audio.io import resample
-from riff.audio.separation import StemsFolder
-from riff.data.pairs import PairSettings, usable_clips
+from riff.audio.stems import StemsFolder
+from riff.data.pairs import PairSettings, to_standard_rate, usable_clips
 from riff.data.records import DEFAULT_PROMPT, prompt_of, read_prompts
 from riff.errors import AudioError
 from riff.evaluation.control import TrueClip
-from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
+from riff.spectrogram.params import CLIP_SAMPLES
 
 
 def clips_of_folder(folder: Path) -> list[TrueClip]:
@@ -24,7 +23,7 @@ def clips_of_folder(folder: Path) -> list[TrueClip]:
     clips = []
     for song in sorted(path.name for path in folder.iterdir() if path.is_dir()):
         parts, rate = stems.load(song)
-        vocals, accompaniment = (resample(part, rate, STANDARD.sample_rate) for part in (parts.vocals, parts.accompaniment))
+        vocals, accompaniment = (to_standard_rate(part, rate) for part in (parts.vocals, parts.accompaniment))
         mix = vocals + accompaniment
         starts, _ = usable_clips(vocals, mix, PairSettings())
         if starts:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from riff.audio.io import read_audio, resample, write_audio
-from riff.audio.separation import StemsFolder, create_separator
+from riff.audio.separation import SongOpener
 from riff.errors import AudioError, DataError
 from riff.sampling.control import match_level
 from riff.spectrogram.edges import canny_edges, save_edges
@@ -38,9 +38,8 @@ class Control:
 
 def control_from_audio(
     path: Path,
+    opener: SongOpener | None,
     start_s: float = 0.0,
-    separator: str = "repet",
-    stems_dir: Path | None = None,
     canny_low: int = 100,
     canny_high: int = 200,
     device: str = "cpu",
@@ -48,12 +47,12 @@ def control_from_audio(
     """Separate a song and take the edges of 5.11 s of its accompaniment; a shorter song is followed by silence.
 
     Args:
-        separator: `none` takes the song as an accompaniment that has no vocal.
+        opener: takes the song apart. None: it is an accompaniment already.
 
     Raises:
         AudioError: a song that cannot be read, or that ends before `start_s`.
     """
-    whole, rate = _accompaniment(path, separator, stems_dir, device)
+    whole, rate = _accompaniment(path, opener)
     first = round(start_s * rate)
     if not 0 <= first < whole.shape[1]:
         raise AudioError(f"--start {start_s}: {path} lasts {whole.shape[1] / rate:.2f} s; begin inside it")
@@ -63,15 +62,13 @@ def control_from_audio(
     return Control(canny_edges(image.pixels, canny_low, canny_high), image, clip)
 
 
-def _accompaniment(path: Path, separator: str, stems_dir: Path | None, device: str) -> tuple[np.ndarray, int]:
+def _accompaniment(path: Path, opener: SongOpener | None) -> tuple[np.ndarray, int]:
     """float32 (channels, samples) with its sample rate."""
-    if stems_dir is not None:
-        stems, rate = StemsFolder(stems_dir).load(path.stem)
-        return stems.accompaniment, rate
-    audio = read_audio(path)
-    if separator == "none":
+    if opener is None:
+        audio = read_audio(path)
         return audio.waveform, audio.sample_rate
-    return create_separator(separator, device).separate(audio.waveform, audio.sample_rate).accompaniment, audio.sample_rate
+    stems, rate = opener.open(path)
+    return stems.accompaniment, rate
 
 
 def control_from_image(path: Path) -> Control:
