@@ -62,7 +62,8 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from riff.files import make_folder
-    from riff.models.control import load_control_pipeline, read_origin, save_control_pipeline
+    from riff.models.control import load_control_pipeline, save_control_pipeline
+    from riff.models.folders import read_origin
     from riff.sampling.control import SamplingOptions
     from riff.training.callbacks import parse_duration
     from riff.training.module import TrainingOptions

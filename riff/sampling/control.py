@@ -13,7 +13,7 @@ from diffusers import StableDiffusionControlNetPipeline, UniPCMultistepScheduler
 
 from riff.errors import DataError
 from riff.models.base import latent_factor
-from riff.models.control import read_origin
+from riff.models.folders import read_origin
 from riff.spectrogram.image import SILENCE, SpectrogramImage
 from riff.spectrogram.params import STANDARD, SpectrogramParams
 
