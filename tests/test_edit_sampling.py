@@ -85,7 +85,8 @@ def test_scales_of_zero_know_neither_picture_nor_instruction(pipeline, pictures)
 @settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.floats(0, 3), st.floats(0, 10), st.lists(st.integers(0, 2**31), min_size=2, max_size=2))
 def test_a_seed_gives_the_same_picture_alone_and_among_others(pipeline, pictures, image_scale, text_scale, seeds) -> None:
-    options, steps = EditOptions(2, text_scale, image_scale), []
+    options = EditOptions(2, text_scale, image_scale)
+    steps: list[int] = []
     together = sample_edit(pipeline, pictures, PROMPTS, seeds, options, on_step=steps.append)
     alone = [sample_edit(pipeline, [p], [t], [s], options)[0] for p, t, s in zip(pictures, PROMPTS, seeds, strict=True)]
     np.testing.assert_array_equal(together, alone)

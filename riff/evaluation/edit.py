@@ -2,7 +2,7 @@
 
 Everything is computed on the bands from 150 to 6,000 Hz of two spectrogram pictures, input and output, whose levels need
 not be known: one gain brings the input to the output's level. What the output holds beyond the input's neighbourhood
-(1.5 times the input's loudest within two bands and one frame, so that a blurred, noisy or louder copy holds nothing) is the
+(1.5 times the input's loudest within two bands and a frame, so that a blurred, noisy or louder copy holds nothing) is the
 excess. A vocal was added if the excess has energy, if it sings one pitch at a time, if that pitch moves as voices move and
 instruments with keys or frets do not, and if the rest of the input is still there. A vocal was removed if swapping the two
 pictures adds one. The thresholds were chosen on the demo songs' catalogue 4 and checked on others by
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from riff.errors import DataError
-from riff.evaluation.melody import PitchTrack, follow_pitch
+from riff.evaluation.melody import PitchTrack, follow_pitch, median_pitch
 from riff.evaluation.metrics import correlation, gradient_correlation
 from riff.sampling.control import level_ratio
 from riff.spectrogram.image import SILENCE
@@ -89,16 +89,16 @@ def score_edit(before: np.ndarray, after: np.ndarray, params: SpectrogramParams 
     excess, lost = _beyond(before, after, params), _beyond(after, before, params)
     track = _track(excess, theirs, params)
     untouched = _untouched(excess, params)
-    kept = 1.0 - _share(lost, ours)
-    if ours.any():
-        kept *= max(0.0, gradient_correlation(after, before, untouched)) if untouched.any() else 0.0
+    outlines = gradient_correlation(after, before, untouched) if untouched.any() else 0.0
+    onsets = correlation(_flux(before, untouched), _flux(after, untouched)) if untouched.any() else 0.0
     return EditScores(
         added_energy=_share(excess, theirs),
         melody=float(track.sung.mean()),
         motion=float(track.moving.mean()),
-        backing_kept=kept,
-        onset_agreement=correlation(_flux(before, untouched), _flux(after, untouched)),
-        median_note=float(np.median(track.note[track.sung])) if track.sung.any() else float("nan"),
+        # Of a silent input nothing can be lost, and it has no outlines to compare.
+        backing_kept=(1.0 - _share(lost, ours)) * max(0.0, outlines) if ours.any() else 1.0,
+        onset_agreement=onsets,
+        median_note=median_pitch(track),
     )
 
 

@@ -116,4 +116,4 @@ def register_obeyed(prompt: str, median_note: float) -> bool | None:
     register = register_of_prompt(prompt)
     if register is None:
         return None
-    return median_note >= REGISTER_BOUNDARY if register == "female" else median_note < REGISTER_BOUNDARY
+    return bool(median_note >= REGISTER_BOUNDARY if register == "female" else median_note < REGISTER_BOUNDARY)

@@ -13,7 +13,7 @@ from diffusers import StableDiffusionInstructPix2PixPipeline
 
 from riff.errors import DataError, OptionError
 from riff.models.base import latent_factor
-from riff.models.control import read_origin
+from riff.models.folders import read_origin
 from riff.sampling.control import prepare_pipeline
 
 
