@@ -11,6 +11,7 @@ benchmarks/calibrate_edit.py, whose result states the error rates.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import cv2
@@ -73,6 +74,14 @@ class EditScores(NamedTuple):
         return float(max(0.0, self.melody * moving * self.backing_kept * max(0.0, self.onset_agreement)) ** 0.25)
 
 
+class Verdict(NamedTuple):
+    """scores: see `EditScores`. performed: whether the edit counts. score: for ranking candidates, higher is better."""
+
+    scores: EditScores
+    performed: bool
+    score: float
+
+
 def score_edit(before: np.ndarray, after: np.ndarray, params: SpectrogramParams = STANDARD) -> EditScores:
     """Judge whether `after` is `before` with a vocal added.
 
@@ -105,6 +114,29 @@ def score_edit(before: np.ndarray, after: np.ndarray, params: SpectrogramParams 
 def is_removal(before: np.ndarray, after: np.ndarray, params: SpectrogramParams = STANDARD) -> bool:
     """Whether `after` is `before` without its vocal; the arguments are `score_edit`'s."""
     return score_edit(after, before, params).is_edit
+
+
+def judge(kind: str, before: np.ndarray, after: np.ndarray, params: SpectrogramParams = STANDARD) -> Verdict:
+    """Whether `after` is what an instruction of this kind asks for.
+
+    Args:
+        kind: `add` a vocal, `remove` it (scored with the pictures swapped), or `noop`, leave everything as it is.
+    """
+    scores = score_edit(after, before, params) if kind == "remove" else score_edit(before, after, params)
+    if kind != "noop":
+        return Verdict(scores, scores.is_edit, scores.edit_score)
+    changed = scores.is_edit or is_removal(before, after, params)
+    score = scores.backing_kept * max(0.0, scores.onset_agreement)
+    return Verdict(scores, not changed and scores.backing_kept >= MIN_BACKING_KEPT, score)
+
+
+def kind_of_prompt(prompt: str) -> str:
+    """`remove` where an instruction speaks of taking something away, else `add`."""
+    return (
+        "remove"
+        if re.search(r"\b(remove|without|delete|mute|silence|take out|no vocals?|instrumental)\b", prompt.lower())
+        else "add"
+    )
 
 
 def excess_picture(before: np.ndarray, after: np.ndarray, params: SpectrogramParams = STANDARD) -> np.ndarray:
