@@ -15,8 +15,9 @@ from tqdm import tqdm
 from riff.audio.clips import rms
 from riff.audio.io import AUDIO_SUFFIXES, is_audio
 from riff.audio.separation import SongOpener
+from riff.data.lines import SongLedger
 from riff.data.pairs import PairSettings, make_pairs, save_pair, to_standard_rate, usable_clips
-from riff.data.records import DEFAULT_PROMPT, SongLedger, pairs_file, prompt_of
+from riff.data.records import DEFAULT_PROMPT, pairs_file, prompt_of
 from riff.errors import AudioError, OptionError, RiffError
 from riff.files import make_folder
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
@@ -123,7 +124,7 @@ def build_pairs(
     warn: Callable[[str], None] = print,
 ) -> BuildReport:
     """Make the pairs of every song that is not done yet; a song that fails is named and the others go on."""
-    ledger, report = SongLedger(folder), BuildReport()
+    ledger, report = SongLedger(folder / pairs_file()), BuildReport()
     progress = tqdm(songs, desc="songs", unit="song")
     for song in progress:
         prompt = prompt_of(song.name, prompts)
