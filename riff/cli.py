@@ -85,7 +85,7 @@ class ArgumentParser(argparse.ArgumentParser):
             "repet (no weights, any machine, far worse), stems (as given, nothing else), "
             "auto (stems where they are given, else spleeter, else repet)" + (f", none ({none})" if none else ""),
         )
-        add("--stems_dir", type=Path, help="folder of SONG/{vocals,drums,bass,other}.wav: take these, do not separate")
+        add("--stems_dir", type=Path, help="folder of SONG/{vocals,drums,bass,other}.wav or SONG.stem.mp4: take these, do not separate")
         add("--spleeter_model_dir", type=Path, help="where Spleeter's weights lie (default: MODEL_PATH, else the user's cache)")
 
     def add_seed(self, default: int = 0) -> None:

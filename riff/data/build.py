@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from riff.audio.clips import rms
-from riff.audio.io import AUDIO_SUFFIXES, is_audio
+from riff.audio.io import AUDIO_SUFFIXES, is_audio, plain_name
 from riff.audio.separation import SongOpener
 from riff.data.lines import SongLedger
 from riff.data.pairs import PairSettings, make_pairs, save_pair, to_standard_rate, usable_clips
@@ -36,7 +36,7 @@ class SongFile:
     @property
     def plain_name(self) -> str:
         """The name without the file's suffix, as folders of stems know it."""
-        return self.name.removesuffix(self.path.suffix)
+        return plain_name(self.name)
 
 
 @dataclass
@@ -51,7 +51,7 @@ class BuildReport:
 
 
 def list_songs(folder: str | Path) -> list[SongFile]:
-    """Audio files of a folder, and its subfolders in MUSDB's layout (`SONG/mixture.wav`), sorted by name.
+    """Audio files of a folder (`SONG.stem.mp4` among them), and its folders in MUSDB's layout (`SONG/mixture.wav`), by name.
 
     Raises:
         AudioError: no such folder, or no song in it.
@@ -71,7 +71,7 @@ def unique_slugs(songs: Sequence[SongFile]) -> dict[str, str]:
     """song name -> a file name without odd characters or suffix, different for every song."""
     slugs: dict[str, str] = {}
     for song in songs:
-        plain = re.sub(r"[^\w.-]+", "_", Path(song.name).stem).strip("._") or "song"
+        plain = re.sub(r"[^\w.-]+", "_", song.plain_name).strip("._") or "song"
         slug, count = plain, 1
         while slug in slugs.values():
             count += 1

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from riff.audio.io import plain_name
 from riff.data.lines import RecordFormat, read_json_objects, read_record_lines
 from riff.errors import DataError
 
+Prompt = TypeVar("Prompt")
 DEFAULT_PROMPT = "Generate a vocal melody"
 
 
@@ -30,12 +34,12 @@ def read_prompts(path: str | Path) -> dict[str, str]:
     return prompts
 
 
-def prompt_of(song: str, prompts: dict[str, str]) -> str | None:
+def prompt_of(song: str, prompts: Mapping[str, Prompt]) -> Prompt | None:
     """The prompt of a song by its file name, or by its name without the suffix."""
     if song in prompts:
         return prompts[song]
-    by_stem = {Path(name).stem: prompt for name, prompt in prompts.items()}
-    return by_stem.get(song, by_stem.get(Path(song).stem))
+    by_plain_name = {plain_name(name): prompt for name, prompt in prompts.items()}
+    return by_plain_name.get(plain_name(song))
 
 
 @dataclass(frozen=True)
