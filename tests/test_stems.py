@@ -13,7 +13,7 @@ from stem_files import STREAMS, stem_file_of, write_stem_file
 from riff.audio.io import Audio, list_audio_files, plain_name, read_audio, read_audio_streams
 from riff.audio.separation import SongOpener
 from riff.audio.stems import BACKING_STEMS, Stems, StemsFolder, read_stems, stems_beside
-from riff.data.build import list_songs
+from riff.data.songs import list_songs
 from riff.errors import AudioError
 
 RATE = 44_100
