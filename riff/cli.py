@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from riff.errors import OptionError, RiffError
-from riff.files import write_json, write_text
+from riff.files import read_mapping, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 EXIT_FAILURE = 2
@@ -35,20 +35,6 @@ class _BooleanAction(argparse.Action):
         negative = option_string is not None and option_string.startswith("--no-")
         truth = True if value is None else parse_bool(parser, option_string, value)
         setattr(namespace, self.dest, truth != negative)
-
-
-def _read_yaml(path: Path, flag: str) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    try:
-        values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
-        raise OptionError(f"{flag} {path}: cannot be read as YAML ({error})") from error
-    if not isinstance(values, dict):
-        raise OptionError(f"{flag} {path}: must hold `flag: value` lines")
-    return {str(key): value for key, value in values.items()}
 
 
 def parse_bool(parser: argparse.ArgumentParser, option: str | None, text: str) -> bool:
@@ -81,10 +67,16 @@ class ArgumentParser(argparse.ArgumentParser):
         add(
             "--separator",
             default="auto",
-            help="how songs are taken apart: auto (stems where there are, else repet), "
-            "stems, repet (no weights, any machine)" + (f", none ({none})" if none else ""),
+            help="how songs are taken apart: spleeter (80 MB of weights, downloaded once), "
+            "repet (no weights, any machine, far worse), stems (as given, nothing else), "
+            "auto (stems where they are given, else spleeter, else repet)" + (f", none ({none})" if none else ""),
         )
-        add("--stems_dir", type=Path, help="folder of SONG/{vocals,drums,bass,other}.wav: take these, do not separate")
+        add(
+            "--stems_dir",
+            type=Path,
+            help="folder of SONG/{vocals,drums,bass,other}.wav or SONG.stem.mp4: take these, do not separate",
+        )
+        add("--spleeter_model_dir", type=Path, help="where Spleeter's weights lie (default: MODEL_PATH, else the user's cache)")
 
     def add_seed(self, default: int = 0) -> None:
         self.add_argument("--seed", type=int, default=default, help="the same seed gives the same result")
@@ -108,7 +100,7 @@ class ArgumentParser(argparse.ArgumentParser):
         earlier = resume(args) if resume else None
         for path, flag in ((earlier, "--resume"), (args.config, "--config")):
             if path is not None:
-                self._take_defaults(_read_yaml(path, flag), path, flag)
+                self._take_defaults(_read_config(path, flag), path, flag)
         return self.parse_args(argv)
 
     def _take_defaults(self, values: dict[str, Any], path: Path, flag: str) -> None:
@@ -125,6 +117,13 @@ class ArgumentParser(argparse.ArgumentParser):
             if plain and value is not None and not isinstance(value, bool):
                 raise OptionError(f"{flag} {path}: {key}: {value} is neither true nor false")
             self.set_defaults(**{key: value if plain else str(value)})
+
+
+def _read_config(path: Path, flag: str) -> dict[str, Any]:
+    try:
+        return read_mapping(path)
+    except RiffError as error:
+        raise OptionError(f"{flag} {error}") from error
 
 
 def choose_device(name: str) -> str:

@@ -10,10 +10,9 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCardData, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
-from omegaconf import OmegaConf
-from yaml import YAMLError
 
-from riff.errors import DataError, ModelError, OptionError, RiffError
+from riff.errors import ModelError, OptionError, RiffError
+from riff.files import read_mapping
 from riff.training.places import run_versions
 
 CARD = "README.md"
@@ -149,14 +148,8 @@ def _section(title: str, facts: Mapping[str, Any]) -> str:
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
-    """A configuration (YAML) or a manifest (JSON, which is YAML too); empty where there is none."""
-    if not path.is_file():
-        return {}
-    try:
-        facts = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, YAMLError) as error:
-        raise DataError(f"{path}: cannot be read ({_first_line(error)}); repair or remove it") from error
-    return {str(key): value for key, value in _mapping(facts).items()}
+    """A configuration or a manifest; empty where there is none."""
+    return read_mapping(path) if path.is_file() else {}
 
 
 def _mapping(value: Any) -> Mapping[Any, Any]:

@@ -250,7 +250,7 @@ def test_stems_beside_a_mixture_are_taken_instead_of_separating(tmp_path: Path) 
 
 def test_four_given_stems_are_written_as_they_are(tmp_path: Path) -> None:
     parts = {"vocals": level(0.25), "drums": level(0.75), "bass": level(0.5), "other": level(-0.5)}
-    write_stems(tmp_path / "songs" / "song", mixture=level(1.0), **parts)
+    write_stems(tmp_path / "songs" / "song", ".wav", mixture=level(1.0), **parts)
     mixture = tmp_path / "songs" / "song" / "mixture.wav"
     assert separate_audio.main(["--audio", str(mixture), "--output", str(tmp_path / "out"), "--stems", "4"]) == 0
     for name, part in parts.items():

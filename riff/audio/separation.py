@@ -10,9 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from riff.audio.io import read_audio, write_audio
+from riff.audio.io import plain_name, read_audio, write_audio
 from riff.audio.stems import ACCOMPANIMENT, VOCALS, Stems, StemsFolder, read_stems, stems_beside
-from riff.errors import AudioError, OptionError
+from riff.errors import AudioError, ModelError, OptionError
 
 PART_NAMES = {2: (VOCALS, ACCOMPANIMENT), 4: (VOCALS, "drums", "bass", "other"), 5: (VOCALS, "drums", "bass", "piano", "other")}
 
@@ -26,17 +26,19 @@ class SeparationOptions:
         stems_dir: folder of songs with stems, to be taken instead of separating.
         num_stems: 2 (vocals and accompaniment), or 4 or 5 where the separator can.
         device: torch's name for where a model runs.
+        spleeter_model_dir: where Spleeter's weights lie, or are to lie (default: `riff.audio.spleeter_weights` finds it).
     """
 
     separator: str = "auto"
     stems_dir: Path | None = None
     num_stems: int = 2
     device: str = "cpu"
+    spleeter_model_dir: Path | None = None
 
 
 def separation_options(args: Namespace, device: str = "cpu", num_stems: int = 2) -> SeparationOptions:
     """The options of the flags that `riff.cli.ArgumentParser.add_separation` adds."""
-    return SeparationOptions(args.separator, args.stems_dir, num_stems, device)
+    return SeparationOptions(args.separator, args.stems_dir, num_stems, device, args.spleeter_model_dir)
 
 
 class Separator(Protocol):
@@ -59,6 +61,12 @@ class Separator(Protocol):
         ...
 
 
+def _spleeter(options: SeparationOptions) -> Separator:
+    from riff.audio.spleeter import SpleeterSeparator
+
+    return SpleeterSeparator(options.num_stems, options.spleeter_model_dir, options.device)
+
+
 def _repet(options: SeparationOptions) -> Separator:
     from riff.audio.repet import RepetSeparator
 
@@ -66,7 +74,7 @@ def _repet(options: SeparationOptions) -> Separator:
 
 
 # A factory imports what it needs, when it is needed.
-SEPARATORS: dict[str, Callable[[SeparationOptions], Separator]] = {"repet": _repet}
+SEPARATORS: dict[str, Callable[[SeparationOptions], Separator]] = {"spleeter": _spleeter, "repet": _repet}
 
 
 def create_separator(options: SeparationOptions) -> Separator:
@@ -102,7 +110,7 @@ class SongOpener:
             AudioError: the song or its stems are missing or cannot be read.
         """
         if self._stems_dir is not None:
-            return self._stems_dir.load(name or song.stem)
+            return self._stems_dir.load(name or plain_name(song.name))
         beside = stems_beside(song) if self._use_stems_beside else None
         if beside is not None:
             return read_stems(beside)
@@ -115,7 +123,8 @@ class SongOpener:
 def open_songs(options: SeparationOptions, songs: Sequence[Path], say: Callable[[str], object] = print) -> SongOpener:
     """Decide how songs are taken apart.
 
-    `stems` takes given stems only. `auto` takes stems where they are given and separates the other songs.
+    `stems` takes given stems only. `auto` takes stems where they are given, and separates the other songs with Spleeter
+    if its weights are there or can be had, else with REPET.
 
     Args:
         songs: files of the mixtures.
@@ -132,6 +141,10 @@ def open_songs(options: SeparationOptions, songs: Sequence[Path], say: Callable[
         return SongOpener(None)
     if options.separator != "auto":
         return SongOpener(create_separator(options), use_stems_beside=False)
+    try:
+        return SongOpener(create_separator(replace(options, separator="spleeter")))
+    except ModelError as error:
+        say(f"separating with repet, which needs no weights and is worse than Spleeter: {error}")
     return SongOpener(create_separator(replace(options, separator="repet")))
 
 

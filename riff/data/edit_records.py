@@ -1,17 +1,15 @@
-"""The records of edit pairs: one instruction each, with the pictures before and after."""
+"""The records of edit pairs: pictures before and after, and the instruction between them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
-from riff.data.records import read_json_objects
-from riff.errors import DataError, RiffError
-from riff.files import inside
+from riff.data.lines import RecordFormat, read_record_lines
+from riff.errors import DataError
 
 EDIT_RECORDS_FILE = "metadata.jsonl"
 EDIT_KINDS = ("add", "remove", "noop")
-REQUIRED = ("input_file_path", "edited_file_path", "edit_prompt")
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,12 @@ class EditRecord:
 
     Attributes:
         input_file_path, edited_file_path: spectrograms before and after. edit_prompt: the instruction.
-        song: whose clip it is. start_s: where it begins. semitones: its pitch shift. kind: add, remove or noop.
+        song: whose clip it is. start_s: where it begins. semitones: its pitch shift.
+        kind: what the edit does: add, remove, or noop (nothing).
+        input_max, edited_max: the mel values that are painted black.
+
+    Raises:
+        DataError: an unknown kind.
     """
 
     input_file_path: str
@@ -30,32 +33,29 @@ class EditRecord:
     start_s: float = 0.0
     semitones: float = 0.0
     kind: str = "add"
+    input_max: float = 0.0
+    edited_max: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in EDIT_KINDS:
+            raise DataError(f'"kind" must be one of {", ".join(EDIT_KINDS)}, not {self.kind!r}')
+
+
+EDIT_FORMAT = RecordFormat(
+    required=("input_file_path", "edited_file_path", "edit_prompt"), images=("input_file_path", "edited_file_path")
+)
 
 
 def read_edit_records(folder: str | Path) -> list[EditRecord]:
-    """The edit pairs of a folder, with every path checked to lie inside it. Keys that are not known are left alone.
+    """The edit pairs of a folder (see `read_record_lines`).
 
     Raises:
-        DataError: no pairs, a broken line, a missing key, an unknown kind, a path that leaves the folder; names the line.
+        DataError: no pairs, or a line that is not an edit pair.
     """
     path = Path(folder) / EDIT_RECORDS_FILE
     if not path.exists():
-        raise DataError(f"{path}: no edit pairs there; make them with preprocess_musdb.py")
-    known = {field.name for field in fields(EditRecord)}
-    records = []
-    for number, item in read_json_objects(path):
-        missing = [key for key in REQUIRED if not isinstance(item.get(key), str)]
-        if missing:
-            raise DataError(f'{path}: line {number} has no "{missing[0]}"')
-        record = EditRecord(**{key: value for key, value in item.items() if key in known})
-        if record.kind not in EDIT_KINDS:
-            raise DataError(f"{path}: line {number}: kind {record.kind!r} is none of {', '.join(EDIT_KINDS)}")
-        for relative in (record.input_file_path, record.edited_file_path):
-            try:
-                inside(folder, relative)
-            except RiffError as error:
-                raise DataError(f"{path}: line {number}: {error}") from error
-        records.append(record)
+        raise DataError(f"{path}: no edit pairs there; make them with preprocess_musdb.py --output_dir {folder}")
+    records = read_record_lines(path, EditRecord, EDIT_FORMAT)
     if not records:
-        raise DataError(f"{path}: holds no edit pairs")
+        raise DataError(f"{path}: holds no edit pairs; every clip was dropped, or none was made")
     return records
