@@ -13,6 +13,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from riff.errors import ModelError, OptionError, RiffError
 from riff.files import read_mapping
+from riff.training.places import run_versions
 
 CARD = "README.md"
 MINI = ("mini", "riffusion-mini")
@@ -35,7 +36,7 @@ def collect(version: int, lightning_logs: Path, image_log: Path, model: Path | N
         ModelError: it has no checkpoint, or `model` is no diffusers folder.
     """
     name = f"version_{version}"
-    versions = sorted(_versions(lightning_logs) | _versions(image_log))
+    versions = sorted(run_versions(lightning_logs) | run_versions(image_log))
     if version not in versions:
         there = f"there are {', '.join(map(str, versions))}" if versions else "there are none yet; train first"
         raise OptionError(f"version {version}: no {name} in {lightning_logs} or {image_log}; {there}")
@@ -73,11 +74,6 @@ def newest_checkpoint(folder: Path) -> Path:
         return (int(step[1]) if step else -1), path.stat().st_mtime
 
     return max(checkpoints, key=age)
-
-
-def _versions(folder: Path) -> set[int]:
-    names = (re.fullmatch(r"version_(\d+)", path.name) for path in folder.glob("version_*"))
-    return {int(name[1]) for name in names if name}
 
 
 def _visible_files(folder: Path) -> Files:

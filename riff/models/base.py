@@ -115,3 +115,8 @@ def weights_hash(*modules: torch.nn.Module) -> str:
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
+
+
+def encoder_names(pipeline: Any) -> tuple[str, str]:
+    """Short names of exactly this VAE's and this text encoder's weights, which what they encoded belongs to."""
+    return weights_hash(pipeline.vae), weights_hash(pipeline.text_encoder)

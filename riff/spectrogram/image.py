@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,10 +107,22 @@ def load_grey(path: str | Path) -> np.ndarray:
     return _open_grey(path)[0]
 
 
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of a picture, without reading it all."""
+    with _opened(path) as picture:
+        return picture.height, picture.width
+
+
 def _open_grey(path: str | Path) -> tuple[np.ndarray, Image.Exif]:
+    with _opened(path) as picture:
+        return np.array(picture.convert("L")), picture.getexif()
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as picture:
-            return np.array(picture.convert("L")), picture.getexif()
+            yield picture
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such image") from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
