@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,10 +63,17 @@ def clip_from_record(folder: Path, record: EditRecord, target: str = "mix", prom
     Raises:
         DataError: a picture that is missing or broken, or pictures of different sizes.
     """
-    before, edited = (load_image(folder / path) for path in (record.input_file_path, record.edited_file_path))
+    before = _load(folder / record.input_file_path, record.input_max)
+    edited = _load(folder / record.edited_file_path, record.edited_max)
     truth = combine_pictures(before, edited) if target == "vocals" else edited
     name = Path(record.input_file_path).stem
     return EditClip(name, before, prompt or record.edit_prompt, record.kind, truth)
+
+
+def _load(path: Path, max_value: float) -> SpectrogramImage:
+    """A picture of a data set; what its record says of its maximum counts, since a converted file may have lost its own."""
+    image = load_image(path)
+    return replace(image, max_value=max_value) if max_value > 0 else image
 
 
 def clip_from_audio(path: Path, opener: SongOpener | None, start_s: float, prompt: str, kind: str, device: str = "cpu") -> EditClip:
