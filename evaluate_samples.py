@@ -99,10 +99,11 @@ def measure_edit(args: cli.argparse.Namespace, clips: list, on_clip) -> tuple:  
 
 
 def print_table(means: Mapping[str, Mapping[str, float]], metrics: Sequence[str]) -> None:
-    width = max(12, *(len(kind) + 2 for kind in means))
-    print(f"{'':{width}}" + "".join(f"{metric:>22}" for metric in metrics))
+    names = max(12, *(len(kind) + 2 for kind in means))
+    print(f"{'':{names}}" + "".join(f"{metric:>{len(metric) + 2}}" for metric in metrics))
     for kind, row in means.items():
-        print(f"{kind:{width}}" + "".join(f"{row[metric]:22.3f}" for metric in metrics))
+        cells = [f"{row[metric]:.3f}" if metric in row else "-" for metric in metrics]
+        print(f"{kind:{names}}" + "".join(f"{cell:>{len(metric) + 2}}" for metric, cell in zip(metrics, cells, strict=True)))
 
 
 def load_clips(songs: str) -> list:

@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.errors import OptionError, RiffError
     from riff.evaluation.edit_pages import ShownEdit, write_edits_page
     from riff.evaluation.edit_takes import best_take, draw_candidates, draw_sweep, write_sweep
+    from riff.evaluation.report import Take
     from riff.files import make_folder, write_json
     from riff.models.edit import load_edit_pipeline
     from riff.sampling.edit import edit_options_for, prepare_edit_pipeline
@@ -87,9 +88,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             vocal = vocal_at_level(best.painted, clip.before, args.vocal_db) if target == "vocals" else None
             files = write_edit(folder, clip, best.after, vocal, clip.prompt, args.griffin_lim_iterations)
             sweep = draw_sweep(pipeline, clip, options, seed, *grid, **drawing) if args.sweep else []
-            if sweep:
-                write_sweep(folder / "sweep.png", sweep, len(grid[1]))
-            shown.append(ShownEdit(clip, best, files, args.best_of, (folder / "sweep.png",) if sweep else ()))
+            sheet = folder / "sweep.png"
+            swept = Take(f"seed {seed} at other scales; {write_sweep(sheet, sweep, len(grid[1]))}", sheet) if sweep else None
+            shown.append(ShownEdit(clip, best, files, args.best_of, swept))
             scores.append(describe(folder.name, clip, best, takes, sweep))
     write_json(args.base_save_path / "scores.json", {"target": target, "clips": scores})
     performed = sum(score["performed"] for score in scores)

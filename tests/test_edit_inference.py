@@ -19,6 +19,7 @@ from demo.composition import compose
 from demo.evaluation import demo_clips
 from riff.data.edit_records import EditRecord, read_edit_records
 from riff.errors import ModelError, OptionError, RiffError
+from riff.evaluation.control import Scored
 from riff.evaluation.edit import judge, kind_of_prompt, score_edit
 from riff.evaluation.edit_experiment import EDIT_METRICS, edit_case, evaluate_edit, summarise_edits, training_fingerprints
 from riff.evaluation.edit_takes import best_take, draw_candidates, draw_sweep
@@ -230,6 +231,8 @@ def test_the_experiment_puts_a_model_between_floor_and_ceiling(tiny_edit: Path, 
     means = summarise_edits(scored)
     assert list(means) == ["add", "add, best of 2", "add floor", "add ceiling", "add truth"]
     assert all(set(row) == {*EDIT_METRICS, "clips"} for row in means.values())
+    bare = Scored("a", "bare", scored[0].image, {"performed": 1.0})
+    assert summarise_edits([bare]) == {"bare": {"performed": 1.0, "clips": 1}}  # what no clip has is left out
     assert [means[kind]["performed"] for kind in ("add", "add floor", "add truth")] == [0, 0, 1]  # the model is not trained
     assert means["add truth"]["nearest_training"] == pytest.approx(0, abs=1e-3)  # the clip is in the training data
     assert means["add"]["nearest_training"] > 0.3

@@ -139,12 +139,10 @@ def _verdict_scores(case: EditClip, picture: SpectrogramImage, verdict: Verdict,
 
 
 def summarise_edits(scored: Sequence[Scored]) -> dict[str, dict[str, float]]:
-    """Mean of every metric by kind of picture; NaN where no clip has it. `clips` counts them."""
-    kinds = list(dict.fromkeys(one.kind for one in scored))
+    """Mean of every metric by kind of picture, over the clips that have it; `clips` counts all of the kind."""
     means: dict[str, dict[str, float]] = {}
-    for kind in kinds:
+    for kind in dict.fromkeys(one.kind for one in scored):
         rows = [one.scores for one in scored if one.kind == kind]
         values = {metric: [row[metric] for row in rows if metric in row] for metric in EDIT_METRICS}
-        means[kind] = {metric: float(np.mean(found)) if found else float("nan") for metric, found in values.items()}
-        means[kind]["clips"] = len(rows)
+        means[kind] = {metric: float(np.mean(found)) for metric, found in values.items() if found} | {"clips": len(rows)}
     return means

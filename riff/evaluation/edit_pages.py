@@ -36,13 +36,13 @@ EDIT_NOTE = (
 
 @dataclass(frozen=True)
 class ShownEdit:
-    """One clip of `write_edits_page`. files: PNG and WAV by name, paths without suffix. extra: further sheets."""
+    """One clip of `write_edits_page`. files: PNG and WAV by name, paths without suffix. sweep: its sheet, if one was drawn."""
 
     clip: EditClip
     take: EditTake
     files: Mapping[str, Path]
     candidates: int
-    extra: tuple[Path, ...] = ()
+    sweep: Take | None = None
 
 
 def write_edits_page(folder: Path, shown: Sequence[ShownEdit], model: str, command: str) -> Path:
@@ -61,8 +61,8 @@ def write_edits_page(folder: Path, shown: Sequence[ShownEdit], model: str, comma
         drawn = f"the best of {one.candidates} by score" if one.candidates > 1 else f"seed {one.take.seed}"
         captions = {"original": "original", "sample": f"edited, {drawn}: score {one.take.verdict.score:.2f}", "target": "target"}
         report.takes([Take(captions[name], path.with_suffix(".png"), path.with_suffix(".wav")) for name, path in one.files.items()])
-        if one.extra:
-            report.takes([Take("the same seed at other guidance scales", sheet) for sheet in one.extra])
+        if one.sweep is not None:
+            report.takes([one.sweep])
     return report.write(folder / "index.html")
 
 
@@ -71,7 +71,7 @@ def write_edit_page(
 ) -> Path:
     """Write `index.html` with the table of an evaluation, and pictures and sounds of the first songs, under `folder`."""
     report = Report("Is the edit performed?", "A model that changes spectrograms by instruction, measured.")
-    rows: list[list[Cell]] = [[kind, *(row[metric] for metric in EDIT_METRICS)] for kind, row in means.items()]
+    rows: list[list[Cell]] = [[kind, *(row.get(metric) for metric in EDIT_METRICS)] for kind, row in means.items()]
     report.table(["", *(EDIT_METRIC_NAMES[metric] for metric in EDIT_METRICS)], rows, note=EDIT_NOTE, command=command)
     for song in list(dict.fromkeys(one.clip for one in scored))[:num_shown]:
         report.section(song)

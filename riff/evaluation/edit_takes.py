@@ -81,17 +81,20 @@ def best_take(takes: Sequence[EditTake]) -> EditTake:
     return max(takes, key=lambda take: (take.verdict.performed, take.verdict.score))
 
 
-def write_sweep(path: Path, takes: Sequence[EditTake], columns: int) -> None:
-    """The grid of `draw_sweep` as one sheet, a row for each image scale, its scores over each picture."""
-    captions = [
-        f"image {take.options.image_guidance_scale:g}  text {take.options.guidance_scale:g}  {_words(take.verdict)}"
-        for take in takes
-    ]
-    contact_sheet([take.after.pixels for take in takes], captions, path, columns)
+def write_sweep(path: Path, takes: Sequence[EditTake], columns: int) -> str:
+    """Write the grid of `draw_sweep` as one sheet, a row for each image scale, its scores over each picture.
+
+    Returns:
+        What the best of them was.
+    """
+    contact_sheet([take.after.pixels for take in takes], [_words(take) for take in takes], path, columns)
+    return f"best: {_words(best_take(takes))}"
 
 
-def _words(verdict: Verdict) -> str:
-    return f"{'EDIT' if verdict.performed else 'no edit'}  {verdict.score:.2f}  kept {verdict.scores.backing_kept:.2f}"
+def _words(take: EditTake) -> str:
+    scales = f"image {take.options.image_guidance_scale:g}, text {take.options.guidance_scale:g}"
+    said = "EDIT" if take.verdict.performed else "no edit"
+    return f"{scales}: {said}, score {take.verdict.score:.2f}, kept {take.verdict.scores.backing_kept:.2f}"
 
 
 def _draw(
