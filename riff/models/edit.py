@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline, UNet2DConditionModel
 from torch import nn
 
 from riff.errors import ModelError
-from riff.models.base import WITHOUT_SAFETY_CHECKER
-from riff.models.folders import ModelKind, load_model, save_model
+from riff.models.base import WITHOUT_SAFETY_CHECKER, load_base, resolve_base
+from riff.models.folders import ORIGIN_FILE, ModelKind, load_model, read_origin, save_model
 
 
 def attach_edit(base: StableDiffusionPipeline, copy_bias: bool = True) -> StableDiffusionInstructPix2PixPipeline:
@@ -25,6 +26,24 @@ def attach_edit(base: StableDiffusionPipeline, copy_bias: bool = True) -> Stable
     if taken == latent_channels:
         widen_unet(base.unet, copy_bias)
     return with_unet(base, base.unet)
+
+
+def load_to_edit(model: str, copy_bias: bool = True, **hub: Any) -> tuple[StableDiffusionInstructPix2PixPipeline, str]:
+    """Load what an edit model is to be trained from: a base, or an edit model of either form (`save_edit_pipeline`).
+
+    Args:
+        hub: as in `load_base`.
+
+    Returns:
+        The pipeline, and the name of the base that a UNet alone would stand on.
+
+    Raises:
+        ModelError: nothing there, or a model that cannot be widened.
+    """
+    folder = Path(resolve_base(model))
+    if (folder / ORIGIN_FILE).exists() and not (folder / "model_index.json").exists():
+        return load_edit_pipeline(folder), read_origin(folder)["base"]
+    return attach_edit(load_base(model, **hub), copy_bias), model
 
 
 def widen_unet(unet: UNet2DConditionModel, copy_bias: bool = True) -> UNet2DConditionModel:

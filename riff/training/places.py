@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from riff.errors import OptionError
+from riff.files import read_mapping
 
 LOGS = "lightning_logs"
 IMAGES = "image_log"
@@ -69,6 +70,16 @@ def newest_checkpoint(root: Path, wanted: Callable[[RunPlaces], bool] = lambda _
     """
     found = sorted(root.glob(f"{LOGS}/version_*/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     return next((path for path in found if wanted(RunPlaces.of_checkpoint(path))), None)
+
+
+def writes_to(output: Path) -> Callable[[RunPlaces], bool]:
+    """Whether a run's result is meant for this folder, as its configuration says."""
+
+    def wanted(places: RunPlaces) -> bool:
+        folder = read_mapping(places.config).get("output_dir") if places.config.exists() else None
+        return isinstance(folder, str) and Path(folder).resolve() == output.resolve()
+
+    return wanted
 
 
 def find_checkpoint(root: Path, resume: str) -> Path:

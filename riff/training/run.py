@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +15,15 @@ import torch
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from riff.errors import ModelError
+from riff.errors import ModelError, OptionError
 from riff.models.base import check_weights_file
 from riff.training.callbacks import CheckpointLog, LossLog, SampleLog, StopInTime
 from riff.training.module import NoiseTraining
 from riff.training.places import LOGS, RunPlaces
 from riff.training.processes import ALONE, Processes
 
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # ours: Lightning's
+MIXED_PRECISIONS = {"no": "32", "bf16": "bf16", "fp16": "16"}  # accelerate's: ours
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,23 @@ def check_checkpoint(path: Path, module: NoiseTraining) -> None:
     )
     if not fits:
         raise ModelError(f"{path}: a checkpoint of another model or objective; go on with the model and flags it was trained with")
+
+
+def choose_precision(mixed: str | None, device: str) -> str:
+    """The precision of a run: as asked for, else as `accelerate launch` says, else bf16 on CUDA and 32 elsewhere.
+
+    Args:
+        mixed: `no`, `fp16` or `bf16`, None where nothing was asked for.
+
+    Raises:
+        OptionError: accelerate's configuration wants another one.
+    """
+    mixed = mixed or os.environ.get("ACCELERATE_MIXED_PRECISION") or ("bf16" if device == "cuda" else "no")
+    if mixed not in MIXED_PRECISIONS:
+        raise OptionError(f"mixed precision {mixed}, from accelerate's configuration, is unknown; give --mixed_precision bf16")
+    if mixed == "fp16" and device == "cpu":
+        return "bf16"  # a CPU has no fp16 training
+    return MIXED_PRECISIONS[mixed]
 
 
 def quieten_lightning() -> None:
