@@ -38,6 +38,9 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--image_scale", type=float, help="edit: guidance of the input (default: what the model recommends, else 1.5)")
     add("--best_of", type=int, default=1, help="edit: candidates a clip, of which the best by score has a row of its own")
     add("--edit_kinds", nargs="+", default=["add"], choices=("add", "remove", "noop"), help="edit: instructions to give")
+    add(
+        "--instruction", default="add {vocal}", help="edit: how an addition is worded; {vocal} is what the song's prompt says of it"
+    )
     add("--train_data_dir", type=Path, help="edit: training pairs, to measure the distance to the nearest")
     add("--num_shown", type=int, default=6, help="songs shown on the page")
     add("--output", type=Path, default=Path("outputs/evaluation"), help="folder for the results")
@@ -94,7 +97,10 @@ def measure_edit(args: cli.argparse.Namespace, clips: list, on_clip) -> tuple:  
     training = training_fingerprints(args.train_data_dir, target) if args.train_data_dir else None
     pipeline = prepare_edit_pipeline(load_edit_pipeline(args.model, args.base), cli.choose_device(args.device))
     options = edit_options_for(args.model, args.scale, args.image_scale, steps=args.steps)
-    scored = evaluate_edit(pipeline, clips, options, args.seed, args.best_of, target, args.edit_kinds, training, on_clip)
+    kinds = list(dict.fromkeys(args.edit_kinds))
+    scored = evaluate_edit(
+        pipeline, clips, options, args.seed, args.best_of, target, kinds, training, args.instruction, on_clip=on_clip
+    )
     return asdict(options) | {"target": target}, scored, summarise_edits(scored), EDIT_METRICS, write_edit_page
 
 

@@ -110,8 +110,9 @@ def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[
     """The clips to edit, and the errors of those that cannot be read."""
     from riff.audio.separation import open_songs, separation_options
     from riff.data.edit_records import read_edit_records
+    from riff.data.instructions import kind_of_prompt
+    from riff.data.unpack import unpack_dataset
     from riff.errors import RiffError
-    from riff.evaluation.edit import kind_of_prompt
     from riff.sampling.edit_clip import clip_from_audio, clip_from_record
 
     if args.audio:
@@ -120,9 +121,10 @@ def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[
         prompt = args.prompt or "add a vocal melody"
         return [clip_from_audio(args.audio, opener, args.start, prompt, kind_of_prompt(prompt), device)], []
     clips, failures = [], []
-    for record in read_edit_records(args.data_root)[: args.max_samples]:
+    folder = unpack_dataset(args.dataset_id, flag="--dataset_id") if args.dataset_id else args.data_root
+    for record in read_edit_records(folder)[: args.max_samples]:
         try:
-            clips.append(clip_from_record(args.data_root, record, target, args.prompt))
+            clips.append(clip_from_record(folder, record, target, args.prompt))
         except RiffError as error:
             failures.append(error)
     if not clips:

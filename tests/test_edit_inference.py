@@ -18,9 +18,10 @@ import inference_instruct_pix2pix
 from demo.composition import compose
 from demo.evaluation import demo_clips
 from riff.data.edit_records import EditRecord, read_edit_records
+from riff.data.instructions import DEFAULT_INSTRUCTIONS, NOTHING, kind_of_prompt, removals
 from riff.errors import ModelError, OptionError, RiffError
 from riff.evaluation.control import Scored
-from riff.evaluation.edit import judge, kind_of_prompt, score_edit
+from riff.evaluation.edit import judge, score_edit
 from riff.evaluation.edit_experiment import EDIT_METRICS, edit_case, evaluate_edit, summarise_edits, training_fingerprints
 from riff.evaluation.edit_takes import best_take, draw_candidates, draw_sweep
 from riff.files import write_json
@@ -129,9 +130,35 @@ def test_what_cannot_be_edited_ends_in_one_line_after_the_good(tiny_edit: Path, 
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["clips"][0]["kind"] == "remove"
 
 
+def test_a_folder_of_parquet_files_is_read_like_a_folder_of_pairs(
+    tiny_edit: Path, edit_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets", reason="needs: pip install datasets")
+    records = read_edit_records(edit_data)[:2]
+    columns = {
+        "original_image": [str(edit_data / record.input_file_path) for record in records],
+        "edit_prompt": [record.edit_prompt for record in records],
+        "edited_image": [str(edit_data / record.edited_file_path) for record in records],
+        "kind": [record.kind for record in records],
+    }
+    pictures = datasets.Dataset.from_dict(columns)
+    for column in ("original_image", "edited_image"):
+        pictures = pictures.cast_column(column, datasets.Image())
+    (tmp_path / "data").mkdir()
+    pictures.to_parquet(tmp_path / "data" / "train.parquet")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("HF_HOME", raising=False)
+    infer(tiny_edit, tmp_path / "out", "--dataset_id", tmp_path / "data", "--max_samples", 2)
+    found = json.loads((tmp_path / "out" / "scores.json").read_text())["clips"]
+    assert [(clip["kind"], clip["prompt"]) for clip in found] == [(record.kind, record.edit_prompt) for record in records]
+    (original,) = (tmp_path / "out").glob("000-*/original.png")
+    assert load_image(original).max_value == load_image(edit_data / records[0].input_file_path).max_value
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
+        (["--dataset_id", "./nowhere"], "--dataset_id ./nowhere: no such folder"),
         (["--data_root", "nowhere"], "no edit pairs there"),
         (["--audio", "nowhere.wav"], "nowhere.wav"),
         (["--audio", "nowhere.wav", "--separator", "magic"], "--separator magic"),
@@ -182,6 +209,8 @@ def test_an_edit_is_put_at_the_inputs_level(clips: list) -> None:
     band = image_to_mel(backing).square().sum(dim=0)
     singing = true > 0.01 * true.max()
     assert float(10 * torch.log10(found[singing].sum() / band[singing].sum())) == pytest.approx(6.0, abs=0.01)
+    pale = np.round(255 - (255 - voice.pixels.astype(float)) / 4).astype(np.uint8)
+    assert float(image_to_mel(vocal_at_level(pale, backing)).max()) < 0.01 * backing.max_value  # nothing to sing is not made loud
     white = SpectrogramImage(np.full((512, 512), 255, np.uint8), 0.0)
     assert vocal_at_level(voice.pixels, white).max_value > 0
     unchanged = finish_edit(white.pixels, backing, "vocals").pixels
@@ -216,8 +245,9 @@ def test_a_models_own_recommendations_count_and_the_users_count_more(tmp_path: P
 
 
 def test_an_instructions_kind() -> None:
-    assert kind_of_prompt("Remove the vocals") == kind_of_prompt("make it instrumental") == "remove"
-    assert kind_of_prompt("add a female vocal pop melody") == "add"
+    assert {kind_of_prompt(words) for words in (*removals("vocals"), *removals("drums"), "Make it INSTRUMENTAL")} == {"remove"}
+    assert {kind_of_prompt(words) for words in (*DEFAULT_INSTRUCTIONS.values(), "add a female vocal pop melody")} == {"add"}
+    assert {kind_of_prompt(words) for words in NOTHING} == {"noop"}
 
 
 # The experiment
@@ -246,8 +276,11 @@ def test_every_kinds_right_answer_counts(clips: list, kind: str) -> None:
     case = edit_case(kind, clips[0], mix, backing)
     assert case.truth is not None
     assert judge(kind, case.before.pixels, case.truth.pixels).performed
+    if kind == "add":
+        assert case.prompt == clips[0].prompt.replace("Generate", "add")
+        assert edit_case(kind, clips[0], mix, backing, "Generate {vocal}").prompt == clips[0].prompt
     assert judge(kind, case.before.pixels, case.before.pixels).performed is (kind == "noop")
-    assert kind_of_prompt(case.prompt) == kind or kind == "noop"
+    assert kind_of_prompt(case.prompt) == kind
 
 
 def test_doing_nothing_is_right_when_it_is_asked_for(clips: list) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,6 +51,10 @@ NOTHING = (
     "leave every part where it is",
     "no edit",
 )
+REMOVING = (
+    r"\b(remove|delete|mute|silence|erase|strip|drop|cut|get rid of|without|no vocals?|instrumental)\b"
+    r"|\b(take|leave)\b.*\b(out|away)\b"
+)
 
 
 def removals(stem: str) -> list[str]:
@@ -65,6 +70,14 @@ def draw(*key: object) -> random.Random:
 def choose(wordings: Sequence[str], *key: object) -> str:
     """One of the wordings, the same for the same key."""
     return draw(*key).choice(wordings)
+
+
+def kind_of_prompt(prompt: str) -> str:
+    """What an instruction asks for, by its words: `remove`, `noop`, or else `add`."""
+    words = " ".join(prompt.lower().split())
+    if words in NOTHING or words in ("", "nothing"):
+        return "noop"
+    return "remove" if re.search(REMOVING, words) else "add"
 
 
 def read_edit_prompts(path: str | Path) -> dict[str, list[str]]:

@@ -13,7 +13,6 @@ result states the error rates. Real voices were not among them.
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 import cv2
@@ -130,15 +129,6 @@ def judge(kind: str, before: np.ndarray, after: np.ndarray, params: SpectrogramP
     changed = scores.is_edit or is_removal(before, after, params)
     score = scores.backing_kept * max(0.0, scores.onset_agreement)
     return Verdict(scores, not changed and scores.backing_kept >= MIN_BACKING_KEPT, score)
-
-
-def kind_of_prompt(prompt: str) -> str:
-    """`remove` where an instruction speaks of taking something away, else `add`."""
-    return (
-        "remove"
-        if re.search(r"\b(remove|without|delete|mute|silence|take out|no vocals?|instrumental)\b", prompt.lower())
-        else "add"
-    )
 
 
 def excess_picture(before: np.ndarray, after: np.ndarray, params: SpectrogramParams = STANDARD) -> np.ndarray:

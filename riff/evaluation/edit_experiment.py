@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from riff.data.edit_records import read_edit_records
+from riff.data.instructions import NOTHING, choose, removals
 from riff.evaluation.control import Scored, TrueClip, through_autoencoder
 from riff.evaluation.edit import Verdict, excess_picture, judge
 from riff.evaluation.edit_takes import best_take, draw_candidates
@@ -32,8 +34,7 @@ EDIT_METRICS = (
     "register_obeyed",
     "nearest_training",
 )
-REMOVAL_PROMPT = "remove the vocals"
-NOOP_PROMPT = "do not change anything"
+ADDING = "add {vocal}"
 
 
 def evaluate_edit(
@@ -45,6 +46,7 @@ def evaluate_edit(
     target: str = "mix",
     kinds: Sequence[str] = ("add",),
     training: np.ndarray | None = None,
+    instruction: str = ADDING,
     on_clip: Callable[[], object] = lambda: None,
 ) -> list[Scored]:
     """Score, for every clip and kind of edit, the model's edit beside its floor and its ceiling.
@@ -57,6 +59,7 @@ def evaluate_edit(
 
     Args:
         training: `fingerprints` of the training data's excesses, from `training_fingerprints`.
+        instruction: see `edit_case`.
     """
     scored = []
     for index, clip in enumerate(clips):
@@ -64,7 +67,7 @@ def evaluate_edit(
         outside = ~vocal_region(backing, mix)
         backing_sound = image_to_waveform(backing).numpy()
         for kind in kinds:
-            case = edit_case(kind, clip, mix, backing)
+            case = edit_case(kind, clip, mix, backing, instruction)
             takes = draw_candidates(pipeline, case, options, seed + index, best_of, target)
             pictures = {kind: (takes[0].after, takes[0].verdict)}
             if best_of > 1:
@@ -81,14 +84,18 @@ def evaluate_edit(
     return scored
 
 
-def edit_case(kind: str, clip: TrueClip, mix: SpectrogramImage, backing: SpectrogramImage) -> EditClip:
-    """A clip as the input, instruction and right answer of one kind of edit."""
+def edit_case(kind: str, clip: TrueClip, mix: SpectrogramImage, backing: SpectrogramImage, instruction: str = ADDING) -> EditClip:
+    """A clip as the input, instruction and right answer of one kind of edit.
+
+    Args:
+        instruction: how an addition is worded; `{vocal}` is what the clip's prompt says of it, `a sad male vocal pop melody`.
+    """
     if kind == "remove":
-        return EditClip(clip.name, mix, REMOVAL_PROMPT, kind, backing)
+        return EditClip(clip.name, mix, choose(removals("vocals"), clip.name), kind, backing)
     if kind == "noop":
-        return EditClip(clip.name, backing, NOOP_PROMPT, kind, backing)
-    # What is true of the mix is what must be added to its backing.
-    return EditClip(clip.name, backing, clip.prompt.replace("Generate", "add", 1), kind, mix)
+        return EditClip(clip.name, backing, choose(NOTHING, clip.name), kind, backing)
+    vocal = re.sub(r"^(generate|add|create|sing)\s+", "", clip.prompt, flags=re.IGNORECASE)
+    return EditClip(clip.name, backing, instruction.replace("{vocal}", vocal), kind, mix)
 
 
 def training_fingerprints(folder: Path, target: str = "mix") -> np.ndarray:

@@ -110,14 +110,16 @@ def vocal_at_level(pixels: np.ndarray, backing: SpectrogramImage, level_db: floa
     Args:
         pixels: uint8, shape (n_mels, frames).
         level_db: the vocal's energy over the backing's, summed over the frames that hold more than 1 % of the vocal's loudest.
+            So loud is a picture whose darkest pixel is black. A paler one, as models paint when they have nothing to sing, is
+            quieter in proportion.
     """
-    vocal = SpectrogramImage(pixels, 1.0, backing.params)
-    voice, band = (image_to_mel(image).square().sum(dim=0) for image in (vocal, backing))  # energies, shape (frames,)
+    vocal = image_to_mel(SpectrogramImage(pixels, 1.0, backing.params))
+    voice, band = (mel.square().sum(dim=0) for mel in (vocal, image_to_mel(backing)))  # energies, shape (frames,)
     singing = voice > SINGING * voice.max()
     energy, wanted = float(voice[singing].sum()), float(band[singing].sum()) * 10 ** (level_db / 10)
     if energy == 0 or wanted == 0:
         return SpectrogramImage(pixels, backing.max_value or UNKNOWN_LEVEL, backing.params)
-    return SpectrogramImage(pixels, (wanted / energy) ** 0.5, backing.params)
+    return SpectrogramImage(pixels, float(vocal.max()) * (wanted / energy) ** 0.5, backing.params)
 
 
 def write_edit(
