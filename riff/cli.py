@@ -20,6 +20,8 @@ from riff.files import read_mapping, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 EXIT_FAILURE = 2
+TOKENS = ("hub_token",)  # flags that are never written down
+ONE_CALL = ("resume", "resume_from_checkpoint", "push_to_hub", *TOKENS)  # flags that a resumed run does not take over
 MANIFEST_PACKAGES = ("torch", "diffusers", "transformers", "pytorch-lightning", "librosa", "numpy", "opencv-python-headless")
 
 
@@ -112,7 +114,7 @@ class ArgumentParser(argparse.ArgumentParser):
             action = actions[key]
             # As text, the value passes through the flag's own type and choices.
             plain = value is None or isinstance(action, _BooleanAction)
-            if action.choices is not None and value not in action.choices:
+            if action.choices is not None and value is not None and value not in action.choices:
                 raise OptionError(f"{flag} {path}: {key}: {value} is none of {', '.join(map(str, action.choices))}")
             if plain and value is not None and not isinstance(value, bool):
                 raise OptionError(f"{flag} {path}: {key}: {value} is neither true nor false")
@@ -177,16 +179,16 @@ def quieten_libraries() -> None:
 
 
 def write_config(path: Path, args: argparse.Namespace) -> None:
-    """Write the resolved flags as the YAML file that `--config` reads; what belongs to one call only is left out."""
+    """Write the resolved flags as the YAML file that `--config` reads; what belongs to one call only, and tokens, are left out."""
     from omegaconf import OmegaConf
 
-    once = ("config", "resume")
-    values = {key: value for key, value in vars(args).items() if key not in once}
+    values = {key: value for key, value in vars(args).items() if key not in ("config", *ONE_CALL)}
     write_text(path, OmegaConf.to_yaml(OmegaConf.create(_plain(values))))
 
 
 def write_manifest(path: str | Path, arguments: dict[str, Any], **more: Any) -> None:
-    """Write how a result was made: arguments, commit, versions, device, time, and whatever the script adds."""
+    """Write how a result was made: arguments but tokens, commit, versions, device, time, and whatever the script adds."""
+    arguments = {key: value for key, value in arguments.items() if key not in TOKENS}
     write_json(path, {"arguments": _plain(arguments), **_circumstances(), **_plain(more)})
 
 

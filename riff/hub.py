@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,33 @@ from huggingface_hub.utils import validate_repo_id
 
 from riff.errors import ModelError, OptionError, RiffError
 from riff.files import read_mapping
+from riff.training.places import run_versions
 
 CARD = "README.md"
 MINI = ("mini", "riffusion-mini")
+
+
+@dataclass(frozen=True)
+class CardKind:
+    """What the cards of one kind of model say. command: samples from `models/{name}`."""
+
+    tag: str
+    description: str
+    command: str
+
+
+CONTROL_CARD = CardKind(
+    "controlnet",
+    "A ControlNet made with riff-cnet: from a prompt and the canny edges of an accompaniment's spectrogram it draws the "
+    "spectrogram of the song with a new vocal (512x512, 5.11 s, Riffusion's format).",
+    'python sample_riff_cnet.py --model models/{name} --audio song.wav --prompt "Generate an uplifting female vocal pop melody"',
+)
+EDIT_CARD = CardKind(
+    "instruct-pix2pix",
+    "An InstructPix2Pix model made with riff-cnet: it changes the spectrogram of a clip as an instruction says, above all by "
+    "painting a vocal into it (512x512, 5.11 s, Riffusion's format).",
+    'python inference_instruct_pix2pix.py --model_id models/{name} --audio song.wav --prompt "add a female vocal pop melody"',
+)
 
 Files = dict[str, Path | bytes]  # path in the repository -> file on disk, or what it is to hold
 
@@ -35,7 +60,7 @@ def collect(version: int, lightning_logs: Path, image_log: Path, model: Path | N
         ModelError: it has no checkpoint, or `model` is no diffusers folder.
     """
     name = f"version_{version}"
-    versions = sorted(_versions(lightning_logs) | _versions(image_log))
+    versions = sorted(run_versions(lightning_logs) | run_versions(image_log))
     if version not in versions:
         there = f"there are {', '.join(map(str, versions))}" if versions else "there are none yet; train first"
         raise OptionError(f"version {version}: no {name} in {lightning_logs} or {image_log}; {there}")
@@ -51,6 +76,31 @@ def collect(version: int, lightning_logs: Path, image_log: Path, model: Path | N
             raise ModelError(f"{model}: no diffusers pipeline (model_index.json) here; name its folder with --model")
         files |= _visible_files(model)
     return dict(sorted(files.items()))
+
+
+def run_files(
+    repo_id: str, version: int, lightning_logs: Path, image_log: Path, model: Path | None, base: str | None = None
+) -> Files:
+    """What `collect` lists, and the model card that `run_card` writes where the model brings none."""
+    files = collect(version, lightning_logs, image_log, model)
+    files.setdefault(CARD, run_card(repo_id, lightning_logs / f"version_{version}", model, base).encode())
+    return files
+
+
+def publish(repo_id: str, files: Files, token: str, version: int, private: bool = False) -> str:
+    """`upload` a run's files, and say in a line what became of them."""
+    url, changed = upload(repo_id, files, token, private=private, message=f"Upload version {version}")
+    return f"{'uploaded to' if changed else 'nothing new for'} {url}: {total_size(files)}"
+
+
+def total_size(files: Files) -> str:
+    return f"{len(files)} files, {sum(map(size, files.values())):,} bytes"
+
+
+def result_of(run: Path) -> Path:
+    """The folder of the final pipeline, as a run's configuration says, or where a ControlNet's goes by default."""
+    settings = _read_facts(run / "config.yaml")
+    return Path(str(settings.get("output_dir") or settings.get("output") or "models/riff-cnet-final"))
 
 
 def size(content: Path | bytes) -> int:
@@ -75,11 +125,6 @@ def newest_checkpoint(folder: Path) -> Path:
     return max(checkpoints, key=age)
 
 
-def _versions(folder: Path) -> set[int]:
-    names = (re.fullmatch(r"version_(\d+)", path.name) for path in folder.glob("version_*"))
-    return {int(name[1]) for name in names if name}
-
-
 def _visible_files(folder: Path) -> Files:
     paths = ((path.relative_to(folder), path) for path in folder.rglob("*") if path.is_file())
     return {inner.as_posix(): path for inner, path in paths if not any(part.startswith(".") for part in inner.parts)}
@@ -95,7 +140,8 @@ def run_card(repo_id: str, run: Path, model: Path | None, base: str | None = Non
     data = _read_facts(Path(str(settings.get("train_data_dir", ""))) / "manifest.json")
     if base is None and model is not None:
         base = _mapping(_read_facts(model / "manifest.json").get("arguments")).get("base")
-    return model_card(repo_id, base or settings.get("base"), settings, data, has_pipeline=model is not None)
+    base = base or settings.get("base") or settings.get("pretrained_model_name_or_path")
+    return model_card(repo_id, base, settings, data, has_pipeline=model is not None)
 
 
 def model_card(
@@ -111,6 +157,7 @@ def model_card(
         data: the training data's manifest.
         has_pipeline: the repository holds a pipeline folder, not only a checkpoint.
     """
+    kind = EDIT_CARD if "pretrained_model_name_or_path" in settings else CONTROL_CARD  # a flag of its script alone
     on_hub = base is not None and _is_on_hub(base)
     base_name = base if on_hub else base and Path(base).name
     metadata = ModelCardData(
@@ -118,15 +165,13 @@ def model_card(
         license="mit" if base_name in MINI else "creativeml-openrail-m",
         base_model=base if on_hub else None,
         library_name="diffusers" if has_pipeline else None,
-        tags=["diffusers", "controlnet", "riffusion", "audio", "spectrogram", "riff-cnet"],
+        tags=["diffusers", kind.tag, "riffusion", "audio", "spectrogram", "riff-cnet"],
     )
     name = repo_id.rsplit("/", 1)[-1]
     parts = [
         f"---\n{metadata.to_yaml()}\n---",
         f"# {name}",
-        "A ControlNet made with riff-cnet: from a prompt and the canny edges of an accompaniment's spectrogram it draws the "
-        "spectrogram of the song with a new vocal (512x512, 5.11 s, Riffusion's format)."
-        + (f" Its base model is {base_name}." if base_name else ""),
+        kind.description + (f" Its base model is {base_name}." if base_name else ""),
     ]
     if has_pipeline:
         parts.append(
@@ -134,7 +179,7 @@ def model_card(
 
 ```
 hf download {repo_id} --local-dir models/{name} --exclude "*.ckpt"
-python sample_riff_cnet.py --model models/{name} --audio song.wav --prompt "Generate an uplifting female vocal pop melody"
+{kind.command.format(name=name)}
 ```"""
         )
     parts += [
