@@ -41,6 +41,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add(
         "--instruction", default="add {vocal}", help="edit: how an addition is worded; {vocal} is what the song's prompt says of it"
     )
+    parser.add_flag("held_out_wording", default=False, help="edit: ask for demo songs' vocals in words that were not trained on")
     add("--train_data_dir", type=Path, help="edit: training pairs, to measure the distance to the nearest")
     add("--num_shown", type=int, default=6, help="songs shown on the page")
     add("--output", type=Path, default=Path("outputs/evaluation"), help="folder for the results")
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from tqdm import tqdm
 
-    clips = load_clips(args.songs)
+    clips = load_clips(args.songs, args.held_out_wording)
     with tqdm(total=len(clips), desc="songs", unit="song") as progress:
         measure = measure_edit if args.experiment == "edit" else measure_control
         sampling, scored, means, metrics, write_page = measure(args, clips, progress.update)
@@ -66,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.write_manifest(args.output / "results.json", vars(args), sampling=sampling, means=means, songs=songs)
     command = f"python evaluate_samples.py --model {args.model} --songs {args.songs} --seed {args.seed}"
     if args.experiment != "control":
+        command += " --held_out_wording" if args.held_out_wording else ""
         command += f" --experiment {args.experiment} --best_of {args.best_of} --edit_kinds {' '.join(args.edit_kinds)}"
     print(write_page(args.output, scored, means, command, args.num_shown))
 
@@ -112,18 +114,20 @@ def print_table(means: Mapping[str, Mapping[str, float]], metrics: Sequence[str]
         print(f"{kind:{names}}" + "".join(f"{cell:>{len(metric) + 2}}" for metric, cell in zip(metrics, cells, strict=True)))
 
 
-def load_clips(songs: str) -> list:
+def load_clips(songs: str, held_out_wording: bool) -> list:
     """`demo:N` or a folder -> clips whose parts are known."""
     from riff.errors import OptionError
     from riff.evaluation.songs import clips_of_folder
 
     if not songs.startswith("demo:"):
+        if held_out_wording:
+            raise OptionError(f"--held_out_wording is of demo songs, and --songs is {songs}; leave one of them out")
         return clips_of_folder(Path(songs))
     if not songs[5:].isdigit() or int(songs[5:]) < 1:
         raise OptionError(f"--songs {songs}: write demo:N with N of 1 or more, or a folder")
     from demo.evaluation import demo_clips
 
-    return demo_clips(EVALUATION_CATALOGUE, int(songs[5:]))
+    return demo_clips(EVALUATION_CATALOGUE, int(songs[5:]), held_out_wording)
 
 
 if __name__ == "__main__":

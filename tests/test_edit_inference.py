@@ -24,6 +24,7 @@ from riff.evaluation.control import Scored
 from riff.evaluation.edit import judge, score_edit
 from riff.evaluation.edit_experiment import EDIT_METRICS, edit_case, evaluate_edit, summarise_edits, training_fingerprints
 from riff.evaluation.edit_takes import best_take, draw_candidates, draw_sweep
+from riff.evaluation.melody import register_of_prompt
 from riff.files import write_json
 from riff.models.base import load_base
 from riff.models.edit import attach_edit, load_edit_pipeline, save_edit_pipeline
@@ -279,6 +280,10 @@ def test_every_kinds_right_answer_counts(clips: list, kind: str) -> None:
     if kind == "add":
         assert case.prompt == clips[0].prompt.replace("Generate", "add")
         assert edit_case(kind, clips[0], mix, backing, "Generate {vocal}").prompt == clips[0].prompt
+        (unheard,) = demo_clips(4, 1, held_out_wording=True)
+        asked = edit_case(kind, unheard, mix, backing).prompt
+        assert asked == unheard.instruction != case.prompt
+        assert register_of_prompt(asked) == register_of_prompt(case.prompt)
     assert judge(kind, case.before.pixels, case.before.pixels).performed is (kind == "noop")
     assert kind_of_prompt(case.prompt) == kind
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from demo.composition import compose
 from demo.edit_cases import EDITS, NO_EDITS, NO_REMOVALS, QUIET_EDIT, REMOVALS, edit_cases
+from demo.instructions import SINGERS
 from riff.errors import DataError
 from riff.evaluation import edit
 from riff.evaluation.control import through_autoencoder
@@ -149,6 +150,8 @@ def test_bands_are_where_the_filters_peak() -> None:
 def test_registers_are_read_from_the_prompt_and_heard_in_the_melody() -> None:
     assert register_of_prompt("Add a Female vocal pop melody") == "female"
     assert register_of_prompt("add a man's voice") == "male"
+    for register, singers in SINGERS.items():
+        assert {register_of_prompt(f"let {singer} sing") for singer in singers} == {register}
     assert register_of_prompt("remove the vocals") is None
     assert register_of_prompt("a male and a female voice") is None
     for prompt, note, obeyed in (

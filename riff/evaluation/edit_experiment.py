@@ -88,14 +88,15 @@ def edit_case(kind: str, clip: TrueClip, mix: SpectrogramImage, backing: Spectro
     """A clip as the input, instruction and right answer of one kind of edit.
 
     Args:
-        instruction: how an addition is worded; `{vocal}` is what the clip's prompt says of it, `a sad male vocal pop melody`.
+        instruction: how an addition is worded where the clip does not say; `{vocal}` is what its prompt says of the vocal,
+            `a sad male vocal pop melody`.
     """
     if kind == "remove":
         return EditClip(clip.name, mix, choose(removals("vocals"), clip.name), kind, backing)
     if kind == "noop":
         return EditClip(clip.name, backing, choose(NOTHING, clip.name), kind, backing)
     vocal = re.sub(r"^(generate|add|create|sing)\s+", "", clip.prompt, flags=re.IGNORECASE)
-    return EditClip(clip.name, backing, instruction.replace("{vocal}", vocal), kind, mix)
+    return EditClip(clip.name, backing, clip.instruction or instruction.replace("{vocal}", vocal), kind, mix)
 
 
 def training_fingerprints(folder: Path, target: str = "mix") -> np.ndarray:
