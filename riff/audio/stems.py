@@ -94,6 +94,11 @@ def stems_beside(song: Path) -> Path | None:
     return song.parent if song.stem == "mixture" and _find_stem(song.parent, VOCALS) else None
 
 
+def holds_stems(folder: Path) -> bool:
+    """Whether this is a song's folder in MUSDB18-HQ's layout, be it that some of its files are missing."""
+    return any(_find_stem(folder, name) for name in ("mixture", ACCOMPANIMENT, *STEM_NAMES))
+
+
 class StemsFolder:
     """Songs with stems in MUSDB18's layouts: FOLDER/SONG/{vocals,drums,bass,other}.wav or FOLDER/SONG.stem.mp4."""
 

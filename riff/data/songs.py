@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from riff.audio.io import AUDIO_SUFFIXES, is_audio, plain_name
+from riff.audio.io import AUDIO_SUFFIXES, is_audio, is_stem_file, plain_name
+from riff.audio.stems import holds_stems
 from riff.errors import AudioError
 
 
 @dataclass(frozen=True)
 class SongFile:
-    """name: as prompts and stems know it. path: of the mixture."""
+    """name: as prompts and stems know it. path: of the mixture, or of what holds the stems."""
 
     name: str
     path: Path
@@ -39,6 +40,29 @@ def list_songs(folder: str | Path) -> list[SongFile]:
         suffixes = ", ".join(sorted(AUDIO_SUFFIXES))
         raise AudioError(f"--audio_dir {folder}: holds no songs; put audio files there ({suffixes})")
     return sorted(files, key=lambda song: song.name)
+
+
+def list_stem_songs(root: str | Path) -> list[SongFile]:
+    """The songs of MUSDB18 in either form, SONG.stem.mp4 or SONG/{mixture,drums,bass,other,vocals}.wav, by name.
+
+    They may lie in the folder itself and in its `train` and `test`.
+
+    Raises:
+        AudioError: no such folder, no song in it, or two of one name.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise AudioError(f"--root_data_dir {root}: no such folder")
+    paths = [path for part in (root, root / "train", root / "test") if part.is_dir() for path in part.iterdir()]
+    songs = [SongFile(path.name, path) for path in paths if holds_stems(path)]
+    songs += [SongFile(plain_name(path.name), path) for path in paths if is_stem_file(path) and is_audio(path)]
+    if not songs:
+        raise AudioError(f"--root_data_dir {root}: holds no songs; put SONG/{{drums,bass,other,vocals}}.wav or SONG.stem.mp4 there")
+    first: dict[str, SongFile] = {}
+    for song in songs:
+        if first.setdefault(song.name, song) is not song:
+            raise AudioError(f"{song.path}: {first[song.name].path} is this song too; take one of them out")
+    return sorted(songs, key=lambda song: song.name)
 
 
 def unique_slugs(songs: Sequence[SongFile]) -> dict[str, str]:

@@ -39,7 +39,12 @@ class Columns:
 
 
 def unpack_dataset(
-    name: str, columns: Columns = Columns(), config: str | None = None, cache: Path | None = None, token: str | None = None
+    name: str,
+    columns: Columns = Columns(),
+    config: str | None = None,
+    cache: Path | None = None,
+    token: str | None = None,
+    flag: str = "--dataset_name",
 ) -> Path:
     """Unpack the training split of a data set, once, into a folder that `read_edit_records` reads.
 
@@ -48,6 +53,7 @@ def unpack_dataset(
     Args:
         name: a hub id, or a folder that `datasets` can read: Parquet files, for example. config: its configuration.
         cache: where the folder is made (default: ~/.cache/riff-cnet).
+        flag: that gave the name, for what is said of it.
 
     Returns:
         The folder.
@@ -56,7 +62,7 @@ def unpack_dataset(
         OptionError: `datasets` is not installed, or a column is not there.
         DataError: no such data set, or one that cannot be read.
     """
-    dataset = _load(name, config, cache, token)
+    dataset = _load(name, config, cache, token, flag)
     for flag, column in asdict(columns).items():
         if column not in dataset.column_names:
             there = ", ".join(dataset.column_names)
@@ -72,20 +78,20 @@ def unpack_dataset(
     return folder
 
 
-def _load(name: str, config: str | None, cache: Path | None, token: str | None) -> Any:
+def _load(name: str, config: str | None, cache: Path | None, token: str | None, flag: str) -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise OptionError(f"--dataset_name {name}: reading it needs one more package: pip install datasets") from error
+        raise OptionError(f"{flag} {name}: reading it needs one more package: pip install datasets") from error
     datasets.disable_progress_bars()
     if not Path(name).exists() and name.startswith((".", "/", "~")):
-        raise DataError(f"--dataset_name {name}: no such folder")
+        raise DataError(f"{flag} {name}: no such folder")
     try:
         return datasets.load_dataset(name, config, split="train", cache_dir=cache and str(cache / "datasets"), token=token)
     except Exception as error:  # the library raises whatever comes up inside it
         text = " ".join(str(error).split())[:160] or type(error).__name__
-        way_out = "" if Path(name).exists() else "; without a network, give --train_data_dir a folder of edit pairs"
-        raise DataError(f"--dataset_name {name}: cannot be read as a data set ({text}){way_out}") from error
+        way_out = "" if Path(name).exists() else "; without a network, give a folder of edit pairs instead"
+        raise DataError(f"{flag} {name}: cannot be read as a data set ({text}){way_out}") from error
 
 
 def _unpack(name: str, dataset: Any, columns: Columns, folder: Path) -> None:

