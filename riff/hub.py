@@ -57,7 +57,7 @@ def collect(version: int, lightning_logs: Path, image_log: Path, model: Path | N
 
     Raises:
         OptionError: there is no such version.
-        ModelError: it has no checkpoint, or `model` is no diffusers folder.
+        ModelError: it has no checkpoint, or `model` is no folder of a pipeline or a trained part.
     """
     name = f"version_{version}"
     versions = sorted(run_versions(lightning_logs) | run_versions(image_log))
@@ -72,7 +72,7 @@ def collect(version: int, lightning_logs: Path, image_log: Path, model: Path | N
         files[f"lightning_logs/{name}/config.yaml"] = run / "config.yaml"
     files |= {f"image_log/{name}/{path}": file for path, file in _visible_files(image_log / name).items()}
     if model is not None:
-        if not (model / "model_index.json").is_file():
+        if not any((model / name).is_file() for name in ("model_index.json", "config.json")):  # a pipeline, or its trained part
             raise ModelError(f"{model}: no diffusers pipeline (model_index.json) here; name its folder with --model")
         files |= _visible_files(model)
     return dict(sorted(files.items()))

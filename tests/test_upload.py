@@ -240,3 +240,21 @@ def test_model_card_names_the_base_that_the_model_was_made_from(run_folder: Path
     write_json(model / "manifest.json", {"arguments": {"base": "riffusion/riffusion-model-v1"}})
     assert ModelCard(run_card(REPO, run, model)).data.to_dict()["base_model"] == "riffusion/riffusion-model-v1"
     assert ModelCard(run_card(REPO, run, model, "someone/riffusion")).data.to_dict()["base_model"] == "someone/riffusion"
+
+
+def test_an_edit_run_goes_up_from_where_it_was_left_with_its_own_card(hub: Hub, run_folder: Path) -> None:
+    run = run_folder / "lightning_logs/version_3"
+    (run / "config.yaml").write_text("pretrained_model_name_or_path: mini\noutput_dir: models/edit\nsnr_gamma: 5.0\n")
+    unet = run_folder / "models/edit"
+    unet.mkdir()
+    for name, content in {"config.json": "{}", "riff.json": '{"base": "mini"}'}.items():  # a UNet alone
+        (unet / name).write_text(content)
+    result = run_script(run_folder, hub.url, "3", REPO)
+    assert result.returncode == 0, result.stderr
+    files = hub.repositories[REPO].files
+    assert {"config.json", "riff.json"} <= set(files)
+    card = ModelCard(files["README.md"].decode())
+    assert {"instruct-pix2pix", "riff-cnet"} <= set(card.data.to_dict()["tags"])
+    assert card.data.to_dict()["license"] == "mit"
+    assert "inference_instruct_pix2pix.py --model_id models/" in card.text
+    assert "snr_gamma: 5.0" in card.text

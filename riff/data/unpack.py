@@ -98,34 +98,38 @@ def _unpack(name: str, dataset: Any, columns: Columns, folder: Path) -> None:
     import datasets
 
     for column in (columns.original_image, columns.edited_image):
-        try:
-            dataset = dataset.cast_column(column, datasets.Image(decode=False))
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{name}: column {column} holds no pictures ({' '.join(str(error).split())[:120]})") from error
-    for part in ("input_image", "edited_image"):
+        if not isinstance(dataset.features[column], datasets.Image):
+            raise DataError(f"{name}: column {column} holds no pictures; it must be an Image column")
+        dataset = dataset.cast_column(column, datasets.Image(decode=False))
+    parts = {"input_image": columns.original_image, "edited_image": columns.edited_image}
+    for part in parts:
         (folder / part).mkdir()
     lines = []
     for row, example in enumerate(tqdm(dataset, desc="unpacking", unit="pair")):
-        record = EditRecord(
-            _write_picture(folder / "input_image", row, name, example[columns.original_image]),
-            _write_picture(folder / "edited_image", row, name, example[columns.edited_image]),
-            str(example[columns.edit_prompt]),
-            **{key: kind(example[key]) for key, kind in MORE_COLUMNS.items() if example.get(key) is not None},
-        )
+        more = {key: kind(example[key]) for key, kind in MORE_COLUMNS.items() if example.get(key) is not None}
+        try:
+            before, after = (_write_picture(folder / part, row, example[column]) for part, column in parts.items())
+            record = EditRecord(before, after, str(example[columns.edit_prompt]), **more)
+        except (DataError, OSError) as error:
+            raise DataError(f"{name}: row {row}: {' '.join(str(error).split())[:160]}") from error
         lines.append(json.dumps(asdict(record), ensure_ascii=False) + "\n")
     (folder / EDIT_RECORDS_FILE).write_text("".join(lines), encoding="utf-8")
 
 
-def _write_picture(folder: Path, row: int, name: str, value: Mapping[str, Any] | None) -> str:
-    """Write a picture's bytes unchanged, and return its path beside `metadata.jsonl`."""
+def _write_picture(folder: Path, row: int, value: Mapping[str, Any] | None) -> str:
+    """Write a picture's bytes unchanged, and return its path beside `metadata.jsonl`.
+
+    Raises:
+        DataError: no bytes (a path would reach into this machine), or none of a picture.
+    """
+    content = value["bytes"] if value else None
+    if content is None:
+        raise DataError("holds no picture itself; make the data set with the pictures' bytes in it")
     try:
-        if not value:
-            raise OSError("it is empty")
-        content = value["bytes"] if value["bytes"] is not None else Path(value["path"]).read_bytes()
         with Image.open(io.BytesIO(content)) as picture:
             suffix = (picture.format or "png").lower()
     except (OSError, UnidentifiedImageError) as error:
-        raise DataError(f"{name}: the picture of row {row} cannot be read ({' '.join(str(error).split())[:100]})") from error
+        raise DataError("holds something that is no picture") from error
     file = folder / f"{row:06d}.{suffix}"
     file.write_bytes(content)
     return f"{folder.name}/{file.name}"
