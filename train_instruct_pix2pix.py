@@ -240,7 +240,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     if args.push_to_hub:
         logs, images = places.run.parent, places.images.parent
         files = hub.run_files(repo_id, places.version, logs, images, args.output_dir)
-        print(hub.publish(repo_id, files, hub.find_token(args.hub_token), places.version))
+        print(hub.publish(repo_id, files, hub.find_token(args.hub_token), message=f"Upload version {places.version}"))
 
 
 def _folder_of_pairs(args: cli.argparse.Namespace) -> Path:

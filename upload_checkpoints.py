@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"{hub.size(content):>15,}  {path}{note}")
         print(f"would go to {args.repo_id}: {hub.total_size(files)}")
         return
-    print(hub.publish(args.repo_id, files, hub.find_token(args.token), args.version, args.private))
+    message = f"Upload version {args.version}"
+    print(hub.publish(args.repo_id, files, hub.find_token(args.token), message=message, private=args.private))
 
 
 if __name__ == "__main__":

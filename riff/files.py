@@ -12,6 +12,8 @@ from typing import Any
 
 from riff.errors import DataError, OptionError, RiffError
 
+CARD = "README.md"  # what describes a model or a data set
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Trained models to the Hugging Face hub: what goes, its model card, and the upload itself."""
+"""Trained models and data sets to the Hugging Face hub: what goes, its model card, and the upload itself."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, HfApi, ModelCardData, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCardData, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
 from riff.errors import ModelError, OptionError, RiffError
-from riff.files import read_mapping
+from riff.files import CARD, read_mapping
 from riff.training.places import run_versions
 
-CARD = "README.md"
 MINI = ("mini", "riffusion-mini")
 
 
@@ -87,9 +86,9 @@ def run_files(
     return files
 
 
-def publish(repo_id: str, files: Files, token: str, version: int, private: bool = False) -> str:
-    """`upload` a run's files, and say in a line what became of them."""
-    url, changed = upload(repo_id, files, token, private=private, message=f"Upload version {version}")
+def publish(repo_id: str, files: Files, token: str, **options: Any) -> str:
+    """`upload` files, with its options, and say in a line what became of them."""
+    url, changed = upload(repo_id, files, token, **options)
     return f"{'uploaded to' if changed else 'nothing new for'} {url}: {total_size(files)}"
 
 
@@ -234,14 +233,25 @@ def find_token(token: str | None = None) -> str:
     return token.strip()
 
 
-def upload(repo_id: str, files: Files, token: str, *, private: bool = False, message: str = "Upload") -> tuple[str, bool]:
-    """Put files into a model repository in one commit, creating it if it is missing.
+def upload(
+    repo_id: str,
+    files: Files,
+    token: str,
+    *,
+    private: bool = False,
+    message: str = "Upload",
+    repo_type: str = "model",
+    replaces: str | None = None,
+) -> tuple[str, bool]:
+    """Put files into a repository in one commit, creating it if it is missing.
 
     Called again it sends only what changed: the hub says which files it has, and which large ones it holds already from
     an upload that was cut off. A README.md that is there is left alone.
 
     Args:
         private: create it private; refuse one that is public already.
+        repo_type: `model` or `dataset`.
+        replaces: files of the repository whose paths begin with this, and that are not among `files`, are deleted.
 
     Returns:
         The repository's address, and whether any file was new to it.
@@ -252,13 +262,15 @@ def upload(repo_id: str, files: Files, token: str, *, private: bool = False, mes
     """
     api = HfApi(token=token)
     try:
-        url = api.create_repo(repo_id, private=private or None, exist_ok=True)
-        before = api.model_info(url.repo_id)
+        url = api.create_repo(repo_id, private=private or None, exist_ok=True, repo_type=repo_type)
+        before = (api.dataset_info if repo_type == "dataset" else api.model_info)(url.repo_id)
         if private and not before.private:
             raise OptionError(f"{repo_id}: --private, but this repository is public; make it private there or choose another")
-        has_card = CARD in {file.rfilename for file in before.siblings or []}
-        additions = [CommitOperationAdd(path, content) for path, content in files.items() if not (has_card and path == CARD)]
-        commit = api.create_commit(url.repo_id, additions, commit_message=message)
+        there = {file.rfilename for file in before.siblings or []}
+        added = [CommitOperationAdd(path, content) for path, content in files.items() if not (path == CARD and CARD in there)]
+        stale = sorted(path for path in there - set(files) if replaces and path.startswith(replaces))
+        deleted = [CommitOperationDelete(path) for path in stale]
+        commit = api.create_commit(url.repo_id, [*added, *deleted], commit_message=message, repo_type=repo_type)
     except (HTTPError, OSError, RuntimeError, ValueError) as error:
         raise _explain(error, repo_id, api.endpoint) from error
     return str(url), commit.oid != before.sha

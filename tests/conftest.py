@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hub_stand_in import Hub
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT_TIMEOUT = 300  # seconds
@@ -102,3 +104,12 @@ def tiny_control(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("control") / "control_ini"
     run_script("cnet_riff_add_control.py", "--base", tiny_base, "--output", folder)
     return folder
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A stand-in for the Hugging Face hub, empty."""
+    server = Hub()
+    yield server
+    server.shutdown()
+    server.server_close()
