@@ -70,9 +70,8 @@ class EditScores(NamedTuple):
 
     @property
     def edit_score(self) -> float:
-        """For ranking candidates: the geometric mean of melody, its moving share, backing_kept and onset_agreement."""
-        moving = self.motion / self.melody if self.melody else 0.0
-        return float(max(0.0, self.melody * moving * self.backing_kept * max(0.0, self.onset_agreement)) ** 0.25)
+        """For ranking candidates: the geometric mean of melody, motion, backing_kept and onset_agreement."""
+        return float((self.melody * self.motion * self.backing_kept * max(0.0, self.onset_agreement)) ** 0.25)
 
 
 class Verdict(NamedTuple):
