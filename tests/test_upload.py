@@ -220,7 +220,7 @@ def test_an_edit_run_goes_up_from_where_it_was_left_with_its_own_card(hub: Hub, 
     unet.mkdir()
     for name, content in {"config.json": "{}", "riff.json": '{"base": "mini"}'}.items():  # a UNet alone
         (unet / name).write_text(content)
-    result = run_script(run_folder, hub.url, "3", REPO)
+    result = upload_run(run_folder, hub.url, "3", REPO)
     assert result.returncode == 0, result.stderr
     files = hub.repositories[REPO].files
     assert {"config.json", "riff.json"} <= set(files)
