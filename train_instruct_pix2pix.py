@@ -1,8 +1,8 @@
 """Train an edit model, InstructPix2Pix on Riffusion, on pairs that preprocess_musdb.py made.
 
-    python train_instruct_pix2pix.py --train_data_dir musdb18-pix2pix/train --resolution 512 --max_train_steps 15000
+    python train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --resolution 512 --max_train_steps 15000
     accelerate launch train_instruct_pix2pix.py --dataset_name USER/NAME --mixed_precision fp16 --resume_from_checkpoint latest
-    torchrun --nproc_per_node 4 train_instruct_pix2pix.py --train_data_dir musdb18-pix2pix/train --train_batch_size 4
+    torchrun --nproc_per_node 4 train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --train_batch_size 4
 
 The flags of diffusers' example are taken. Latents and text embeddings are computed once and kept beside the pairs. Losses,
 samples of held-out songs and checkpoints lie in lightning_logs/version_N/ and image_log/version_N/ under --logging_dir. The
@@ -46,7 +46,7 @@ def _add_places(parser: cli.ArgumentParser) -> None:
     add("--revision", help="revision of a base on the hub")
     add("--variant", help="variant of the base's files, such as fp16")
     add("--non_ema_revision", help="has no effect")
-    add("--train_data_dir", type=Path, default=Path("musdb18-pix2pix/train"), help="folder of edit pairs (metadata.jsonl)")
+    add("--train_data_dir", type=Path, default=Path("musdb-pix2pix/train"), help="folder of edit pairs (metadata.jsonl)")
     add("--dataset_name", help="instead of it: a data set on the hub, or a folder of Parquet files")
     add("--dataset_config_name", help="configuration of the data set")
     add("--original_image_column", default="original_image", help="its column of input pictures")
@@ -74,7 +74,8 @@ def _add_recipe(parser: cli.ArgumentParser) -> None:
     parser.add_flag("use_ema", default=False, help="average the weights over the steps")
     add("--ema_decay", type=float, default=0.9999, help="of the average; a short run's is lower")
     parser.add_flag("copy_bias", default=True, help="start from the base's first bias too; False as diffusers' example does")
-    add("--target", default="auto", choices=("auto", "mix", "vocals"), help="what edited pictures show; auto: as the pairs say")
+    targets = ("auto", "mix", "vocals")
+    add("--target", default="auto", choices=targets, help="what edited pictures show: mix, vocals alone, or as their manifest says")
     add("--learning_rate", type=float, default=1e-4, help="peak learning rate")
     parser.add_flag("scale_lr", default=False, help="multiply it by processes, accumulation and batch size")
     schedules = ("constant", "constant_with_warmup", "cosine", "linear")

@@ -22,8 +22,10 @@ from safetensors.torch import load_file
 
 import train_instruct_pix2pix
 from riff.errors import OptionError, RiffError
+from riff.files import write_json
 from riff.models.base import load_base, weights_hash
 from riff.models.edit import attach_edit, load_edit_pipeline
+from riff.models.folders import read_origin
 from riff.training.callbacks import read_losses
 from riff.training.edit import ConditioningDropout, EditObjective, difference_weights
 from riff.training.module import Draws, NoiseTraining, TrainingOptions
@@ -49,6 +51,7 @@ def edit_pairs(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         more = {"edit_prompt": record["prompt"].replace("Generate", "add"), "song": record["song"], "start_s": record["start_s"]}
         lines.append(json.dumps(paths | more) + "\n")
     (folder / "metadata.jsonl").write_text("".join(lines))
+    write_json(folder / "manifest.json", {"settings": {"target": "vocals"}})
     return folder
 
 
@@ -132,8 +135,8 @@ def test_a_run_leaves_its_files_and_a_trained_model_that_loads(straight: Path, t
     start = attach_edit(load_base(str(tiny_base)))
     assert weights_hash(pipeline.vae) == weights_hash(start.vae)
     assert pipeline.unet.conv_in.weight[:, 4:].abs().max() > 0  # it has begun to look at the picture
-    origin = json.loads((straight / "final/riff.json").read_text())
-    assert (origin["base"], origin["steps"], origin["target"]) == (str(tiny_base), 6, "mix")
+    origin = read_origin(straight / "final")
+    assert (origin["base"], origin["steps"], origin["target"]) == (str(tiny_base), 6, "vocals")  # as the pairs' manifest says
 
 
 def test_going_on_equals_going_straight_through(
@@ -156,12 +159,13 @@ def test_two_processes_train_on_what_one_with_twice_the_batch_does(
     straight: Path, edit_pairs: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     script = [str(ROOT / "train_instruct_pix2pix.py"), *flags(edit_pairs, tiny_base, tmp_path, *RECIPE)]
-    more = ["--train_batch_size", "1", "--max_train_steps", "6", "--unet_only"]
+    more = ["--train_batch_size", "1", "--max_train_steps", "6", "--unet_only", "--target", "mix"]
     done = launch("torch.distributed.run", "--standalone", "--nproc_per_node", "2", *script, *more)
     assert done.stdout.count("step 6:") == done.stdout.count("pairs to train on") == 1
     ours, theirs = ([line["loss"] for line in losses(place)] for place in (tmp_path, straight))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
     assert len(list((tmp_path / "lightning_logs").iterdir())) == 1
+    assert read_origin(tmp_path / "final")["target"] == "mix"
     weights, theirs_in_full = load_edit_pipeline(tmp_path / "final").unet.state_dict(), unet_weights(straight)
     assert all(torch.allclose(weights[name], theirs_in_full[name], atol=3e-3) for name in theirs_in_full)  # kept in fp16
 

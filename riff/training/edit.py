@@ -13,6 +13,7 @@ from urllib.request import urlopen
 import torch
 from diffusers import UniPCMultistepScheduler
 
+from riff.data.build import MANIFEST, SETTINGS_KEY
 from riff.data.datasets import EditDataset, Example, one_of_each_song, split_by_song
 from riff.data.edit_records import EditRecord, read_edit_records
 from riff.data.latents import Encoded, check_sizes, encode
@@ -113,7 +114,7 @@ class EditData:
 
     Attributes:
         training, held_out: of different songs. encoded: all their pictures and texts. names: `encoder_names` they belong to.
-        target: what the edited pictures show, `mix` or `vocals` alone.
+        target: what the edited pictures show, `mix`, or `vocals` for what is added alone (a voice or another stem).
     """
 
     folder: Path
@@ -131,7 +132,7 @@ def prepare_edit_data(
 
     Args:
         resolution: height and width that the pictures must have, None for any that fits the model.
-        most: pairs to train on, None for all. target: `mix`, `vocals`, or `auto` for what the folder's manifest says.
+        most: pairs to train on, None for all. target: as in `EditData`, or `auto` for what the folder's manifest says.
 
     Raises:
         DataError: no usable pairs, pictures that are missing or of different sizes, or that do not fit the model.
@@ -228,6 +229,6 @@ def edit_of_picture(place: str, prompt: str) -> HeldOutClip:
 
 def _target(folder: Path) -> str:
     """What the manifest of a folder of pairs says its edited pictures show; a mix where it says nothing."""
-    manifest = folder / "manifest.json"
-    settings = read_mapping(manifest).get("settings") if manifest.exists() else None
+    manifest = folder / MANIFEST
+    settings = read_mapping(manifest).get(SETTINGS_KEY) if manifest.exists() else None
     return "vocals" if isinstance(settings, dict) and settings.get("target", "mix") != "mix" else "mix"
