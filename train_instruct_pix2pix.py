@@ -149,6 +149,8 @@ def _checkpoint(args: cli.argparse.Namespace) -> Path | None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    import torch
+
     from riff.errors import OptionError
     from riff.training.processes import join_processes
 
@@ -157,6 +159,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.val_image_url and not args.validation_prompt:
         raise OptionError("--val_image_url: say what to do with it, with --validation_prompt")
     device = cli.choose_device(args.device)
+    if args.allow_tf32 and device == "cuda":
+        torch.set_float32_matmul_precision("high")
     with join_processes(device) as processes:
         if processes.is_first:
             _say_what_has_no_effect(args, device)

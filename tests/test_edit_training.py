@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import train_instruct_pix2pix
+from riff.data.edit_records import read_edit_records
 from riff.errors import OptionError, RiffError
 from riff.files import write_json
 from riff.models.base import load_base, weights_hash
@@ -159,7 +161,7 @@ def test_two_processes_train_on_what_one_with_twice_the_batch_does(
     straight: Path, edit_pairs: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     script = [str(ROOT / "train_instruct_pix2pix.py"), *flags(edit_pairs, tiny_base, tmp_path, *RECIPE)]
-    more = ["--train_batch_size", "1", "--max_train_steps", "6", "--unet_only", "--target", "mix"]
+    more = ["--train_batch_size", "1", "--max_train_steps", "6", "--unet_only", "--target", "mix", "--gradient_checkpointing"]
     done = launch("torch.distributed.run", "--standalone", "--nproc_per_node", "2", *script, *more)
     assert done.stdout.count("step 6:") == done.stdout.count("pairs to train on") == 1
     ours, theirs = ([line["loss"] for line in losses(place)] for place in (tmp_path, straight))
@@ -168,6 +170,77 @@ def test_two_processes_train_on_what_one_with_twice_the_batch_does(
     assert read_origin(tmp_path / "final")["target"] == "mix"
     weights, theirs_in_full = load_edit_pipeline(tmp_path / "final").unet.state_dict(), unet_weights(straight)
     assert all(torch.allclose(weights[name], theirs_in_full[name], atol=3e-3) for name in theirs_in_full)  # kept in fp16
+
+
+def test_a_data_set_of_parquet_files_with_a_validation_picture(edit_pairs: Path, tiny_base: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="pip install datasets")
+    records = read_edit_records(edit_pairs)
+
+    def pictures(paths: list[str]) -> list[dict[str, bytes]]:
+        return [{"bytes": (edit_pairs / path).read_bytes()} for path in paths]
+
+    columns = {
+        "input_image": pictures([record.input_file_path for record in records]),
+        "edited_image": pictures([record.edited_file_path for record in records]),
+        "edit_prompt": [record.edit_prompt for record in records],
+    }
+    images = {name: datasets.Image() for name in ("input_image", "edited_image")}
+    table = datasets.Dataset.from_dict(columns, features=datasets.Features(images | {"edit_prompt": datasets.Value("string")}))
+    table.to_parquet(str(tmp_path / "data" / "train.parquet"))
+    train_instruct_pix2pix.main(
+        [
+            *flags(
+                tmp_path / "nothing", tiny_base, tmp_path, "--dataset_name", tmp_path / "data", "--cache_dir", tmp_path / "cache"
+            ),
+            *(
+                "--original_image_column",
+                "input_image",
+                "--max_train_samples",
+                "3",
+                "--num_train_epochs",
+                "2",
+                "--copy_bias",
+                "False",
+            ),
+            *("--checkpointing_steps", "1", "--checkpoints_total_limit", "2", "--lr_scheduler", "linear", "--scale_lr"),
+            *("--validation_epochs", "1", "--num_validation_images", "1", "--validation_prompt", "remove the vocals"),
+            *("--val_image_url", str(edit_pairs / records[0].input_file_path)),
+        ]
+    )
+    checkpoints = sorted(path.name for path in (tmp_path / "lightning_logs/version_0/checkpoints").iterdir())
+    assert checkpoints == ["step=000003.ckpt", "step=000004.ckpt"]  # two epochs of two batches of two
+    images_at = [path.name for path in sorted((tmp_path / "image_log/version_0").iterdir())]
+    assert images_at == ["step=000002", "step=000004"]
+    sounds = {path.stem for path in (tmp_path / "image_log/version_0/step=000004").glob("*.wav")}
+    assert "validation" in sounds
+    assert len(sounds) == 2
+    bias = unet_weights(tmp_path)["conv_in.bias"]
+    assert not torch.allclose(bias, load_base(str(tiny_base)).unet.conv_in.bias, atol=1e-2)
+
+
+PREDECESSORS_COMMAND = """
+--output_dir "/data/pix2pix-riff-ckpt" --resume_from_checkpoint "latest" --seed 0 --max_train_steps 300000 --resolution 512
+--train_batch_size 4 --dataloader_num_workers 16 --checkpointing_steps 30000 --checkpoints_total_limit 3
+--conditioning_dropout_prob=0.05
+"""
+EXAMPLES_COMMAND = """
+--pretrained_model_name_or_path=riffusion/riffusion-model-v1 --dataset_name=USER/NAME --use_ema
+--enable_xformers_memory_efficient_attention --resolution=512 --train_batch_size=4 --gradient_accumulation_steps=4
+--gradient_checkpointing --max_train_steps=15000 --checkpointing_steps=5000 --checkpoints_total_limit=1 --learning_rate=5e-05
+--lr_warmup_steps=0 --max_grad_norm=1 --conditioning_dropout_prob=0.05 --mixed_precision=fp16 --use_8bit_adam --allow_tf32
+--val_image_url="https://example.org/x.png" --validation_prompt="add a voice" --num_validation_images=2 --validation_epochs=1
+--seed=42 --report_to=wandb --push_to_hub --hub_model_id=USER/MODEL --hub_token=x --logging_dir=logs --local_rank=0
+--dataset_config_name=x --original_image_column=a --edited_image_column=b --edit_prompt_column=c --max_train_samples=9
+--cache_dir=/x --center_crop --num_train_epochs=3 --scale_lr --lr_scheduler=cosine --adam_beta1=0.9 --adam_beta2=0.99
+--adam_weight_decay=0.1 --adam_epsilon=1e-7 --revision=main --variant=fp16 --non_ema_revision=main --train_data_dir=x
+"""
+
+
+@pytest.mark.parametrize("command", [PREDECESSORS_COMMAND, EXAMPLES_COMMAND])
+def test_commands_that_people_know_are_taken(command: str) -> None:
+    args = train_instruct_pix2pix.parse_args(shlex.split(command))
+    assert args.conditioning_dropout_prob == 0.05
+    assert args.resolution == 512
 
 
 def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
