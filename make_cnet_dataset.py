@@ -17,7 +17,9 @@ from riff import cli
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
-    parser.add_argument("--audio_dir", type=Path, default=Path("raw-audio"), help="folder of songs, or of MUSDB18's, as SONG/ or SONG.stem.mp4")
+    parser.add_argument(
+        "--audio_dir", type=Path, default=Path("raw-audio"), help="folder of songs, or of MUSDB18's, as SONG/ or SONG.stem.mp4"
+    )
     parser.add_argument("--train_data_dir", type=Path, default=Path("train-data-full"), help="folder for the pairs")
     parser.add_argument("--prompt_file", type=Path, default=Path("prompt_file.json"), help="what each song's prompt is")
     parser.add_argument("--limit", type=int, help="process at most this many songs (default: all)")

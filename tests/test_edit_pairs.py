@@ -315,12 +315,12 @@ def test_flags_that_cannot_be(flags: dict[str, Any], words: str) -> None:
     assert words in str(raised.value)
 
 
-@given(st.integers(1, 90), st.floats(0, 0.99))
+@given(st.integers(1, 90), st.floats(0, 1, exclude_max=True))
 def test_every_length_of_whole_widths_is_taken(count: int, overlap: float) -> None:
     chosen = EditSettings(frame_len_seconds=round(count * 0.64 - 0.01, 2), frame_overlap=overlap)
     assert chosen.frames == 64 * count
     assert chosen.clip_samples == (64 * count - 1) * 441
-    assert 0 < chosen.hop_samples <= chosen.clip_samples
+    assert 441 <= chosen.hop_samples <= chosen.clip_samples  # names of clips, in ms, stay different
 
 
 def test_the_usual_length_is_exact() -> None:

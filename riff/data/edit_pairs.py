@@ -88,8 +88,8 @@ class EditSettings:
 
     @property
     def hop_samples(self) -> int:
-        """From the start of one clip to that of the next."""
-        return max(1, int(self.clip_samples * (1 - self.frame_overlap)))
+        """From the start of one clip to that of the next, one step of the spectrogram at least."""
+        return max(STANDARD.hop_length, int(self.clip_samples * (1 - self.frame_overlap)))
 
 
 def edit_pairs_folder(folder: Path) -> PairsFolder:

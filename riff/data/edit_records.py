@@ -42,20 +42,13 @@ class EditRecord:
 
 
 EDIT_FORMAT = RecordFormat(
-    required=("input_file_path", "edited_file_path", "edit_prompt"), images=("input_file_path", "edited_file_path")
+    kind="edit pairs",
+    made_by="preprocess_musdb.py --output_dir",
+    required=("input_file_path", "edited_file_path", "edit_prompt"),
+    images=("input_file_path", "edited_file_path"),
 )
 
 
 def read_edit_records(folder: str | Path) -> list[EditRecord]:
-    """The edit pairs of a folder (see `read_record_lines`).
-
-    Raises:
-        DataError: no pairs, or a line that is not an edit pair.
-    """
-    path = Path(folder) / EDIT_RECORDS_FILE
-    if not path.exists():
-        raise DataError(f"{path}: no edit pairs there; make them with preprocess_musdb.py --output_dir {folder}")
-    records = read_record_lines(path, EditRecord, EDIT_FORMAT)
-    if not records:
-        raise DataError(f"{path}: holds no edit pairs; every clip was dropped, or none was made")
-    return records
+    """The edit pairs of a folder; paths are checked, and errors are raised, as in `read_record_lines`."""
+    return read_record_lines(Path(folder) / EDIT_RECORDS_FILE, EditRecord, EDIT_FORMAT)

@@ -50,13 +50,16 @@ def _parse(path: str | Path, number: int, text: str) -> Any:
 
 @dataclass(frozen=True)
 class RecordFormat:
-    """What a line of records must hold.
+    """What a file of records must hold.
 
     Attributes:
+        kind: of pairs, and made_by: the script with the flag of its folder, for messages.
         required: keys that a line cannot do without; their values are text.
         images: keys of paths to pictures, relative to the folder of the file; the first names the song where `song` does not.
     """
 
+    kind: str
+    made_by: str
     required: Sequence[str]
     images: Sequence[str]
 
@@ -68,8 +71,11 @@ def read_record_lines(path: Path, record_type: type[Record], record_format: Reco
     no song; both are mended. Keys that the dataclass does not have are left alone.
 
     Raises:
-        DataError: a broken line, a missing key, a value of another kind, or a path that leaves the folder; names the line.
+        DataError: no such file, no records in it, or a line that is broken, lacks a key, or holds a value of another kind or
+            a path that leaves the folder; names the line.
     """
+    if not path.exists():
+        raise DataError(f"{path}: no {record_format.kind} there; make them with {record_format.made_by} {path.parent}")
     records = []
     for number, item in read_json_objects(path):
         missing = [key for key in record_format.required if not (isinstance(item.get(key), str) and item[key])]
@@ -84,6 +90,8 @@ def read_record_lines(path: Path, record_type: type[Record], record_format: Reco
             records.append(record_type(**values))
         except RiffError as error:
             raise DataError(f"{path}: line {number}: {error}") from error
+    if not records:
+        raise DataError(f"{path}: holds no {record_format.kind}; every clip was dropped, or none was made")
     return records
 
 

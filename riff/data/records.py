@@ -63,19 +63,14 @@ class PairRecord:
     accompaniment_max: float = 0.0
 
 
-PAIR_FORMAT = RecordFormat(required=("source", "target", "prompt"), images=("source", "target", "accompaniment"))
+PAIR_FORMAT = RecordFormat(
+    kind="pairs",
+    made_by="make_cnet_dataset.py --train_data_dir",
+    required=("source", "target", "prompt"),
+    images=("source", "target", "accompaniment"),
+)
 
 
 def read_records(folder: str | Path, control_method: str = "") -> list[PairRecord]:
-    """The pairs of a folder (see `read_record_lines`).
-
-    Raises:
-        DataError: no pairs, or a line that is not a pair.
-    """
-    path = Path(folder) / pairs_file(control_method)
-    if not path.exists():
-        raise DataError(f"{path}: no pairs there; make them with make_cnet_dataset.py --train_data_dir {folder}")
-    records = read_record_lines(path, PairRecord, PAIR_FORMAT)
-    if not records:
-        raise DataError(f"{path}: holds no pairs; every clip was dropped, or none was made")
-    return records
+    """The pairs of a folder; paths are checked, and errors are raised, as in `read_record_lines`."""
+    return read_record_lines(Path(folder) / pairs_file(control_method), PairRecord, PAIR_FORMAT)
