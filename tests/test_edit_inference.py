@@ -137,9 +137,9 @@ def test_a_folder_of_parquet_files_is_read_like_a_folder_of_pairs(
     datasets = pytest.importorskip("datasets", reason="needs: pip install datasets")
     records = read_edit_records(edit_data)[:2]
     columns = {
-        "original_image": [str(edit_data / record.input_file_path) for record in records],
+        "original_image": [{"bytes": (edit_data / record.input_file_path).read_bytes()} for record in records],
         "edit_prompt": [record.edit_prompt for record in records],
-        "edited_image": [str(edit_data / record.edited_file_path) for record in records],
+        "edited_image": [{"bytes": (edit_data / record.edited_file_path).read_bytes()} for record in records],
         "kind": [record.kind for record in records],
     }
     pictures = datasets.Dataset.from_dict(columns)
