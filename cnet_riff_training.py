@@ -54,19 +54,22 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
     """The settings that a resumed run started with."""
     if args.resume is None:
         return None
-    from riff.training.run import RunPlaces, find_checkpoint
+    from riff.training.places import RunPlaces, find_checkpoint
 
-    return RunPlaces.of_checkpoint(find_checkpoint(args.log_dir, args.resume)).run / "config.yaml"
+    return RunPlaces.of_checkpoint(find_checkpoint(args.log_dir, args.resume)).config
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from riff.files import make_folder
-    from riff.models.control import load_control_pipeline, read_origin, save_control_pipeline
+    from riff.models.control import load_control_pipeline, save_control_pipeline
+    from riff.models.folders import read_origin
     from riff.sampling.control import SamplingOptions
     from riff.training.callbacks import parse_duration
+    from riff.training.control import ControlObjective, train_control
     from riff.training.module import TrainingOptions
-    from riff.training.run import RunPlaces, find_checkpoint, train_control
+    from riff.training.places import RunPlaces, find_checkpoint
+    from riff.training.run import RunSettings
 
     max_seconds = parse_duration(args.max_train_time)
     device = cli.choose_device(args.device)
@@ -80,10 +83,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         max_steps=args.max_steps,
         warmup_steps=args.warmup_steps,
         schedule=args.lr_schedule,
-        prompt_dropout=args.prompt_dropout,
-        sd_locked=args.sd_locked,
-        only_mid_control=args.only_mid_control,
         save_memory=args.save_gpu_memory,
+        eight_bit_adam=args.save_gpu_memory,
         num_workers=args.num_workers,
         seed=args.seed,
     )
@@ -91,21 +92,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     origin = read_origin(args.model)
     base = args.base or origin.get("base") or args.model
     places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.next(args.log_dir)
+    objective = ControlObjective(pipeline.unet, pipeline.controlnet, args.prompt_dropout, args.sd_locked, args.only_mid_control)
+    settings = RunSettings(
+        device=device,
+        precision=("bf16" if device == "cuda" else "32") if args.precision == "auto" else args.precision,
+        max_seconds=max_seconds,
+        sample_every=args.logger_freq,
+        checkpoint_every=args.checkpoint_freq,
+        on_start=lambda: cli.write_config(places.config, args),
+    )
     step, reason = train_control(
         pipeline,
+        objective,
         args.train_data_dir,
         args.control_method,
         options,
         places,
-        device=device,
-        precision=("bf16" if device == "cuda" else "32") if args.precision == "auto" else args.precision,
-        max_seconds=max_seconds,
-        logger_freq=args.logger_freq,
-        checkpoint_freq=args.checkpoint_freq,
+        settings,
         val_share=args.val_share,
         sampling=SamplingOptions(steps=args.sample_steps),
         resume=resume,
-        on_start=lambda: cli.write_config(places.run / "config.yaml", args),
     )
     origin |= {"base": base, "steps": step, "version": places.version}
     save_control_pipeline(pipeline, output, origin, args.controlnet_only, half=args.controlnet_only)

@@ -17,7 +17,9 @@ from riff import cli
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
-    parser.add_argument("--audio_dir", type=Path, default=Path("raw-audio"), help="folder of songs, or of MUSDB's song folders")
+    parser.add_argument(
+        "--audio_dir", type=Path, default=Path("raw-audio"), help="folder of songs, or of MUSDB18's, as SONG/ or SONG.stem.mp4"
+    )
     parser.add_argument("--train_data_dir", type=Path, default=Path("train-data-full"), help="folder for the pairs")
     parser.add_argument("--prompt_file", type=Path, default=Path("prompt_file.json"), help="what each song's prompt is")
     parser.add_argument("--limit", type=int, help="process at most this many songs (default: all)")
@@ -44,9 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dataclasses import asdict
 
     from riff.audio.separation import open_songs, separation_options
-    from riff.data.build import build_pairs, list_songs, prepare_folder, unique_slugs
-    from riff.data.pairs import PairSettings
+    from riff.data.build import MANIFEST
+    from riff.data.pairs import PairSettings, build_pairs, pairs_folder
     from riff.data.records import read_prompts
+    from riff.data.songs import list_songs, names_without_song, unique_slugs
     from riff.errors import OptionError
 
     everything = list_songs(args.audio_dir)
@@ -55,17 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not songs:
         raise OptionError(f"--start_ind {args.start_ind}: {args.audio_dir} holds only {len(everything)} songs")
     prompts = read_prompts(args.prompt_file)
-    known = {song.plain_name for song in everything}
-    without_song = sorted(name for name in prompts if name not in known and Path(name).stem not in known)
+    without_song = names_without_song(prompts, everything)
     if without_song:
         cli.warn(f"{args.prompt_file}: {len(without_song)} prompts name no song of {args.audio_dir}: {', '.join(without_song[:3])}")
     device = cli.choose_device(args.device)
     settings = PairSettings(args.pitch_augment, args.min_vocal_ratio, args.canny_low, args.canny_high)
     opener = open_songs(separation_options(args, device), [song.path for song in songs], cli.warn)
     described = {**asdict(settings), "separator": opener.name}
-    prepare_folder(args.train_data_dir, described, args.overwrite)
-    cli.write_manifest(args.train_data_dir / "manifest.json", vars(args), settings=described)
-    report = build_pairs(songs, unique_slugs(everything), prompts, args.train_data_dir, settings, opener, device, cli.warn)
+    folder = pairs_folder(args.train_data_dir)
+    folder.prepare(described, args.overwrite)
+    cli.write_manifest(folder.path / MANIFEST, vars(args), settings=described)
+    report = build_pairs(songs, unique_slugs(everything), prompts, folder, settings, opener, device, cli.warn)
     print(
         f"{report.pairs} pairs in {args.train_data_dir}: {report.made} songs made now, {report.skipped} done before, "
         f"{report.dropped_clips} clips without a vocal dropped, {report.failed} songs failed"

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from tqdm import tqdm
 
-    from riff.audio.io import list_audio_files
+    from riff.audio.io import list_audio_files, plain_name
     from riff.audio.separation import open_songs, separate_to_files, separation_options
     from riff.errors import AudioError, RiffError
     from riff.files import make_folder
@@ -48,9 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for song in progress:
         progress.set_postfix_str(song.name)
         try:
-            if first_of.setdefault(song.stem, song) != song:
-                raise AudioError(f"{song}: its stems would replace those of {first_of[song.stem].name}; rename one of them")
-            made += separate_to_files(song, opener, args.output / song.stem, f".{args.format}", args.stems, args.overwrite)
+            name = plain_name(song.name)
+            if first_of.setdefault(name, song) != song:
+                raise AudioError(f"{song}: its stems would replace those of {first_of[name].name}; rename one of them")
+            made += separate_to_files(song, opener, args.output / name, f".{args.format}", args.stems, args.overwrite)
         except RiffError as error:
             cli.warn(f"error: {error}")
             failed += 1

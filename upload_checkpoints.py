@@ -11,8 +11,6 @@ from pathlib import Path
 
 from riff import cli
 
-MODEL = Path("models/riff-cnet-final")
-
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.ArgumentParser(__doc__)
@@ -20,7 +18,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("repo_id", metavar="REPO_ID", help="USER/NAME on the hub; made if it is missing")
     parser.add_argument("--lightning_logs", type=Path, default=Path("lightning_logs"), help="folder of the training runs")
     parser.add_argument("--image_log", type=Path, default=Path("image_log"), help="folder of the samples drawn while training")
-    parser.add_argument("--model", type=Path, default=MODEL, help="folder of the final pipeline; the default may be missing")
+    parser.add_argument(
+        "--model", type=Path, help="folder of the final pipeline (default: where the run left it, or models/riff-cnet-final)"
+    )
     parser.add_argument("--base", help="base model for the model card to name, instead of what the run's files say")
     parser.add_flag("private", default=False, help="make the repository private")
     parser.add_flag("dry_run", default=False, help="list what would go, and contact nobody")
@@ -30,24 +30,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff import hub
 
     hub.check_repo_id(args.repo_id)
-    model = args.model if args.model != MODEL or MODEL.exists() else None
-    if model is None:
-        print(f"{MODEL} is not there, so only the log and the checkpoint go")
-    files = hub.collect(args.version, args.lightning_logs, args.image_log, model)
-    run = args.lightning_logs / f"version_{args.version}"
-    files.setdefault(hub.CARD, hub.run_card(args.repo_id, run, model, args.base).encode())
-    total = f"{len(files)} files, {sum(map(hub.size, files.values())):,} bytes"
-
+    model = args.model or hub.result_of(args.lightning_logs / f"version_{args.version}")
+    if args.model is None and not model.exists():
+        print(f"{model} is not there, so only the log and the checkpoint go")
+        model = None
+    files = hub.run_files(args.repo_id, args.version, args.lightning_logs, args.image_log, model, args.base)
     if args.dry_run:
         for path, content in files.items():
             note = "  (if the repository has none)" if path == hub.CARD else ""
             print(f"{hub.size(content):>15,}  {path}{note}")
-        print(f"would go to {args.repo_id}: {total}")
+        print(f"would go to {args.repo_id}: {hub.total_size(files)}")
         return
-    url, changed = hub.upload(
-        args.repo_id, files, hub.find_token(args.token), private=args.private, message=f"Upload version {args.version}"
-    )
-    print(f"uploaded to {url}: {total}" if changed else f"nothing new for {url}: {total}")
+    message = f"Upload version {args.version}"
+    print(hub.publish(args.repo_id, files, hub.find_token(args.token), message=message, private=args.private))
 
 
 if __name__ == "__main__":

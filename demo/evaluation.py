@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from demo.composition import compose
+from demo.instructions import HELD_OUT_TEMPLATES, instructions
 from riff.evaluation.control import TrueClip
 from riff.spectrogram.params import CLIP_SAMPLES
 
@@ -12,12 +13,18 @@ SONG_SECONDS = 8.0
 START = 60_000  # samples: past the beginning, where every song starts on the beat
 
 
-def demo_clips(catalogue: int, count: int) -> list[TrueClip]:
-    """One clip of each of the first `count` songs of a catalogue."""
+def demo_clips(catalogue: int, count: int, held_out_wording: bool = False) -> list[TrueClip]:
+    """One clip of each of the first `count` songs of a catalogue.
+
+    Args:
+        held_out_wording: ask for the vocals in words that no edit model of the demo songs was trained on.
+    """
     clips = []
     for index in range(count):
         song = compose(catalogue, index, SONG_SECONDS)
         part = slice(START, START + CLIP_SAMPLES)
         mix = song.mixture[:, part]
-        clips.append(TrueClip(song.name, song.prompt, mix, np.ascontiguousarray(mix - song.stems["vocals"][:, part])))
+        backing = np.ascontiguousarray(mix - song.stems["vocals"][:, part])
+        instruction = instructions(song.facts, song.name, 1, HELD_OUT_TEMPLATES)[0] if held_out_wording else ""
+        clips.append(TrueClip(song.name, song.prompt, mix, backing, instruction))
     return clips

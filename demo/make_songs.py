@@ -6,7 +6,8 @@
 Five styles take turns (pop, rock, reggae, electronic, ballad); a synthesised singer, male or female, sings over them.
 A seed and a song's number fix it, whatever else is made. Songs lie in MUSDB's layout
 (OUTPUT/SONG/{mixture,vocals,drums,bass,other}.wav), mixtures alone as OUTPUT/SONG.wav; OUTPUT/prompt_file.json holds the
-prompts, OUTPUT/facts.json what is known of each song (gender, style, mood, mode, tempo, tonic).
+prompts, OUTPUT/facts.json what is known of each song (gender, style, mood, mode, tempo, tonic). With --edit_prompts N
+OUTPUT/edit_prompts.json holds N instructions a song that ask for its vocal, for preprocess_musdb.py.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from demo.composition import Song, compose
+from demo.instructions import instructions
 from riff import cli
 from riff.audio.io import write_audio
 from riff.files import write_json, write_text
@@ -33,6 +35,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("outputs/demo-songs"), help="folder for the songs")
     parser.add_argument("--format", default="wav", choices=("wav", "flac", "ogg"), help="file format")
     parser.add_flag("mixtures_only", default=False, help="write the mixtures alone, without stems")
+    parser.add_argument("--edit_prompts", type=int, default=0, metavar="N", help="instructions a song for the edit model")
     parser.add_argument("--num_workers", type=int, default=2, help="processes")
     parser.add_seed()
     parser.add_overwrite("songs that are there already")
@@ -48,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     suffix = args.format if args.mixtures_only else "wav"
     lines = [json.dumps({"file": f"{fact['name']}.{suffix}", "prompt": fact["prompt"]}) for fact in facts]
     write_text(args.output / "prompt_file.json", "\n".join(lines) + "\n")
+    if args.edit_prompts:
+        write_text(args.output / "edit_prompts.json", _edit_prompts(facts, args))
     write_json(args.output / "facts.json", {fact.pop("name"): fact for fact in facts})
     print(f"{len(indices)} songs in {args.output}")
 
@@ -63,6 +68,14 @@ def make_song(index: int, args: cli.argparse.Namespace) -> dict[str, str | float
         if args.overwrite or not path.exists():
             write_audio(path, waveform, song.sample_rate)
     return {"name": song.name, "prompt": song.prompt, **song.facts}
+
+
+def _edit_prompts(facts: list[dict], args: cli.argparse.Namespace) -> str:
+    lines = []
+    for song in facts:
+        for text in instructions(song, song["name"], args.edit_prompts, seed=args.seed):
+            lines.append(json.dumps({"file": song["name"], "edit_prompt": text}) + "\n")
+    return "".join(lines)
 
 
 def _layout(song: Song) -> dict:

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from riff.errors import OptionError, RiffError
-from riff.files import write_json, write_text
+from riff.files import read_mapping, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 EXIT_FAILURE = 2
+TOKENS = ("hub_token",)  # flags that are never written down
+ONE_CALL = ("resume", "resume_from_checkpoint", "push_to_hub", *TOKENS)  # flags that a resumed run does not take over
 MANIFEST_PACKAGES = ("torch", "diffusers", "transformers", "pytorch-lightning", "librosa", "numpy", "opencv-python-headless")
 
 
@@ -35,20 +37,6 @@ class _BooleanAction(argparse.Action):
         negative = option_string is not None and option_string.startswith("--no-")
         truth = True if value is None else parse_bool(parser, option_string, value)
         setattr(namespace, self.dest, truth != negative)
-
-
-def _read_yaml(path: Path, flag: str) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    try:
-        values = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
-        raise OptionError(f"{flag} {path}: cannot be read as YAML ({error})") from error
-    if not isinstance(values, dict):
-        raise OptionError(f"{flag} {path}: must hold `flag: value` lines")
-    return {str(key): value for key, value in values.items()}
 
 
 def parse_bool(parser: argparse.ArgumentParser, option: str | None, text: str) -> bool:
@@ -86,7 +74,11 @@ class ArgumentParser(argparse.ArgumentParser):
             "worse), stems (as given, nothing else), auto (stems where they are given, else spleeter, else repet)"
             + (f", none ({none})" if none else ""),
         )
-        add("--stems_dir", type=Path, help="folder of SONG/{vocals,drums,bass,other}.wav: take these, do not separate")
+        add(
+            "--stems_dir",
+            type=Path,
+            help="folder of SONG/{vocals,drums,bass,other}.wav or SONG.stem.mp4: take these, do not separate",
+        )
         add("--spleeter_model_dir", type=Path, help="where Spleeter's weights lie (default: MODEL_PATH, else the user's cache)")
 
     def add_seed(self, default: int = 0) -> None:
@@ -111,7 +103,7 @@ class ArgumentParser(argparse.ArgumentParser):
         earlier = resume(args) if resume else None
         for path, flag in ((earlier, "--resume"), (args.config, "--config")):
             if path is not None:
-                self._take_defaults(_read_yaml(path, flag), path, flag)
+                self._take_defaults(_read_config(path, flag), path, flag)
         return self.parse_args(argv)
 
     def _take_defaults(self, values: dict[str, Any], path: Path, flag: str) -> None:
@@ -123,11 +115,18 @@ class ArgumentParser(argparse.ArgumentParser):
             action = actions[key]
             # As text, the value passes through the flag's own type and choices.
             plain = value is None or isinstance(action, _BooleanAction)
-            if action.choices is not None and value not in action.choices:
+            if action.choices is not None and value is not None and value not in action.choices:
                 raise OptionError(f"{flag} {path}: {key}: {value} is none of {', '.join(map(str, action.choices))}")
             if plain and value is not None and not isinstance(value, bool):
                 raise OptionError(f"{flag} {path}: {key}: {value} is neither true nor false")
             self.set_defaults(**{key: value if plain else str(value)})
+
+
+def _read_config(path: Path, flag: str) -> dict[str, Any]:
+    try:
+        return read_mapping(path)
+    except RiffError as error:
+        raise OptionError(f"{flag} {error}") from error
 
 
 def choose_device(name: str) -> str:
@@ -181,16 +180,16 @@ def quieten_libraries() -> None:
 
 
 def write_config(path: Path, args: argparse.Namespace) -> None:
-    """Write the resolved flags as the YAML file that `--config` reads; what belongs to one call only is left out."""
+    """Write the resolved flags as the YAML file that `--config` reads; what belongs to one call only, and tokens, are left out."""
     from omegaconf import OmegaConf
 
-    once = ("config", "resume")
-    values = {key: value for key, value in vars(args).items() if key not in once}
+    values = {key: value for key, value in vars(args).items() if key not in ("config", *ONE_CALL)}
     write_text(path, OmegaConf.to_yaml(OmegaConf.create(_plain(values))))
 
 
 def write_manifest(path: str | Path, arguments: dict[str, Any], **more: Any) -> None:
-    """Write how a result was made: arguments, commit, versions, device, time, and whatever the script adds."""
+    """Write how a result was made: arguments but tokens, commit, versions, device, time, and whatever the script adds."""
+    arguments = {key: value for key, value in arguments.items() if key not in TOKENS}
     write_json(path, {"arguments": _plain(arguments), **_circumstances(), **_plain(more)})
 
 

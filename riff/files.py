@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from riff.errors import OptionError, RiffError
+from riff.errors import DataError, OptionError, RiffError
+
+CARD = "README.md"  # what describes a model or a data set
 
 
 @contextmanager
@@ -61,6 +63,34 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """Read a manifest (`.json`) or a configuration (YAML): one object of keys and values.
+
+    Raises:
+        DataError: it cannot be read, or is no such object.
+    """
+    path = Path(path)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else _load_yaml(path)
+        if not isinstance(value, dict):
+            raise ValueError("it must hold keys and their values")
+    except (OSError, ValueError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DataError(f"{path}: cannot be read ({reason}); repair or remove it") from error
+    return {str(key): item for key, item in value.items()}
+
+
+def _load_yaml(path: Path) -> Any:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise ValueError(str(error)) from error
 
 
 def make_folder(path: str | Path) -> Path:

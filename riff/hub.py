@@ -1,22 +1,45 @@
-"""Trained models to the Hugging Face hub: what goes, its model card, and the upload itself."""
+"""Trained models and data sets to the Hugging Face hub: what goes, its model card, and the upload itself."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, HfApi, ModelCardData, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCardData, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
-from omegaconf import OmegaConf
-from yaml import YAMLError
 
-from riff.errors import DataError, ModelError, OptionError, RiffError
+from riff.errors import ModelError, OptionError, RiffError
+from riff.files import CARD, read_mapping
+from riff.training.places import run_versions
 
-CARD = "README.md"
 MINI = ("mini", "riffusion-mini")
+
+
+@dataclass(frozen=True)
+class CardKind:
+    """What the cards of one kind of model say. command: samples from `models/{name}`."""
+
+    tag: str
+    description: str
+    command: str
+
+
+CONTROL_CARD = CardKind(
+    "controlnet",
+    "A ControlNet made with riff-cnet: from a prompt and the canny edges of an accompaniment's spectrogram it draws the "
+    "spectrogram of the song with a new vocal (512x512, 5.11 s, Riffusion's format).",
+    'python sample_riff_cnet.py --model models/{name} --audio song.wav --prompt "Generate an uplifting female vocal pop melody"',
+)
+EDIT_CARD = CardKind(
+    "instruct-pix2pix",
+    "An InstructPix2Pix model made with riff-cnet: it changes the spectrogram of a clip as an instruction says, above all by "
+    "painting a vocal into it (512x512, 5.11 s, Riffusion's format).",
+    'python inference_instruct_pix2pix.py --model_id models/{name} --audio song.wav --prompt "add a female vocal pop melody"',
+)
 
 Files = dict[str, Path | bytes]  # path in the repository -> file on disk, or what it is to hold
 
@@ -33,10 +56,10 @@ def collect(version: int, lightning_logs: Path, image_log: Path, model: Path | N
 
     Raises:
         OptionError: there is no such version.
-        ModelError: it has no checkpoint, or `model` is no diffusers folder.
+        ModelError: it has no checkpoint, or `model` is no folder of a pipeline or a trained part.
     """
     name = f"version_{version}"
-    versions = sorted(_versions(lightning_logs) | _versions(image_log))
+    versions = sorted(run_versions(lightning_logs) | run_versions(image_log))
     if version not in versions:
         there = f"there are {', '.join(map(str, versions))}" if versions else "there are none yet; train first"
         raise OptionError(f"version {version}: no {name} in {lightning_logs} or {image_log}; {there}")
@@ -48,10 +71,35 @@ def collect(version: int, lightning_logs: Path, image_log: Path, model: Path | N
         files[f"lightning_logs/{name}/config.yaml"] = run / "config.yaml"
     files |= {f"image_log/{name}/{path}": file for path, file in _visible_files(image_log / name).items()}
     if model is not None:
-        if not (model / "model_index.json").is_file():
+        if not any((model / name).is_file() for name in ("model_index.json", "config.json")):  # a pipeline, or its trained part
             raise ModelError(f"{model}: no diffusers pipeline (model_index.json) here; name its folder with --model")
         files |= _visible_files(model)
     return dict(sorted(files.items()))
+
+
+def run_files(
+    repo_id: str, version: int, lightning_logs: Path, image_log: Path, model: Path | None, base: str | None = None
+) -> Files:
+    """What `collect` lists, and the model card that `run_card` writes where the model brings none."""
+    files = collect(version, lightning_logs, image_log, model)
+    files.setdefault(CARD, run_card(repo_id, lightning_logs / f"version_{version}", model, base).encode())
+    return files
+
+
+def publish(repo_id: str, files: Files, token: str, **options: Any) -> str:
+    """`upload` files, with its options, and say in a line what became of them."""
+    url, changed = upload(repo_id, files, token, **options)
+    return f"{'uploaded to' if changed else 'nothing new for'} {url}: {total_size(files)}"
+
+
+def total_size(files: Files) -> str:
+    return f"{len(files)} files, {sum(map(size, files.values())):,} bytes"
+
+
+def result_of(run: Path) -> Path:
+    """The folder of the final pipeline, as a run's configuration says, or where a ControlNet's goes by default."""
+    settings = _read_facts(run / "config.yaml")
+    return Path(str(settings.get("output_dir") or settings.get("output") or "models/riff-cnet-final"))
 
 
 def size(content: Path | bytes) -> int:
@@ -76,11 +124,6 @@ def newest_checkpoint(folder: Path) -> Path:
     return max(checkpoints, key=age)
 
 
-def _versions(folder: Path) -> set[int]:
-    names = (re.fullmatch(r"version_(\d+)", path.name) for path in folder.glob("version_*"))
-    return {int(name[1]) for name in names if name}
-
-
 def _visible_files(folder: Path) -> Files:
     paths = ((path.relative_to(folder), path) for path in folder.rglob("*") if path.is_file())
     return {inner.as_posix(): path for inner, path in paths if not any(part.startswith(".") for part in inner.parts)}
@@ -96,7 +139,8 @@ def run_card(repo_id: str, run: Path, model: Path | None, base: str | None = Non
     data = _read_facts(Path(str(settings.get("train_data_dir", ""))) / "manifest.json")
     if base is None and model is not None:
         base = _mapping(_read_facts(model / "manifest.json").get("arguments")).get("base")
-    return model_card(repo_id, base or settings.get("base"), settings, data, has_pipeline=model is not None)
+    base = base or settings.get("base") or settings.get("pretrained_model_name_or_path")
+    return model_card(repo_id, base, settings, data, has_pipeline=model is not None)
 
 
 def model_card(
@@ -112,6 +156,7 @@ def model_card(
         data: the training data's manifest.
         has_pipeline: the repository holds a pipeline folder, not only a checkpoint.
     """
+    kind = EDIT_CARD if "pretrained_model_name_or_path" in settings else CONTROL_CARD  # a flag of its script alone
     on_hub = base is not None and _is_on_hub(base)
     base_name = base if on_hub else base and Path(base).name
     metadata = ModelCardData(
@@ -119,15 +164,13 @@ def model_card(
         license="mit" if base_name in MINI else "creativeml-openrail-m",
         base_model=base if on_hub else None,
         library_name="diffusers" if has_pipeline else None,
-        tags=["diffusers", "controlnet", "riffusion", "audio", "spectrogram", "riff-cnet"],
+        tags=["diffusers", kind.tag, "riffusion", "audio", "spectrogram", "riff-cnet"],
     )
     name = repo_id.rsplit("/", 1)[-1]
     parts = [
         f"---\n{metadata.to_yaml()}\n---",
         f"# {name}",
-        "A ControlNet made with riff-cnet: from a prompt and the canny edges of an accompaniment's spectrogram it draws the "
-        "spectrogram of the song with a new vocal (512x512, 5.11 s, Riffusion's format)."
-        + (f" Its base model is {base_name}." if base_name else ""),
+        kind.description + (f" Its base model is {base_name}." if base_name else ""),
     ]
     if has_pipeline:
         parts.append(
@@ -135,7 +178,7 @@ def model_card(
 
 ```
 hf download {repo_id} --local-dir models/{name} --exclude "*.ckpt"
-python sample_riff_cnet.py --model models/{name} --audio song.wav --prompt "Generate an uplifting female vocal pop melody"
+{kind.command.format(name=name)}
 ```"""
         )
     parts += [
@@ -153,14 +196,8 @@ def _section(title: str, facts: Mapping[str, Any]) -> str:
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
-    """A configuration (YAML) or a manifest (JSON, which is YAML too); empty where there is none."""
-    if not path.is_file():
-        return {}
-    try:
-        facts = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, YAMLError) as error:
-        raise DataError(f"{path}: cannot be read ({_first_line(error)}); repair or remove it") from error
-    return {str(key): value for key, value in _mapping(facts).items()}
+    """A configuration or a manifest; empty where there is none."""
+    return read_mapping(path) if path.is_file() else {}
 
 
 def _mapping(value: Any) -> Mapping[Any, Any]:
@@ -196,14 +233,25 @@ def find_token(token: str | None = None) -> str:
     return token.strip()
 
 
-def upload(repo_id: str, files: Files, token: str, *, private: bool = False, message: str = "Upload") -> tuple[str, bool]:
-    """Put files into a model repository in one commit, creating it if it is missing.
+def upload(
+    repo_id: str,
+    files: Files,
+    token: str,
+    *,
+    private: bool = False,
+    message: str = "Upload",
+    repo_type: str = "model",
+    replaces: str | None = None,
+) -> tuple[str, bool]:
+    """Put files into a repository in one commit, creating it if it is missing.
 
     Called again it sends only what changed: the hub says which files it has, and which large ones it holds already from
     an upload that was cut off. A README.md that is there is left alone.
 
     Args:
         private: create it private; refuse one that is public already.
+        repo_type: `model` or `dataset`.
+        replaces: files of the repository whose paths begin with this, and that are not among `files`, are deleted.
 
     Returns:
         The repository's address, and whether any file was new to it.
@@ -214,13 +262,15 @@ def upload(repo_id: str, files: Files, token: str, *, private: bool = False, mes
     """
     api = HfApi(token=token)
     try:
-        url = api.create_repo(repo_id, private=private or None, exist_ok=True)
-        before = api.model_info(url.repo_id)
+        url = api.create_repo(repo_id, private=private or None, exist_ok=True, repo_type=repo_type)
+        before = (api.dataset_info if repo_type == "dataset" else api.model_info)(url.repo_id)
         if private and not before.private:
             raise OptionError(f"{repo_id}: --private, but this repository is public; make it private there or choose another")
-        has_card = CARD in {file.rfilename for file in before.siblings or []}
-        additions = [CommitOperationAdd(path, content) for path, content in files.items() if not (has_card and path == CARD)]
-        commit = api.create_commit(url.repo_id, additions, commit_message=message)
+        there = {file.rfilename for file in before.siblings or []}
+        added = [CommitOperationAdd(path, content) for path, content in files.items() if not (path == CARD and CARD in there)]
+        stale = sorted(path for path in there - set(files) if replaces and path.startswith(replaces))
+        deleted = [CommitOperationDelete(path) for path in stale]
+        commit = api.create_commit(url.repo_id, [*added, *deleted], commit_message=message, repo_type=repo_type)
     except (HTTPError, OSError, RuntimeError, ValueError) as error:
         raise _explain(error, repo_id, api.endpoint) from error
     return str(url), commit.oid != before.sha

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hub_stand_in import Hub
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT_TIMEOUT = 300  # seconds
@@ -118,3 +120,12 @@ def spleeter_reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [python, str(ROOT / "tests" / "make_spleeter_reference.py"), str(folder)]
     subprocess.run(command, check=True, capture_output=True, timeout=600)
     return folder
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A stand-in for the Hugging Face hub, empty."""
+    server = Hub()
+    yield server
+    server.shutdown()
+    server.server_close()

@@ -5,14 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "hf_stand_in"
-LARGE = (".ckpt", ".safetensors", ".png", ".wav")  # what the hub keeps in large-file storage
+LARGE = (".ckpt", ".safetensors", ".png", ".wav", ".parquet")  # what the hub keeps in large-file storage
 
 
 @dataclass
@@ -23,7 +28,10 @@ class Repository:
 
 
 class Hub(ThreadingHTTPServer):
-    """Holds the repositories; only `TOKEN` may read and write, and only below the user `me`."""
+    """Holds the repositories; only `TOKEN` may read and write, and only below the user `me`.
+
+    Data sets are kept under names that begin with `datasets/`, as in the hub's own addresses.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -72,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._create(json.loads(body))
         if path == "/api/validate-yaml":
             return self._send(200, {"errors": [], "warnings": []})
-        repo_id = re.match(r"(?:/api/models)?/([\w-]+/[\w-]+)", path)
+        repo_id = re.match(r"(?:/api/models|/api)?/((?:datasets/)?[\w-]+/[\w-]+)", path)
         assert repo_id, path
         repository = self.server.repositories.get(repo_id[1])
         if repository is None:
@@ -81,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
             siblings = [{"rfilename": name} for name in repository.files]
             info = {"id": repo_id[1], "private": repository.private, "sha": repository.commits[-1], "siblings": siblings}
             return self._send(200, {**info, "tags": [], "downloads": 0, "likes": 0})
-        if not repo_id[1].startswith("me/"):
+        if not repo_id[1].removeprefix("datasets/").startswith("me/"):
             return self._send(403, {"error": "Forbidden"})
         if "/preupload/" in path:
             return self._send(200, {"files": [_upload_mode(file["path"], repository) for file in json.loads(body)["files"]]})
@@ -91,11 +99,12 @@ class _Handler(BaseHTTPRequestHandler):
         return self._commit(repo_id[1], repository, [json.loads(line) for line in body.splitlines()])
 
     def _create(self, wanted: dict[str, Any]) -> None:
-        repo_id = f"{wanted['organization'] or 'me'}/{wanted['name']}"
+        owner = wanted["organization"] or "me"
+        repo_id = f"{'datasets/' if wanted.get('type') == 'dataset' else ''}{owner}/{wanted['name']}"
         address = {"url": f"{self.server.url}/{repo_id}"}
         if repo_id in self.server.repositories:
             return self._send(409, address)
-        if not repo_id.startswith("me/"):
+        if owner != "me":
             return self._send(403, {"error": "Forbidden"})
         self.server.repositories[repo_id] = Repository(private=wanted.get("visibility") == "private" or bool(wanted.get("private")))
         return self._send(200, address)
@@ -110,6 +119,8 @@ class _Handler(BaseHTTPRequestHandler):
             value = line["value"]
             if line["key"] == "file":
                 repository.files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "deletedFile":
+                del repository.files[value["path"]]
             else:
                 assert line["key"] == "lfsFile", line
                 repository.files[value["path"]] = self.server.large[value["oid"]]
@@ -146,3 +157,23 @@ def _upload_mode(path: str, repository: Repository) -> dict[str, Any]:
     else:
         oid = hashlib.sha1(b"blob %d\0" % len(held) + held).hexdigest()
     return {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False, "oid": oid}
+
+
+def run_against_hub(
+    script: str, folder: Path, endpoint: str, *arguments: str, token: str | None = TOKEN, **environment: str
+) -> subprocess.CompletedProcess:
+    """Run an upload script in a folder, with the stand-in as its hub and none of this machine's settings for the real one."""
+    kept = {key: value for key, value in os.environ.items() if not key.lower().startswith(("hf_", "hugging", "http"))}
+    settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hf"), "HF_HUB_DISABLE_XET": "1"}
+    settings |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", **environment} | ({"HF_TOKEN": token} if token else {})
+    command = [sys.executable, str(ROOT / script), *arguments]
+    return subprocess.run(command, cwd=folder, env=kept | settings, capture_output=True, text=True, timeout=300)
+
+
+def assert_one_line(result: subprocess.CompletedProcess, *words: str) -> None:
+    assert result.returncode == 2, result
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert "uploaded" not in result.stdout
+    for word in words:
+        assert word in result.stderr

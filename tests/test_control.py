@@ -13,7 +13,8 @@ from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, Stable
 
 from riff.errors import ModelError
 from riff.models.base import check_weights_file, load_base, looks_like_path, weights_hash
-from riff.models.control import attach_control, hint_channels, load_control_pipeline, read_origin, scale_hint_encoder
+from riff.models.control import attach_control, hint_channels, load_control_pipeline, scale_hint_encoder
+from riff.models.folders import read_origin
 
 
 def hint(seed: int = 0) -> torch.Tensor:

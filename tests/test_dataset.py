@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from riff.data.build import SongFile, unique_slugs
 from riff.data.datasets import StepSampler, split_by_song
 from riff.data.records import PairRecord, prompt_of, read_prompts, read_records
+from riff.data.songs import SongFile, unique_slugs
 from riff.errors import DataError
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import load_grey, load_image

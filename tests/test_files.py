@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riff.errors import OptionError, RiffError
-from riff.files import atomic_folder, atomic_path, inside, make_folder, write_json, write_text
+from riff.errors import DataError, OptionError, RiffError
+from riff.files import atomic_folder, atomic_path, inside, make_folder, read_mapping, write_json, write_text
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -129,3 +129,29 @@ def test_inside_gives_the_path(parts: list[str]) -> None:
 
 def test_inside_takes_a_way_back_that_stays_within() -> None:
     assert inside("train-data", "a/../b.png") == Path("train-data/b.png").resolve()
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.json", '{"rate": 1e-5, "keep": true}'), ("a.yaml", "rate: 1e-5\nkeep: true\n")])
+def test_a_mapping_is_read(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert read_mapping(tmp_path / name) == {"rate": 1e-5, "keep": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '{"pairs": '),
+        ("a.json", "[1]"),
+        ("a.yaml", "a: [1"),
+        ("a.yaml", "- 1\n"),
+        ("a.yaml", "a: ${b}"),
+        ("a.json", None),
+    ],
+)
+def test_a_mapping_that_is_none_ends_in_one_line(tmp_path: Path, name: str, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match="cannot be read") as raised:
+        read_mapping(tmp_path / name)
+    assert str(raised.value).startswith(str(tmp_path / name))
+    assert "\n" not in str(raised.value)

@@ -277,6 +277,17 @@ def test_a_sheet_holds_its_pictures_untouched_at_the_stated_size(tmp_path):
     assert (sheet[:SHEET_CAPTION, left : left + 70] != sheet[0, 0]).any()
 
 
+def test_a_sheet_in_rows_holds_the_sheets_of_its_rows(tmp_path):
+    pictures = list(np.random.default_rng(0).integers(0, 256, (5, 20, 30), dtype=np.uint8))
+    contact_sheet(pictures, list("abcde"), tmp_path / "grid.png", columns=2)
+    grid = np.array(Image.open(tmp_path / "grid.png"))
+    height = SHEET_CAPTION + 20 + SHEET_GAP
+    assert grid.shape == (3 * height, 2 * 30 + 3 * SHEET_GAP, 3)
+    for row in range(2):
+        contact_sheet(pictures[2 * row : 2 * row + 2], list("abcde")[2 * row : 2 * row + 2], tmp_path / "row.png")
+        np.testing.assert_array_equal(grid[row * height : (row + 1) * height], np.array(Image.open(tmp_path / "row.png")))
+
+
 def test_the_same_sheet_is_the_same_bytes(tmp_path):
     picture = np.arange(256, dtype=np.uint8).reshape(16, 16)
     for name in ("a.png", "b.png"):

@@ -99,7 +99,7 @@ def test_the_loudness_of_a_true_mix_is_found_from_its_accompaniment(index: int) 
     mix = waveform_to_image(torch.from_numpy(song.mixture))
     backing = waveform_to_image(torch.from_numpy(song.mixture - song.stems["vocals"]))
     found = match_level(mix.pixels, backing).max_value
-    assert found == pytest.approx(mix.max_value, rel=0.25)
+    assert found == pytest.approx(mix.max_value, rel=0.03)
 
 
 def test_a_silent_accompaniment_says_nothing_of_loudness() -> None:

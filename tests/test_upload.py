@@ -2,29 +2,19 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from hub_stand_in import TOKEN, Hub, Repository
+from hub_stand_in import TOKEN, Hub, Repository, assert_one_line, run_against_hub
 from huggingface_hub import ModelCard
 
 from riff.errors import ModelError
 from riff.files import write_json
 from riff.hub import model_card, newest_checkpoint, run_card
 
-SCRIPT = Path(__file__).resolve().parent.parent / "upload_checkpoints.py"
+upload_run = partial(run_against_hub, "upload_checkpoints.py")
 REPO = "me/riff-cnet-test"
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    server = Hub()
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture
@@ -60,27 +50,8 @@ EXPECTED = {  # path in the repository: path on disk
 }
 
 
-def run_script(
-    folder: Path, endpoint: str, *arguments: str, token: str | None = TOKEN, **environment: str
-) -> subprocess.CompletedProcess:
-    kept = {key: value for key, value in os.environ.items() if not key.lower().startswith(("hf_", "hugging", "http"))}
-    settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hf"), "HF_HUB_DISABLE_XET": "1"}
-    settings |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", **environment} | ({"HF_TOKEN": token} if token else {})
-    command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(command, cwd=folder, env=kept | settings, capture_output=True, text=True, timeout=300)
-
-
-def assert_one_line(result: subprocess.CompletedProcess, *words: str) -> None:
-    assert result.returncode == 2, result
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
-    assert "uploaded" not in result.stdout
-    for word in words:
-        assert word in result.stderr
-
-
 def test_exactly_the_run_arrives_in_one_commit(hub: Hub, run_folder: Path) -> None:
-    result = run_script(run_folder, hub.url, "3", REPO)
+    result = upload_run(run_folder, hub.url, "3", REPO)
     assert result.returncode == 0, result.stderr
     repository = hub.repositories[REPO]
     card = repository.files.pop("README.md").decode()
@@ -95,63 +66,63 @@ def test_exactly_the_run_arrives_in_one_commit(hub: Hub, run_folder: Path) -> No
 
 
 def test_second_call_sends_only_what_changed(hub: Hub, run_folder: Path) -> None:
-    assert run_script(run_folder, hub.url, "3", REPO).returncode == 0
+    assert upload_run(run_folder, hub.url, "3", REPO).returncode == 0
     hub.requests.clear()
-    again = run_script(run_folder, hub.url, "3", REPO)
+    again = upload_run(run_folder, hub.url, "3", REPO)
     assert again.returncode == 0, again.stderr
     assert "nothing new" in again.stdout
     assert not hub.uploads()
     assert len(hub.repositories[REPO].commits) == 2
 
     (run_folder / "lightning_logs/version_3/checkpoints/step=000400.ckpt").write_bytes(b"more steps")
-    assert "uploaded to" in run_script(run_folder, hub.url, "3", REPO).stdout
+    assert "uploaded to" in upload_run(run_folder, hub.url, "3", REPO).stdout
     assert len(hub.uploads()) == 1
     assert hub.repositories[REPO].files["lightning_logs/version_3/checkpoints/step=000400.ckpt"] == b"more steps"
 
 
 def test_an_upload_that_was_cut_off_goes_on(hub: Hub, run_folder: Path) -> None:
     hub.fails_on = "/commit/"
-    assert_one_line(run_script(run_folder, hub.url, "3", REPO), REPO, "400", "told to fail", "again")
+    assert_one_line(upload_run(run_folder, hub.url, "3", REPO), REPO, "400", "told to fail", "again")
     assert not hub.repositories[REPO].files
     assert len(hub.uploads()) == 4
     hub.fails_on = ""
     hub.requests.clear()
-    assert run_script(run_folder, hub.url, "3", REPO).returncode == 0
+    assert upload_run(run_folder, hub.url, "3", REPO).returncode == 0
     assert not hub.uploads()
     assert len(hub.repositories[REPO].files) == 7
 
 
 def test_a_large_file_that_fails_ends_in_one_line(hub: Hub, run_folder: Path) -> None:
     hub.fails_on = "PUT /large/"
-    result = run_script(run_folder, hub.url, "3", REPO)
+    result = upload_run(run_folder, hub.url, "3", REPO)
     assert_one_line(result, REPO, "400", "again")
 
 
 def test_a_card_that_is_there_is_left_alone(hub: Hub, run_folder: Path) -> None:
     hub.repositories[REPO] = Repository(private=False, files={"README.md": b"mine"})
-    assert run_script(run_folder, hub.url, "3", REPO).returncode == 0
+    assert upload_run(run_folder, hub.url, "3", REPO).returncode == 0
     assert hub.repositories[REPO].files["README.md"] == b"mine"
 
 
 def test_private(hub: Hub, run_folder: Path) -> None:
-    assert run_script(run_folder, hub.url, "3", REPO, "--private").returncode == 0
+    assert upload_run(run_folder, hub.url, "3", REPO, "--private").returncode == 0
     assert hub.repositories[REPO].private
     hub.repositories["me/public"] = Repository(private=False)
-    assert_one_line(run_script(run_folder, hub.url, "3", "me/public", "--private"), "me/public", "--private")
+    assert_one_line(upload_run(run_folder, hub.url, "3", "me/public", "--private"), "me/public", "--private")
     assert not hub.repositories["me/public"].files
 
 
 def test_without_a_final_pipeline_the_log_and_the_checkpoint_go(hub: Hub, run_folder: Path) -> None:
     (run_folder / "models/riff-cnet-final").rename(run_folder / "models/elsewhere")
-    result = run_script(run_folder, hub.url, "3", REPO)
+    result = upload_run(run_folder, hub.url, "3", REPO)
     assert result.returncode == 0, result.stderr
     assert "models/riff-cnet-final" in result.stdout
     assert len(hub.repositories[REPO].files) == 5
-    assert_one_line(run_script(run_folder, hub.url, "3", REPO, "--model", "models/none"), "models/none", "--model")
+    assert_one_line(upload_run(run_folder, hub.url, "3", REPO, "--model", "models/none"), "models/none", "--model")
 
 
 def test_dry_run_lists_all_and_contacts_nobody(hub: Hub, run_folder: Path) -> None:
-    result = run_script(run_folder, hub.url, "3", REPO, "--dry_run", token=None)
+    result = upload_run(run_folder, hub.url, "3", REPO, "--dry_run", token=None)
     assert result.returncode == 0, result.stderr
     assert not hub.requests
     *listed, last = [line.split(maxsplit=1) for line in result.stdout.splitlines()]
@@ -162,25 +133,25 @@ def test_dry_run_lists_all_and_contacts_nobody(hub: Hub, run_folder: Path) -> No
 
 
 def test_token_from_the_command_line(hub: Hub, run_folder: Path) -> None:
-    assert run_script(run_folder, hub.url, "3", REPO, "--token", TOKEN, token=None).returncode == 0
+    assert upload_run(run_folder, hub.url, "3", REPO, "--token", TOKEN, token=None).returncode == 0
 
 
 def test_token_errors(hub: Hub, run_folder: Path) -> None:
-    assert_one_line(run_script(run_folder, hub.url, "3", REPO, token=None), "HF_TOKEN", "hf auth login")
+    assert_one_line(upload_run(run_folder, hub.url, "3", REPO, token=None), "HF_TOKEN", "hf auth login")
     assert not hub.requests
-    assert_one_line(run_script(run_folder, hub.url, "3", REPO, token="hf_wrong"), hub.url, "401", "HF_TOKEN")
-    assert_one_line(run_script(run_folder, hub.url, "3", "someone/else"), "someone/else", "403", "write access")
+    assert_one_line(upload_run(run_folder, hub.url, "3", REPO, token="hf_wrong"), hub.url, "401", "HF_TOKEN")
+    assert_one_line(upload_run(run_folder, hub.url, "3", "someone/else"), "someone/else", "403", "write access")
     hub.repositories["someone/public"] = Repository(private=False)
-    assert_one_line(run_script(run_folder, hub.url, "3", "someone/public"), "someone/public", "403")
+    assert_one_line(upload_run(run_folder, hub.url, "3", "someone/public"), "someone/public", "403")
 
 
 def test_errors_before_the_hub_is_asked(hub: Hub, run_folder: Path) -> None:
-    assert_one_line(run_script(run_folder, hub.url, "7", REPO), "version 7", "2, 3")
-    assert_one_line(run_script(run_folder, hub.url, "3", "not a/name/at all"), "not a/name/at all", "USER/NAME")
+    assert_one_line(upload_run(run_folder, hub.url, "7", REPO), "version 7", "2, 3")
+    assert_one_line(upload_run(run_folder, hub.url, "3", "not a/name/at all"), "not a/name/at all", "USER/NAME")
     (run_folder / "lightning_logs/version_4/checkpoints").mkdir(parents=True)
-    assert_one_line(run_script(run_folder, hub.url, "4", REPO), "version_4/checkpoints", "--lightning_logs")
+    assert_one_line(upload_run(run_folder, hub.url, "4", REPO), "version_4/checkpoints", "--lightning_logs")
     (run_folder / "train-data/manifest.json").write_text('{"pairs": ')
-    assert_one_line(run_script(run_folder, hub.url, "3", REPO), "train-data/manifest.json")
+    assert_one_line(upload_run(run_folder, hub.url, "3", REPO), "train-data/manifest.json")
     assert not hub.requests
 
 
@@ -188,8 +159,8 @@ def test_hub_out_of_reach(run_folder: Path) -> None:
     with socket.socket() as bound:  # a port that nobody listens on
         bound.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{bound.getsockname()[1]}"
-        assert_one_line(run_script(run_folder, endpoint, "3", REPO), endpoint, "cannot be reached")
-    assert_one_line(run_script(run_folder, endpoint, "3", REPO, HF_HUB_OFFLINE="1"), "HF_HUB_OFFLINE")
+        assert_one_line(upload_run(run_folder, endpoint, "3", REPO), endpoint, "cannot be reached")
+    assert_one_line(upload_run(run_folder, endpoint, "3", REPO, HF_HUB_OFFLINE="1"), "HF_HUB_OFFLINE")
 
 
 def test_newest_checkpoint(tmp_path: Path) -> None:
@@ -240,3 +211,21 @@ def test_model_card_names_the_base_that_the_model_was_made_from(run_folder: Path
     write_json(model / "manifest.json", {"arguments": {"base": "riffusion/riffusion-model-v1"}})
     assert ModelCard(run_card(REPO, run, model)).data.to_dict()["base_model"] == "riffusion/riffusion-model-v1"
     assert ModelCard(run_card(REPO, run, model, "someone/riffusion")).data.to_dict()["base_model"] == "someone/riffusion"
+
+
+def test_an_edit_run_goes_up_from_where_it_was_left_with_its_own_card(hub: Hub, run_folder: Path) -> None:
+    run = run_folder / "lightning_logs/version_3"
+    (run / "config.yaml").write_text("pretrained_model_name_or_path: mini\noutput_dir: models/edit\nsnr_gamma: 5.0\n")
+    unet = run_folder / "models/edit"
+    unet.mkdir()
+    for name, content in {"config.json": "{}", "riff.json": '{"base": "mini"}'}.items():  # a UNet alone
+        (unet / name).write_text(content)
+    result = upload_run(run_folder, hub.url, "3", REPO)
+    assert result.returncode == 0, result.stderr
+    files = hub.repositories[REPO].files
+    assert {"config.json", "riff.json"} <= set(files)
+    card = ModelCard(files["README.md"].decode())
+    assert {"instruct-pix2pix", "riff-cnet"} <= set(card.data.to_dict()["tags"])
+    assert card.data.to_dict()["license"] == "mit"
+    assert "inference_instruct_pix2pix.py --model_id models/" in card.text
+    assert "snr_gamma: 5.0" in card.text

@@ -1,11 +1,14 @@
-"""Where a song is cut into clips, and which clips have a vocal worth learning."""
+"""Where a song is cut into clips, and which clips have enough of the part that is to be learnt."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 MIN_VOCAL_RATIO = 0.1
 SILENCE_RMS = 1e-4  # -80 dB: below this lies dither, not music
+SMALLEST_SAMPLE = 2.0**-15  # what 16 bits can tell from zero
 
 
 def cut_clips(num_samples: int, clip_samples: int, hop_samples: int | None = None) -> list[int]:
@@ -33,3 +36,17 @@ def vocal_ratio(vocals: np.ndarray, mix: np.ndarray) -> float:
     """
     loudness = rms(mix)
     return min(1.0, rms(vocals) / loudness) if loudness > SILENCE_RMS else 0.0
+
+
+def powerful_clips(stem: np.ndarray, starts: Sequence[int], clip_samples: int, min_power_prop: float) -> list[int]:
+    """The starts of the clips in which a stem's power is at least `min_power_prop` times the stem's own power.
+
+    Power is the mean square of the mono mix. The stem's own leaves out the samples that are zero in 16 bits, so that it says
+    how loud the stem is where it plays, however long it rests. A clip below -80 dB never counts.
+
+    Args:
+        stem: float, shape (channels, samples), of the whole song.
+    """
+    mono = stem.mean(axis=0, dtype=np.float32)
+    threshold = max(SILENCE_RMS**2, min_power_prop * rms(mono[np.abs(mono) >= SMALLEST_SAMPLE]) ** 2)
+    return [start for start in starts if rms(mono[start : start + clip_samples]) ** 2 >= threshold]

@@ -15,6 +15,7 @@ from riff.errors import AudioError
 from riff.files import atomic_path
 
 AUDIO_SUFFIXES = frozenset({".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
+STEM_FILE_SUFFIX = ".stem.mp4"  # a song's mixture and its stems as streams of one file
 
 # What FFmpeg may take a file for: playlists and the like would let a file name other files and addresses.
 _FFMPEG_FORMATS = "aac,aiff,flac,mov,mp3,ogg,wav"
@@ -59,31 +60,66 @@ def list_audio_files(folder: str | Path) -> list[Path]:
 
 def is_audio(path: Path) -> bool:
     """Whether this is an audio file by its suffix, and not a hidden one."""
-    return path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return plain_name(path.name) != path.name and not path.name.startswith(".") and path.is_file()
+
+
+def is_stem_file(path: Path) -> bool:
+    """Whether this is a song with its stems as streams of one file, by its suffix."""
+    return path.name.lower().endswith(STEM_FILE_SUFFIX)
+
+
+def plain_name(name: str) -> str:
+    """A song's name without the suffix of an audio file; other dots belong to the name ("St. Vitus - Word Gets Around")."""
+    if name.lower().endswith(STEM_FILE_SUFFIX):
+        return name[: -len(STEM_FILE_SUFFIX)]
+    suffix = Path(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in AUDIO_SUFFIXES else name
 
 
 def read_audio(path: str | Path) -> Audio:
     """Read a whole file: WAV, FLAC, OGG, AIFF with libsndfile; MP3, M4A, AAC and the rest with FFmpeg.
 
     A file that declares its length (WAV, FLAC, AIFF, M4A) and holds less is refused; MP3, AAC and OGG are streams that
-    declare none, and what is there is taken.
+    declare none, and what is there is taken. Of several streams of sound the first is taken.
 
     Raises:
         AudioError: no such file, not audio, damaged or cut off, no samples, or samples that are not finite.
     """
+    path = _require_file(path)
+    # libmpg123 inside libsndfile writes its warnings straight to stderr, so MP3 goes to FFmpeg.
+    audio = None if path.suffix.lower() == ".mp3" else _read_with_libsndfile(path)
+    audio = audio or _read_with_ffmpeg(path, first_only=True)[0]
+    _check_samples(path, audio)
+    return audio
+
+
+def read_audio_streams(path: str | Path) -> list[Audio]:
+    """Read every stream of sound of a file, in the file's order, with FFmpeg; one pass over the file serves all.
+
+    Raises:
+        AudioError: as `read_audio`, for any of the streams.
+    """
+    path = _require_file(path)
+    streams = _read_with_ffmpeg(path)
+    for audio in streams:
+        _check_samples(path, audio)
+    return streams
+
+
+def _require_file(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
         raise AudioError(f"{path}: no such audio file; check the path")
-    # libmpg123 inside libsndfile writes its warnings straight to stderr, so MP3 goes to FFmpeg.
-    audio = None if path.suffix.lower() == ".mp3" else _read_with_libsndfile(path)
-    audio = audio or _read_with_ffmpeg(path)
+    return path
+
+
+def _check_samples(path: Path, audio: Audio) -> None:
     if audio.waveform.shape[-1] == 0:
         raise AudioError(f"{path}: {_NO_SAMPLES}")
     finite = np.isfinite(audio.waveform).all(axis=0)
     if not finite.all():
         seconds = int(np.argmin(finite)) / audio.sample_rate
         raise AudioError(f"{path}: holds NaN or infinite samples (the first at {seconds:.2f} s); export it again")
-    return audio
 
 
 def _read_with_libsndfile(path: Path) -> Audio | None:
@@ -108,26 +144,35 @@ def _misses_declared_data(file: soundfile.SoundFile) -> bool:
     return note is not None and int(note[1]) < _LARGEST_DECLARED
 
 
-def _read_with_ffmpeg(path: Path) -> Audio:
+def _read_with_ffmpeg(path: Path, first_only: bool = False) -> list[Audio]:
     try:
         with av.open(str(path), options={"format_whitelist": _FFMPEG_FORMATS}) as container:
-            if not container.streams.audio:
+            streams = container.streams.audio[:1] if first_only else container.streams.audio
+            if not streams:
                 raise AudioError(f"{path}: holds no sound; give an audio file")
-            stream = container.streams.audio[0]
-            to_float = av.AudioResampler(format="fltp")
-            frames = [part for frame in container.decode(stream) for part in to_float.resample(frame)]
-            blocks = [frame.to_ndarray() for frame in [*frames, *to_float.resample(None)]]
-            rate = stream.sample_rate
-            declared_s = 0.0
-            if "mp4" in container.format.name and stream.duration and stream.time_base:
-                declared_s = float(stream.duration * stream.time_base)
+            to_float = {stream.index: av.AudioResampler(format="fltp") for stream in streams}
+            blocks: dict[int, list[np.ndarray]] = {stream.index: [] for stream in streams}
+            for packet in container.demux(streams):
+                for frame in packet.decode():
+                    parts = to_float[packet.stream_index].resample(frame)
+                    blocks[packet.stream_index] += [part.to_ndarray() for part in parts]
+            for index, resampler in to_float.items():
+                blocks[index] += [part.to_ndarray() for part in resampler.resample(None)]
+            declares = "mp4" in container.format.name
+            return [_join_blocks(path, stream, blocks[stream.index], declares) for stream in streams]
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AudioError(f"{path}: cannot be read as audio ({reason}); give a WAV, FLAC, OGG, MP3 or M4A file") from error
+
+
+def _join_blocks(path: Path, stream: av.AudioStream, blocks: list[np.ndarray], declares_length: bool) -> Audio:
+    """What was decoded of a stream, of shape (channels, samples) each, as one, unless it is less than the stream declares."""
     if not blocks:  # an empty file named .flac gets this far
         raise AudioError(f"{path}: {_NO_SAMPLES}")
     waveform = np.concatenate(blocks, axis=1)
+    rate = stream.sample_rate
     duration_s = waveform.shape[1] / rate
+    declared_s = float(stream.duration * stream.time_base) if declares_length and stream.duration and stream.time_base else 0.0
     if duration_s < 0.99 * declared_s - 0.1:  # encoder delay and padding are counted differently from file to file
         raise AudioError(f"{path}: cut off after {duration_s:.2f} of {declared_s:.2f} s; get the file again")
     return Audio(waveform, rate)

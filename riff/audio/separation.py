@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from riff.audio.io import read_audio, write_audio
+from riff.audio.io import plain_name, read_audio, write_audio
 from riff.audio.stems import ACCOMPANIMENT, VOCALS, Stems, StemsFolder, read_stems, stems_beside
 from riff.errors import AudioError, ModelError, OptionError
 
@@ -128,7 +128,7 @@ class SongOpener:
             AudioError: the song or its stems are missing or cannot be read.
         """
         if self._stems_dir is not None:
-            return self._stems_dir.load(name or song.stem)
+            return self._stems_dir.load(name or plain_name(song.name))
         beside = stems_beside(song) if self._use_stems_beside else None
         if beside is not None:
             return read_stems(beside)

@@ -1,4 +1,4 @@
-"""The parts of a song, and songs that come with theirs: MUSDB's folders."""
+"""The parts of a song, and songs that come with theirs: MUSDB18's folders and files."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from riff.audio.io import Audio, read_audio
+from riff.audio.io import STEM_FILE_SUFFIX, Audio, is_stem_file, read_audio, read_audio_streams
 from riff.errors import AudioError
 from riff.files import inside
 
 VOCALS, ACCOMPANIMENT = "vocals", "accompaniment"
 BACKING_STEMS = ("drums", "bass", "other")
+STEM_NAMES = (VOCALS, *BACKING_STEMS)
 STEM_SUFFIXES = (".wav", ".flac", ".ogg")
+STREAMS = ("mixture", *BACKING_STEMS, VOCALS)  # of a .stem.mp4, in MUSDB18's order
+AAC_FRAME = 1024  # samples
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,28 @@ class Stems:
     @property
     def accompaniment(self) -> np.ndarray:
         """The accompaniment, or the float32 sum of all parts but the vocals."""
-        backing = [part for name, part in self.parts.items() if name != VOCALS]
-        return backing[0] if len(backing) == 1 else np.stack(backing).sum(axis=0)
+        return self.without(VOCALS)
+
+    def without(self, name: str) -> np.ndarray:
+        """The float32 sum of all parts but one; a sum may go beyond [-1, 1], and nothing clips it."""
+        others = [part for other, part in self.parts.items() if other != name]
+        return others[0] if len(others) == 1 else np.stack(others).sum(axis=0)
 
 
-def read_stems(place: Path) -> tuple[Stems, int]:
-    """Read a song's stems and their sample rate from its folder: `vocals.wav` beside drums, bass and other, or accompaniment.
+def read_stems(place: Path, needed: str = VOCALS) -> tuple[Stems, int]:
+    """Read a song's stems and their sample rate.
 
-    FLAC and OGG are read too.
+    Args:
+        place: the song's folder, with `vocals.wav` beside drums, bass and other, or beside accompaniment (FLAC and OGG are
+            read too); or its `.stem.mp4`.
+        needed: the part that must be there; where it is not the vocals, an accompaniment is no use.
 
     Raises:
         AudioError: a stem is missing or cannot be read, or the stems do not fit each other.
     """
-    names = (ACCOMPANIMENT,) if _find_stem(place, ACCOMPANIMENT) else BACKING_STEMS
+    if place.is_file():
+        return _read_stem_file(place)
+    names = (ACCOMPANIMENT,) if needed == VOCALS and _find_stem(place, ACCOMPANIMENT) else BACKING_STEMS
     paths = {name: _require_stem(place, name) for name in (VOCALS, *names)}
     parts = {name: read_audio(path) for name, path in paths.items()}
     vocals = parts[VOCALS]
@@ -58,13 +70,37 @@ def read_stems(place: Path) -> tuple[Stems, int]:
     return Stems({name: part.waveform for name, part in parts.items()}), vocals.sample_rate
 
 
+def _read_stem_file(path: Path) -> tuple[Stems, int]:
+    """Read the streams of a `.stem.mp4`: stereo AAC, aligned by the encoder, the last frame of each filled up on its own."""
+    streams = read_audio_streams(path)
+    if len(streams) != len(STREAMS):
+        raise AudioError(f"{path}: holds {len(streams)} streams of sound, not {len(STREAMS)} ({', '.join(STREAMS)}); get it again")
+    lengths = [audio.waveform.shape[1] for audio in streams]
+    one_kind = len({(audio.sample_rate, len(audio.waveform)) for audio in streams}) == 1
+    if not one_kind or max(lengths) - min(lengths) >= AAC_FRAME:
+        formats = "; ".join(f"{name} {_format(audio)}" for name, audio in zip(STREAMS, streams, strict=True))
+        raise AudioError(f"{path}: its streams do not fit each other ({formats}); get it again")
+    parts = {name: audio.waveform[:, : min(lengths)] for name, audio in zip(STREAMS, streams, strict=True)}
+    return Stems({name: parts[name] for name in STEM_NAMES}), streams[0].sample_rate
+
+
 def stems_beside(song: Path) -> Path | None:
-    """Where the stems of a mixture lie, for MUSDB's `SONG/mixture.wav` with `SONG/vocals.wav` beside it, else None."""
+    """Where the stems of a mixture lie, else None.
+
+    That is the folder of MUSDB18-HQ's `SONG/mixture.wav` with `SONG/vocals.wav` beside it, and `SONG.stem.mp4` itself.
+    """
+    if is_stem_file(song):
+        return song
     return song.parent if song.stem == "mixture" and _find_stem(song.parent, VOCALS) else None
 
 
+def holds_stems(folder: Path) -> bool:
+    """Whether this is a song's folder in MUSDB18-HQ's layout, be it that some of its files are missing."""
+    return any(_find_stem(folder, name) for name in ("mixture", ACCOMPANIMENT, *STEM_NAMES))
+
+
 class StemsFolder:
-    """Songs that come with stems, in MUSDB's layout: FOLDER/SONG/{vocals,drums,bass,other}.wav (see `read_stems`)."""
+    """Songs with stems in MUSDB18's layouts: FOLDER/SONG/{vocals,drums,bass,other}.wav or FOLDER/SONG.stem.mp4."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -77,10 +113,10 @@ class StemsFolder:
         Raises:
             AudioError: there is nothing of this song, or `read_stems` does not take it.
         """
-        song = inside(self.folder, song_name)
-        if not song.is_dir():
+        folder, file = inside(self.folder, song_name), inside(self.folder, song_name + STEM_FILE_SUFFIX)
+        if not folder.is_dir() and not file.is_file():
             raise AudioError(f"{self.folder / song_name}: no stems of this song; make this folder or take the song out")
-        return read_stems(song)
+        return read_stems(folder if folder.is_dir() else file)
 
 
 def _find_stem(song: Path, name: str) -> Path | None:

@@ -1,129 +1,118 @@
-"""From a folder of songs to a folder of pairs, one song in memory at a time, going on where an earlier run stopped."""
+"""From songs to a folder of pairs, one song in memory at a time, going on where an earlier run stopped."""
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from riff.audio.clips import rms
-from riff.audio.io import AUDIO_SUFFIXES, is_audio
-from riff.audio.separation import SongOpener
-from riff.data.pairs import PairSettings, make_pairs, save_pair, to_standard_rate, usable_clips
-from riff.data.records import DEFAULT_PROMPT, SongLedger, pairs_file, prompt_of
+from riff.data.lines import SONGS_FILE, SongLedger
+from riff.data.records import Prompt, prompt_of
+from riff.data.songs import SongFile
 from riff.errors import AudioError, OptionError, RiffError
-from riff.files import make_folder
+from riff.files import make_folder, read_mapping
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 
-IMAGE_FOLDERS = ("source", "target", "accompaniment")
+MANIFEST = "manifest.json"
 SETTINGS_KEY = "settings"
 
 
 @dataclass(frozen=True)
-class SongFile:
-    """name: as prompts and stems know it. path: of the mixture."""
+class PairsFolder:
+    """A folder of pairs.
 
-    name: str
+    Attributes:
+        records_file: name of the file of records. image_folders: what lies beside it.
+        flag: of the command line that names the folder, for messages.
+    """
+
     path: Path
+    records_file: str
+    image_folders: Sequence[str]
+    flag: str
 
-    @property
-    def plain_name(self) -> str:
-        """The name without the file's suffix, as folders of stems know it."""
-        return self.name.removesuffix(self.path.suffix)
+    def open_ledger(self) -> SongLedger:
+        return SongLedger(self.path / self.records_file)
+
+    def prepare(self, settings: Mapping[str, Any], overwrite: bool) -> None:
+        """Make the folder ready, or refuse one that was made with other settings.
+
+        Raises:
+            OptionError: it holds pairs of other settings; names the first that differs.
+        """
+        make_folder(self.path)
+        manifest = self.path / MANIFEST
+        if overwrite:
+            for name in self.image_folders:
+                shutil.rmtree(self.path / name, ignore_errors=True)
+            for name in (self.records_file, SONGS_FILE, MANIFEST):
+                (self.path / name).unlink(missing_ok=True)
+        elif manifest.exists():
+            self._require_same(settings, read_mapping(manifest).get(SETTINGS_KEY) or {})
+        elif (self.path / self.records_file).exists():
+            raise OptionError(f"{self.path}: holds pairs of another origin (no {MANIFEST}); use another folder, or --overwrite")
+
+    def _require_same(self, settings: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
+        for key, value in settings.items():
+            if earlier.get(key) != value:
+                raise OptionError(
+                    f"--{key} {value}: the pairs in {self.path} were made with {earlier.get(key)}; "
+                    f"use the same setting, another {self.flag}, or --overwrite"
+                )
+
+
+@dataclass(frozen=True)
+class ClipCount:
+    """clips: whole clips in the song; dropped: those with next to none of the part that matters."""
+
+    clips: int
+    dropped: int
+
+
+@dataclass(frozen=True)
+class SongPairs:
+    """A song that was opened: its records, made and written as they are asked for."""
+
+    records: Iterable[Any]
+    count: ClipCount
 
 
 @dataclass
 class BuildReport:
-    """What a run did, song by song."""
+    """What a run did, song by song; `left_out` are those that came after enough pairs."""
 
     made: int = 0
     pairs: int = 0
     dropped_clips: int = 0
     skipped: int = 0
     failed: int = 0
+    left_out: int = 0
 
 
-def list_songs(folder: str | Path) -> list[SongFile]:
-    """Audio files of a folder, and its subfolders in MUSDB's layout (`SONG/mixture.wav`), sorted by name.
-
-    Raises:
-        AudioError: no such folder, or no song in it.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise AudioError(f"--audio_dir {folder}: no such folder")
-    files = [SongFile(path.name, path) for path in folder.iterdir() if is_audio(path)]
-    files += [SongFile(path.parent.name, path) for path in folder.glob("*/mixture.*") if is_audio(path)]
-    if not files:
-        suffixes = ", ".join(sorted(AUDIO_SUFFIXES))
-        raise AudioError(f"--audio_dir {folder}: holds no songs; put audio files there ({suffixes})")
-    return sorted(files, key=lambda song: song.name)
-
-
-def unique_slugs(songs: Sequence[SongFile]) -> dict[str, str]:
-    """song name -> a file name without odd characters or suffix, different for every song."""
-    slugs: dict[str, str] = {}
-    for song in songs:
-        plain = re.sub(r"[^\w.-]+", "_", Path(song.name).stem).strip("._") or "song"
-        slug, count = plain, 1
-        while slug in slugs.values():
-            count += 1
-            slug = f"{plain}~{count}"
-        slugs[song.name] = slug
-    return slugs
-
-
-def prepare_folder(folder: Path, settings: dict, overwrite: bool, control_method: str = "") -> None:
-    """Make the folder ready, or refuse one that was made with other settings.
-
-    Raises:
-        OptionError: it holds pairs of other settings; names the first that differs.
-    """
-    make_folder(folder)
-    manifest = folder / "manifest.json"
-    if overwrite:
-        for name in IMAGE_FOLDERS:
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in (pairs_file(control_method), "songs.jsonl", "manifest.json"):
-            (folder / name).unlink(missing_ok=True)
-    elif manifest.exists():
-        earlier = read_json_objects_as_one(manifest).get(SETTINGS_KEY, {})
-        for key, value in settings.items():
-            if earlier.get(key) != value:
-                raise OptionError(
-                    f"--{key} {value}: the pairs in {folder} were made with {earlier.get(key)}; "
-                    "use the same setting, another --train_data_dir, or --overwrite"
-                )
-    elif (folder / pairs_file(control_method)).exists():
-        raise OptionError(f"{folder}: holds pairs of another origin (no manifest.json); use another folder, or --overwrite")
-
-
-def read_json_objects_as_one(path: Path) -> dict:
-    """A manifest, which is one object over many lines."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise OptionError(f"{path}: cannot be read ({error}); use --overwrite to make the folder again") from error
-
-
-def build_pairs(
+def build_songs(
     songs: Sequence[SongFile],
-    slugs: dict[str, str],
-    prompts: dict[str, str],
-    folder: Path,
-    settings: PairSettings,
-    opener: SongOpener,
-    device: str = "cpu",
+    ledger: SongLedger,
+    prompts: Mapping[str, Prompt],
+    default_prompt: Prompt,
+    open_song: Callable[[SongFile, Prompt], SongPairs],
+    none_left: str,
+    max_pairs: int | None = None,
     warn: Callable[[str], None] = print,
 ) -> BuildReport:
-    """Make the pairs of every song that is not done yet; a song that fails is named and the others go on."""
-    ledger, report = SongLedger(folder), BuildReport()
+    """Make the pairs of every song that is not done yet; a song that cannot be opened is named and the others go on.
+
+    Args:
+        none_left: what to say of a song without a usable clip.
+        max_pairs: in the whole folder; the song that reaches it is cut short.
+    """
+    report = BuildReport()
     progress = tqdm(songs, desc="songs", unit="song")
     for song in progress:
         prompt = prompt_of(song.name, prompts)
@@ -132,35 +121,34 @@ def build_pairs(
             if prompt is not None and prompt != ledger.done[song.name]["prompt"]:
                 warn(f"{song.name}: its prompt has changed since its pairs were made; use --overwrite to make them again")
             continue
+        room = None if max_pairs is None else max_pairs - ledger.num_pairs
+        if room is not None and room <= 0:
+            report.left_out += 1
+            continue
         if prompt is None:
-            warn(f"{song.name}: no prompt for this song; using {DEFAULT_PROMPT!r}")
+            warn(f"{song.name}: no prompt for this song; using {default_prompt!r}")
+            prompt = default_prompt
         progress.set_postfix_str(song.name)
         try:
-            stems, rate = opener.open(song.path, song.plain_name)
-            accompaniment, vocals = to_standard_rate(stems.accompaniment, rate), to_standard_rate(stems.vocals, rate)
-            mix = accompaniment + vocals
-            _check_usable(song, mix)
-            starts, count = usable_clips(vocals, mix, settings)
+            opened = open_song(song, prompt)
         except RiffError as error:
             warn(f"error: {error}")
             report.failed += 1
             continue
-        records = [
-            save_pair(folder, song.name, slugs[song.name], prompt or DEFAULT_PROMPT, pair)
-            for pair in make_pairs(accompaniment, mix, starts, settings, device)
-        ]
-        ledger.add(song.name, records, prompt=prompt or DEFAULT_PROMPT, **asdict(count))
+        records = list(islice(opened.records, room))
+        ledger.add(song.name, records, prompt=prompt, clips=opened.count.clips, dropped=opened.count.dropped)
         report.made += 1
-        report.dropped_clips += count.dropped
+        report.dropped_clips += opened.count.dropped
         if not records:
-            warn(f"{song.name}: every clip has next to no vocal; no pairs (lower --min_vocal_ratio to keep them)")
+            warn(f"{song.name}: {none_left}")
     report.pairs = ledger.num_pairs
     return report
 
 
-def _check_usable(song: SongFile, mix: np.ndarray) -> None:
-    if mix.shape[1] < CLIP_SAMPLES:
-        seconds, need = mix.shape[1] / STANDARD.sample_rate, CLIP_SAMPLES / STANDARD.sample_rate
+def check_usable(song: SongFile, mix: np.ndarray, clip_samples: int = CLIP_SAMPLES) -> None:
+    """Raise AudioError for a mix, float32 (channels, samples) at 44.1 kHz, that is silent or shorter than a clip."""
+    if mix.shape[1] < clip_samples:
+        seconds, need = mix.shape[1] / STANDARD.sample_rate, clip_samples / STANDARD.sample_rate
         raise AudioError(f"{song.path}: {seconds:.2f} s is shorter than a clip ({need:.2f} s); use a longer song")
     if rms(mix) == 0:
         raise AudioError(f"{song.path}: holds only silence; take it out")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from riff.data.latents import EncodedPairs
+from riff.data.edit_records import EditRecord
+from riff.data.latents import Encoded
 from riff.data.records import PairRecord
 from riff.errors import DataError
 from riff.spectrogram.image import load_grey
@@ -18,14 +20,28 @@ from riff.spectrogram.image import load_grey
 Example = dict[str, torch.Tensor]
 
 
+class SongClip(Protocol):
+    """A record of either kind of pairs."""
+
+    @property
+    def song(self) -> str: ...
+    @property
+    def start_s(self) -> float: ...
+    @property
+    def semitones(self) -> float: ...
+
+
+Record = TypeVar("Record", bound=SongClip)
+
+
 class ControlDataset(Dataset):
-    """Pairs as tensors.
+    """ControlNet pairs as tensors.
 
     An example holds `moments` float32 (2, channels, height, width), `text` and `no_text` float32 (77, width), and `hint`
     float32 (3, image height, image width), 0 or 1.
     """
 
-    def __init__(self, folder: Path, records: Sequence[PairRecord], encoded: EncodedPairs) -> None:
+    def __init__(self, folder: Path, records: Sequence[PairRecord], encoded: Encoded) -> None:
         self._folder, self.records, self._encoded = folder, list(records), encoded
 
     def __len__(self) -> int:
@@ -35,15 +51,34 @@ class ControlDataset(Dataset):
         record = self.records[index]
         edges = load_grey(self._folder / record.source).astype(np.float32) / 255.0
         return {
-            "moments": self._tensor(self._encoded.moments[self._encoded.keys[record.target]]),
-            "text": self._tensor(self._encoded.texts[record.prompt]),
-            "no_text": self._tensor(self._encoded.texts[""]),
+            "moments": self._encoded.picture(record.target),
+            "text": self._encoded.text(record.prompt),
+            "no_text": self._encoded.text(""),
             "hint": torch.from_numpy(edges)[None].repeat(3, 1, 1),
         }
 
-    @staticmethod
-    def _tensor(row: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(row.astype(np.float32))
+
+class EditDataset(Dataset):
+    """Edit pairs as tensors.
+
+    An example holds `moments` float32 (2, channels, height, width) of the edited picture, `image` float32 (channels, height,
+    width), the mean of the input picture's scaled latents, and `text` and `no_text` float32 (77, width).
+    """
+
+    def __init__(self, records: Sequence[EditRecord], encoded: Encoded) -> None:
+        self.records, self._encoded = list(records), encoded
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Example:
+        record = self.records[index]
+        return {
+            "moments": self._encoded.picture(record.edited_file_path),
+            "image": self._encoded.picture(record.input_file_path)[0],
+            "text": self._encoded.text(record.edit_prompt),
+            "no_text": self._encoded.text(""),
+        }
 
 
 class StepSampler(Sampler[list[int]]):
@@ -52,16 +87,18 @@ class StepSampler(Sampler[list[int]]):
     Args:
         size: of the data set. batch_size: indices a batch; an epoch's end may lie inside a batch.
         start: number of the first batch.
+        rank, processes: of several processes each takes its own part of what one with the multiplied batch would.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int, start: int = 0) -> None:
+    def __init__(self, size: int, batch_size: int, seed: int, start: int = 0, rank: int = 0, processes: int = 1) -> None:
         if size < 1:
             raise DataError("--train_data_dir: no pairs are left to train on; make more, or lower --val_share")
-        self._size, self._batch_size, self._seed, self._start = size, batch_size, seed, start
+        self._size, self._batch_size, self._seed = size, batch_size, seed
+        self._batch, self._stride = start * processes + rank, processes
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch, order = -1, np.empty(0, int)
-        batch = self._start
+        batch = self._batch
         while True:
             indices = []
             for place in range(batch * self._batch_size, (batch + 1) * self._batch_size):
@@ -70,10 +107,10 @@ class StepSampler(Sampler[list[int]]):
                     order = np.random.default_rng([self._seed, epoch]).permutation(self._size)
                 indices.append(int(order[place % self._size]))
             yield indices
-            batch += 1
+            batch += self._stride
 
 
-def split_by_song(records: Sequence[PairRecord], val_share: float) -> tuple[list[PairRecord], list[PairRecord]]:
+def split_by_song(records: Sequence[Record], val_share: float) -> tuple[list[Record], list[Record]]:
     """(training, held-out) pairs; all clips and pitches of a song are on one side.
 
     The songs are ranked by a hash of their names, so that a song added later moves few others. At least one song is held
@@ -83,3 +120,11 @@ def split_by_song(records: Sequence[PairRecord], val_share: float) -> tuple[list
     count = min(len(songs) - 1, max(1, round(len(songs) * val_share))) if val_share > 0 else 0
     held_out = set(songs[:count])
     return [r for r in records if r.song not in held_out], [r for r in records if r.song in held_out]
+
+
+def one_of_each_song(records: Sequence[Record], most: int) -> list[Record]:
+    """At most so many records of different songs: the least shifted, then the earliest of each."""
+    chosen: dict[str, Record] = {}
+    for record in sorted(records, key=lambda record: (abs(record.semitones), record.song, record.start_s)):
+        chosen.setdefault(record.song, record)
+    return list(chosen.values())[:most]

@@ -1,23 +1,24 @@
-"""Clips of a separated song -> pairs of images: edges of the accompaniment, spectrogram of the mix."""
+"""Separated songs -> pairs for a ControlNet: edges of the accompaniment, spectrogram of the mix."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from riff.audio.clips import cut_clips, vocal_ratio
-from riff.audio.io import resample
-from riff.data.records import PairRecord
+from riff.audio.separation import SongOpener
+from riff.data.build import BuildReport, ClipCount, PairsFolder, SongPairs, build_songs, check_usable
+from riff.data.clip_images import clip_images, pitch_shifts, to_standard_rate
+from riff.data.records import DEFAULT_PROMPT, PairRecord, pairs_file
+from riff.data.songs import SongFile
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges, save_edges
-from riff.spectrogram.image import SpectrogramImage, mel_to_image, save_image
-from riff.spectrogram.mel import magnitude_to_mel, top_frequency, waveform_to_magnitude
-from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
+from riff.spectrogram.image import SpectrogramImage, save_image
+from riff.spectrogram.params import CLIP_SAMPLES
 
-PITCH_SHIFTS = (0, -3, -2, -1, 1, 2, 3)  # semitones
+IMAGE_FOLDERS = ("source", "target", "accompaniment")
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,14 @@ class PairSettings:
 
     @property
     def semitones(self) -> tuple[int, ...]:
-        return PITCH_SHIFTS if self.pitch_augment else (0,)
+        return pitch_shifts(self.pitch_augment)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The images of one clip at one pitch. edges: uint8 (512, 512), 0 or 255."""
+    """The images of one clip at one pitch, and the name of their files. edges: uint8 (512, 512), 0 or 255."""
 
+    name: str
     start_s: float
     semitones: int
     target: SpectrogramImage
@@ -45,12 +47,8 @@ class Pair:
     edges: np.ndarray
 
 
-@dataclass(frozen=True)
-class ClipCount:
-    """clips: whole clips in the song; dropped: those with next to no vocal."""
-
-    clips: int
-    dropped: int
+def pairs_folder(folder: Path) -> PairsFolder:
+    return PairsFolder(folder, pairs_file(), IMAGE_FOLDERS, "--train_data_dir")
 
 
 def usable_clips(vocals: np.ndarray, mix: np.ndarray, settings: PairSettings) -> tuple[list[int], ClipCount]:
@@ -65,33 +63,25 @@ def usable_clips(vocals: np.ndarray, mix: np.ndarray, settings: PairSettings) ->
     return kept, ClipCount(len(starts), len(starts) - len(kept))
 
 
-def to_standard_rate(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    return resample(waveform, sample_rate, STANDARD.sample_rate)
-
-
 def make_pairs(
-    accompaniment: np.ndarray, mix: np.ndarray, starts: Sequence[int], settings: PairSettings, device: str = "cpu"
+    accompaniment: np.ndarray, mix: np.ndarray, starts: Sequence[int], settings: PairSettings, slug: str, device: str = "cpu"
 ) -> Iterator[Pair]:
-    """Yield the pairs of every clip at every pitch; one transform of a clip serves all pitches.
+    """Yield the pairs of every clip at every pitch.
 
     Args:
         accompaniment, mix: float32, shape (channels, samples), at 44.1 kHz.
         starts: of the clips, in samples.
+        slug: of the song, for the names.
     """
-    top_hz = max(top_frequency(STANDARD, semitones) for semitones in settings.semitones)
-    for start in starts:
-        stems = np.stack([part[:, start : start + CLIP_SAMPLES].mean(axis=0) for part in (mix, accompaniment)])
-        magnitude = waveform_to_magnitude(torch.from_numpy(stems).to(device), STANDARD, top_hz)  # (2, bins, 512)
-        for semitones in settings.semitones:
-            target, backing = (mel_to_image(mel) for mel in magnitude_to_mel(magnitude, STANDARD, semitones))
-            edges = canny_edges(backing.pixels, settings.canny_low, settings.canny_high)
-            yield Pair(start / STANDARD.sample_rate, semitones, target, backing, edges)
+    for clip in clip_images((mix, accompaniment), starts, settings.semitones, device):
+        target, backing = clip.images
+        edges = canny_edges(backing.pixels, settings.canny_low, settings.canny_high)
+        yield Pair(clip.name(slug), clip.start_s, clip.semitones, target, backing, edges)
 
 
-def save_pair(folder: Path, song: str, slug: str, prompt: str, pair: Pair) -> PairRecord:
+def save_pair(folder: Path, song: str, prompt: str, pair: Pair) -> PairRecord:
     """Write a pair's three PNGs under `source/`, `target/` and `accompaniment/`, and return its record."""
-    name = f"{slug}_{round(pair.start_s * 1000):07d}ms{pair.semitones:+d}.png"
-    paths = {kind: f"{kind}/{name}" for kind in ("source", "target", "accompaniment")}
+    paths = {kind: f"{kind}/{pair.name}" for kind in IMAGE_FOLDERS}
     save_edges(folder / paths["source"], pair.edges)
     save_image(folder / paths["target"], pair.target)
     save_image(folder / paths["accompaniment"], pair.accompaniment)
@@ -104,3 +94,28 @@ def save_pair(folder: Path, song: str, slug: str, prompt: str, pair: Pair) -> Pa
         target_max=pair.target.max_value,
         accompaniment_max=pair.accompaniment.max_value,
     )
+
+
+def build_pairs(
+    songs: Sequence[SongFile],
+    slugs: Mapping[str, str],
+    prompts: Mapping[str, str],
+    folder: PairsFolder,
+    settings: PairSettings,
+    opener: SongOpener,
+    device: str = "cpu",
+    warn: Callable[[str], None] = print,
+) -> BuildReport:
+    """Make the pairs of every song that is not done yet (see `build_songs`)."""
+
+    def open_song(song: SongFile, prompt: str) -> SongPairs:
+        stems, rate = opener.open(song.path, song.plain_name)
+        accompaniment, vocals = to_standard_rate(stems.accompaniment, rate), to_standard_rate(stems.vocals, rate)
+        mix = accompaniment + vocals
+        check_usable(song, mix)
+        starts, count = usable_clips(vocals, mix, settings)
+        pairs = make_pairs(accompaniment, mix, starts, settings, slugs[song.name], device)
+        return SongPairs((save_pair(folder.path, song.name, prompt, pair) for pair in pairs), count)
+
+    none_left = "every clip has next to no vocal; no pairs (lower --min_vocal_ratio to keep them)"
+    return build_songs(songs, folder.open_ledger(), prompts, DEFAULT_PROMPT, open_song, none_left, warn=warn)

@@ -19,12 +19,18 @@ METRICS = ("edge_f1", "edge_precision", "edge_recall", "gradient_correlation", "
 
 @dataclass(frozen=True)
 class TrueClip:
-    """A clip whose parts are known. mix, accompaniment: float32, shape (channels, samples) at 44.1 kHz."""
+    """A clip whose parts are known.
+
+    Attributes:
+        prompt: what is true of the mix. mix, accompaniment: float32, shape (channels, samples) at 44.1 kHz.
+        instruction: how an edit model is asked for the vocal, where that is not to be made of the prompt.
+    """
 
     name: str
     prompt: str
     mix: np.ndarray
     accompaniment: np.ndarray
+    instruction: str = ""
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def gradient_correlation(sample: np.ndarray, reference: np.ndarray, mask: np.nda
     def gradient(pixels: np.ndarray) -> np.ndarray:
         return np.hypot(cv2.Sobel(pixels, cv2.CV_64F, 1, 0), cv2.Sobel(pixels, cv2.CV_64F, 0, 1))
 
-    return _pearson(gradient(ours)[scored], gradient(theirs)[scored])
+    return correlation(gradient(ours)[scored], gradient(theirs)[scored])
 
 
 def grey_difference(a: np.ndarray, b: np.ndarray) -> float:
@@ -194,7 +194,7 @@ def onset_correlation(waveform_a: ArrayLike, waveform_b: ArrayLike, sample_rate:
         decibels = librosa.power_to_db(mel, ref=np.max, amin=1e-30)
         return librosa.onset.onset_strength(S=decibels, **frames)[1:]  # the first frame has none before it
 
-    return _pearson(envelope(ours), envelope(theirs))
+    return correlation(envelope(ours), envelope(theirs))
 
 
 def si_sdr(estimate: ArrayLike, reference: ArrayLike) -> float:
@@ -225,8 +225,8 @@ def si_sdr(estimate: ArrayLike, reference: ArrayLike) -> float:
     return float(10 * np.log10(signal / distortion)) if distortion > 0 else np.inf
 
 
-def _pearson(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's correlation; two constants are alike (1), a constant and anything else are not (0)."""
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's correlation of two vectors: [-1, 1]; two constants are alike (1), a constant and anything else are not (0)."""
     constant_a, constant_b = bool(np.ptp(a) == 0), bool(np.ptp(b) == 0)
     if constant_a or constant_b:
         return float(constant_a and constant_b)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from riff.audio.stems import StemsFolder
-from riff.data.pairs import PairSettings, to_standard_rate, usable_clips
+from riff.data.clip_images import to_standard_rate
+from riff.data.pairs import PairSettings, usable_clips
 from riff.data.records import DEFAULT_PROMPT, prompt_of, read_prompts
 from riff.errors import AudioError
 from riff.evaluation.control import TrueClip

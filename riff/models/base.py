@@ -26,12 +26,13 @@ diffusers_logging.disable_progress_bar()
 transformers_logging.disable_progress_bar()
 
 
-def load_base(base: str, config: str | None = None, dtype: torch.dtype = torch.float32) -> StableDiffusionPipeline:
+def load_base(base: str, config: str | None = None, dtype: torch.dtype = torch.float32, **hub: Any) -> StableDiffusionPipeline:
     """Load a base pipeline on the CPU, without a safety checker: it looks for faces, and these are spectrograms.
 
     Args:
         base: `mini`, a diffusers folder, a `.ckpt` or `.safetensors` file, or a hub id.
         config: folder or hub id that describes a single file's geometry (default: what diffusers infers, from the hub).
+        hub: `revision`, `variant` and `cache_dir` of a download.
 
     Raises:
         ModelError: nothing there, not a pipeline, a file that would execute code, or a hub that cannot be reached.
@@ -45,7 +46,7 @@ def load_base(base: str, config: str | None = None, dtype: torch.dtype = torch.f
         raise ModelError(f"{base}: this folder is no diffusers pipeline (no model_index.json)")
     try:
         # By name, so that an edit or control pipeline's folder serves as a base as well.
-        return StableDiffusionPipeline.from_pretrained(source, torch_dtype=dtype, **WITHOUT_SAFETY_CHECKER)
+        return StableDiffusionPipeline.from_pretrained(source, torch_dtype=dtype, **WITHOUT_SAFETY_CHECKER, **hub)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise explain(error, base, "--base mini, a small model in the repository, needs no network") from error
 
@@ -115,3 +116,8 @@ def weights_hash(*modules: torch.nn.Module) -> str:
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
+
+
+def encoder_names(pipeline: Any) -> tuple[str, str]:
+    """Short names of exactly this VAE's and this text encoder's weights, which what they encoded belongs to."""
+    return weights_hash(pipeline.vae), weights_hash(pipeline.text_encoder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -11,10 +10,9 @@ from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, Stable
 from torch import nn
 
 from riff.errors import ModelError
-from riff.files import atomic_folder, write_json
-from riff.models.base import WITHOUT_SAFETY_CHECKER, explain, latent_factor, load_base, looks_like_path
+from riff.models.base import WITHOUT_SAFETY_CHECKER, latent_factor
+from riff.models.folders import ModelKind, load_model, save_model
 
-ORIGIN_FILE = "riff.json"  # which base a ControlNet belongs to
 STOCK_HINT_CHANNELS = (16, 32, 96, 256)
 HINT_GAIN = 1.2 * math.sqrt(2)  # times 1/sqrt(fan_in): SiLU passes on a little less variance than ReLU
 
@@ -72,58 +70,24 @@ def scale_hint_encoder(encoder: nn.Module) -> None:
         nn.init.zeros_(convolution.bias)
 
 
+CONTROL = ModelKind(
+    name="a ControlNet",
+    pipeline=StableDiffusionControlNetPipeline,
+    part="controlnet",
+    part_class=ControlNetModel,
+    combine=with_control,
+    script="cnet_riff_training.py",
+    example="models/riff-cnet-mini",
+)
+
+
 def save_control_pipeline(
     pipeline: StableDiffusionControlNetPipeline, folder: str | Path, origin: dict, controlnet_only: bool = False, half: bool = False
 ) -> None:
-    """Write a folder that `StableDiffusionControlNetPipeline.from_pretrained` loads, or the ControlNet's part alone.
-
-    Args:
-        origin: which base this stands on (`{"base": ...}`), and whatever else should be remembered.
-        half: store fp16, half the size.
-    """
-    kind = torch.float16 if half else torch.float32
-    with atomic_folder(folder) as temporary:
-        model = pipeline.controlnet if controlnet_only else pipeline
-        before = pipeline.controlnet.dtype
-        for part in (pipeline.vae, pipeline.unet, pipeline.controlnet):
-            part.to(memory_format=torch.contiguous_format)  # safetensors takes no other
-        model.to(dtype=kind)
-        model.save_pretrained(temporary, safe_serialization=True)
-        model.to(dtype=before)
-        write_json(temporary / ORIGIN_FILE, origin)
+    """Write a folder that `StableDiffusionControlNetPipeline.from_pretrained` loads, or the ControlNet alone (`save_model`)."""
+    save_model(CONTROL, pipeline, folder, origin, controlnet_only, half)
 
 
 def load_control_pipeline(model: str | Path, base: str | None = None) -> StableDiffusionControlNetPipeline:
-    """Load a whole control pipeline, or a ControlNet with the base that it names, in float32 on the CPU.
-
-    Args:
-        model: folder or hub id.
-        base: use this base instead of the one that the ControlNet names.
-
-    Raises:
-        ModelError: nothing there, or not a ControlNet.
-    """
-    folder, name = Path(model), str(model)
-    if not folder.is_dir() and looks_like_path(name):
-        raise ModelError(f"--model {name}: no such folder; train one with cnet_riff_training.py, or use models/riff-cnet-mini")
-    try:
-        if folder.is_dir() and not (folder / "model_index.json").exists():
-            controlnet = ControlNetModel.from_pretrained(folder, torch_dtype=torch.float32)
-            return with_control(load_base(base or _base_of(folder)), controlnet)
-        pipeline = StableDiffusionControlNetPipeline.from_pretrained(name, torch_dtype=torch.float32, **WITHOUT_SAFETY_CHECKER)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
-        raise explain(error, name, "--model models/riff-cnet-mini, in the repository, needs no network") from error
-    return with_control(load_base(base), pipeline.controlnet) if base else pipeline
-
-
-def read_origin(folder: str | Path) -> dict:
-    """What was remembered beside a saved model; empty where nothing was."""
-    file = Path(folder) / ORIGIN_FILE
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
-
-
-def _base_of(folder: Path) -> str:
-    base = read_origin(folder).get("base")
-    if not base:
-        raise ModelError(f"{folder}: a ControlNet that does not say its base; give --base")
-    return base
+    """Load a whole control pipeline, or a ControlNet with the base that it names (`load_model`)."""
+    return load_model(CONTROL, model, base)

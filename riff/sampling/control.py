@@ -13,8 +13,9 @@ from diffusers import StableDiffusionControlNetPipeline, UniPCMultistepScheduler
 
 from riff.errors import DataError
 from riff.models.base import latent_factor
-from riff.models.control import read_origin
+from riff.models.folders import read_origin
 from riff.spectrogram.image import SILENCE, SpectrogramImage
+from riff.spectrogram.params import STANDARD, SpectrogramParams
 
 
 @dataclass(frozen=True)
@@ -105,21 +106,37 @@ def sample_control(
 def match_level(pixels: np.ndarray, accompaniment: SpectrogramImage) -> SpectrogramImage:
     """Give a sample the maximum that makes its backing as loud as the accompaniment is.
 
-    A spectrogram image is drawn against its own loudest point, which nothing in a sample tells. Where the accompaniment
-    is dark the two pictures differ by the constant factor (max_accompaniment / max_sample)**power; a vocal only darkens, so
-    the median over those pixels is that factor.
+    A spectrogram image is drawn against its own loudest point, which nothing in a sample tells; `level_ratio` finds it.
 
     Args:
         pixels: uint8, shape (n_mels, frames), the sample.
 
     Returns:
-        The sample with its estimated `max_value`, at least the accompaniment's and at most 16 times as much.
+        The sample with its estimated `max_value`, at least a 16th of the accompaniment's and at most 16 times as much.
     """
-    ink, backing = SILENCE - pixels.astype(np.float64), SILENCE - accompaniment.pixels.astype(np.float64)
-    dark = backing >= max(64.0, np.quantile(backing, 0.9))
-    if accompaniment.max_value <= 0 or not dark.any():
-        return SpectrogramImage(pixels, accompaniment.max_value or 1.0, accompaniment.params)
-    factor = float(np.clip(np.median(ink[dark] / backing[dark]), 0.5, 1.0))
-    return SpectrogramImage(
-        pixels, accompaniment.max_value / factor ** (1 / accompaniment.params.power_for_image), accompaniment.params
-    )
+    ratio = level_ratio(accompaniment.pixels, pixels, accompaniment.params)
+    return SpectrogramImage(pixels, (accompaniment.max_value or 1.0) / ratio, accompaniment.params)
+
+
+def level_ratio(before: np.ndarray, after: np.ndarray, params: SpectrogramParams = STANDARD) -> float:
+    """How many times larger a sound's magnitudes are in the picture `after` than in the picture `before`.
+
+    Where the sound is loud and nothing was added or lost, the magnitudes' ratio is one constant. That constant is the ratio
+    which occurs most: the middle of the shortest interval that holds a quarter of the ratios at the darkest tenth of the
+    pixels of `before`. Anything that covers less than three quarters of them does not move it.
+
+    Args:
+        before, after: uint8, shape (n_mels, frames).
+
+    Returns:
+        [1/16, 16]; 1 where `before` is silent.
+    """
+    ink, ink_after = SILENCE - before.astype(np.float64), SILENCE - after.astype(np.float64)
+    dark = ink >= max(64.0, np.quantile(ink, 0.9))
+    if not dark.any():
+        return 1.0
+    ratios = np.sort(ink_after[dark] / ink[dark])
+    quarter = max(1, len(ratios) // 4)
+    start = int(np.argmin(ratios[quarter:] - ratios[:-quarter])) if len(ratios) > quarter else 0
+    usual = np.median(ratios[start : start + quarter + 1])
+    return float(np.clip(usual, 0.5, 2.0) ** (1 / params.power_for_image))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +58,20 @@ def image_to_mel(image: SpectrogramImage) -> torch.Tensor:
     return torch.from_numpy(ratio ** (1.0 / image.params.power_for_image) * np.float32(image.max_value))
 
 
+def combine_pictures(backing: SpectrogramImage, vocal: SpectrogramImage) -> SpectrogramImage:
+    """The picture of two sounds together, from their pictures and levels.
+
+    Their phases are not known and have nothing to do with each other, so their energies add:
+    the magnitude is sqrt(backing**2 + vocal**2), the expected one.
+
+    Raises:
+        DataError: pictures of different sizes or spectrogram parameters.
+    """
+    if backing.params != vocal.params or backing.pixels.shape != vocal.pixels.shape:
+        raise DataError("combine_pictures: the two pictures differ in size or parameters; make both the same way")
+    return mel_to_image(torch.hypot(image_to_mel(backing), image_to_mel(vocal)), backing.params)
+
+
 def waveform_to_image(waveform: torch.Tensor, params: SpectrogramParams = STANDARD) -> SpectrogramImage:
     """float (channels, samples) or (samples,) -> image of the mono mix, 1 + samples // hop_length frames wide."""
     mono = waveform.mean(dim=0) if waveform.dim() == 2 else waveform
@@ -91,10 +107,22 @@ def load_grey(path: str | Path) -> np.ndarray:
     return _open_grey(path)[0]
 
 
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of a picture, without reading it all."""
+    with _opened(path) as picture:
+        return picture.height, picture.width
+
+
 def _open_grey(path: str | Path) -> tuple[np.ndarray, Image.Exif]:
+    with _opened(path) as picture:
+        return np.array(picture.convert("L")), picture.getexif()
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as picture:
-            return np.array(picture.convert("L")), picture.getexif()
+            yield picture
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such image") from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:

@@ -7,9 +7,11 @@ bands are triangles on the HTK scale without normalisation, as Riffusion takes t
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from riff.spectrogram.params import STANDARD, SpectrogramParams
 
@@ -86,7 +88,13 @@ def mel_filterbank(params: SpectrogramParams, bins: int, semitones: float = 0.0)
     return torch.from_numpy(np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32))
 
 
-def _hz_to_mel(frequency: float) -> float:
+def band_of(frequency: ArrayLike, params: SpectrogramParams = STANDARD) -> np.ndarray:
+    """The mel band whose filter peaks at a frequency in Hz, with fractions, in the frequency's shape; 0 is the lowest band."""
+    low, high = _hz_to_mel(params.min_frequency), _hz_to_mel(params.max_frequency)
+    return (_hz_to_mel(np.asarray(frequency)) - low) * ((params.n_mels + 1) / (high - low)) - 1.0
+
+
+def _hz_to_mel(frequency: Any) -> Any:
     return 2595.0 * np.log10(1.0 + frequency / 700.0)
 
 

@@ -14,14 +14,15 @@ from riff.files import atomic_path
 SHEET_GAP, SHEET_CAPTION, SHEET_FONT = 12, 28, 16  # pixels
 
 
-def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str], path: str | Path) -> None:
+def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str], path: str | Path, columns: int | None = None) -> None:
     """Write pictures side by side, each under its caption, as one PNG.
 
     Args:
         images: uint8, shape (height, width) or (height, width, 3).
         captions: one a picture; what does not fit over it is cut with an ellipsis.
-        path: the PNG. It is the pictures' widths and one gap of 12 pixels around each wide, and the tallest picture, a caption
+        path: the PNG. A row is the pictures' widths and one gap of 12 pixels around each wide, and the tallest picture, a caption
             of 28 pixels and a gap below high. The same pictures give the same bytes.
+        columns: pictures a row (default: all in one).
 
     Raises:
         DataError: no pictures, captions that do not match them in number, or pictures of another type.
@@ -32,16 +33,21 @@ def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str], path: s
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or image.size == 0:
             raise DataError(f"{path}: a sheet takes uint8 pictures in grey or RGB, not {image.dtype} of shape {image.shape}")
     font = ImageFont.load_default(size=SHEET_FONT)
-    width = SHEET_GAP + sum(image.shape[1] + SHEET_GAP for image in images)
-    height = SHEET_CAPTION + max(image.shape[0] for image in images) + SHEET_GAP
-    sheet = Image.new("RGB", (width, height), "#e9e9e6")  # grey: a spectrogram's silence is white
+    captioned = list(zip(images, captions, strict=True))
+    rows = [captioned[start : start + (columns or len(captioned))] for start in range(0, len(captioned), columns or len(captioned))]
+    width = SHEET_GAP + max(sum(image.shape[1] + SHEET_GAP for image, _ in row) for row in rows)
+    heights = [SHEET_CAPTION + max(image.shape[0] for image, _ in row) + SHEET_GAP for row in rows]
+    sheet = Image.new("RGB", (width, sum(heights)), "#e9e9e6")  # grey: a spectrogram's silence is white
     draw = ImageDraw.Draw(sheet)
-    left = SHEET_GAP
-    for image, caption in zip(images, captions, strict=True):
-        caption = _fit(" ".join(caption.split()), font, image.shape[1])
-        draw.text((left, SHEET_CAPTION // 2), caption, fill="#222222", font=font, anchor="lm")
-        sheet.paste(Image.fromarray(image), (left, SHEET_CAPTION))
-        left += image.shape[1] + SHEET_GAP
+    top = 0
+    for row, height in zip(rows, heights, strict=True):
+        left = SHEET_GAP
+        for image, caption in row:
+            caption = _fit(" ".join(caption.split()), font, image.shape[1])
+            draw.text((left, top + SHEET_CAPTION // 2), caption, fill="#222222", font=font, anchor="lm")
+            sheet.paste(Image.fromarray(image), (left, top + SHEET_CAPTION))
+            left += image.shape[1] + SHEET_GAP
+        top += height
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG", compress_level=6)
 

@@ -1,30 +1,39 @@
-"""The LightningModule: predict the noise in latents, with a ControlNet in front of a frozen UNet."""
+"""The training core: predict the noise in latents, whatever it is predicted from."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+from diffusers.training_utils import EMAModel, compute_snr
 from torch import nn
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, Dataset
 
 from riff.data.datasets import Example, StepSampler
+from riff.training.processes import ALONE, Processes
+
+SCHEDULES = ("constant", "cosine", "linear")
+LOWEST_RATE = 0.01  # what a falling schedule ends at, as a share of the learning rate
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What decides a training step, beside the data.
+    """What decides a training step, beside the data and the objective.
 
     Attributes:
-        accumulate: batches to one optimizer step. warmup_steps: optimizer steps of rising learning rate.
-        schedule: `constant`, or `cosine` down to a hundredth at max_steps.
-        prompt_dropout: share of examples that train without their prompt, which teaches the control to read the edges.
-        sd_locked: False also trains the UNet's decoder. only_mid_control: the control acts on the middle block alone.
+        batch_size: examples of one process's batch. accumulate: batches to one optimizer step.
+        warmup_steps: optimizer steps of rising learning rate, with every schedule.
+        schedule: `constant`, or `cosine` or `linear` down to a hundredth at max_steps.
+        snr_gamma: bound of the loss's weight min(SNR, gamma) / SNR (Hang et al., ICCV 2023); 0 weighs all noise levels alike.
+        ema_decay: of the averaged weights that samples and the result are drawn with; 0 takes the weights as they are.
+        save_memory: recompute activations. eight_bit_adam: on CUDA, where bitsandbytes is installed.
         seed: of data order, noise, timesteps and dropout.
     """
 
@@ -34,48 +43,111 @@ class TrainingOptions:
     max_steps: int = 100_000
     warmup_steps: int = 0
     schedule: str = "constant"
-    prompt_dropout: float = 0.5
-    sd_locked: bool = True
-    only_mid_control: bool = False
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    adam_epsilon: float = 1e-8
+    weight_decay: float = 1e-2
+    snr_gamma: float = 0.0
+    ema_decay: float = 0.0
     save_memory: bool = False
+    eight_bit_adam: bool = False
     num_workers: int = 2
     seed: int = 0
 
 
-class ControlTraining(pl.LightningModule):
-    """Train a ControlNet on latents that were encoded beforehand.
+class Draws:
+    """The random numbers of one batch.
+
+    They are drawn on the CPU, so that every device has the same, and for the examples of all processes, of which each
+    takes its own: several processes train on what one with the multiplied batch would.
+    """
+
+    def __init__(self, seed: Sequence[int], examples: int, processes: Processes, device: torch.device) -> None:
+        mixed = np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0]  # neighbours give unrelated streams
+        self._generator = torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
+        self._all = examples * processes.count
+        self._own = slice(examples * processes.rank, examples * (processes.rank + 1))
+        self._device = device
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        """Standard normal, shape (examples, *shape)."""
+        return torch.randn(self._all, *shape, generator=self._generator)[self._own].to(self._device)
+
+    def uniform(self, *shape: int) -> torch.Tensor:
+        """In [0, 1), shape (examples, *shape)."""
+        return torch.rand(self._all, *shape, generator=self._generator)[self._own].to(self._device)
+
+    def integers(self, high: int) -> torch.Tensor:
+        """From 0 to high - 1, shape (examples,)."""
+        return torch.randint(high, (self._all,), generator=self._generator)[self._own].to(self._device)
+
+
+class Objective(Protocol):
+    """What the noise is predicted from.
+
+    Attributes:
+        models: by the names that checkpoints know them by; what of them requires gradients is trained.
+    """
+
+    models: dict[str, Any]
+
+    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: Draws) -> torch.Tensor:
+        """The noise in `noisy`, of its shape."""
+
+    def loss_weights(self, batch: Example) -> torch.Tensor | None:
+        """Weights of the squared error that it is multiplied by, None for ones."""
+
+
+class NoiseTraining(pl.LightningModule):
+    """Train an objective's models on latents that were encoded beforehand.
 
     Everything random in batch k is drawn from (seed, k), and k travels in the checkpoint: a resumed run repeats exactly
     what a straight one does.
 
     Args:
-        unet, controlnet: diffusers' models. noise_scheduler: one with `add_noise`, for its noise levels.
-        dataset: of `ControlDataset`'s examples.
+        noise_scheduler: one with `add_noise`, for its noise levels.
+        dataset: of examples that hold `moments` and what the objective reads.
+        fingerprint: of the frozen models behind the data set, which a checkpoint belongs to.
     """
 
-    def __init__(self, unet: Any, controlnet: Any, noise_scheduler: Any, dataset: Dataset, options: TrainingOptions) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        noise_scheduler: Any,
+        dataset: Dataset,
+        options: TrainingOptions,
+        fingerprint: str,
+        processes: Processes = ALONE,
+    ) -> None:
         super().__init__()
-        self.strict_loading = False  # checkpoints hold what is trained, not the frozen UNet
-        self.unet, self.controlnet, self.options = unet.requires_grad_(False), controlnet, options
+        self.strict_loading = False  # checkpoints hold what is trained, not what is frozen
+        self.objective, self.options, self.fingerprint = objective, options, fingerprint
         self.batches_done = 0
-        self._noise_scheduler, self._dataset = noise_scheduler, dataset
-        # On the full picture with few channels, channels last is twice as fast.
-        controlnet.controlnet_cond_embedding.to(memory_format=torch.channels_last)
-        if not options.sd_locked:
-            for part in (unet.up_blocks, unet.conv_norm_out, unet.conv_out):
-                part.requires_grad_(True)
-        if options.save_memory:
-            unet.enable_gradient_checkpointing()
-            controlnet.enable_gradient_checkpointing()
+        self._noise_scheduler, self._dataset, self._processes = noise_scheduler, dataset, processes
+        for name, model in objective.models.items():
+            self.add_module(name, model)
+            if options.save_memory:
+                model.enable_gradient_checkpointing()
+        self._average = EMAModel(self.trained, decay=options.ema_decay, foreach=True) if options.ema_decay else None
+
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def train_dataloader(self) -> DataLoader:
-        sampler = StepSampler(len(self._dataset), self.options.batch_size, self.options.seed, start=self.batches_done)  # type: ignore[arg-type]
-        workers = self.options.num_workers
+        options, processes = self.options, self._processes
+        sampler = StepSampler(
+            len(self._dataset),  # type: ignore[arg-type]
+            options.batch_size,
+            options.seed,
+            start=self.batches_done,
+            rank=processes.rank,
+            processes=processes.count,
+        )
         return DataLoader(
             self._dataset,
             batch_sampler=sampler,
-            num_workers=workers,
-            persistent_workers=workers > 0,
+            num_workers=options.num_workers,
+            persistent_workers=options.num_workers > 0,
             pin_memory=self.device.type == "cuda",
         )
 
@@ -89,67 +161,85 @@ class ControlTraining(pl.LightningModule):
         """Mean squared error of the predicted noise (Ho, Jain and Abbeel, NeurIPS 2020), a scalar.
 
         Args:
-            batch: stacked examples. seed: fixes latents, noise, timesteps and which prompts are dropped.
+            batch: stacked examples. seed: fixes latents, noise, timesteps and which conditions are dropped.
         """
-        generator = torch.Generator().manual_seed(_mix(seed))
         mean, std = batch["moments"].unbind(dim=1)
-        size = len(mean)
-
-        def draw() -> torch.Tensor:
-            return torch.randn(mean.shape, generator=generator).to(mean)
-
-        latents, noise = mean + std * draw(), draw()
-        levels = self._noise_scheduler.config.num_train_timesteps
-        timesteps = torch.randint(levels, (size,), generator=generator).to(mean.device)
-        dropped = (torch.rand(size, 1, 1, generator=generator) < self.options.prompt_dropout).to(mean.device)
-        text = torch.where(dropped, batch["no_text"], batch["text"])
+        draws = Draws(seed, len(mean), self._processes, mean.device)
+        latents, noise = mean + std * draws.normal(*mean.shape[1:]), draws.normal(*mean.shape[1:])
+        timesteps = draws.integers(self._noise_scheduler.config.num_train_timesteps)
         noisy = self._noise_scheduler.add_noise(latents, noise, timesteps)
-        return mse_loss(self.predict_noise(noisy, timesteps, text, batch["hint"]).float(), noise)
-
-    def predict_noise(self, noisy: torch.Tensor, timesteps: torch.Tensor, text: torch.Tensor, hint: torch.Tensor) -> torch.Tensor:
-        hint = hint.contiguous(memory_format=torch.channels_last)
-        down, mid = self.controlnet(noisy, timesteps, text, controlnet_cond=hint, return_dict=False)
-        if self.options.only_mid_control:
-            down = [torch.zeros_like(residual) for residual in down]
-        return self.unet(
-            noisy, timesteps, text, down_block_additional_residuals=down, mid_block_additional_residual=mid, return_dict=False
-        )[0]
+        predicted = self.objective.predict_noise(batch, noisy, timesteps, draws).float()
+        weights = self.objective.loss_weights(batch)
+        if self.options.snr_gamma:
+            snr = compute_snr(self._noise_scheduler, timesteps)
+            bounded = (snr.clamp(max=self.options.snr_gamma) / snr).view(-1, 1, 1, 1)
+            weights = bounded if weights is None else weights * bounded
+        if weights is None:
+            return mse_loss(predicted, noise)
+        return (weights * mse_loss(predicted, noise, reduction="none")).mean()
 
     def configure_optimizers(self) -> dict[str, Any]:
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = _adamw(parameters, self.options)
+        optimizer = _adamw(self.trained, self.options)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _learning_rate_factor(self, step: int) -> float:
-        rise = min(1.0, (step + 1) / max(1, self.options.warmup_steps))
+        rise, done = min(1.0, (step + 1) / max(1, self.options.warmup_steps)), min(1.0, step / self.options.max_steps)
         if self.options.schedule == "constant":
             return rise
-        return rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.options.max_steps))))
+        fall = 1 - done if self.options.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+        return rise * (LOWEST_RATE + (1 - LOWEST_RATE) * fall)
+
+    def optimizer_step(self, *arguments: Any, **more: Any) -> None:
+        super().optimizer_step(*arguments, **more)
+        if self._average is not None:
+            self._average.step(self.trained)
+
+    def on_fit_start(self) -> None:
+        if self._average is not None:
+            self._average.to(self.device)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Hold the averaged weights inside the block, if there are any."""
+        if self._average is not None:
+            self._average.store(self.trained)
+            self._average.copy_to(self.trained)
+        yield
+        if self._average is not None:
+            self._average.restore(self.trained)
+
+    def keep_average(self) -> None:
+        """Take the averaged weights for good, if there are any."""
+        if self._average is not None:
+            self._average.copy_to(self.trained)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         checkpoint["state_dict"] = {name: value for name, value in checkpoint["state_dict"].items() if name in trained}
-        checkpoint["batches_done"] = self.batches_done
+        checkpoint["batches_done"], checkpoint["fingerprint"] = self.batches_done, self.fingerprint
+        if self._average is not None:
+            checkpoint["average"] = self._average.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.batches_done = checkpoint["batches_done"]
-
-
-def _mix(numbers: Sequence[int]) -> int:
-    """Several numbers as one seed; neighbours give unrelated streams."""
-    import numpy as np
-
-    return int(np.random.SeedSequence(list(numbers)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        if self._average is not None and "average" in checkpoint:
+            self._average.load_state_dict(checkpoint["average"])
 
 
 def _adamw(parameters: list[nn.Parameter], options: TrainingOptions) -> torch.optim.Optimizer:
-    """AdamW; in 8 bits where memory is to be saved and bitsandbytes is installed."""
-    if options.save_memory and parameters[0].is_cuda:
+    """AdamW; in 8 bits where that is wanted and bitsandbytes is installed."""
+    settings: dict[str, Any] = {
+        "lr": options.learning_rate,
+        "betas": options.adam_betas,
+        "eps": options.adam_epsilon,
+        "weight_decay": options.weight_decay,
+    }
+    if options.eight_bit_adam and parameters[0].is_cuda:
         try:
             from bitsandbytes.optim import AdamW8bit
 
-            return AdamW8bit(parameters, lr=options.learning_rate)
+            return AdamW8bit(parameters, **settings)
         except ImportError:
             pass
-    return torch.optim.AdamW(parameters, lr=options.learning_rate, fused=parameters[0].is_cuda)
+    return torch.optim.AdamW(parameters, **settings, fused=parameters[0].is_cuda)

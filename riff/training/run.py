@@ -1,193 +1,132 @@
-"""One training run: from the folder of pairs and the pipeline to the loadable result, stopped and resumed at will."""
+"""One training run, whatever is trained: stopped and resumed at will, on one process or several."""
 
 from __future__ import annotations
 
 import logging
-import re
+import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from diffusers import UniPCMultistepScheduler
-from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
+import torch
+from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from riff.data.datasets import ControlDataset, split_by_song
-from riff.data.latents import encode_pairs
-from riff.data.records import PairRecord, read_records
-from riff.errors import DataError, OptionError
-from riff.models.base import weights_hash
-from riff.models.control import with_control
-from riff.sampling.control import SamplingOptions
-from riff.spectrogram.image import load_grey, load_image
-from riff.training.callbacks import HeldOutClip, LossLog, SampleLog, StopInTime
-from riff.training.module import ControlTraining, TrainingOptions
+from riff.errors import ModelError, OptionError
+from riff.models.base import check_weights_file
+from riff.training.callbacks import CheckpointLog, LossLog, SampleLog, StopInTime
+from riff.training.module import NoiseTraining
+from riff.training.places import LOGS, RunPlaces
+from riff.training.processes import ALONE, Processes
 
-LOGS = "lightning_logs"
-IMAGES = "image_log"
-CHECKPOINT_NAME = "step={step:06d}"
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # ours: Lightning's
+MIXED_PRECISIONS = {"no": "32", "bf16": "bf16", "fp16": "16"}  # accelerate's: ours
 
 
 @dataclass(frozen=True)
-class RunPlaces:
-    """Where a run keeps its things: `lightning_logs/version_N/` and `image_log/version_N/` under one folder."""
+class RunSettings:
+    """What decides how a run goes, and not what it learns.
 
-    root: Path
-    version: int
-
-    @classmethod
-    def next(cls, root: Path) -> RunPlaces:
-        """The first version that has neither logs nor pictures."""
-        return cls(root, 1 + max((*_versions(root / LOGS), *_versions(root / IMAGES)), default=-1))
-
-    @classmethod
-    def of_checkpoint(cls, checkpoint: Path) -> RunPlaces:
-        run = checkpoint.resolve().parent.parent
-        match = re.fullmatch(r"version_(\d+)", run.name)
-        if match is None:
-            raise OptionError(f"--resume {checkpoint}: does not lie in lightning_logs/version_N/checkpoints/")
-        return cls(run.parent.parent, int(match[1]))
-
-    @property
-    def run(self) -> Path:
-        return self.root / LOGS / f"version_{self.version}"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.run / "checkpoints"
-
-    @property
-    def images(self) -> Path:
-        return self.root / IMAGES / f"version_{self.version}"
-
-    @property
-    def losses(self) -> Path:
-        return self.run / "losses.jsonl"
-
-
-def _versions(folder: Path) -> list[int]:
-    return [int(match[1]) for path in folder.glob("version_*") if (match := re.fullmatch(r"version_(\d+)", path.name))]
-
-
-def find_checkpoint(root: Path, resume: str) -> Path:
-    """The checkpoint that `--resume` means: a path, or for `newest` the latest one under `lightning_logs/`.
-
-    Raises:
-        OptionError: there is none.
-    """
-    if resume != "newest":
-        if not Path(resume).is_file():
-            raise OptionError(f"--resume {resume}: no such checkpoint")
-        return Path(resume)
-    found = sorted(root.glob(f"{LOGS}/version_*/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
-    if not found:
-        raise OptionError(f"--resume: no checkpoint under {root / LOGS}; leave the flag out to start anew")
-    return found[-1]
-
-
-def train_control(
-    pipeline: Any,
-    data_dir: Path,
-    control_method: str,
-    options: TrainingOptions,
-    places: RunPlaces,
-    *,
-    device: str,
-    precision: str,
-    max_seconds: float,
-    logger_freq: int,
-    checkpoint_freq: int,
-    val_share: float,
-    sampling: SamplingOptions,
-    resume: Path | None = None,
-    on_start: Callable[[], None] = lambda: None,
-) -> tuple[int, str]:
-    """Train the pipeline's ControlNet in place.
-
-    Args:
+    Attributes:
+        device: `cpu` or `cuda`. precision: `32`, `bf16` or `16`. max_seconds: after which it ends.
+        sample_every, checkpoint_every: optimizer steps. checkpoints_kept: the newest so many, None for all.
+        max_grad_norm: that gradients are scaled down to.
         on_start: called when everything is ready and the first step comes next.
+    """
+
+    device: str
+    precision: str
+    max_seconds: float
+    sample_every: int
+    checkpoint_every: int
+    checkpoints_kept: int | None = 1
+    max_grad_norm: float = 1.0
+    on_start: Callable[[], None] = lambda: None
+
+
+def run_training(
+    module: NoiseTraining,
+    places: RunPlaces,
+    settings: RunSettings,
+    samples: SampleLog,
+    resume: Path | None = None,
+    processes: Processes = ALONE,
+) -> tuple[int, str]:
+    """Train the module's models in place, and leave losses, samples and checkpoints in their places.
 
     Returns:
         The step it reached, and why it stopped early ("" if it did not).
 
     Raises:
-        DataError: no usable pairs.
+        ModelError: `resume` is no checkpoint, or one of another model.
     """
-    quieten_lightning()
-    records = read_records(data_dir, control_method)
-    training, held_out = split_by_song(records, val_share)
-    print(f"{len(training)} pairs to train on, {len(held_out)} held out (other songs)")
-    names = (weights_hash(pipeline.vae), weights_hash(pipeline.text_encoder))
-    encoded = encode_pairs(data_dir, records, pipeline.vae, pipeline.text_encoder, pipeline.tokenizer, names, device)
-    _check_hint_size(data_dir, records[0], pipeline)
-    module = ControlTraining(
-        pipeline.unet, pipeline.controlnet, pipeline.scheduler, ControlDataset(data_dir, training, encoded), options
-    )
-    sampler = with_control(pipeline, pipeline.controlnet)
-    sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
-    sampler.set_progress_bar_config(disable=True)
-    stop = StopInTime(max_seconds)
-    saver = ModelCheckpoint(
-        dirpath=places.checkpoints,
-        filename=CHECKPOINT_NAME,
-        auto_insert_metric_name=False,
-        every_n_train_steps=checkpoint_freq,
-        save_top_k=1,
-        enable_version_counter=False,
-    )
-    clips = held_out_clips(data_dir, held_out or training)
+    if resume is not None:
+        check_checkpoint(resume, module)
+    stop = StopInTime(settings.max_seconds)
+    checkpoints = CheckpointLog(places.checkpoints, settings.checkpoint_every, settings.checkpoints_kept)
     trainer = pl.Trainer(
-        accelerator="gpu" if device == "cuda" else "cpu",
-        devices=1,
-        precision={"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[precision],  # type: ignore[arg-type]
-        max_steps=options.max_steps,
-        accumulate_grad_batches=options.accumulate,
-        gradient_clip_val=1.0,
-        callbacks=[
-            stop,
-            LossLog(places.losses),
-            SampleLog(sampler, clips, places.images, logger_freq, sampling, options.seed),
-            saver,
-            TQDMProgressBar(refresh_rate=5),
-        ],
+        accelerator="gpu" if settings.device == "cuda" else "cpu",
+        devices=processes.local_count,
+        num_nodes=processes.count // processes.local_count,
+        strategy="ddp" if processes.count > 1 else "auto",
+        use_distributed_sampler=False,  # StepSampler shares the batches out
+        precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
+        max_steps=module.options.max_steps,
+        accumulate_grad_batches=module.options.accumulate,
+        gradient_clip_val=settings.max_grad_norm,
+        callbacks=[stop, LossLog(places.losses), samples, TQDMProgressBar(refresh_rate=5), checkpoints],
         logger=TensorBoardLogger(places.root, name=LOGS, version=places.version),
+        enable_checkpointing=False,  # CheckpointLog does it
         log_every_n_steps=10,
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
-    on_start()
+    if processes.is_first:
+        settings.on_start()
     trainer.fit(module, ckpt_path=resume, weights_only=True)
-    final = places.checkpoints / f"{CHECKPOINT_NAME.format(step=trainer.global_step)}.ckpt"
-    if not final.exists():
-        trainer.save_checkpoint(final)
-        for older in places.checkpoints.glob("*.ckpt"):
-            if older != final:
-                older.unlink()
+    checkpoints.save(trainer)
+    module.keep_average()
     return trainer.global_step, stop.reason
 
 
-def held_out_clips(data_dir: Path, records: Sequence[PairRecord], most: int = 4) -> list[HeldOutClip]:
-    """Clips to draw samples for: unshifted ones of different songs."""
-    chosen: dict[str, PairRecord] = {}
-    for record in sorted(records, key=lambda record: (abs(record.semitones), record.song, record.start_s)):
-        chosen.setdefault(record.song, record)
-    clips = []
-    for record in list(chosen.values())[:most]:
-        target = load_image(data_dir / record.target)
-        backing = load_image(data_dir / record.accompaniment) if record.accompaniment else target
-        edges = load_grey(data_dir / record.source)
-        clips.append(HeldOutClip(Path(record.source).stem, record.prompt, edges, backing, target))
-    return clips
+def check_checkpoint(path: Path, module: NoiseTraining) -> None:
+    """Refuse a checkpoint of another model.
+
+    Raises:
+        ModelError: it cannot be read, or does not fit what is trained, or what is frozen is another.
+    """
+    check_weights_file(path)
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    trained = {name: parameter.shape for name, parameter in module.named_parameters() if parameter.requires_grad}
+    fits = (
+        {name: value.shape for name, value in checkpoint.get("state_dict", {}).items()} == trained
+        and "batches_done" in checkpoint
+        # Checkpoints of earlier versions say nothing of the frozen models.
+        and checkpoint.get("fingerprint", module.fingerprint) == module.fingerprint
+        and ("average" in checkpoint or not module.options.ema_decay)
+    )
+    if not fits:
+        raise ModelError(f"{path}: a checkpoint of another model or objective; go on with the model and flags it was trained with")
 
 
-def _check_hint_size(data_dir: Path, record: PairRecord, pipeline: Any) -> None:
-    height, width = load_grey(data_dir / record.source).shape
-    factor = 2 ** (len(pipeline.controlnet.config.conditioning_embedding_out_channels) - 1)
-    if height % factor or width % factor:
-        raise DataError(f"{data_dir / record.source}: {height}x{width} does not fit this model; use multiples of {factor}")
+def choose_precision(mixed: str | None, device: str) -> str:
+    """The precision of a run: as asked for, else as `accelerate launch` says, else bf16 on CUDA and 32 elsewhere.
+
+    Args:
+        mixed: `no`, `fp16` or `bf16`, None where nothing was asked for.
+
+    Raises:
+        OptionError: accelerate's configuration wants another one.
+    """
+    mixed = mixed or os.environ.get("ACCELERATE_MIXED_PRECISION") or ("bf16" if device == "cuda" else "no")
+    if mixed not in MIXED_PRECISIONS:
+        raise OptionError(f"mixed precision {mixed}, from accelerate's configuration, is unknown; give --mixed_precision bf16")
+    if mixed == "fp16" and device == "cpu":
+        return "bf16"  # a CPU has no fp16 training
+    return MIXED_PRECISIONS[mixed]
 
 
 def quieten_lightning() -> None:

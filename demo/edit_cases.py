@@ -1,0 +1,116 @@
+"""Pairs of pictures whose verdict is known: what must count as an added vocal, and what must not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from demo.composition import Song, compose
+from demo.evaluation import SONG_SECONDS, START
+from riff.spectrogram.image import combine_pictures, mel_to_image, waveform_to_image
+from riff.spectrogram.mel import magnitude_to_mel, top_frequency, waveform_to_magnitude
+from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
+
+EDITS = ("true mix", "true mix, autoencoded", "backing and vocal pictures combined")
+QUIET_EDIT = "true mix, vocal 6 dB down"
+NO_EDITS = (
+    "untouched",
+    "autoencoded",
+    "1 % noise",
+    "2 dB louder",
+    "a semitone up",
+    "two semitones down",
+    "another song's drums added",
+    "another song's chords added",
+    "white noise added",
+    "a picture of noise",
+    "another song",
+)
+REMOVALS = ("vocal removed", "vocal removed, autoencoded")
+NO_REMOVALS = ("mix untouched", "mix autoencoded")
+
+
+@dataclass(frozen=True)
+class EditCase:
+    """before, after: uint8, shape (512, 512). removal: whether a vocal should have gone instead of come."""
+
+    kind: str
+    before: np.ndarray
+    after: np.ndarray
+    removal: bool = False
+
+
+@dataclass(frozen=True)
+class CasedClip:
+    """A clip with all its cases, the singer's register, and the vocal's own picture."""
+
+    name: str
+    gender: str
+    vocal: np.ndarray
+    cases: list[EditCase]
+
+
+def edit_cases(catalogue: int, count: int, autoencode: Callable[[np.ndarray], np.ndarray]) -> Iterator[CasedClip]:
+    """One clip of each of the first `count` songs of a catalogue, with the next song's parts to add.
+
+    Args:
+        autoencode: uint8 (512, 512) -> uint8, a model's autoencoder there and back.
+    """
+    song = compose(catalogue, 0, SONG_SECONDS)
+    for index in range(count):
+        following = compose(catalogue, index + 1, SONG_SECONDS)
+        yield _cased(song, following, autoencode, np.random.default_rng([catalogue, index]))
+        song = following
+
+
+def _cased(song: Song, other: Song, autoencode: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator) -> CasedClip:
+    parts, others = (
+        {name: stem[:, START : START + CLIP_SAMPLES].mean(axis=0) for name, stem in one.stems.items()} for one in (song, other)
+    )
+    vocal = parts["vocals"]
+    backing = parts["drums"] + parts["bass"] + parts["other"]
+    level = _rms(backing)
+    mix, alone, voice = (_picture(wave) for wave in (backing + vocal, backing, vocal))
+    untouched = alone.pixels
+    pictures = {
+        "true mix": mix.pixels,
+        "true mix, autoencoded": autoencode(mix.pixels),
+        "backing and vocal pictures combined": combine_pictures(alone, voice).pixels,
+        QUIET_EDIT: _picture(backing + 0.5 * vocal).pixels,
+        "untouched": untouched,
+        "autoencoded": autoencode(untouched),
+        "1 % noise": _picture(backing + 0.01 * np.abs(backing).max() * rng.standard_normal(CLIP_SAMPLES)).pixels,
+        "2 dB louder": mel_to_image(_mel(backing) * 10 ** (2 / 20), max_value=alone.max_value).pixels,
+        "a semitone up": mel_to_image(_mel(backing, 1)).pixels,
+        "two semitones down": mel_to_image(_mel(backing, -2)).pixels,
+        "another song's drums added": _picture(backing + others["drums"]).pixels,
+        "another song's chords added": _picture(backing + others["other"] * (level / _rms(others["other"]))).pixels,
+        "white noise added": _picture(backing + 0.5 * level * rng.standard_normal(CLIP_SAMPLES)).pixels,
+        "a picture of noise": rng.integers(0, 256, untouched.shape, dtype=np.uint8),
+        "another song": _picture(sum(others.values())).pixels,
+    }
+    cases = [EditCase(kind, untouched, after) for kind, after in pictures.items()]
+    gone = {
+        "vocal removed": untouched,
+        "vocal removed, autoencoded": pictures["autoencoded"],
+        "mix untouched": mix.pixels,
+        "mix autoencoded": pictures["true mix, autoencoded"],
+    }
+    cases += [EditCase(kind, mix.pixels, after, removal=True) for kind, after in gone.items()]
+    return CasedClip(song.name, str(song.facts["gender"]), voice.pixels, cases)
+
+
+def _picture(wave):  # type: ignore[no-untyped-def]
+    return waveform_to_image(torch.from_numpy(wave.astype(np.float32)))
+
+
+def _mel(wave: np.ndarray, semitones: float = 0.0) -> torch.Tensor:
+    magnitude = waveform_to_magnitude(torch.from_numpy(wave.astype(np.float32)), STANDARD, top_frequency(STANDARD, semitones))
+    return magnitude_to_mel(magnitude, STANDARD, semitones)
+
+
+def _rms(wave: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(wave**2))) or 1.0

@@ -1,0 +1,94 @@
+"""Turn songs with stems into training pairs for the edit model: "add a vocal melody", before and after.
+
+    python preprocess_musdb.py --root_data_dir musdb18/train --output_dir musdb-pix2pix/train --pitch_augment
+
+Songs lie as SONG/{mixture,drums,bass,other,vocals}.wav (MUSDB18-HQ) or as SONG.stem.mp4 (MUSDB18), in the folder itself or in
+its train/ and test/. The picture before the edit is that of all stems but --gen_stem, the picture after it that of all, or
+with --target the stem's alone. metadata.jsonl holds one line a pair; running it again goes on where it stopped.
+
+With --with_removal every pair goes the other way too ("remove the vocals"). With --with_noop one in four of the pairs, drawn at
+random, gets a twin where nothing changes: told to leave the music as it is, or to take away what is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from riff import cli
+
+
+def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
+    parser = cli.ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("--root_data_dir", type=Path, required=True, help="folder of MUSDB18 or of songs like its")
+    add("--output_dir", type=Path, default=Path("musdb-pix2pix/train"), help="folder for the pairs")
+    add("--gen_stem", default="vocals", help="the stem that the edit adds: vocals, drums, bass or other")
+    add("--target", default="mix", help="what the edited picture shows: mix, or the name of --gen_stem for that alone")
+    add(
+        "--prompt_filepath",
+        type=Path,
+        help='instructions, one {"file": "Artist - Title", "edit_prompt": "..."} a line; a song may have several lines',
+    )
+    add("--frame_overlap", type=float, default=0.0, help="share of a clip that the next one repeats, from 0 to below 1")
+    add("--frame_len_seconds", type=float, default=5.11, help="length of a clip; a multiple of 0.64 s, less 0.01 s")
+    add(
+        "--frame_min_power_prop",
+        type=float,
+        default=0.4,
+        help="use a clip when the stem's power in it is at least this share of the stem's power where it plays",
+    )
+    parser.add_flag("pitch_augment", default=False, help="also make every pair at -3 to 3 semitones")
+    parser.add_flag("with_removal", default=False, help="also make pairs that take the stem away")
+    parser.add_flag("with_noop", default=False, help="also make pairs that change nothing")
+    add("--max_examples", type=int, help="stop after this many pairs (default: no limit)")
+    parser.add_flag("save_wav", default=False, help="also write the sound of the unshifted clips, as wav/CLIP_{input,edited}.wav")
+    parser.add_device()
+    parser.add_seed()
+    parser.add_overwrite("the pairs that are there")
+    args = parser.parse_args(argv)
+    if args.max_examples is not None and args.max_examples < 1:
+        parser.error(f"argument --max_examples: {args.max_examples} pairs are none; leave the flag out for all")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    from dataclasses import asdict, fields
+
+    from riff.data.build import MANIFEST
+    from riff.data.edit_pairs import EditSettings, build_edit_pairs, edit_pairs_folder
+    from riff.data.instructions import DEFAULT_INSTRUCTIONS, read_edit_prompts
+    from riff.data.songs import list_stem_songs, names_without_song, unique_slugs
+
+    settings = EditSettings(**{field.name: getattr(args, field.name) for field in fields(EditSettings)})
+    songs = list_stem_songs(args.root_data_dir)
+    if {song.path.parent for song in songs} >= {args.root_data_dir / "train", args.root_data_dir / "test"}:
+        cli.warn(f"{args.root_data_dir}: takes songs of train and of test; to keep them apart give {args.root_data_dir / 'train'}")
+    if args.prompt_filepath is None:
+        default = DEFAULT_INSTRUCTIONS[args.gen_stem]
+        cli.warn(f"no --prompt_filepath: the instruction of every song is {default!r}")
+        prompts = {song.name: [default] for song in songs}
+    else:
+        prompts = read_edit_prompts(args.prompt_filepath)
+        without_song = names_without_song(prompts, songs)
+        if without_song:
+            cli.warn(
+                f"{args.prompt_filepath}: {len(without_song)} names are no song of {args.root_data_dir}: "
+                f"{', '.join(without_song[:3])}"
+            )
+    device = cli.choose_device(args.device)
+    folder = edit_pairs_folder(args.output_dir)
+    folder.prepare(asdict(settings), args.overwrite)
+    cli.write_manifest(folder.path / MANIFEST, vars(args), settings=asdict(settings))
+    report = build_edit_pairs(songs, unique_slugs(songs), prompts, folder, settings, device, cli.warn)
+    left_out = f"{report.left_out} left out for --max_examples, " if args.max_examples else ""
+    print(
+        f"{report.pairs} pairs in {args.output_dir}: {report.made} songs made now, {report.skipped} done before, {left_out}"
+        f"{report.dropped_clips} clips with too little {args.gen_stem} dropped, {report.failed} songs failed"
+    )
+    return cli.EXIT_FAILURE if report.failed else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

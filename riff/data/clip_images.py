@@ -1,0 +1,60 @@
+"""Clips of a song's parts -> spectrogram images at every pitch; one transform of a clip serves all pitches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from riff.audio.io import resample
+from riff.spectrogram.image import SpectrogramImage, mel_to_image
+from riff.spectrogram.mel import magnitude_to_mel, top_frequency, waveform_to_magnitude
+from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
+
+PITCH_SHIFTS = (0, -3, -2, -1, 1, 2, 3)  # semitones
+
+
+def pitch_shifts(augment: bool) -> tuple[int, ...]:
+    return PITCH_SHIFTS if augment else (0,)
+
+
+def to_standard_rate(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+    return resample(waveform, sample_rate, STANDARD.sample_rate)
+
+
+@dataclass(frozen=True)
+class ClipImages:
+    """One clip at one pitch: an image of each part, in the order in which the parts were given."""
+
+    start_s: float
+    semitones: int
+    images: tuple[SpectrogramImage, ...]
+
+    def name(self, slug: str) -> str:
+        """The file name of the clip's images: the song's slug, the start in ms, and the pitch."""
+        return f"{slug}_{round(self.start_s * 1000):07d}ms{self.semitones:+d}.png"
+
+
+def clip_images(
+    parts: Sequence[np.ndarray],
+    starts: Sequence[int],
+    semitones: Sequence[int],
+    device: str = "cpu",
+    clip_samples: int = CLIP_SAMPLES,
+) -> Iterator[ClipImages]:
+    """Yield the images of every clip at every pitch.
+
+    Args:
+        parts: float32, shape (channels, samples), at 44.1 kHz.
+        starts: of the clips, in samples.
+        semitones: the pitches.
+    """
+    top_hz = max(top_frequency(STANDARD, shift) for shift in semitones)
+    for start in starts:
+        mono = np.stack([part[:, start : start + clip_samples].mean(axis=0) for part in parts])
+        magnitude = waveform_to_magnitude(torch.from_numpy(mono).to(device), STANDARD, top_hz)  # (parts, bins, frames)
+        for shift in semitones:
+            images = tuple(mel_to_image(mel) for mel in magnitude_to_mel(magnitude, STANDARD, shift))
+            yield ClipImages(start / STANDARD.sample_rate, shift, images)

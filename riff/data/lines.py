@@ -1,0 +1,171 @@
+"""Files of one JSON object a line: reading them with every value checked, and the ledger of songs that are done."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from riff.errors import DataError, RiffError
+from riff.files import inside, write_text
+
+Record = TypeVar("Record")
+SONGS_FILE = "songs.jsonl"
+
+
+def read_json_objects(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
+    """JSON objects with their line numbers, from a file of one object a line or from one JSON list.
+
+    Raises:
+        DataError: no such file, or a line that is no JSON object; names the line.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as text ({error})") from error
+    if text.lstrip().startswith("["):
+        items = list(enumerate(_parse(path, 1, text), start=1))
+    else:
+        # Not splitlines(): it also breaks at separators that JSON allows inside a text.
+        items = [(number, _parse(path, number, line)) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    for number, item in items:
+        if not isinstance(item, dict):
+            raise DataError(f"{path}: entry {number} is no JSON object; write one {{...}} a line")
+    return items
+
+
+def _parse(path: str | Path, number: int, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = number + error.lineno - 1
+        raise DataError(f"{path}: line {line} is no JSON ({error.msg}); write one object a line") from error
+
+
+@dataclass(frozen=True)
+class RecordFormat:
+    """What a file of records must hold.
+
+    Attributes:
+        kind: of pairs, and made_by: the script with the flag of its folder, for messages.
+        required: keys that a line cannot do without; their values are text.
+        images: keys of paths to pictures, relative to the folder of the file; the first names the song where `song` does not.
+    """
+
+    kind: str
+    made_by: str
+    required: Sequence[str]
+    images: Sequence[str]
+
+
+def read_record_lines(path: Path, record_type: type[Record], record_format: RecordFormat) -> list[Record]:
+    """The records of a file, a dataclass a line, with every path checked to lie inside the file's folder.
+
+    Files of the predecessors may name their images relative to the working folder (`train-data/source/x.png`) and may say
+    no song; both are mended. Keys that the dataclass does not have are left alone.
+
+    Raises:
+        DataError: no such file, no records in it, or a line that is broken, lacks a key, or holds a value of another kind or
+            a path that leaves the folder; names the line.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: no {record_format.kind} there; make them with {record_format.made_by} {path.parent}")
+    records = []
+    for number, item in read_json_objects(path):
+        missing = [key for key in record_format.required if not (isinstance(item.get(key), str) and item[key])]
+        if missing:
+            raise DataError(f'{path}: line {number} has no "{missing[0]}"')
+        try:
+            values = _checked_values(item, record_type)
+            for key in record_format.images:
+                if values.get(key):
+                    values[key] = _relative(path.parent, values[key])
+            values["song"] = values.get("song") or _song_from_name(values[record_format.images[0]])
+            records.append(record_type(**values))
+        except RiffError as error:
+            raise DataError(f"{path}: line {number}: {error}") from error
+    if not records:
+        raise DataError(f"{path}: holds no {record_format.kind}; every clip was dropped, or none was made")
+    return records
+
+
+def _checked_values(item: dict[str, Any], record_type: type) -> dict[str, Any]:
+    """The values of a dataclass's fields, each text or a number as the field's default is."""
+    values = {}
+    for field in fields(record_type):
+        value = item.get(field.name)
+        if value is None:
+            continue
+        number = field.default is not MISSING and not isinstance(field.default, str)
+        if not isinstance(value, (int, float) if number else str) or isinstance(value, bool):
+            raise DataError(f'"{field.name}" must be {"a number" if number else "text"}, not {value!r}')
+        values[field.name] = value
+    return values
+
+
+def _relative(folder: Path, path: str) -> str:
+    """A path in a record as one relative to `folder`."""
+    try:
+        inside(folder, path)
+    except RiffError:
+        raise DataError(f"the path {path} leaves the folder; use paths inside it") from None
+    if not (folder / path).exists():
+        old = Path(path)
+        if old.parts[0] == folder.resolve().name and (folder / Path(*old.parts[1:])).exists():
+            return str(Path(*old.parts[1:]))
+    return path
+
+
+def _song_from_name(image: str) -> str:
+    """The predecessors' files say no song, but name their clips SONG_NUMBER, SONG-NUMBER, or s12_f3_e0 for song 12."""
+    name = Path(image).stem
+    numbered = re.fullmatch(r"(s\d+)_f\d+_e\d+", name)
+    return numbered[1] if numbered else name.rstrip("0123456789+-_.") or name
+
+
+class SongLedger:
+    """Which songs are done, and their records, so that a run that broke off can go on and repeats nothing.
+
+    A song's records are appended to their file first and its line to `songs.jsonl` beside it second; records of a song
+    that has no such line are from a run that broke off, and are dropped on opening.
+    """
+
+    def __init__(self, records_file: Path) -> None:
+        self._pairs, self._songs = records_file, records_file.with_name(SONGS_FILE)
+        self.done: dict[str, dict[str, Any]] = {line["song"]: line for line in _whole_lines(self._songs)}
+        kept = [line for line in _whole_lines(self._pairs) if line.get("song") in self.done]
+        self.num_pairs = len(kept)
+        write_text(self._pairs, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+        write_text(self._songs, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self.done.values()))
+
+    def add(self, song: str, records: Iterable[Any], **facts: Any) -> None:
+        """Note a song as done: its records, which are dataclasses, and what else is to be known of it."""
+        lines = [json.dumps(asdict(record), ensure_ascii=False) for record in records]
+        _append(self._pairs, lines)
+        self.done[song] = {"song": song, "pairs": len(lines), **facts}
+        _append(self._songs, [json.dumps(self.done[song], ensure_ascii=False)])
+        self.num_pairs += len(lines)
+
+
+def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """JSON objects of a file that may end in the middle of a line."""
+    if not path.exists():
+        return
+    for line in path.read_bytes().splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:  # half an object, or half a character
+            return
+
+
+def _append(path: Path, lines: list[str]) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in lines)
+        file.flush()
+        os.fsync(file.fileno())

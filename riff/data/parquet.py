@@ -1,0 +1,192 @@
+"""Edit pairs as a `datasets` data set on disk: Parquet files that hold the pictures, and a card that describes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import DatasetCardData
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from riff.data.edit_records import EditRecord
+from riff.errors import DataError, OptionError
+from riff.files import CARD, atomic_folder, atomic_path
+
+SHARDS = "data/train-"  # how the names of all Parquet files begin
+TITLE = "Edits of spectrograms"
+LARGEST_SHARD = 400_000_000  # bytes of pictures
+GROUP_ROWS = 50  # pairs that are read at once
+MORE_COLUMNS = {  # taken from the records as they are
+    "song": "string",
+    "start_s": "float64",
+    "semitones": "float64",
+    "kind": "string",
+    "input_max": "float64",
+    "edited_max": "float64",
+}
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One Parquet file. name: its path in the data set. num_bytes: of its pictures."""
+
+    name: str
+    records: Sequence[EditRecord]
+    num_bytes: int
+
+
+def draw_records(records: Sequence[EditRecord], count: int, seed: int) -> list[EditRecord]:
+    """`count` of the records, or all where there are fewer, drawn from all songs alike and left in their order."""
+    kept = random.Random(seed).sample(range(len(records)), min(count, len(records)))
+    return [records[number] for number in sorted(kept)]
+
+
+def plan_shards(folder: Path, records: Sequence[EditRecord], largest: int = LARGEST_SHARD) -> list[Shard]:
+    """Share records out over Parquet files, in their order.
+
+    Raises:
+        DataError: a picture is missing.
+    """
+    sizes = [sum(_picture(folder, path).stat().st_size for path in _pictures(record)) for record in records]
+    num_shards = max(1, ceil(sum(sizes) / largest))
+    bounds = [round(number * len(records) / num_shards) for number in range(num_shards + 1)]
+    return [
+        Shard(f"{SHARDS}{number:05d}-of-{num_shards:05d}.parquet", records[start:end], sum(sizes[start:end]))
+        for number, (start, end) in enumerate(pairwise(bounds))
+    ]
+
+
+def _write_shard(folder: Path, shard: Shard, destination: Path) -> None:
+    """Write a shard below `destination`, whole or not at all; the same pairs give the same bytes.
+
+    Columns: original_image, edited_image (the files' bytes as they are, EXIF and all, and their paths), edit_prompt, and
+    the record's other values under their own names.
+
+    Raises:
+        OptionError: `datasets` is not installed.
+        DataError: a picture cannot be read.
+    """
+    try:
+        from datasets import Features, Value
+        from datasets import Image as ImageFeature
+    except ImportError as error:
+        raise OptionError("writing a data set needs one more package: pip install datasets") from error
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+
+    schema = Features(
+        {"original_image": ImageFeature(), "edit_prompt": Value("string"), "edited_image": ImageFeature()}
+        | {name: Value(dtype) for name, dtype in MORE_COLUMNS.items()}
+    ).arrow_schema
+    with atomic_path(destination / shard.name) as temporary, ParquetWriter(temporary, schema, compression="none") as writer:
+        for start in range(0, len(shard.records), GROUP_ROWS):
+            rows = [_row(folder, record) for record in shard.records[start : start + GROUP_ROWS]]
+            writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+
+
+def write_dataset(folder: Path, shards: Sequence[Shard], card: str, destination: Path, overwrite: bool = False) -> bool:
+    """Write shards and card as a folder that `datasets.load_dataset` reads, whole or not at all; False if it is there.
+
+    Raises:
+        OptionError: something else is there; a data set is replaced if `overwrite` says so, other files never are.
+        DataError: a picture cannot be read, or the place cannot be written.
+    """
+    if destination.exists():
+        if not destination.is_dir() or {path.name for path in destination.iterdir()} - {CARD, "data"}:
+            raise OptionError(f"--to_disk {destination}: holds other things than a data set; choose a folder of its own")
+        if (destination / CARD).is_file() and (destination / CARD).read_text(encoding="utf-8") == card:
+            return False
+        if any(destination.iterdir()) and not overwrite:
+            raise OptionError(f"--to_disk {destination}: holds another data set; choose another folder, or --overwrite")
+    try:
+        with atomic_folder(destination) as temporary:
+            for shard in tqdm(shards, desc="writing", unit="file"):
+                _write_shard(folder, shard, temporary)
+            (temporary / CARD).write_text(card, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{destination}: cannot be written ({error.strerror or error}); choose a place with room") from error
+    return True
+
+
+def dataset_card(folder: Path, shards: Sequence[Shard], settings: Mapping[str, Any]) -> str:
+    """The README.md of a data set: where its files are, what its columns mean, how its pairs were made.
+
+    It ends in a fingerprint of the pairs, so that two data sets with the same card are the same.
+
+    Args:
+        settings: of the folder of pairs, from its manifest.
+    """
+    records = [record for shard in shards for record in shard.records]
+    metadata = DatasetCardData(
+        pretty_name=TITLE,
+        task_categories=["image-to-image"],
+        tags=["riffusion", "audio", "spectrogram", "instruct-pix2pix", "riff-cnet"],
+        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": f"{SHARDS}*"}]}],
+    )
+    lines = [f"- {key}: {value}" for key, value in settings.items()]
+    return f"""---
+{metadata.to_yaml()}
+---
+
+# {TITLE}
+
+{len(records)} pairs of spectrograms of {len({record.song for record in records})} songs, made with riff-cnet for a model that \
+edits spectrograms as an instruction says: `original_image` before the edit, `edit_prompt`, `edited_image` after it. They are \
+Riffusion's pictures, with their parameters in EXIF tags; `input_max` and `edited_max` are the values that are painted black. \
+`song`, `start_s` and `semitones` say which clip it is and by how much it was shifted; `kind` is add, remove or noop (nothing).
+
+```
+from datasets import load_dataset
+
+pairs = load_dataset("USER/NAME or folder", split="train")
+```
+
+The pictures hold the sound of songs, whose licences apply.
+
+## Settings
+
+{chr(10).join(lines) or "Not known."}
+
+Fingerprint of the pairs: {_fingerprint(folder, records)}
+"""
+
+
+def _fingerprint(folder: Path, records: Sequence[EditRecord]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for record in records:
+        sizes = [_picture(folder, path).stat().st_size for path in _pictures(record)]
+        digest.update(json.dumps([asdict(record), sizes]).encode())
+    return digest.hexdigest()
+
+
+def _pictures(record: EditRecord) -> tuple[str, str]:
+    return record.input_file_path, record.edited_file_path
+
+
+def _picture(folder: Path, path: str) -> Path:
+    if not (folder / path).is_file():
+        raise DataError(f"{folder / path}: no such picture, though the records name it; make the pairs again")
+    return folder / path
+
+
+def _row(folder: Path, record: EditRecord) -> dict[str, Any]:
+    values = asdict(record)
+    original, edited = (_read_picture(_picture(folder, path), path) for path in _pictures(record))
+    row = {"original_image": original, "edit_prompt": record.edit_prompt, "edited_image": edited}
+    return row | {name: values[name] for name in MORE_COLUMNS}
+
+
+def _read_picture(file: Path, path: str) -> dict[str, Any]:
+    try:
+        with Image.open(file):
+            return {"bytes": file.read_bytes(), "path": path}
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise DataError(f"{file}: cannot be read as a picture; make the pairs again") from error

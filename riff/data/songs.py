@@ -1,0 +1,84 @@
+"""Which songs a folder holds, and what they are called in prompt files and in the names of pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from riff.audio.io import AUDIO_SUFFIXES, is_audio, is_stem_file, plain_name
+from riff.audio.stems import holds_stems
+from riff.errors import AudioError
+
+
+@dataclass(frozen=True)
+class SongFile:
+    """name: as prompts and stems know it. path: of the mixture, or of what holds the stems."""
+
+    name: str
+    path: Path
+
+    @property
+    def plain_name(self) -> str:
+        """The name without the file's suffix, as folders of stems know it."""
+        return plain_name(self.name)
+
+
+def list_songs(folder: str | Path) -> list[SongFile]:
+    """Audio files of a folder (`SONG.stem.mp4` among them), and its folders in MUSDB's layout (`SONG/mixture.wav`), by name.
+
+    Raises:
+        AudioError: no such folder, or no song in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise AudioError(f"--audio_dir {folder}: no such folder")
+    files = [SongFile(path.name, path) for path in folder.iterdir() if is_audio(path)]
+    files += [SongFile(path.parent.name, path) for path in folder.glob("*/mixture.*") if is_audio(path)]
+    if not files:
+        suffixes = ", ".join(sorted(AUDIO_SUFFIXES))
+        raise AudioError(f"--audio_dir {folder}: holds no songs; put audio files there ({suffixes})")
+    return sorted(files, key=lambda song: song.name)
+
+
+def list_stem_songs(root: str | Path) -> list[SongFile]:
+    """The songs of MUSDB18 in either form, SONG.stem.mp4 or SONG/{mixture,drums,bass,other,vocals}.wav, by name.
+
+    They may lie in the folder itself and in its `train` and `test`.
+
+    Raises:
+        AudioError: no such folder, no song in it, or two of one name.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise AudioError(f"--root_data_dir {root}: no such folder")
+    paths = [path for part in (root, root / "train", root / "test") if part.is_dir() for path in part.iterdir()]
+    songs = [SongFile(path.name, path) for path in paths if holds_stems(path)]
+    songs += [SongFile(plain_name(path.name), path) for path in paths if is_stem_file(path) and is_audio(path)]
+    if not songs:
+        raise AudioError(f"--root_data_dir {root}: holds no songs; put SONG/{{drums,bass,other,vocals}}.wav or SONG.stem.mp4 there")
+    first: dict[str, SongFile] = {}
+    for song in songs:
+        if first.setdefault(song.name, song) is not song:
+            raise AudioError(f"{song.path}: {first[song.name].path} is this song too; take one of them out")
+    return sorted(songs, key=lambda song: song.name)
+
+
+def unique_slugs(songs: Sequence[SongFile]) -> dict[str, str]:
+    """song name -> a file name without odd characters or suffix, different for every song."""
+    slugs: dict[str, str] = {}
+    for song in songs:
+        plain = re.sub(r"[^\w.-]+", "_", song.plain_name).strip("._") or "song"
+        slug, count = plain, 1
+        while slug in slugs.values():
+            count += 1
+            slug = f"{plain}~{count}"
+        slugs[song.name] = slug
+    return slugs
+
+
+def names_without_song(names: Iterable[str], songs: Sequence[SongFile]) -> list[str]:
+    """The names, of a prompt file, that no song bears."""
+    known = {song.plain_name for song in songs}
+    return sorted(name for name in names if name not in known and plain_name(name) not in known)

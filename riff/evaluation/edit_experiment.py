@@ -1,0 +1,156 @@
+"""How often an instruction is followed, and what it costs the backing: a model between its floor and its ceiling."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from riff.data.edit_records import read_edit_records
+from riff.data.instructions import NOTHING, choose, removals
+from riff.evaluation.control import Scored, TrueClip, through_autoencoder
+from riff.evaluation.edit import Verdict, excess_picture, judge
+from riff.evaluation.edit_takes import best_take, draw_candidates
+from riff.evaluation.melody import register_obeyed, register_of_prompt
+from riff.evaluation.memorisation import fingerprints, nearest_distance
+from riff.evaluation.metrics import chroma_cosine, grey_difference, onset_correlation, vocal_region
+from riff.sampling.edit import EditOptions
+from riff.sampling.edit_clip import EditClip, clip_from_record
+from riff.spectrogram.image import SpectrogramImage, image_to_mel, image_to_waveform, mel_to_image, waveform_to_image
+
+EDIT_METRICS = (
+    "performed",
+    "added_energy",
+    "melody",
+    "edit_score",
+    "backing_kept",
+    "grey_levels",
+    "chroma_cosine",
+    "onset_correlation",
+    "register_obeyed",
+    "nearest_training",
+)
+ADDING = "add {vocal}"
+
+
+def evaluate_edit(
+    pipeline: Any,
+    clips: Sequence[TrueClip],
+    options: EditOptions,
+    seed: int = 0,
+    best_of: int = 1,
+    target: str = "mix",
+    kinds: Sequence[str] = ("add",),
+    training: np.ndarray | None = None,
+    instruction: str = ADDING,
+    on_clip: Callable[[], object] = lambda: None,
+) -> list[Scored]:
+    """Score, for every clip and kind of edit, the model's edit beside its floor and its ceiling.
+
+    `KIND`: the first draw. `KIND, best of N`: of N draws the one that `best_take` keeps. `KIND floor`: the input through the
+    model's autoencoder, an edit that was not performed. `KIND ceiling`: the true answer through it. `KIND truth`: untouched.
+    `grey_levels` is the mean difference from the input at the input's level, outside the true vocal's region; chroma and
+    onsets compare sounds that were all reconstructed from pictures, with the backing's. Register and nearest training
+    example are of what was added, so only `add` has them.
+
+    Args:
+        training: `fingerprints` of the training data's excesses, from `training_fingerprints`.
+        instruction: see `edit_case`.
+    """
+    scored = []
+    for index, clip in enumerate(clips):
+        mix, backing = (waveform_to_image(torch.from_numpy(part)) for part in (clip.mix, clip.accompaniment))
+        outside = ~vocal_region(backing, mix)
+        backing_sound = image_to_waveform(backing).numpy()
+        for kind in kinds:
+            case = edit_case(kind, clip, mix, backing, instruction)
+            takes = draw_candidates(pipeline, case, options, seed + index, best_of, target)
+            pictures = {kind: (takes[0].after, takes[0].verdict)}
+            if best_of > 1:
+                best = best_take(takes)
+                pictures[f"{kind}, best of {best_of}"] = (best.after, best.verdict)
+            for name, picture in _references(pipeline.vae, case).items():
+                pictures[f"{kind} {name}"] = (picture, judge(kind, case.before.pixels, picture.pixels))
+            for name, (picture, verdict) in pictures.items():
+                scores = _backing_scores(picture, backing, outside, backing_sound) | _verdict_scores(
+                    case, picture, verdict, training
+                )
+                scored.append(Scored(clip.name, name, picture, scores))
+        on_clip()
+    return scored
+
+
+def edit_case(kind: str, clip: TrueClip, mix: SpectrogramImage, backing: SpectrogramImage, instruction: str = ADDING) -> EditClip:
+    """A clip as the input, instruction and right answer of one kind of edit.
+
+    Args:
+        instruction: how an addition is worded where the clip does not say; `{vocal}` is what its prompt says of the vocal,
+            `a sad male vocal pop melody`.
+    """
+    if kind == "remove":
+        return EditClip(clip.name, mix, choose(removals("vocals"), clip.name), kind, backing)
+    if kind == "noop":
+        return EditClip(clip.name, backing, choose(NOTHING, clip.name), kind, backing)
+    vocal = re.sub(r"^(generate|add|create|sing)\s+", "", clip.prompt, flags=re.IGNORECASE)
+    return EditClip(clip.name, backing, clip.instruction or instruction.replace("{vocal}", vocal), kind, mix)
+
+
+def training_fingerprints(folder: Path, target: str = "mix") -> np.ndarray:
+    """`fingerprints` of what every `add` pair of a data set adds to its input; `target` is what its edited pictures show.
+
+    Raises:
+        DataError: no edit pairs there, or a picture that is missing or broken.
+    """
+    pairs = (clip_from_record(folder, record, target) for record in read_edit_records(folder) if record.kind == "add")
+    return fingerprints(excess_picture(pair.before.pixels, pair.truth.pixels) for pair in pairs if pair.truth is not None)
+
+
+def _references(vae: Any, case: EditClip) -> dict[str, SpectrogramImage]:
+    assert case.truth is not None  # a clip with known parts has one
+    return {
+        "floor": SpectrogramImage(through_autoencoder(vae, case.before.pixels), case.before.max_value),
+        "ceiling": SpectrogramImage(through_autoencoder(vae, case.truth.pixels), case.truth.max_value),
+        "truth": case.truth,
+    }
+
+
+def _backing_scores(
+    picture: SpectrogramImage, backing: SpectrogramImage, outside: np.ndarray, backing_sound: np.ndarray
+) -> dict[str, float]:
+    redrawn = mel_to_image(image_to_mel(picture), picture.params, backing.max_value)
+    sound, rate = image_to_waveform(picture).numpy(), picture.params.sample_rate
+    return {
+        "grey_levels": grey_difference(redrawn.pixels[outside][None], backing.pixels[outside][None]),
+        "chroma_cosine": chroma_cosine(sound, backing_sound, rate),
+        "onset_correlation": onset_correlation(sound, backing_sound, rate),
+    }
+
+
+def _verdict_scores(case: EditClip, picture: SpectrogramImage, verdict: Verdict, training: np.ndarray | None) -> dict[str, float]:
+    scores = verdict.scores
+    found = {
+        "performed": float(verdict.performed),
+        "added_energy": scores.added_energy,
+        "melody": scores.melody,
+        "edit_score": verdict.score,
+        "backing_kept": scores.backing_kept,
+    }
+    if case.kind == "add" and register_of_prompt(case.prompt):
+        found["register_obeyed"] = float(bool(register_obeyed(case.prompt, scores.median_note)))
+    if case.kind == "add" and training is not None:
+        found["nearest_training"] = nearest_distance(excess_picture(case.before.pixels, picture.pixels), training).distance
+    return found
+
+
+def summarise_edits(scored: Sequence[Scored]) -> dict[str, dict[str, float]]:
+    """Mean of every metric by kind of picture, over the clips that have it; `clips` counts all of the kind."""
+    means: dict[str, dict[str, float]] = {}
+    for kind in dict.fromkeys(one.kind for one in scored):
+        rows = [one.scores for one in scored if one.kind == kind]
+        values = {metric: [row[metric] for row in rows if metric in row] for metric in EDIT_METRICS}
+        means[kind] = {metric: float(np.mean(found)) for metric, found in values.items() if found} | {"clips": len(rows)}
+    return means

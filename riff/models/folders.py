@@ -1,0 +1,95 @@
+"""Model folders: a whole pipeline, or the one part of it that was trained, beside the name of the base it belongs to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from riff.errors import ModelError
+from riff.files import atomic_folder, write_json
+from riff.models.base import WITHOUT_SAFETY_CHECKER, explain, load_base, looks_like_path
+
+ORIGIN_FILE = "riff.json"  # which base a trained part belongs to, and what else is worth remembering
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """What tells one kind of trained model from another.
+
+    Attributes:
+        name: as a person says it. pipeline: diffusers' class. part: the trained part's name in it. part_class: its class.
+        combine: a pipeline of this kind from a base's pipeline and the part.
+        script: that trains one. example: a small one in the repository.
+    """
+
+    name: str
+    pipeline: Any
+    part: str
+    part_class: Any
+    combine: Callable[[Any, Any], Any]
+    script: str
+    example: str
+
+
+def save_model(
+    kind: ModelKind, pipeline: Any, folder: str | Path, origin: dict, part_only: bool = False, half: bool = False
+) -> None:
+    """Write a folder that the kind's diffusers pipeline loads, or the trained part alone.
+
+    Args:
+        origin: which base this stands on (`{"base": ...}`), and whatever else should be remembered.
+        half: store fp16, half the size.
+    """
+    part = getattr(pipeline, kind.part)
+    model = part if part_only else pipeline
+    with atomic_folder(folder) as temporary:
+        before = part.dtype
+        for module in pipeline.components.values():
+            if isinstance(module, nn.Module):
+                module.to(memory_format=torch.contiguous_format)  # safetensors takes no other
+        model.to(dtype=torch.float16 if half else torch.float32)
+        model.save_pretrained(temporary, safe_serialization=True)
+        model.to(dtype=before)
+        write_json(temporary / ORIGIN_FILE, origin)
+
+
+def load_model(kind: ModelKind, model: str | Path, base: str | None = None) -> Any:
+    """Load a whole pipeline, or a trained part with the base that it names, in float32 on the CPU.
+
+    Args:
+        model: folder or hub id.
+        base: use this base instead of the one that the model names.
+
+    Raises:
+        ModelError: nothing there, or a model of another kind.
+    """
+    folder, name = Path(model), str(model)
+    if not folder.is_dir() and looks_like_path(name):
+        raise ModelError(f"{name}: no such folder; train one with {kind.script}, or use {kind.example}")
+    try:
+        if folder.is_dir() and not (folder / "model_index.json").exists():
+            part = kind.part_class.from_pretrained(folder, torch_dtype=torch.float32)
+            return kind.combine(load_base(base or _base_of(kind, folder)), part)
+        pipeline = kind.pipeline.from_pretrained(name, torch_dtype=torch.float32, **WITHOUT_SAFETY_CHECKER)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        raise explain(error, name, f"{kind.example}, in the repository, needs no network") from error
+    return kind.combine(load_base(base), getattr(pipeline, kind.part)) if base else pipeline
+
+
+def read_origin(folder: str | Path) -> dict:
+    """What was remembered beside a saved model; empty where nothing was."""
+    file = Path(folder) / ORIGIN_FILE
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+
+
+def _base_of(kind: ModelKind, folder: Path) -> str:
+    base = read_origin(folder).get("base")
+    if not base:
+        raise ModelError(f"{folder}: {kind.name} that does not say its base; give --base")
+    return base

@@ -1,0 +1,163 @@
+"""One clip that an instruction changes: its picture before, and what a model painted turned into picture and sound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from riff.audio.io import write_audio
+from riff.audio.separation import SongOpener
+from riff.data.edit_records import EditRecord
+from riff.errors import ModelError
+from riff.models.folders import read_origin
+from riff.sampling.clip import UNKNOWN_LEVEL, control_from_audio, save_take
+from riff.sampling.control import match_level
+from riff.spectrogram.image import SpectrogramImage, combine_pictures, image_to_mel, image_to_waveform, load_image, save_image
+from riff.spectrogram.params import STANDARD
+from riff.spectrogram.sheet import contact_sheet
+
+TARGETS = ("mix", "vocals")
+VOCAL_LEVEL_DB = 3.0  # the median over the demo songs, in the frames where they sing
+SINGING = 0.01  # of the loudest frame's energy
+
+
+@dataclass(frozen=True)
+class EditClip:
+    """What is edited.
+
+    Attributes:
+        before: the input's picture. prompt: the instruction. kind: add, remove or noop, what the instruction asks for.
+        truth: the right answer's picture, None where there is none.
+        waveform: float32, shape (channels, samples) at 44.1 kHz, the input's sound, None where only its picture is known.
+    """
+
+    name: str
+    before: SpectrogramImage
+    prompt: str
+    kind: str = "add"
+    truth: SpectrogramImage | None = None
+    waveform: np.ndarray | None = None
+
+
+def edit_target(model: str | Path) -> str:
+    """What a model paints, as its `riff.json` says: the whole `mix` (default), or the `vocals` alone, to be added.
+
+    Raises:
+        ModelError: something else.
+    """
+    target = read_origin(model).get("target", "mix")
+    if target not in TARGETS:
+        raise ModelError(f'{model}: its riff.json has "target": {target!r}; it must be {" or ".join(TARGETS)}')
+    return target
+
+
+def clip_from_record(folder: Path, record: EditRecord, target: str = "mix", prompt: str | None = None) -> EditClip:
+    """A pair of a data set.
+
+    Args:
+        target: what its edited pictures show; `vocals` are added to the input for the right answer.
+        prompt: another instruction than the record's.
+
+    Raises:
+        DataError: a picture that is missing or broken, or pictures of different sizes.
+    """
+    before = _load(folder / record.input_file_path, record.input_max)
+    edited = _load(folder / record.edited_file_path, record.edited_max)
+    truth = combine_pictures(before, edited) if target == "vocals" else edited
+    name = Path(record.input_file_path).stem
+    return EditClip(name, before, prompt or record.edit_prompt, record.kind, truth)
+
+
+def _load(path: Path, max_value: float) -> SpectrogramImage:
+    """A picture of a data set; what its record says of its maximum counts, since a converted file may have lost its own."""
+    image = load_image(path)
+    return replace(image, max_value=max_value) if max_value > 0 else image
+
+
+def clip_from_audio(path: Path, opener: SongOpener | None, start_s: float, prompt: str, kind: str, device: str = "cpu") -> EditClip:
+    """5.11 s of a song without its vocal, or of the song as it is; a shorter song is followed by silence.
+
+    Args:
+        opener: takes the song apart. None: the song is edited as it is.
+
+    Raises:
+        AudioError: a song that cannot be read, or that ends before `start_s`.
+    """
+    control = control_from_audio(path, opener, start_s, device=device)
+    assert control.accompaniment is not None  # from audio there is one
+    return EditClip(path.stem, control.accompaniment, prompt, kind, waveform=control.waveform)
+
+
+def finish_edit(
+    pixels: np.ndarray, before: SpectrogramImage, target: str = "mix", vocal_db: float = VOCAL_LEVEL_DB
+) -> SpectrogramImage:
+    """What a model painted as the edited clip, at the input's level.
+
+    Args:
+        pixels: uint8, shape (n_mels, frames), as painted. target: what it shows.
+        vocal_db: how loud painted `vocals` are added, against the input.
+    """
+    if target == "vocals":
+        return combine_pictures(before, vocal_at_level(pixels, before, vocal_db))
+    return match_level(pixels, before)
+
+
+def vocal_at_level(pixels: np.ndarray, backing: SpectrogramImage, level_db: float = VOCAL_LEVEL_DB) -> SpectrogramImage:
+    """Give the picture of a vocal alone, which says nothing of loudness, a maximum.
+
+    Args:
+        pixels: uint8, shape (n_mels, frames).
+        level_db: the vocal's energy over the backing's, summed over the frames that hold more than 1 % of the vocal's loudest.
+            So loud is a picture whose darkest pixel is black. A paler one, as models paint when they have nothing to sing, is
+            quieter in proportion.
+    """
+    vocal = image_to_mel(SpectrogramImage(pixels, 1.0, backing.params))
+    voice, band = (mel.square().sum(dim=0) for mel in (vocal, image_to_mel(backing)))  # energies, shape (frames,)
+    singing = voice > SINGING * voice.max()
+    energy, wanted = float(voice[singing].sum()), float(band[singing].sum()) * 10 ** (level_db / 10)
+    if energy == 0 or wanted == 0:
+        return SpectrogramImage(pixels, backing.max_value or UNKNOWN_LEVEL, backing.params)
+    return SpectrogramImage(pixels, float(vocal.max()) * (wanted / energy) ** 0.5, backing.params)
+
+
+def write_edit(
+    folder: Path,
+    clip: EditClip,
+    after: SpectrogramImage,
+    vocal: SpectrogramImage | None,
+    caption: str,
+    iterations: int = 64,
+) -> dict[str, Path]:
+    """Write original, sample and, where it is known, target as PNG and WAV under `folder`, and sheet.png beside them.
+
+    Args:
+        vocal: the painted vocal at its level, where a model paints that; then the input's own sound is kept under it.
+        caption: of the sample on the sheet.
+
+    Returns:
+        The names that were written, each with its path without suffix.
+    """
+    pictures = {"original": (clip.before, "original"), "sample": (after, caption)}
+    if clip.truth is not None:
+        pictures["target"] = (clip.truth, "target")
+    for name, (image, _) in pictures.items():
+        known = _known_sound(name, clip, vocal, iterations)
+        if known is None:
+            save_take(folder, name, image, iterations)
+        else:
+            save_image(folder / f"{name}.png", image)
+            write_audio(folder / f"{name}.wav", known / max(1.0, float(np.abs(known).max()) / 0.99), STANDARD.sample_rate)
+    contact_sheet([image.pixels for image, _ in pictures.values()], [text for _, text in pictures.values()], folder / "sheet.png")
+    return {name: folder / name for name in pictures}
+
+
+def _known_sound(name: str, clip: EditClip, vocal: SpectrogramImage | None, iterations: int) -> np.ndarray | None:
+    """float32 (channels, samples) where the input's own sound serves; None where a picture must be turned into sound."""
+    if clip.waveform is None or name == "target" or (name == "sample" and vocal is None):
+        return None
+    if name == "original" or vocal is None:
+        return clip.waveform
+    voice = image_to_waveform(vocal, iterations).numpy()
+    return clip.waveform + voice[: clip.waveform.shape[1]]

@@ -1,0 +1,234 @@
+"""Train a widened UNet to edit: InstructPix2Pix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.request import urlopen
+
+import torch
+from diffusers import UniPCMultistepScheduler
+
+from riff.data.build import MANIFEST, SETTINGS_KEY
+from riff.data.datasets import EditDataset, Example, one_of_each_song, split_by_song
+from riff.data.edit_records import EditRecord, read_edit_records
+from riff.data.latents import Encoded, check_sizes, encode
+from riff.errors import DataError, OptionError
+from riff.files import read_mapping
+from riff.models.base import encoder_names, latent_factor
+from riff.models.edit import with_unet
+from riff.sampling.edit import EditOptions, sample_edit
+from riff.spectrogram.image import load_image
+from riff.training.callbacks import HeldOutClip, SampleLog
+from riff.training.module import Draws, NoiseTraining, TrainingOptions
+from riff.training.places import RunPlaces
+from riff.training.processes import ALONE, Processes
+from riff.training.run import RunSettings, quieten_lightning, run_training
+
+
+@dataclass(frozen=True)
+class ConditioningDropout:
+    """Shares of examples that train without the instruction, without the picture, and without either, each apart."""
+
+    text: float = 0.05
+    image: float = 0.05
+    both: float = 0.05
+
+    def __post_init__(self) -> None:
+        shares = (self.text, self.image, self.both)
+        if min(shares) < 0 or sum(shares) > 1:
+            raise OptionError(f"conditioning dropout {shares}: shares lie in 0..1 and make at most 1 together")
+
+    def kept(self, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Whether the instruction and whether the picture is kept, from numbers in [0, 1).
+
+        With three equal shares P this is the usual rule: below 2P no instruction, from P to 3P no picture.
+        """
+        no_text = uniform < self.text + self.both
+        no_image = (uniform >= self.text) & (uniform < self.text + self.both + self.image)
+        return ~no_text, ~no_image
+
+
+FIVE_PERCENT_EACH = ConditioningDropout()
+
+
+class EditObjective:
+    """Predict the noise from the instruction and the input picture (Brooks, Holynski and Efros, CVPR 2023).
+
+    Args:
+        unet: one that takes latents and image latents; all of it is trained.
+        scaling_factor: of the latents; image latents are the posterior's mode, unscaled.
+        difference_weight: W of `difference_weights`.
+    """
+
+    def __init__(
+        self,
+        unet: Any,
+        scaling_factor: float,
+        dropout: ConditioningDropout = FIVE_PERCENT_EACH,
+        difference_weight: float = 0.0,
+    ) -> None:
+        # Channels last halves a step on a CPU.
+        self.models = {"unet": unet.requires_grad_(True).to(memory_format=torch.channels_last)}
+        self._unet, self._scaling_factor = unet, scaling_factor
+        self._dropout, self._difference_weight = dropout, difference_weight
+
+    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: Draws) -> torch.Tensor:
+        with_text, with_image = self._dropout.kept(draws.uniform(1, 1))
+        text = torch.where(with_text, batch["text"], batch["no_text"])
+        image = torch.where(with_image[..., None], batch["image"] / self._scaling_factor, 0.0)
+        pictures = torch.cat([noisy, image], dim=1).contiguous(memory_format=torch.channels_last)
+        return self._unet(pictures, timesteps, text, return_dict=False)[0]
+
+    def loss_weights(self, batch: Example) -> torch.Tensor | None:
+        if not self._difference_weight:
+            return None
+        return difference_weights(batch["moments"][:, 0], batch["image"], self._difference_weight)
+
+
+def difference_weights(edited: torch.Tensor, image: torch.Tensor, weight: float) -> torch.Tensor:
+    """Weights of the squared error that are high where the edit happens, so that copying the input does not pay.
+
+    With d the mean over the channels of |edited - image|, a place weighs (1 + W d / mean(d)) / (1 + W), where the mean goes
+    over an example's places: each example keeps a mean weight of 1, and an edit that changes nothing is weighed evenly.
+
+    Args:
+        edited, image: means of the scaled latents, shape (batch, channels, height, width). weight: W >= 0.
+
+    Returns:
+        float32, shape (batch, 1, height, width).
+    """
+    difference = (edited - image).abs().mean(dim=1, keepdim=True)
+    average = difference.mean(dim=(2, 3), keepdim=True)
+    relative = torch.where(average > 0, difference / average.clamp(min=1e-12), 1.0)
+    return (1 + weight * relative) / (1 + weight)
+
+
+@dataclass(frozen=True)
+class EditData:
+    """What an edit model is trained on.
+
+    Attributes:
+        training, held_out: of different songs. encoded: all their pictures and texts. names: `encoder_names` they belong to.
+        target: what the edited pictures show, `mix`, or `vocals` for what is added alone (a voice or another stem).
+    """
+
+    folder: Path
+    training: list[EditRecord]
+    held_out: list[EditRecord]
+    encoded: Encoded
+    names: tuple[str, str]
+    target: str = "mix"
+
+
+def prepare_edit_data(
+    folder: Path, pipeline: Any, device: str, val_share: float, resolution: int | None, most: int | None, target: str
+) -> EditData:
+    """Read a folder of edit pairs and encode what is not encoded yet.
+
+    Args:
+        resolution: height and width that the pictures must have, None for any that fits the model.
+        most: pairs to train on, None for all. target: as in `EditData`, or `auto` for what the folder's manifest says.
+
+    Raises:
+        DataError: no usable pairs, pictures that are missing or of different sizes, or that do not fit the model.
+    """
+    records = read_edit_records(folder)
+    pictures = [path for record in records for path in (record.input_file_path, record.edited_file_path)]
+    height, width = check_sizes(folder, pictures)
+    if resolution is not None and (height, width) != (resolution, resolution):
+        raise DataError(
+            f"--resolution {resolution}: the pictures in {folder} are {height}x{width}, and a spectrogram that is scaled is "
+            "another sound; leave the flag out, or make the pairs anew"
+        )
+    factor = latent_factor(pipeline) * 2 ** (len(pipeline.unet.config.block_out_channels) - 1)
+    if height % factor or width % factor:
+        raise DataError(f"{folder}: pictures of {height}x{width} do not fit this model; use multiples of {factor}")
+    training, held_out = split_by_song(records, val_share)
+    names = encoder_names(pipeline)
+    encoded = encode(folder, pictures, [record.edit_prompt for record in records], pipeline, names, device)
+    return EditData(folder, training[:most], held_out, encoded, names, _target(folder) if target == "auto" else target)
+
+
+def train_edit(
+    pipeline: Any,
+    objective: EditObjective,
+    data: EditData,
+    options: TrainingOptions,
+    places: RunPlaces,
+    settings: RunSettings,
+    *,
+    sampling: EditOptions,
+    clips: Sequence[HeldOutClip],
+    resume: Path | None = None,
+    processes: Processes = ALONE,
+) -> tuple[int, str]:
+    """Train the pipeline's UNet in place.
+
+    Returns:
+        The step it reached, and why it stopped early ("" if it did not).
+
+    Raises:
+        ModelError: `resume` is of another model.
+    """
+    quieten_lightning()
+    dataset = EditDataset(data.training, data.encoded)
+    module = NoiseTraining(objective, pipeline.scheduler, dataset, options, "-".join(data.names), processes)
+    sampler = with_unet(pipeline, pipeline.unet)
+    sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
+    draw = partial(sample_edit, sampler, options=sampling)
+    samples = SampleLog(sampler, draw, clips, places.images, settings.sample_every, options.seed)
+    return run_training(module, places, settings, samples, resume, processes)
+
+
+def held_out_edits(data: EditData, most: int, prompt: str | None = None) -> list[HeldOutClip]:
+    """Clips to draw samples for: unshifted ones of different songs that are held out, or trained on where none is.
+
+    Args:
+        prompt: an instruction for all of them instead of their own; what they should become is then unknown.
+    """
+    adding = [record for record in data.held_out or data.training if record.kind == "add"] or data.training
+    clips = []
+    for record in one_of_each_song(adding, most):
+        image, target = load_image(data.folder / record.input_file_path), load_image(data.folder / record.edited_file_path)
+        clips.append(
+            HeldOutClip(
+                Path(record.input_file_path).stem,
+                prompt or record.edit_prompt,
+                image.pixels,
+                {"input": image.pixels},
+                image if data.target == "mix" else None,
+                None if prompt else target,
+            )
+        )
+    return clips
+
+
+def edit_of_picture(place: str, prompt: str) -> HeldOutClip:
+    """A clip of a picture that somebody gives, a file or an address; what it should become is unknown.
+
+    Raises:
+        DataError: it cannot be had, or is no picture.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(place)
+        if place.startswith(("http://", "https://")):
+            path = Path(folder) / "picture"
+            try:
+                with urlopen(place, timeout=30) as answer:
+                    path.write_bytes(answer.read())
+            except OSError as error:
+                raise DataError(f"--val_image_url {place}: cannot be fetched ({error}); give a file") from error
+        image = load_image(path)
+    return HeldOutClip("validation", prompt, image.pixels, {"input": image.pixels}, image, None)
+
+
+def _target(folder: Path) -> str:
+    """What the manifest of a folder of pairs says its edited pictures show; a mix where it says nothing."""
+    manifest = folder / MANIFEST
+    settings = read_mapping(manifest).get(SETTINGS_KEY) if manifest.exists() else None
+    return "vocals" if isinstance(settings, dict) and settings.get("target", "mix") != "mix" else "mix"

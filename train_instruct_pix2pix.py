@@ -1,0 +1,301 @@
+"""Train an edit model, InstructPix2Pix on Riffusion, on pairs that preprocess_musdb.py made.
+
+    python train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --resolution 512 --max_train_steps 15000
+    accelerate launch train_instruct_pix2pix.py --dataset_name USER/NAME --mixed_precision fp16 --resume_from_checkpoint latest
+    torchrun --nproc_per_node 4 train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --train_batch_size 4
+
+The flags of diffusers' example are taken. Latents and text embeddings are computed once and kept beside the pairs. Losses,
+samples of held-out songs and checkpoints lie in lightning_logs/version_N/ and image_log/version_N/ under --logging_dir. The
+end, --max_train_time and Ctrl-C all leave a pipeline in --output_dir that diffusers' StableDiffusionInstructPix2PixPipeline
+loads; --resume_from_checkpoint latest goes on exactly where the newest run of this --output_dir stopped, with its settings,
+or starts anew where there is none. N processes train on what one with N times the batch would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from riff import cli
+
+# Flags of the example that have nothing left to do here, and why.
+WITHOUT_EFFECT = {
+    "enable_xformers_memory_efficient_attention": "PyTorch's own attention needs as little memory",
+    "center_crop": "a spectrogram is taken whole",
+    "non_ema_revision": "name the revision with --revision",
+}
+
+
+def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
+    parser = cli.ArgumentParser(__doc__)
+    _add_places(parser)
+    _add_recipe(parser)
+    _add_run(parser)
+    _add_samples(parser)
+    return parser.parse_with_config(argv, resume=_settings_of_checkpoint)
+
+
+def _add_places(parser: cli.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--pretrained_model_name_or_path",
+        default="riffusion/riffusion-model-v1",
+        help="base: hub id, folder, .ckpt or .safetensors file, or mini (in the repository); or an edit model to train on",
+    )
+    add("--revision", help="revision of a base on the hub")
+    add("--variant", help="variant of the base's files, such as fp16")
+    add("--non_ema_revision", help="has no effect")
+    add("--train_data_dir", type=Path, default=Path("musdb-pix2pix/train"), help="folder of edit pairs (metadata.jsonl)")
+    add("--dataset_name", help="instead of it: a data set on the hub, or a folder of Parquet files")
+    add("--dataset_config_name", help="configuration of the data set")
+    add("--original_image_column", default="original_image", help="its column of input pictures")
+    add("--edited_image_column", default="edited_image", help="its column of edited pictures")
+    add("--edit_prompt_column", default="edit_prompt", help="its column of instructions")
+    add("--max_train_samples", type=int, help="train on the first so many pairs alone")
+    add("--cache_dir", type=Path, help="where downloads and unpacked data sets lie (default: the user's cache)")
+    add("--output_dir", type=Path, default=Path("models/riff-pix2pix-final"), help="folder for the result")
+    parser.add_flag("unet_only", default=False, help="write the UNet alone, in half precision, with its base's name")
+    add("--logging_dir", type=Path, default=Path("."), help="where lightning_logs/ and image_log/ lie")
+    add("--report_to", default="tensorboard", help="TensorBoard is what there is")
+    parser.add_flag("push_to_hub", default=False, help="upload the run and its result to the hub in the end")
+    add("--hub_model_id", help="USER/NAME on the hub (default: the name of --output_dir)")
+    add("--hub_token", help="token of the hub, instead of HF_TOKEN or `hf auth login`")
+
+
+def _add_recipe(parser: cli.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--text_dropout", type=float, default=0.05, help="share of pairs trained without the instruction")
+    add("--image_dropout", type=float, default=0.05, help="share of pairs trained without the input picture")
+    add("--both_dropout", type=float, default=0.05, help="share of pairs trained without either")
+    add("--conditioning_dropout_prob", type=float, help="one share for all three")
+    add("--loss_weight_difference", type=float, default=0.0, help="W: the loss weighs 1 + W d, d where the edit happens; 0 is off")
+    add("--snr_gamma", type=float, default=0.0, help="min-SNR weight of the loss, 5 is usual; 0 is off")
+    parser.add_flag("use_ema", default=False, help="average the weights over the steps")
+    add("--ema_decay", type=float, default=0.9999, help="of the average; a short run's is lower")
+    parser.add_flag("copy_bias", default=True, help="start from the base's first bias too; False as diffusers' example does")
+    targets = ("auto", "mix", "vocals")
+    add("--target", default="auto", choices=targets, help="what edited pictures show: mix, vocals alone, or as their manifest says")
+    add("--learning_rate", type=float, default=1e-4, help="peak learning rate")
+    parser.add_flag("scale_lr", default=False, help="multiply it by processes, accumulation and batch size")
+    schedules = ("constant", "constant_with_warmup", "cosine", "linear")
+    add("--lr_scheduler", default="constant", choices=schedules, help="cosine and linear fall to a hundredth in the end")
+    add("--lr_warmup_steps", type=int, default=0, help="steps in which the learning rate rises, with every schedule")
+    parser.add_flag("use_8bit_adam", default=False, help="on CUDA, where bitsandbytes is installed")
+    add("--adam_beta1", type=float, default=0.9, help="of AdamW")
+    add("--adam_beta2", type=float, default=0.999, help="of AdamW")
+    add("--adam_weight_decay", type=float, default=1e-2, help="of AdamW")
+    add("--adam_epsilon", type=float, default=1e-8, help="of AdamW")
+    add("--max_grad_norm", type=float, default=1.0, help="gradients are scaled down to it")
+    add("--resolution", type=int, help="height and width the pictures must have (default: any that fits the model)")
+    parser.add_flag("center_crop", default=False, help="has no effect")
+    parser.add_flag("random_flip", default=False, help="refused: it would reverse time")
+    parser.add_seed()
+
+
+def _add_run(parser: cli.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--max_train_steps", type=int, help="optimizer steps in all (default: as many as --num_train_epochs take)")
+    add("--num_train_epochs", type=int, default=100, help="times that every pair is seen")
+    add("--max_train_time", help="stop after this time, DD:HH:MM:SS (default: never)")
+    add("--train_batch_size", type=int, default=4, help="pairs a batch, for each process")
+    add("--gradient_accumulation_steps", type=int, default=1, help="batches to one optimizer step")
+    parser.add_flag("gradient_checkpointing", default=False, help="recompute activations, to save memory")
+    parser.add_flag("enable_xformers_memory_efficient_attention", default=False, help="has no effect")
+    parser.add_flag("allow_tf32", default=False, help="on CUDA, multiply float32 in TF32")
+    add("--mixed_precision", choices=("no", "fp16", "bf16"), help="default: as accelerate says, else bf16 on CUDA and no elsewhere")
+    add("--dataloader_num_workers", type=int, default=0, help="processes that read pairs")
+    add("--checkpointing_steps", type=int, default=500, help="steps between checkpoints")
+    add("--checkpoints_total_limit", type=int, default=1, help="how many checkpoints are kept, the newest; 0 is all")
+    add("--resume_from_checkpoint", help="go on: latest of this --output_dir, or a checkpoint's path")
+    add("--local_rank", type=int, default=-1, help="set by the launcher")
+    parser.add_device()
+
+
+def _add_samples(parser: cli.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--val_share", type=float, default=0.1, help="share of songs held out for the samples")
+    add("--validation_steps", type=int, default=500, help="steps between samples")
+    add("--validation_epochs", type=int, help="the same in epochs")
+    add("--num_validation_images", type=int, default=4, help="samples of held-out songs")
+    add("--validation_prompt", help="one instruction for all samples (default: each pair's own)")
+    add("--val_image_url", help="a picture to edit with --validation_prompt as well: a file or an address")
+    add("--sample_steps", type=int, default=20, help="denoising steps of a sample")
+    add("--guidance_scale", type=float, default=7.5, help="of the samples")
+    add("--image_guidance_scale", type=float, default=1.5, help="of the samples")
+
+
+def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
+    """The settings that a resumed run started with."""
+    checkpoint = _checkpoint(args)
+    if checkpoint is None:
+        return None
+    from riff.training.places import RunPlaces
+
+    return RunPlaces.of_checkpoint(checkpoint).config
+
+
+def _checkpoint(args: cli.argparse.Namespace) -> Path | None:
+    """What --resume_from_checkpoint means, None to start anew."""
+    from riff.errors import OptionError
+    from riff.training.places import newest_checkpoint, writes_to
+
+    if args.resume_from_checkpoint in (None, "latest"):
+        return newest_checkpoint(args.logging_dir, writes_to(args.output_dir)) if args.resume_from_checkpoint else None
+    if not Path(args.resume_from_checkpoint).is_file():
+        raise OptionError(f"--resume_from_checkpoint {args.resume_from_checkpoint}: no such checkpoint; give a .ckpt, or latest")
+    return Path(args.resume_from_checkpoint)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    import torch
+
+    from riff.errors import OptionError
+    from riff.training.processes import join_processes
+
+    if args.random_flip:
+        raise OptionError("--random_flip: a spectrogram that is flipped sounds backwards; leave the flag out")
+    if args.val_image_url and not args.validation_prompt:
+        raise OptionError("--val_image_url: say what to do with it, with --validation_prompt")
+    device = cli.choose_device(args.device)
+    if args.allow_tf32 and device == "cuda":
+        torch.set_float32_matmul_precision("high")
+    with join_processes(device) as processes:
+        if processes.is_first:
+            _say_what_has_no_effect(args, device)
+        _train(args, device, processes)
+
+
+def _say_what_has_no_effect(args: cli.argparse.Namespace, device: str) -> None:
+    from importlib.util import find_spec
+
+    reasons = {flag: reason for flag, reason in WITHOUT_EFFECT.items() if getattr(args, flag)}
+    if args.allow_tf32 and device != "cuda":
+        reasons["allow_tf32"] = "only CUDA has TF32"
+    if args.use_8bit_adam and (device != "cuda" or find_spec("bitsandbytes") is None):
+        reasons["use_8bit_adam"] = "it needs CUDA and bitsandbytes; plain AdamW is taken"
+    if args.report_to != "tensorboard":
+        reasons["report_to"] = "losses and samples go to TensorBoard and to files"
+    for flag, reason in reasons.items():
+        cli.warn(f"--{flag} has no effect: {reason}")
+
+
+def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
+    from riff import hub
+    from riff.files import make_folder
+    from riff.models.edit import load_to_edit, save_edit_pipeline
+    from riff.sampling.edit import EditOptions
+    from riff.training.edit import (
+        ConditioningDropout,
+        EditObjective,
+        edit_of_picture,
+        held_out_edits,
+        prepare_edit_data,
+        train_edit,
+    )
+    from riff.training.places import RunPlaces
+
+    # Better now than after hours of training.
+    make_folder(args.output_dir.parent)
+    repo_id = args.hub_model_id or args.output_dir.name
+    if args.push_to_hub:
+        hub.check_repo_id(repo_id)
+        hub.find_token(args.hub_token)
+    resume = _checkpoint(args)
+    if args.resume_from_checkpoint and resume is None:
+        processes.say(f"no checkpoint of {args.output_dir} yet: starting anew")
+    places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.next(args.logging_dir)
+    with processes.first_goes_first():
+        downloads = {key: getattr(args, key) for key in ("revision", "variant", "cache_dir") if getattr(args, key)}
+        pipeline, base = load_to_edit(args.pretrained_model_name_or_path, args.copy_bias, **downloads)
+        data = prepare_edit_data(
+            _folder_of_pairs(args), pipeline, device, args.val_share, args.resolution, args.max_train_samples, args.target
+        )
+        clips = held_out_edits(data, args.num_validation_images, args.validation_prompt)
+        if args.val_image_url:
+            clips.append(edit_of_picture(args.val_image_url, args.validation_prompt))
+    processes.say(f"{len(data.training)} pairs to train on, {len(data.held_out)} held out (other songs)")
+    share = args.conditioning_dropout_prob
+    shares = (args.text_dropout, args.image_dropout, args.both_dropout) if share is None else (share, share, share)
+    objective = EditObjective(
+        pipeline.unet, pipeline.vae.config.scaling_factor, ConditioningDropout(*shares), args.loss_weight_difference
+    )
+    epoch = -(-len(data.training) // (args.train_batch_size * args.gradient_accumulation_steps * processes.count))
+    step, reason = train_edit(
+        pipeline,
+        objective,
+        data,
+        _training_options(args, epoch, processes.count),
+        places,
+        _run_settings(args, device, epoch, places),
+        sampling=EditOptions(args.sample_steps, args.guidance_scale, args.image_guidance_scale),
+        clips=clips,
+        resume=resume,
+        processes=processes,
+    )
+    if not processes.is_first:
+        return
+    origin = {"base": base, "steps": step, "version": places.version, "target": data.target}
+    save_edit_pipeline(pipeline, args.output_dir, origin, args.unet_only, half=args.unet_only)
+    cli.write_manifest(args.output_dir / "manifest.json", {**vars(args), "base": base}, steps=step, version=places.version)
+    print(
+        f"{reason + '; ' if reason else ''}step {step}: {args.output_dir} (samples in {places.images}, losses in {places.losses})"
+    )
+    if args.push_to_hub:
+        logs, images = places.run.parent, places.images.parent
+        files = hub.run_files(repo_id, places.version, logs, images, args.output_dir)
+        print(hub.publish(repo_id, files, hub.find_token(args.hub_token), message=f"Upload version {places.version}"))
+
+
+def _folder_of_pairs(args: cli.argparse.Namespace) -> Path:
+    if args.dataset_name is None:
+        return args.train_data_dir
+    from riff.data.unpack import Columns, unpack_dataset
+
+    columns = Columns(args.original_image_column, args.edited_image_column, args.edit_prompt_column)
+    return unpack_dataset(args.dataset_name, columns, args.dataset_config_name, args.cache_dir, args.hub_token)
+
+
+def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int) -> Any:
+    """The options of a step. epoch: its optimizer steps."""
+    from riff.training.module import TrainingOptions
+
+    examples = processes * args.gradient_accumulation_steps * args.train_batch_size  # of an optimizer step
+    return TrainingOptions(
+        learning_rate=args.learning_rate * (examples if args.scale_lr else 1),
+        batch_size=args.train_batch_size,
+        accumulate=args.gradient_accumulation_steps,
+        max_steps=args.max_train_steps or args.num_train_epochs * epoch,
+        warmup_steps=args.lr_warmup_steps,
+        schedule="constant" if args.lr_scheduler == "constant_with_warmup" else args.lr_scheduler,
+        adam_betas=(args.adam_beta1, args.adam_beta2),
+        adam_epsilon=args.adam_epsilon,
+        weight_decay=args.adam_weight_decay,
+        snr_gamma=args.snr_gamma,
+        ema_decay=args.ema_decay if args.use_ema else 0.0,
+        save_memory=args.gradient_checkpointing,
+        eight_bit_adam=args.use_8bit_adam,
+        num_workers=args.dataloader_num_workers,
+        seed=args.seed,
+    )
+
+
+def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, places: Any) -> Any:
+    from riff.training.callbacks import parse_duration
+    from riff.training.run import RunSettings, choose_precision
+
+    return RunSettings(
+        device=device,
+        precision=choose_precision(args.mixed_precision, device),
+        max_seconds=parse_duration(args.max_train_time) if args.max_train_time else float("inf"),
+        sample_every=args.validation_epochs * epoch if args.validation_epochs else args.validation_steps,
+        checkpoint_every=args.checkpointing_steps,
+        checkpoints_kept=args.checkpoints_total_limit or None,
+        max_grad_norm=args.max_grad_norm,
+        on_start=lambda: cli.write_config(places.config, args),
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,78 @@
+"""Upload a folder of edit pairs to the Hugging Face hub as a data set, or write it as one to disk.
+
+    python upload_musdb.py --data_root musdb-pix2pix/train --repo_id USER/NAME
+    python upload_musdb.py --data_root musdb-pix2pix/train --to_disk musdb-parquet
+
+The data set is a handful of Parquet files that hold the pictures, with the columns original_image, edit_prompt, edited_image,
+song, start_s, semitones, kind; train_instruct_pix2pix.py --dataset_name reads it by either name. Running it again changes
+nothing. On the way to the hub the Parquet files need room in the folder for temporary files, or in --to_disk, where they stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from riff import cli
+
+
+def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
+    parser = cli.ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("--data_root", type=Path, required=True, help="folder of pairs that preprocess_musdb.py made")
+    add("--repo_id", help="USER/NAME on the hub; made if it is missing")
+    add("--to_disk", type=Path, metavar="DIR", help="folder for the data set; without --repo_id nothing is uploaded")
+    add("--num_samples_to_use", type=int, help="take this many pairs, drawn at random (default: all)")
+    parser.add_seed()
+    parser.add_flag("private", default=False, help="make the repository private")
+    parser.add_flag("dry_run", default=False, help="list what would go, write nothing and contact nobody")
+    add("--token", help="token of the hub, instead of HF_TOKEN or `hf auth login`")
+    parser.add_overwrite("another data set in --to_disk")
+    args = parser.parse_args(argv)
+    if args.repo_id is None and args.to_disk is None:
+        parser.error("give --repo_id USER/NAME, or --to_disk DIR, or both")
+    if args.num_samples_to_use is not None and args.num_samples_to_use < 1:
+        parser.error(f"argument --num_samples_to_use: {args.num_samples_to_use} pairs are none; leave the flag out for all")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    import tempfile
+
+    from riff import hub
+    from riff.data.build import MANIFEST, SETTINGS_KEY
+    from riff.data.edit_records import read_edit_records
+    from riff.data.parquet import SHARDS, dataset_card, draw_records, plan_shards, write_dataset
+    from riff.files import read_mapping
+
+    if args.repo_id is not None:
+        hub.check_repo_id(args.repo_id)
+    records = read_edit_records(args.data_root)
+    if args.num_samples_to_use is not None:
+        records = draw_records(records, args.num_samples_to_use, args.seed)
+    manifest = args.data_root / MANIFEST
+    settings = read_mapping(manifest).get(SETTINGS_KEY) or {} if manifest.exists() else {}
+    shards = plan_shards(args.data_root, records)
+    card = dataset_card(args.data_root, shards, settings)
+    total = f"{len(records)} pairs in {len(shards)} files, {sum(shard.num_bytes for shard in shards):,} bytes of pictures"
+    if args.dry_run:
+        for shard in shards:
+            print(f"{shard.num_bytes:>15,}  {shard.name}  ({len(shard.records)} pairs)")
+        print(f"would go to {' and '.join(str(place) for place in (args.to_disk, args.repo_id) if place)}: {total}")
+        return
+    token = hub.find_token(args.token) if args.repo_id else ""  # missed before the work, not after
+    with tempfile.TemporaryDirectory(prefix="riff-") as temporary:
+        folder = args.to_disk or Path(temporary) / "data-set"
+        written = write_dataset(args.data_root, shards, card, folder, args.overwrite)
+        if args.to_disk:
+            print(f"{'written to' if written else 'nothing new for'} {folder}: {total}")
+        if args.repo_id:
+            files: hub.Files = {shard.name: folder / shard.name for shard in shards}
+            files[hub.CARD] = card.encode()
+            options = {"private": args.private, "repo_type": "dataset", "replaces": SHARDS}
+            print(hub.publish(args.repo_id, files, token, message=f"Upload {len(records)} pairs", **options))
+
+
+if __name__ == "__main__":
+    cli.run(main)
