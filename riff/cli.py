@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import platform
@@ -20,6 +21,7 @@ from riff.files import read_mapping, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 EXIT_FAILURE = 2
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TOKENS = ("hub_token",)  # flags that are never written down
 ONE_CALL = ("resume", "resume_from_checkpoint", "push_to_hub", *TOKENS)  # flags that a resumed run does not take over
 MANIFEST_PACKAGES = ("torch", "diffusers", "transformers", "pytorch-lightning", "librosa", "numpy", "opencv-python-headless")
@@ -158,6 +160,11 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except OSError as error:
+        if error.errno not in OUT_OF_SPACE:
+            raise
+        print(f"error: {error.filename or 'the disk'}: {error.strerror}; make room and run the same command again", file=sys.stderr)
+        status = EXIT_FAILURE
     sys.exit(status)
 
 

@@ -70,6 +70,7 @@ def download(name: str, folder: Path, release: str = RELEASE, checksums: dict[st
     by_hand = f"fetch {url} by hand and unpack it in {folder}, or take --separator repet, which needs no weights"
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
         raise ModelError(f"Spleeter's weights are not in {folder}, and HF_HUB_OFFLINE forbids to download them; {by_hand}")
+    pooch.get_logger().setLevel("WARNING")  # the progress bar says enough
     with atomic_folder(folder) as temporary:
         try:
             archive = pooch.retrieve(
@@ -80,6 +81,8 @@ def download(name: str, folder: Path, release: str = RELEASE, checksums: dict[st
                 downloader=pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT_S),
             )
             _unpack(Path(archive), temporary)
+        except requests.ConnectionError as error:
+            raise ModelError(f"Spleeter's weights cannot be downloaded (no connection); {by_hand}") from error
         except requests.RequestException as error:
             raise ModelError(f"Spleeter's weights cannot be downloaded ({_reason(error)}); {by_hand}") from error
         except (ValueError, tarfile.TarError, EOFError) as error:

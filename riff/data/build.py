@@ -17,7 +17,7 @@ from riff.data.lines import SONGS_FILE, SongLedger
 from riff.data.records import Prompt, prompt_of
 from riff.data.songs import SongFile
 from riff.errors import AudioError, OptionError, RiffError
-from riff.files import make_folder, read_mapping
+from riff.files import make_folder, read_mapping, remove_leftovers
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 
 MANIFEST = "manifest.json"
@@ -48,6 +48,8 @@ class PairsFolder:
             OptionError: it holds pairs of other settings; names the first that differs.
         """
         make_folder(self.path)
+        for name in ("", *self.image_folders):
+            remove_leftovers(self.path / name)
         manifest = self.path / MANIFEST
         if overwrite:
             for name in self.image_folders:
