@@ -64,28 +64,31 @@ def measure(name: str, args: cli.argparse.Namespace, device: str) -> dict:
     import numpy as np
 
     from riff.audio.separation import SeparationOptions, create_separator
+    from riff.audio.spleeter_tf import SpleeterTensorFlow
     from riff.errors import RiffError
     from riff.evaluation.metrics import si_sdr
 
-    separate = None
+    separator = None
     try:
         if name != "the mix":
             options = SeparationOptions(name, device=device, spleeter_model_dir=args.spleeter_model_dir)
-            separate = create_separator(options).separate
+            separator = create_separator(options)
     except RiffError as error:
         return {"error": str(error)}
     scores, seconds, length, before = [], 0.0, 0.0, 0.0
     for number, (vocals, accompaniment, rate) in enumerate(songs(args)):
         mix = vocals + accompaniment
-        if number == 0 and separate:
-            separate(mix[:, : 5 * rate], rate)
+        if number == 0 and separator:
+            separator.separate(mix[:, : 5 * rate], rate)
             before = peak_mb()  # with the model and one short song
         began = time.perf_counter()
-        stems = separate(mix, rate) if separate else None
+        stems = separator.separate(mix, rate) if separator else None
         seconds += time.perf_counter() - began
         length += mix.shape[1] / rate
         pairs = ((stems.vocals if stems else mix, vocals), (stems.accompaniment if stems else mix, accompaniment))
         scores.append([si_sdr(estimate, truth) for estimate, truth in pairs])
+    if isinstance(separator, SpleeterTensorFlow):
+        separator.close()  # what a child process held is known when it has ended
     result = {"seconds_per_second": seconds / length, "peak_mb": peak_mb(), "before_mb": before, "songs": len(scores)}
     if not args.random_weights or name in ("the mix", "repet"):
         result |= {key: float(score) for (key, _), score in zip(QUALITY, np.mean(scores, axis=0), strict=True)}
