@@ -13,7 +13,7 @@ def test_the_whole_way_ends_in_a_page_and_is_not_done_twice(tmp_path: Path) -> N
     run_script("demo/make_songs.py", *songs, "--output", tmp_path / "audio", "--num_workers", 1)
     data = ("--audio_dir", tmp_path / "audio", "--prompt_file", tmp_path / "audio" / "prompt_file.json")
     small = ("--max_steps", 2, "--num_samples", 1, "--steps", 2, "--num_measured", 1)
-    done = run_script("demo/quickstart.py", *data, *small, "--output", tmp_path / "out")
+    done = run_script("demo/quickstart.py", *data, *small, "--output", tmp_path / "out", timeout=900)
     page = tmp_path / "out" / "index.html"
     assert done.stdout.strip().endswith(f"open {page.resolve()}")
     text = page.read_text()
