@@ -21,7 +21,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import separate_audio
 from riff.audio import spleeter_tf
+from riff.audio.io import write_audio
 from riff.audio.spleeter_tf import SpleeterTensorFlow, find_python, require_checkpoint
 from riff.errors import ModelError, OptionError, RiffError
 
@@ -230,6 +232,20 @@ def test_a_wrapper_is_killed_with_what_it_runs(stand_in: Path) -> None:
     with spleeter, pytest.raises(RiffError, match="no result within"):
         spleeter.separate(song_with(HANGING), RATE)
     wait_until(lambda: not is_running(int(starts(stand_in)[0][0])))
+
+
+def test_a_failing_song_is_named_and_the_others_are_done(
+    stand_in: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, song in (("a", noise()), ("b", song_with(ERROR)), ("c", noise(seed=1))):
+        write_audio(stand_in / "songs" / f"{name}.wav", song, RATE, subtype="FLOAT")
+    flags = ["--audio", str(stand_in / "songs"), "--output", str(stand_in / "out"), "--separator", "spleeter-tf"]
+    monkeypatch.setenv("SPLEETER_PYTHON", sys.executable)
+    assert separate_audio.main([*flags, "--spleeter_model_dir", str(stand_in / "models")]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "b.wav: spleeter-tf: the process" in errors[0]
+    assert sorted(path.name for path in (stand_in / "out").iterdir()) == ["a", "c"]
 
 
 def test_a_worker_that_was_killed_between_songs_is_replaced(stand_in: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from riff.audio.io import plain_name, read_audio, write_audio
 from riff.audio.stems import ACCOMPANIMENT, VOCALS, Stems, StemsFolder, read_stems, stems_beside
-from riff.errors import AudioError, ModelError, OptionError
+from riff.errors import AudioError, ModelError, OptionError, RiffError
 
 PART_NAMES = {2: (VOCALS, ACCOMPANIMENT), 4: (VOCALS, "drums", "bass", "other"), 5: (VOCALS, "drums", "bass", "piano", "other")}
 
@@ -135,7 +135,10 @@ class SongOpener:
         if self._separator is None:
             raise AudioError(f"{song}: comes without stems; give --stems_dir, or another --separator than stems")
         audio = read_audio(song)
-        return self._separator.separate(audio.waveform, audio.sample_rate), audio.sample_rate
+        try:
+            return self._separator.separate(audio.waveform, audio.sample_rate), audio.sample_rate
+        except RiffError as error:  # of a process that failed, which does not know the song
+            raise AudioError(f"{song}: {error}") from error
 
 
 def open_songs(options: SeparationOptions, songs: Sequence[Path], say: Callable[[str], object] = print) -> SongOpener:
