@@ -77,10 +77,9 @@ def test_a_full_disk_ends_in_one_line(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 6 * RATE)).astype(np.float32)
     write_audio(tmp_path / "songs" / "song.wav", noise, RATE)
     (tmp_path / "prompts.json").write_text('{"file": "song.wav", "prompt": "x"}\n')
-    flags = ("--audio_dir", tmp_path / "songs", "--prompt_file", tmp_path / "prompts.json", "--min_vocal_ratio", 0)
-    done = limited(
-        "make_cnet_dataset.py", *flags, "--train_data_dir", tmp_path / "pairs", "--separator", "repet", "--no-pitch_augment"
-    )
+    files = ("--audio_dir", tmp_path / "songs", "--prompt_file", tmp_path / "prompts.json", "--train_data_dir", tmp_path / "pairs")
+    flags = (*files, "--separator", "repet", "--no-pitch_augment", "--min_vocal_ratio", 0)
+    done = limited("make_cnet_dataset.py", *flags)
     assert done.returncode == 2, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
