@@ -49,7 +49,8 @@ class Separator(Protocol):
     def separate(self, waveform: np.ndarray, sample_rate: int) -> Stems:
         """Split a song of any length, rate and number of channels.
 
-        A long song is worked on in blocks, so that nothing but the song and its parts grows with its length.
+        A long song is worked on in blocks, so that nothing but the song and its parts grows with its length (the original
+        Spleeter alone takes it whole).
 
         Args:
             waveform: float32, shape (channels, samples), finite.
@@ -102,7 +103,7 @@ def create_separator(options: SeparationOptions) -> Separator:
         OptionError: there is none of this name; lists the names.
     """
     if options.separator not in SEPARATORS:
-        raise OptionError(f"--separator {options.separator}: no such separator; choose from {', '.join(SEPARATORS)}")
+        raise OptionError(f"--separator {options.separator}: no such separator; choose from auto, stems, {', '.join(SEPARATORS)}")
     return SEPARATORS[options.separator](options)
 
 
