@@ -118,7 +118,8 @@ def spleeter_reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no original Spleeter here; envs/make_processing_env.sh makes its environment (2.4 GB)")
     folder = tmp_path_factory.mktemp("spleeter")
     command = [python, str(ROOT / "tests" / "make_spleeter_reference.py"), str(folder)]
-    subprocess.run(command, check=True, capture_output=True, timeout=600)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}  # where a stand-in may lie
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=600)
     return folder
 
 
