@@ -9,8 +9,8 @@ from pathlib import Path
 from riff.evaluation.control import Scored
 from riff.evaluation.edit_experiment import EDIT_METRICS
 from riff.evaluation.edit_takes import EditTake
+from riff.evaluation.pages import add_songs
 from riff.evaluation.report import Cell, Report, Take
-from riff.sampling.clip import save_take
 from riff.sampling.edit_clip import EditClip
 
 EDIT_METRIC_NAMES = {
@@ -51,9 +51,8 @@ def write_edits_page(folder: Path, shown: Sequence[ShownEdit], model: str, comma
     rows: list[list[Cell]] = []
     for one in shown:
         scores, verdict = one.take.verdict.scores, one.take.verdict
-        said = "performed" if verdict.performed else "not performed"
         numbers = [scores.added_energy, scores.melody, scores.backing_kept, scores.onset_agreement, verdict.score]
-        rows.append([one.clip.name, one.clip.prompt, said, *numbers])
+        rows.append([one.clip.name, one.clip.prompt, _said(verdict.performed), *numbers])
     columns = ["clip", "instruction", "edit", "added energy", "melody", "backing kept", "onset agreement", "score"]
     report.table(columns, rows, command=command)
     for one in shown:
@@ -73,15 +72,13 @@ def write_edit_page(
     report = Report("Is the edit performed?", "A model that changes spectrograms by instruction, measured.")
     rows: list[list[Cell]] = [[kind, *(row.get(metric) for metric in EDIT_METRICS)] for kind, row in means.items()]
     report.table(["", *(EDIT_METRIC_NAMES[metric] for metric in EDIT_METRICS)], rows, note=EDIT_NOTE, command=command)
-    for song in list(dict.fromkeys(one.clip for one in scored))[:num_shown]:
-        report.section(song)
-        takes = []
-        for one in scored:
-            if one.clip == song:
-                name = f"{song}-{one.kind.replace(',', '').replace(' ', '-')}"
-                save_take(folder / "clips", name, one.image)
-                said = "performed" if one.scores["performed"] else "not performed"
-                caption = f"{one.kind}: {said}, score {one.scores['edit_score']:.2f}"
-                takes.append(Take(caption, folder / "clips" / f"{name}.png", folder / "clips" / f"{name}.wav"))
-        report.takes(takes)
+    add_songs(report, folder, scored, num_shown, _caption)
     return report.write(folder / "index.html")
+
+
+def _caption(one: Scored) -> str:
+    return f"{one.kind}: {_said(bool(one.scores['performed']))}, score {one.scores['edit_score']:.2f}"
+
+
+def _said(performed: bool) -> str:
+    return "performed" if performed else "not performed"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from riff.evaluation.control import METRICS, Scored
@@ -41,14 +41,18 @@ def write_control_page(
     """Write `index.html` with the table, and pictures and sounds of the first songs, under `folder`."""
     report = Report("Does the sample follow the accompaniment?", "A ControlNet on the accompaniment's edges, measured.")
     add_control_table(report, means, command)
+    add_songs(report, folder, scored, num_shown, lambda one: f"{KIND_NAMES[one.kind]}: edge F1 {one.scores['edge_f1']:.2f}")
+    return report.write(folder / "index.html")
+
+
+def add_songs(report: Report, folder: Path, scored: Sequence[Scored], num_shown: int, caption: Callable[[Scored], str]) -> None:
+    """Add a section for each of the first songs, with all that was scored of it as pictures and sounds under FOLDER/clips."""
     for song in list(dict.fromkeys(one.clip for one in scored))[:num_shown]:
         report.section(song)
         takes = []
         for one in scored:
             if one.clip == song:
-                name = f"{song}-{one.kind.replace(' ', '-')}"
+                name = f"{song}-{one.kind.replace(',', '').replace(' ', '-')}"
                 save_take(folder / "clips", name, one.image)
-                caption = f"{KIND_NAMES[one.kind]}: edge F1 {one.scores['edge_f1']:.2f}"
-                takes.append(Take(caption, folder / "clips" / f"{name}.png", folder / "clips" / f"{name}.wav"))
+                takes.append(Take(caption(one), folder / "clips" / f"{name}.png", folder / "clips" / f"{name}.wav"))
         report.takes(takes)
-    return report.write(folder / "index.html")

@@ -108,6 +108,11 @@ def latent_factor(pipeline: DiffusionPipeline) -> int:
     return 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
 
 
+def size_multiple(pipeline: DiffusionPipeline) -> int:
+    """What a picture's height and width must be multiples of: its latents are halved between the UNet's stages."""
+    return latent_factor(pipeline) * 2 ** (len(pipeline.unet.config.block_out_channels) - 1)
+
+
 def weights_hash(*modules: torch.nn.Module) -> str:
     """A short name for exactly these weights."""
     digest = hashlib.sha256()

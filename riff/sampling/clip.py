@@ -108,7 +108,12 @@ def save_take(folder: Path, name: str, image: SpectrogramImage, iterations: int 
         The sound, float32, shape (1, samples).
     """
     waveform = image_to_waveform(image, iterations)[None].numpy()
-    waveform = waveform / max(1.0, float(np.abs(waveform).max(initial=0.0)) / 0.99)
+    waveform = without_clipping(waveform)
     save_image(folder / f"{name}.png", image)
     write_audio(folder / f"{name}.wav", waveform, image.params.sample_rate)
     return waveform
+
+
+def without_clipping(waveform: np.ndarray) -> np.ndarray:
+    """A sound that would clip, lowered to a peak of 0.99; float32, any shape."""
+    return waveform / max(1.0, float(np.abs(waveform).max(initial=0.0)) / 0.99)

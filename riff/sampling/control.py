@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from diffusers import StableDiffusionControlNetPipeline, UniPCMultistepScheduler
 
 from riff.errors import DataError
-from riff.models.base import latent_factor
+from riff.models.base import size_multiple
 from riff.models.folders import read_origin
 from riff.spectrogram.image import SILENCE, SpectrogramImage
 from riff.spectrogram.params import STANDARD, SpectrogramParams
@@ -36,12 +36,14 @@ class SamplingOptions:
 
 def options_for(model: str | Path, guidance_scale: float | None, strength: float | None, **more: Any) -> SamplingOptions:
     """Options with what the user said, else what the model's `riff.json` recommends, else the defaults."""
+    said = {"guidance_scale": guidance_scale, "strength": strength}
+    return SamplingOptions(**recommended_scales(SamplingOptions, model, said), **more)
+
+
+def recommended_scales(options: type, model: str | Path, said: Mapping[str, float | None]) -> dict[str, Any]:
+    """What the user said, else what the model's `riff.json` recommends, else the default that the class of options has."""
     recommended = read_origin(model).get("sampling", {})
-    if guidance_scale is None:
-        guidance_scale = recommended.get("guidance_scale", SamplingOptions.guidance_scale)
-    if strength is None:
-        strength = recommended.get("strength", SamplingOptions.strength)
-    return SamplingOptions(guidance_scale=float(guidance_scale), strength=float(strength), **more)
+    return {name: float(recommended.get(name, getattr(options, name)) if value is None else value) for name, value in said.items()}
 
 
 def prepare_pipeline(pipeline: StableDiffusionControlNetPipeline, device: str = "cpu") -> StableDiffusionControlNetPipeline:
@@ -75,7 +77,7 @@ def sample_control(
     if not edges:
         return []
     height, width = edges[0].shape
-    factor = latent_factor(pipeline) * 2 ** (len(pipeline.unet.config.block_out_channels) - 1)
+    factor = size_multiple(pipeline)
     if any(one.shape != (height, width) for one in edges) or height % factor or width % factor:
         raise DataError(
             f"a control image of {height}x{width} does not fit this model; height and width must be multiples of {factor}"

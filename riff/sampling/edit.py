@@ -12,9 +12,8 @@ import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
 
 from riff.errors import DataError, OptionError
-from riff.models.base import latent_factor
-from riff.models.folders import read_origin
-from riff.sampling.control import prepare_pipeline
+from riff.models.base import size_multiple
+from riff.sampling.control import prepare_pipeline, recommended_scales
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,8 @@ def edit_options_for(
     model: str | Path, guidance_scale: float | None = None, image_guidance_scale: float | None = None, **more: Any
 ) -> EditOptions:
     """Options with what the user said, else what the model's `riff.json` recommends, else the defaults."""
-    recommended = read_origin(model).get("sampling", {})
-    if guidance_scale is None:
-        guidance_scale = recommended.get("guidance_scale", EditOptions.guidance_scale)
-    if image_guidance_scale is None:
-        image_guidance_scale = recommended.get("image_guidance_scale", EditOptions.image_guidance_scale)
-    return EditOptions(guidance_scale=float(guidance_scale), image_guidance_scale=float(image_guidance_scale), **more)
+    said = {"guidance_scale": guidance_scale, "image_guidance_scale": image_guidance_scale}
+    return EditOptions(**recommended_scales(EditOptions, model, said), **more)
 
 
 def prepare_edit_pipeline(
@@ -87,7 +82,7 @@ def sample_edit(
         raise DataError(f"{len(images)} pictures, {len(prompts)} instructions and {len(seeds)} seeds; give one of each a sample")
     if options.steps < 1:
         raise OptionError(f"--num_inference_steps {options.steps}: give 1 or more")
-    factor = latent_factor(pipeline) * 2 ** (len(pipeline.unet.config.block_out_channels) - 1)
+    factor = size_multiple(pipeline)
     for image in images:
         if image.shape[0] % factor or image.shape[1] % factor:
             size = "x".join(map(str, image.shape))

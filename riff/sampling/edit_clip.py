@@ -12,7 +12,7 @@ from riff.audio.separation import SongOpener
 from riff.data.edit_records import EditRecord
 from riff.errors import ModelError
 from riff.models.folders import read_origin
-from riff.sampling.clip import UNKNOWN_LEVEL, control_from_audio, save_take
+from riff.sampling.clip import UNKNOWN_LEVEL, control_from_audio, save_take, without_clipping
 from riff.sampling.control import match_level
 from riff.spectrogram.image import SpectrogramImage, combine_pictures, image_to_mel, image_to_waveform, load_image, save_image
 from riff.spectrogram.params import STANDARD
@@ -148,7 +148,7 @@ def write_edit(
             save_take(folder, name, image, iterations)
         else:
             save_image(folder / f"{name}.png", image)
-            write_audio(folder / f"{name}.wav", known / max(1.0, float(np.abs(known).max()) / 0.99), STANDARD.sample_rate)
+            write_audio(folder / f"{name}.wav", without_clipping(known), STANDARD.sample_rate)
     contact_sheet([image.pixels for image, _ in pictures.values()], [text for _, text in pictures.values()], folder / "sheet.png")
     return {name: folder / name for name in pictures}
 

@@ -19,7 +19,7 @@ from riff.data.edit_records import EditRecord, read_edit_records
 from riff.data.latents import Encoded, check_sizes, encode
 from riff.errors import DataError, OptionError
 from riff.files import read_mapping
-from riff.models.base import encoder_names, latent_factor
+from riff.models.base import encoder_names, size_multiple
 from riff.models.edit import with_unet
 from riff.sampling.edit import EditOptions, sample_edit
 from riff.spectrogram.image import load_image
@@ -145,7 +145,7 @@ def prepare_edit_data(
             f"--resolution {resolution}: the pictures in {folder} are {height}x{width}, and a spectrogram that is scaled is "
             "another sound; leave the flag out, or make the pairs anew"
         )
-    factor = latent_factor(pipeline) * 2 ** (len(pipeline.unet.config.block_out_channels) - 1)
+    factor = size_multiple(pipeline)
     if height % factor or width % factor:
         raise DataError(f"{folder}: pictures of {height}x{width} do not fit this model; use multiples of {factor}")
     training, held_out = split_by_song(records, val_share)
