@@ -1,8 +1,7 @@
-"""The small text-to-latent diffusion model: tokenizer, text encoder and UNet, trained together."""
+"""The small text-to-latent diffusion model: text encoder and UNet, trained together."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,13 +9,11 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.training_utils import EMAModel
-from tokenizers import models, pre_tokenizers, trainers
 from torch.nn.functional import mse_loss
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from demo.schedule import Progress, cosine_schedule
-
-START, END = "<|startoftext|>", "<|endoftext|>"
+from demo.tokenizer import tokenize
 
 
 @dataclass(frozen=True)
@@ -31,25 +28,6 @@ class DiffusionRecipe:
     learning_rate: float = 8e-4
     caption_dropout: float = 0.1
     ema_decay: float = 0.999
-
-
-def train_tokenizer(prompts: Sequence[str]) -> CLIPTokenizer:
-    """A CLIP tokenizer (byte-level BPE) whose merges are learnt from these prompts; any other text falls into letters."""
-    learner = CLIPTokenizer().backend_tokenizer
-    learner.model = models.BPE(end_of_word_suffix="</w>")
-    learner.train_from_iterator(
-        sorted(set(prompts)), trainers.BpeTrainer(vocab_size=2000, end_of_word_suffix="</w>", show_progress=False)
-    )
-    learned = json.loads(learner.to_str())["model"]
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokens = dict.fromkeys([*letters, *(f"{letter}</w>" for letter in letters), *sorted(learned["vocab"]), START, END])
-    merges = [tuple(merge) for merge in learned["merges"]]
-    return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=merges, model_max_length=77)
-
-
-def tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> torch.Tensor:
-    """int64, shape (prompts, 77), padded and cut as Stable Diffusion does it."""
-    return tokenizer(list(prompts), padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
 
 
 def new_text_encoder(tokenizer: CLIPTokenizer, recipe: DiffusionRecipe) -> CLIPTextModel:

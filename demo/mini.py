@@ -18,7 +18,8 @@ from transformers import CLIPTextModel
 from demo.autoencoder import AutoencoderRecipe, encode_images, rebuild_images, train_autoencoder
 from demo.card import mini_card
 from demo.clips import Clips, load_or_make_clips
-from demo.diffusion import DiffusionRecipe, new_scheduler, train_diffusion, train_tokenizer
+from demo.diffusion import DiffusionRecipe, new_scheduler, train_diffusion
+from demo.tokenizer import add_words, instruction_texts, train_tokenizer
 from riff.errors import OptionError
 from riff.files import atomic_folder, atomic_path, write_json, write_text
 
@@ -47,6 +48,7 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
     latents = _latents(args.work / f"latents-{args.num_clips}-{args.autoencoder_steps}.safetensors", vae, clips)
     tokenizer = train_tokenizer(clips.prompts)
     unet, text_encoder, diffusion_curve = _diffusion(args.work, latents, clips.prompts, tokenizer, diffusion_recipe, args.seed)
+    tokenizer = add_words(tokenizer, text_encoder, instruction_texts(), args.seed)
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,

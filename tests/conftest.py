@@ -79,7 +79,8 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from diffusers import StableDiffusionPipeline
 
     from demo.autoencoder import AutoencoderRecipe, new_autoencoder
-    from demo.diffusion import DiffusionRecipe, new_scheduler, new_text_encoder, new_unet, train_tokenizer
+    from demo.diffusion import DiffusionRecipe, new_scheduler, new_text_encoder, new_unet
+    from demo.tokenizer import train_tokenizer
     from riff.models.base import WITHOUT_SAFETY_CHECKER
 
     torch.manual_seed(0)

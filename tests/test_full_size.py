@@ -10,7 +10,8 @@ from conftest import run_script
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from demo.diffusion import new_scheduler, train_tokenizer
+from demo.diffusion import new_scheduler
+from demo.tokenizer import train_tokenizer
 from riff.models.base import WITHOUT_SAFETY_CHECKER
 from riff.training.callbacks import read_losses
 
