@@ -89,9 +89,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 def make_pairs(args: cli.argparse.Namespace, recipe: Recipe) -> None:
     """All pairs of a target are made once; a recipe's own are links to those it takes, with its wording."""
     made = args.work / "pairs" / recipe.target
-    kinds = ["--with_noop"] if recipe.target == "vocals" else ["--with_noop", "--with_removal"]
-    script("preprocess_musdb.py", "--root_data_dir", args.songs_dir, "--output_dir", made, "--target", recipe.target,
-           "--prompt_filepath", args.songs_dir / "edit_prompts.json", *kinds)  # fmt: skip
+    script(
+        "preprocess_musdb.py",
+        *(["--with_noop"] if recipe.target == "vocals" else ["--with_noop", "--with_removal"]),
+        root_data_dir=args.songs_dir,
+        output_dir=made,
+        target=recipe.target,
+        prompt_filepath=args.songs_dir / "edit_prompts.json",
+    )
     own = args.work / "pairs" / recipe.data
     if own.exists():
         return
@@ -119,21 +124,45 @@ def chosen_records(file: Path, recipe: Recipe, prompts: Path) -> Iterator[dict[s
 
 def train(args: cli.argparse.Namespace, name: str) -> None:
     recipe, place = RECIPES[name], folder(args, name)
-    if not (place / "model").exists():
-        script("train_instruct_pix2pix.py", "--pretrained_model_name_or_path", "mini", "--train_data_dir",
-               args.work / "pairs" / recipe.data, "--output_dir", place / "model", "--logging_dir", place, "--unet_only",
-               "--train_batch_size", 8, "--max_train_steps", args.steps, "--learning_rate", 8e-4, "--lr_scheduler", "cosine",
-               "--lr_warmup_steps", 50, "--mixed_precision", "bf16", "--val_share", 0.01, "--validation_steps", 1000,
-               "--num_validation_images", 2, "--checkpointing_steps", 1000, "--resume_from_checkpoint", "latest", *recipe.flags)  # fmt: skip
+    if (place / "model").exists():
+        return
+    script(
+        "train_instruct_pix2pix.py",
+        "--unet_only",
+        *recipe.flags,
+        pretrained_model_name_or_path="mini",
+        train_data_dir=args.work / "pairs" / recipe.data,
+        output_dir=place / "model",
+        logging_dir=place,
+        train_batch_size=8,
+        max_train_steps=args.steps,
+        learning_rate=8e-4,
+        lr_scheduler="cosine",
+        lr_warmup_steps=50,
+        mixed_precision="bf16",
+        val_share=0.01,
+        validation_steps=1000,
+        num_validation_images=2,
+        checkpointing_steps=1000,
+        resume_from_checkpoint="latest",
+    )
 
 
 def evaluate(args: cli.argparse.Namespace, name: str) -> None:
     recipe, place = RECIPES[name], folder(args, name)
     image_scale, text_scale = recipe.scales or args.scales
-    if not (place / "evaluation" / "results.json").exists():
-        script("evaluate_samples.py", "--experiment", "edit", "--model", place / "model", "--songs", args.songs, "--image_scale",
-               image_scale, "--scale", text_scale, "--train_data_dir", args.work / "pairs" / recipe.data, "--output",
-               place / "evaluation")  # fmt: skip
+    if (place / "evaluation" / "results.json").exists():
+        return
+    script(
+        "evaluate_samples.py",
+        experiment="edit",
+        model=place / "model",
+        songs=args.songs,
+        image_scale=image_scale,
+        scale=text_scale,
+        train_data_dir=args.work / "pairs" / recipe.data,
+        output=place / "evaluation",
+    )
 
 
 def results(args: cli.argparse.Namespace, name: str) -> dict[str, Any]:
@@ -144,10 +173,10 @@ def folder(args: cli.argparse.Namespace, name: str) -> Path:
     return Path(args.work) / name.replace(", ", "-").replace(" ", "-")
 
 
-def script(*command: object) -> None:
+def script(name: str, *flags: str, **values: object) -> None:
     root = Path(__file__).parent.parent
-    environment = os.environ | {"PYTHONPATH": str(root)}
-    subprocess.run([sys.executable, root / str(command[0]), *map(str, command[1:])], check=True, env=environment)
+    pairs = [text for flag, value in values.items() for text in (f"--{flag}", str(value))]
+    subprocess.run([sys.executable, root / name, *flags, *pairs], check=True)
 
 
 if __name__ == "__main__":

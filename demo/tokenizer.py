@@ -45,7 +45,13 @@ def instruction_texts() -> list[str]:
     """Texts with every word that edits are asked for in: additions in all wordings, removals, and nothing."""
     templates = [template.replace("{", "").replace("}", "") for template in (*TRAINING_TEMPLATES, *HELD_OUT_TEMPLATES)]
     singers = [singer for group in SINGERS.values() for singer in group]
-    return [*templates, *singers, *NOTHING, *DEFAULT_INSTRUCTIONS.values(), *(text for stem in STEM_NAMES for text in removals(stem))]
+    return [
+        *templates,
+        *singers,
+        *NOTHING,
+        *DEFAULT_INSTRUCTIONS.values(),
+        *(text for stem in STEM_NAMES for text in removals(stem)),
+    ]
 
 
 def add_words(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: Sequence[str], seed: int) -> CLIPTokenizer:
