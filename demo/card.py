@@ -41,9 +41,9 @@ There and back through the autoencoder on 64 clips that it never saw: **{facts["
 {_curve_table(facts["curves"])}
 
 ## What it cannot do
-It knows five synthetic styles and the words of their prompts. The words in which edits are asked for have tokens of their own
-(that of a learnt word which means the same, or a random one), which it was never trained on: an edit model learns them. It has never heard a
-recording, sings no words, and its pictures are softer than a real spectrogram. It is a stand-in to try and to test the
+It knows five synthetic styles and the words of their prompts. The words in which edits are asked for have tokens of their
+own (that of a learnt word which means the same, or a random one) that it was never trained on: edit models learn them. It
+has never heard a recording, sings no words, and its pictures are softer than a real spectrogram. It is a stand-in to try and to test the
 tools with, not an instrument: for music, give the same commands the real Riffusion.
 """
 

@@ -1,0 +1,76 @@
+"""A song to be sung anew: itself, its vocals and its accompaniment, aligned to the sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from riff.audio.io import plain_name, read_audio, to_channels
+from riff.audio.separation import SongOpener
+from riff.audio.stems import AAC_FRAME
+from riff.errors import AudioError
+
+MOST_RESIDUE_DB = -20.0  # of a mixture over its stems' sum: mastering and lossy coding stay below, another song does not
+
+
+@dataclass(frozen=True)
+class Song:
+    """All float32, shape (channels, samples), at one rate.
+
+    Attributes:
+        accompaniment: the sum of the given stems to the bit; where the song was separated, the song less its vocals, which keeps
+            all that a separator drops, such as what lies above its band.
+        residue_db: energy of waveform - vocals - accompaniment over the waveform's; -inf where they sum exactly.
+    """
+
+    name: str
+    waveform: np.ndarray
+    vocals: np.ndarray
+    accompaniment: np.ndarray
+    sample_rate: int
+    residue_db: float
+
+    @property
+    def duration_s(self) -> float:
+        return self.waveform.shape[1] / self.sample_rate
+
+
+def open_song(path: Path, opener: SongOpener) -> Song:
+    """Read a song and take it apart.
+
+    A mono song with stereo stems is taken in the stems' form.
+
+    Raises:
+        AudioError: a song or stems that cannot be read, or stems that are not this song's.
+    """
+    stems, rate = opener.open(path)
+    audio = read_audio(path)
+    waveform = to_channels(audio.waveform, len(stems.vocals))
+    _check_same_form(path, waveform.shape[1], audio.sample_rate, stems.vocals.shape[1], rate)
+    samples = min(waveform.shape[1], stems.vocals.shape[1])
+    waveform, vocals = waveform[:, :samples], stems.vocals[:, :samples]
+    accompaniment = stems.accompaniment[:, :samples] if opener.name == "stems" else waveform - vocals
+    residue_db = _residue_db(waveform, vocals, accompaniment)
+    if opener.name == "stems" and residue_db > MOST_RESIDUE_DB:
+        raise AudioError(
+            f"{path}: its stems do not sum to it (what is left over is at {residue_db:.0f} dB of the song); give the stems of "
+            "this very mix, or separate it with --separator"
+        )
+    return Song(plain_name(path.name), waveform, vocals, accompaniment, rate, residue_db)
+
+
+def _check_same_form(path: Path, samples: int, rate: int, stem_samples: int, stem_rate: int) -> None:
+    if rate != stem_rate:
+        raise AudioError(f"{path}: has {rate} Hz and its stems {stem_rate} Hz; export both from one session")
+    # Encoders fill up their last frame, each stream on its own.
+    if abs(samples - stem_samples) >= AAC_FRAME:
+        raise AudioError(f"{path}: has {samples} samples and its stems {stem_samples}; export both from one session")
+
+
+def _residue_db(waveform: np.ndarray, vocals: np.ndarray, accompaniment: np.ndarray) -> float:
+    left_over, whole = (float(np.square(part).sum(dtype=np.float64)) for part in (waveform - vocals - accompaniment, waveform))
+    if left_over == 0:
+        return -np.inf
+    return 10 * float(np.log10(left_over / whole)) if whole else np.inf

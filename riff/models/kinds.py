@@ -1,0 +1,41 @@
+"""What kind of trained model is this? Told by its configuration, before anything is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from diffusers import DiffusionPipeline
+from diffusers.configuration_utils import ConfigMixin
+
+from riff.errors import ModelError
+from riff.models.base import explain, looks_like_path
+from riff.models.control import CONTROL
+from riff.models.edit import EDIT
+from riff.models.folders import ModelKind
+
+KINDS = (CONTROL, EDIT)
+
+
+def kind_of_model(model: str | Path) -> ModelKind:
+    """`CONTROL` or `EDIT`, for a whole pipeline or its trained part alone.
+
+    Args:
+        model: folder or hub id.
+
+    Raises:
+        ModelError: nothing there, or a model of another kind.
+    """
+    folder, name = Path(model), str(model)
+    ways_out = " or ".join(kind.example for kind in KINDS)
+    if not folder.is_dir() and looks_like_path(name):
+        raise ModelError(f"{name}: no such folder; use {ways_out}")
+    part_alone = folder.is_dir() and not (folder / "model_index.json").exists()
+    try:
+        config = (ConfigMixin if part_alone else DiffusionPipeline).load_config(name)
+    except (OSError, ValueError) as error:
+        raise explain(error, name, f"{ways_out}, in the repository, needs no network") from error
+    said = config.get("_class_name")
+    for kind in KINDS:
+        if said == (kind.part_class if part_alone else kind.pipeline).__name__:
+            return kind
+    raise ModelError(f"{name}: is a {said}, neither {' nor '.join(kind.name for kind in KINDS)}; use {ways_out}")

@@ -1,0 +1,85 @@
+"""A song with its parts: given stems stay what they are, and stems of another song are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from riff.audio.io import write_audio
+from riff.audio.separation import SeparationOptions, SongOpener, open_songs
+from riff.audio.song import Song, open_song
+from riff.errors import AudioError
+
+RATE = 44_100
+
+
+def noise(seed: int, channels: int = 2, samples: int = 2 * RATE) -> np.ndarray:
+    return (0.1 * np.random.default_rng(seed).standard_normal((channels, samples))).astype(np.float32)
+
+
+def write_song(folder: Path, mixture: np.ndarray, stems: dict[str, np.ndarray], rate: int = RATE, mixture_rate: int = RATE) -> Path:
+    """A song beside STEMS/song/; returns the song."""
+    for name, part in stems.items():
+        write_audio(folder / "stems" / "song" / f"{name}.wav", part, rate, subtype="FLOAT")
+    write_audio(folder / "song.wav", mixture, mixture_rate, subtype="FLOAT")
+    return folder / "song.wav"
+
+
+def opened(song: Path) -> Song:
+    return open_song(song, open_songs(SeparationOptions(stems_dir=song.parent / "stems"), [song]))
+
+
+STEMS = {name: noise(number) for number, name in enumerate(("vocals", "drums", "bass", "other"))}
+MIXTURE = np.stack(list(STEMS.values())).sum(axis=0)
+
+
+def test_the_accompaniment_is_the_given_stems_sum_to_the_bit(tmp_path: Path) -> None:
+    song = opened(write_song(tmp_path, MIXTURE, STEMS))
+    np.testing.assert_array_equal(song.accompaniment, STEMS["drums"] + STEMS["bass"] + STEMS["other"])
+    np.testing.assert_array_equal(song.waveform, MIXTURE)
+    assert song.residue_db < -120
+    assert song.duration_s == 2.0
+
+
+def test_a_separated_song_is_its_parts_sum_at_every_frequency(tmp_path: Path) -> None:
+    """Also where a separator drops something, as Spleeter does above 11 kHz."""
+
+    class Deaf:
+        name = "deaf"
+
+        def separate(self, waveform: np.ndarray, sample_rate: int):  # type: ignore[no-untyped-def]
+            from riff.audio.stems import Stems
+
+            return Stems({"vocals": 0.5 * waveform, "accompaniment": np.zeros_like(waveform)})
+
+    write_audio(tmp_path / "song.wav", MIXTURE, 48_000, subtype="FLOAT")
+    song = open_song(tmp_path / "song.wav", SongOpener(Deaf()))
+    np.testing.assert_allclose(song.vocals + song.accompaniment, song.waveform, atol=1e-7)
+    assert song.sample_rate == 48_000
+
+
+def test_a_mono_song_takes_the_form_of_its_stereo_stems(tmp_path: Path) -> None:
+    stems = {name: np.repeat(part[:1], 2, axis=0) for name, part in STEMS.items()}
+    song = opened(write_song(tmp_path, MIXTURE[:1], stems))
+    assert song.waveform.shape == song.accompaniment.shape == (2, 2 * RATE)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mixture": noise(9)}, "do not sum to it"),
+        ({"mixture": MIXTURE[:, : RATE // 2]}, "samples and its stems"),
+        ({"mixture": MIXTURE, "mixture_rate": 48_000}, "48000 Hz and its stems 44100 Hz"),
+        ({"mixture": np.zeros_like(MIXTURE)}, "do not sum to it"),
+    ],
+)
+def test_stems_of_something_else_are_refused(tmp_path: Path, change: dict, message: str) -> None:
+    with pytest.raises(AudioError, match=message):
+        opened(write_song(tmp_path, stems=STEMS, **change))
+
+
+def test_silence_is_a_song(tmp_path: Path) -> None:
+    silence = {name: np.zeros_like(part) for name, part in STEMS.items()}
+    assert opened(write_song(tmp_path, silence["vocals"], silence)).residue_db == -np.inf
