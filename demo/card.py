@@ -43,8 +43,8 @@ There and back through the autoencoder on 64 clips that it never saw: **{facts["
 ## What it cannot do
 It knows five synthetic styles and the words of their prompts. The words in which edits are asked for have tokens of their
 own (that of a learnt word which means the same, or a random one) that it was never trained on: edit models learn them. It
-has never heard a recording, sings no words, and its pictures are softer than a real spectrogram. It is a stand-in to try and to test the
-tools with, not an instrument: for music, give the same commands the real Riffusion.
+has never heard a recording, sings no words, and its pictures are softer than a real spectrogram. It is a stand-in to try and
+to test the tools with, not an instrument: for music, give the same commands the real Riffusion.
 """
 
 
