@@ -1,7 +1,8 @@
 """How often is an edit performed, by training recipe? Each ingredient's share by leaving it out.
 
     python demo/make_songs.py --num_songs 700 --seconds 11 --seed 1 --edit_prompts 6 --output outputs/control-songs
-    python benchmarks/edit_recipes.py --songs_dir outputs/control-songs --steps 2000 --songs demo:24
+    python benchmarks/edit_recipes.py --songs_dir outputs/control-songs --steps 2000 --recipes ours predecessor
+    python benchmarks/edit_recipes.py --songs_dir outputs/control-songs --steps 800
 
 Trains every recipe for the same steps on the same songs with train_instruct_pix2pix.py, measures each with evaluate_samples.py
 on songs that none saw, and prints one table. What is done already is not done again. --recipes takes some of them: two calls
@@ -29,13 +30,15 @@ COLUMNS = ("performed", "backing_kept", "grey_levels", "chroma_cosine", "onset_c
 
 @dataclass(frozen=True)
 class Recipe:
-    """target: of the pairs, mix or vocals. kinds: of edits in them. one_wording: every instruction in the same words."""
+    """target: of the pairs, mix or vocals. kinds: of edits in them. one_wording: every instruction in the same words.
+    flags: of training. scales: image and text guidance, None for --scales. trained_as: whose model this is, drawn otherwise."""
 
     target: str = "vocals"
     kinds: tuple[str, ...] = ("add", "remove", "noop")
     one_wording: bool = False
     flags: tuple[str, ...] = AVERAGE
     scales: tuple[float, float] | None = None
+    trained_as: str | None = None
 
     @property
     def data(self) -> str:
@@ -46,6 +49,7 @@ OURS = Recipe()
 ON_THE_MIX = Recipe("mix", flags=(*AVERAGE, "--loss_weight_difference", "4"))
 RECIPES = {
     "predecessor": Recipe("mix", ("add",), True, ("--conditioning_dropout_prob", "0.05", "--no-copy_bias"), (1.5, 10.0)),
+    "predecessor, our scales": Recipe("mix", ("add",), True, trained_as="predecessor"),
     "ours": OURS,
     "ours, the mix as target, weighted": ON_THE_MIX,
     "ours, the mix as target": replace(ON_THE_MIX, flags=AVERAGE),
@@ -64,12 +68,14 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add = parser.add_argument
     add("--songs_dir", type=Path, default=Path("outputs/control-songs"), help="songs with stems, prompt files, to train on")
     add("--recipes", nargs="+", default=list(RECIPES), choices=tuple(RECIPES), help="those to train and measure")
-    add("--steps", type=int, default=2000, help="training steps of 8 pairs")
+    add("--steps", type=int, default=800, help="training steps of 8 pairs")
     add("--songs", default="demo:24", help="evaluate_samples.py --songs")
-    add("--scales", type=float, nargs=2, default=(1.5, 7.5), help="image and text guidance of all recipes but the predecessor's")
+    add("--scales", type=float, nargs=2, default=(1.0, 3.0), help="image and text guidance of all recipes but the predecessor's")
     add("--work", type=Path, default=Path("outputs/edit-recipes"), help="pairs, models and evaluations")
-    add("--output", type=Path, default=Path("benchmarks/results/edit_recipes.json"), help="where the figures go")
-    return parser.parse_args(argv)
+    add("--output", type=Path, help="where the figures go (default: benchmarks/results/edit_recipes_STEPS.json)")
+    args = parser.parse_args(argv)
+    args.output = args.output or Path(f"benchmarks/results/edit_recipes_{args.steps}.json")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -124,7 +130,7 @@ def chosen_records(file: Path, recipe: Recipe, prompts: Path) -> Iterator[dict[s
 
 def train(args: cli.argparse.Namespace, name: str) -> None:
     recipe, place = RECIPES[name], folder(args, name)
-    if (place / "model").exists():
+    if recipe.trained_as or (place / "model").exists():
         return
     script(
         "train_instruct_pix2pix.py",
@@ -141,7 +147,7 @@ def train(args: cli.argparse.Namespace, name: str) -> None:
         lr_warmup_steps=50,
         mixed_precision="bf16",
         val_share=0.01,
-        validation_steps=1000,
+        validation_steps=2000,
         num_validation_images=2,
         checkpointing_steps=1000,
         resume_from_checkpoint="latest",
@@ -156,7 +162,7 @@ def evaluate(args: cli.argparse.Namespace, name: str) -> None:
     script(
         "evaluate_samples.py",
         experiment="edit",
-        model=place / "model",
+        model=folder(args, recipe.trained_as or name) / "model",
         songs=args.songs,
         image_scale=image_scale,
         scale=text_scale,
@@ -170,7 +176,7 @@ def results(args: cli.argparse.Namespace, name: str) -> dict[str, Any]:
 
 
 def folder(args: cli.argparse.Namespace, name: str) -> Path:
-    return Path(args.work) / name.replace(", ", "-").replace(" ", "-")
+    return Path(args.work) / f"{args.steps}-steps" / name.replace(", ", "-").replace(" ", "-")
 
 
 def script(name: str, *flags: str, **values: object) -> None:
