@@ -3,10 +3,11 @@
     python preprocess_musdb.py --root_data_dir musdb18/train --output_dir musdb-pix2pix/train --pitch_augment
 
 Songs lie as SONG/{mixture,drums,bass,other,vocals}.wav (MUSDB18-HQ) or as SONG.stem.mp4 (MUSDB18), in the folder itself or in
-its train/ and test/. The picture before the edit is that of all stems but --gen_stem, the picture after it that of all, or
-with --target the stem's alone. metadata.jsonl holds one line a pair; running it again goes on where it stopped.
+its train/ and test/. The picture before the edit is that of all stems but --gen_stem, the picture after it that of the stem
+alone, which a model paints and which is then added to the untouched input, or with --target mix that of all stems.
+metadata.jsonl holds one line a pair; running it again goes on where it stopped.
 
-With --with_removal every pair goes the other way too ("remove the vocals"). With --with_noop one in four of the pairs, drawn at
+With --with_removal, for the mix, every pair goes the other way too ("remove the vocals"). With --with_noop one in four of the pairs, drawn at
 random, gets a twin where nothing changes: told to leave the music as it is, or to take away what is not there.
 """
 
@@ -24,7 +25,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--root_data_dir", type=Path, required=True, help="folder of MUSDB18 or of songs like its")
     add("--output_dir", type=Path, default=Path("musdb-pix2pix/train"), help="folder for the pairs")
     add("--gen_stem", default="vocals", help="the stem that the edit adds: vocals, drums, bass or other")
-    add("--target", default="mix", help="what the edited picture shows: mix, or the name of --gen_stem for that alone")
+    add("--target", help="what the edited picture shows: the name of --gen_stem for that alone, or mix (default: --gen_stem's)")
     add(
         "--prompt_filepath",
         type=Path,
@@ -49,6 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     args = parser.parse_args(argv)
     if args.max_examples is not None and args.max_examples < 1:
         parser.error(f"argument --max_examples: {args.max_examples} pairs are none; leave the flag out for all")
+    args.target = args.target or args.gen_stem
     return args
 
 

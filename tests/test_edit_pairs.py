@@ -73,7 +73,16 @@ def root(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def edits(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every kind of pair of those songs."""
     folder = tmp_path_factory.mktemp("edits") / "train"
-    flags = ("--with_removal", "--with_noop", "--save_wav", "--pitch_augment", "--prompt_filepath", root / "edit_prompts.json")
+    flags = (
+        "--target",
+        "mix",
+        "--with_removal",
+        "--with_noop",
+        "--save_wav",
+        "--pitch_augment",
+        "--prompt_filepath",
+        root / "edit_prompts.json",
+    )
     done = preprocess(root / "train", folder, *flags)
     assert "edit_prompts.json: 1 names are no song" in done.stderr
     assert "C - Gone" in done.stderr
@@ -171,8 +180,8 @@ def test_both_forms_of_the_data_set_give_the_same_pairs(root: Path, tmp_path: Pa
             assert np.abs(pixels[0] - pixels[1]).mean() < 6
 
 
-def test_the_stem_alone_as_the_target(root: Path, tmp_path: Path) -> None:
-    flags = ("--gen_stem", "drums", "--target", "drums", "--with_noop", "--frame_overlap", 0.75, "--frame_min_power_prop", 0)
+def test_the_stem_alone_is_the_target_by_default(root: Path, tmp_path: Path) -> None:
+    flags = ("--gen_stem", "drums", "--with_noop", "--frame_overlap", 0.75, "--frame_min_power_prop", 0)
     done = preprocess(root / "train", tmp_path, *flags)
     assert "no --prompt_filepath: the instruction of every song is 'add drums'" in done.stderr
     added = of_kind(tmp_path, "add")
@@ -191,7 +200,16 @@ def test_the_stem_alone_as_the_target(root: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_end(root: Path, edits: Path, tmp_path: Path) -> None:
-    flags = ("--with_removal", "--with_noop", "--save_wav", "--pitch_augment", "--prompt_filepath", root / "edit_prompts.json")
+    flags = (
+        "--target",
+        "mix",
+        "--with_removal",
+        "--with_noop",
+        "--save_wav",
+        "--pitch_augment",
+        "--prompt_filepath",
+        root / "edit_prompts.json",
+    )
     folder = tmp_path / "train"
     command = [sys.executable, ROOT / "preprocess_musdb.py", "--root_data_dir", root / "train", "--output_dir", folder, *flags]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

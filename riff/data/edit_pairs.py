@@ -44,7 +44,7 @@ class EditSettings:
     """
 
     gen_stem: str = "vocals"
-    target: str = "mix"
+    target: str = "vocals"
     frame_overlap: float = 0.0
     frame_len_seconds: float = 5.11
     frame_min_power_prop: float = 0.4
