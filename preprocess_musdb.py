@@ -7,8 +7,8 @@ its train/ and test/. The picture before the edit is that of all stems but --gen
 alone, which a model paints and which is then added to the untouched input, or with --target mix that of all stems.
 metadata.jsonl holds one line a pair; running it again goes on where it stopped.
 
-With --with_removal, for the mix, every pair goes the other way too ("remove the vocals"). With --with_noop one in four of the pairs, drawn at
-random, gets a twin where nothing changes: told to leave the music as it is, or to take away what is not there.
+With --with_removal, for the mix, every pair goes the other way too ("remove the vocals"). With --with_noop one in four of the
+pairs, drawn at random, gets a twin where nothing changes: told to leave the music as it is, or to take away what is not there.
 """
 
 from __future__ import annotations
