@@ -13,7 +13,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from riff.cli import ROOT
-from riff.errors import ModelError
+from riff.errors import DataError, ModelError
 
 DEFAULT_BASE = "riffusion/riffusion-model-v1"
 MINI = "mini"
@@ -111,6 +111,17 @@ def latent_factor(pipeline: DiffusionPipeline) -> int:
 def size_multiple(pipeline: DiffusionPipeline) -> int:
     """What a picture's height and width must be multiples of: its latents are halved between the UNet's stages."""
     return latent_factor(pipeline) * 2 ** (len(pipeline.unet.config.block_out_channels) - 1)
+
+
+def check_size(pipeline: DiffusionPipeline, height: int, width: int, what: str) -> None:
+    """Refuse a picture that the latents do not divide.
+
+    Raises:
+        DataError: names the picture as `what`, and the sizes that fit.
+    """
+    factor = size_multiple(pipeline)
+    if height % factor or width % factor:
+        raise DataError(f"{what} of {height}x{width} does not fit this model; height and width must be multiples of {factor}")
 
 
 def weights_hash(*modules: torch.nn.Module) -> str:
