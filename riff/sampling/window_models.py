@@ -19,6 +19,8 @@ from riff.spectrogram.image import SILENCE
 if TYPE_CHECKING:  # riff.sampling.edit draws with what is here
     from riff.sampling.edit import EditOptions
 
+KEPT_HINTS = 64  # windows whose encoded edges are kept, 2.6 MB each at Stable Diffusion's size; a longer song's are made anew
+
 
 class ControlWindows:
     """Predicts windows of a song under the control of its edges, as diffusers' pipeline predicts a clip.
@@ -70,12 +72,15 @@ class ControlWindows:
         return [nn.functional.pad(one, before) for one in down], nn.functional.pad(mid, before)
 
     def _hint(self, start: int, columns: int) -> torch.Tensor:
-        """A window's encoded edges, kept: working on the full picture, their encoder can cost as much as everything else."""
-        if (start, columns) not in self._features:
-            edges = self._edges[:, start : start + columns * self._factor].astype(np.float32) / 255.0
-            hint = torch.from_numpy(edges)[None, None].repeat(1, 3, 1, 1)
-            self._features[start, columns] = self._encode_hint(hint.to(self._unet.device, self._unet.dtype))
-        return self._features[start, columns]
+        """A window's encoded edges: working on the full picture, their encoder can cost as much as everything else."""
+        if (start, columns) in self._features:
+            return self._features[start, columns]
+        edges = self._edges[:, start : start + columns * self._factor].astype(np.float32) / 255.0
+        hint = torch.from_numpy(edges)[None, None].repeat(1, 3, 1, 1)
+        features = self._encode_hint(hint.to(self._unet.device, self._unet.dtype))
+        if len(self._features) < KEPT_HINTS:
+            self._features[start, columns] = features
+        return features
 
 
 class EditWindows:
