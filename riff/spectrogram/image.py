@@ -82,9 +82,15 @@ def waveform_to_image(waveform: torch.Tensor, params: SpectrogramParams = STANDA
     return mel_to_image(waveform_to_mel(mono, params), params)
 
 
-def image_to_waveform(image: SpectrogramImage, iterations: int = 64, seed: int = 0) -> torch.Tensor:
-    """image -> float32 (samples,) at the image's sample rate, at the loudness that its maximum says."""
-    return mel_to_waveform(image_to_mel(image), image.params, iterations=iterations, seed=seed)
+def image_to_waveform(
+    image: SpectrogramImage,
+    iterations: int = 64,
+    seed: int = 0,
+    start: torch.Tensor | None = None,
+    propagate: bool = False,
+) -> torch.Tensor:
+    """image -> float32 (samples,) at the image's sample rate, at the loudness that its maximum says; see `mel_to_waveform`."""
+    return mel_to_waveform(image_to_mel(image), image.params, iterations, seed, start, propagate)
 
 
 def save_image(path: str | Path, image: SpectrogramImage) -> None:

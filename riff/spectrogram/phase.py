@@ -8,6 +8,7 @@ import torch
 
 from riff.spectrogram.mel import mel_to_magnitude
 from riff.spectrogram.params import STANDARD, SpectrogramParams
+from riff.spectrogram.propagation import propagate_phases
 
 WORKING_RATE = 24_000  # Hz: the image holds nothing above 10 kHz, and half the samples cost half the time
 BLOCK_FRAMES, OVERLAP_FRAMES = 6_000, 200  # of the standard 10 ms: a minute, and the 2 s that it shares with the next
@@ -20,6 +21,7 @@ def mel_to_waveform(
     iterations: int = 64,
     seed: int = 0,
     start: torch.Tensor | None = None,
+    propagate: bool = False,
 ) -> torch.Tensor:
     """Reconstruct audio from a mel spectrogram of any length.
 
@@ -29,10 +31,11 @@ def mel_to_waveform(
 
     Args:
         mel: float32, shape (..., n_mels, frames), >= 0.
-        iterations: Griffin-Lim rounds; 32 is quick, 128 is best.
+        iterations: Griffin-Lim rounds; 32 is quick, 128 is best, and with `propagate` 16 are enough.
         seed: of the random phases at the start.
         start: float32, shape (..., samples) at `sample_rate`, a sound whose phases are those at the start (default: random
             ones); it is cut, or followed by silence, where phases are random.
+        propagate: start with phases that follow from the magnitudes in place of random ones.
 
     Returns:
         float32 on the CPU, shape (..., (frames - 1) * hop_length); silence for silence.
@@ -50,7 +53,9 @@ def mel_to_waveform(
         if overlap:
             begin = torch.zeros_like(waveform[..., here]) if begin is None else begin
             begin[..., :overlap] = waveform[..., here.start : known]
-        block = griffin_lim(magnitude, working.win_length, working.hop_length, iterations, seed=seed + number, start=begin)
+        block = griffin_lim(
+            magnitude, working.win_length, working.hop_length, iterations, seed=seed + number, start=begin, propagate=propagate
+        )
         fade = torch.linspace(0, 1, overlap, device=mel.device)
         block[..., :overlap] = torch.lerp(waveform[..., here.start : here.start + overlap], block[..., :overlap], fade)
         waveform[..., here] = block
@@ -76,15 +81,17 @@ def griffin_lim(
     momentum: float = 0.99,
     seed: int = 0,
     start: torch.Tensor | None = None,
+    propagate: bool = False,
 ) -> torch.Tensor:
     """Find a waveform with this magnitude spectrogram (Hann window, centred frames).
 
-    The fast Griffin-Lim algorithm (Perraudin, Balazs and Sondergaard, WASPAA 2013) from seeded random phases, or from those
-    of a sound.
+    The fast Griffin-Lim algorithm (Perraudin, Balazs and Sondergaard, WASPAA 2013) from seeded random phases, from those of a
+    sound, or from `propagate_phases`.
 
     Args:
         magnitude: float32, shape (..., n_fft // 2 + 1, frames).
-        start: float32, shape (..., (frames - 1) * hop_length), the sound; where it is silent its phases are random.
+        start: float32, shape (..., (frames - 1) * hop_length), the sound; where it is silent, it tells no phases.
+        propagate: phases that no sound tells follow from the magnitudes and are not random.
 
     Returns:
         float32, shape (..., (frames - 1) * hop_length).
@@ -102,14 +109,8 @@ def griffin_lim(
         padding = "reflect" if length > n_fft // 2 else "constant"
         return torch.stft(waveform, n_fft, hop_length, window=window, pad_mode=padding, return_complex=True)
 
-    generator = torch.Generator().manual_seed(seed)
-    # One draw, shared by the batch, so that a clip sounds the same alone and among others.
-    angles = torch.rand(flat.shape[-2:], generator=generator).to(flat.device) * (2 * torch.pi)
-    angles = angles.expand_as(flat)
-    if start is not None:
-        begin = to_spectrum(start.reshape(-1, length))
-        angles = torch.where(begin.abs() > SILENT_BIN * begin.abs().amax(), begin.angle(), angles)
-    spectrum = torch.polar(flat, angles)
+    begin = None if start is None else to_spectrum(start.reshape(-1, length))
+    spectrum = torch.polar(flat, _first_angles(flat, hop_length, seed, begin, propagate))
     previous = torch.zeros_like(spectrum)
     for _ in range(iterations):
         consistent = to_spectrum(to_waveform(spectrum))
@@ -117,6 +118,21 @@ def griffin_lim(
         spectrum *= flat / spectrum.abs().clamp_min(1e-16)
         previous = consistent
     return to_waveform(spectrum).reshape(*magnitude.shape[:-2], length)
+
+
+def _first_angles(magnitude: torch.Tensor, hop_length: int, seed: int, begin: torch.Tensor | None, propagate: bool) -> torch.Tensor:
+    """Phases to start from, radians, shape (batch, bins, frames): those of the spectrum `begin`, then propagated or random ones."""
+    generator = torch.Generator().manual_seed(seed)
+    # One draw, shared by the batch, so that a clip sounds the same alone and among others.
+    angles = torch.rand(magnitude.shape[-2:], generator=generator).to(magnitude.device) * (2 * torch.pi)
+    angles, known = angles.expand_as(magnitude), torch.zeros_like(magnitude, dtype=torch.bool)
+    if begin is not None:
+        known = begin.abs() > SILENT_BIN * begin.abs().amax()
+        angles = torch.where(known, begin.angle(), angles)
+    if not propagate:
+        return angles
+    rows = zip(magnitude.cpu().numpy(), angles.cpu().numpy(), known.cpu().numpy(), strict=True)
+    return torch.from_numpy(np.stack([propagate_phases(one, hop_length, *told) for one, *told in rows])).to(magnitude.device)
 
 
 def _resample(waveform: torch.Tensor, rate: int, target_rate: int, samples: int) -> torch.Tensor:
