@@ -47,15 +47,19 @@ def mel_to_image(mel: torch.Tensor, params: SpectrogramParams = STANDARD, max_va
     """
     values = mel.detach().float().cpu().numpy()
     black = float(values.max(initial=0.0)) if max_value is None else float(max_value)
-    ratio = np.clip(values / black, 0.0, 1.0) if black > 0 else np.zeros_like(values)
-    grey = (255.0 - 255.0 * ratio**params.power_for_image).astype(np.uint8)
-    return SpectrogramImage(np.ascontiguousarray(grey[::-1]), black, params)
+    grey = np.full(values.shape, SILENCE, np.uint8)
+    if black > 0:
+        for row, band in zip(grey[::-1], values, strict=True):  # by rows: an hour's picture leaves no room for copies
+            ratio = np.clip(band / black, 0.0, 1.0)
+            row[:] = (255.0 - 255.0 * ratio**params.power_for_image).astype(np.uint8)
+    return SpectrogramImage(grey, black, params)
 
 
 def image_to_mel(image: SpectrogramImage) -> torch.Tensor:
     """The inverse of `mel_to_image` up to its quantisation: float32, shape (n_mels, frames)."""
-    ratio = (255.0 - image.pixels[::-1].astype(np.float32)) / 255.0
-    return torch.from_numpy(ratio ** (1.0 / image.params.power_for_image) * np.float32(image.max_value))
+    ratio = (255.0 - np.arange(256, dtype=np.float32)) / 255.0
+    values = ratio ** (1.0 / image.params.power_for_image) * np.float32(image.max_value)
+    return torch.from_numpy(values[image.pixels[::-1]])
 
 
 def combine_pictures(backing: SpectrogramImage, vocal: SpectrogramImage) -> SpectrogramImage:
@@ -78,9 +82,15 @@ def waveform_to_image(waveform: torch.Tensor, params: SpectrogramParams = STANDA
     return mel_to_image(waveform_to_mel(mono, params), params)
 
 
-def image_to_waveform(image: SpectrogramImage, iterations: int = 64, seed: int = 0) -> torch.Tensor:
-    """image -> float32 (samples,) at the image's sample rate, at the loudness that its maximum says."""
-    return mel_to_waveform(image_to_mel(image), image.params, iterations=iterations, seed=seed)
+def image_to_waveform(
+    image: SpectrogramImage,
+    iterations: int = 64,
+    seed: int = 0,
+    start: torch.Tensor | None = None,
+    propagate: bool = False,
+) -> torch.Tensor:
+    """image -> float32 (samples,) at the image's sample rate, at the loudness that its maximum says; see `mel_to_waveform`."""
+    return mel_to_waveform(image_to_mel(image), image.params, iterations, seed, start, propagate)
 
 
 def save_image(path: str | Path, image: SpectrogramImage) -> None:

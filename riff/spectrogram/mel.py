@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike
 
 from riff.spectrogram.params import STANDARD, SpectrogramParams
 
+BLOCK_FRAMES = 1_024  # of a long song at once: a transform of 72 MB
+
 
 def waveform_to_magnitude(
     waveform: torch.Tensor, params: SpectrogramParams = STANDARD, top_hz: float | None = None
@@ -65,8 +67,23 @@ def magnitude_to_mel(magnitude: torch.Tensor, params: SpectrogramParams = STANDA
 
 
 def waveform_to_mel(waveform: torch.Tensor, params: SpectrogramParams = STANDARD) -> torch.Tensor:
-    """float (..., samples) -> float32 (..., n_mels, frames), frames = 1 + samples // hop_length."""
-    return magnitude_to_mel(waveform_to_magnitude(waveform, params), params)
+    """float (..., samples) -> float32 (..., n_mels, frames), frames = 1 + samples // hop_length.
+
+    A long waveform goes block by block, each with the surroundings that its outer frames see, so that memory holds the
+    transform of one block; the result is the same.
+    """
+    frames, margin = params.num_frames(waveform.shape[-1]), 1 + params.n_fft // params.hop_length
+    if frames <= BLOCK_FRAMES:
+        return magnitude_to_mel(waveform_to_magnitude(waveform, params), params)
+    mel = torch.empty(*waveform.shape[:-1], params.n_mels, frames, device=waveform.device)
+    for first in range(0, frames, BLOCK_FRAMES):
+        last = min(frames, first + BLOCK_FRAMES)
+        # Reflection at a cut reaches the frames of the margin only; at the song's ends it is the song's own.
+        begin = max(0, first - margin)
+        end = waveform.shape[-1] if last == frames else params.hop_length * (last + margin)
+        magnitude = waveform_to_magnitude(waveform[..., params.hop_length * begin : end], params)
+        mel[..., first:last] = magnitude_to_mel(magnitude[..., first - begin : last - begin], params)
+    return mel
 
 
 def top_frequency(params: SpectrogramParams, semitones: float) -> float:

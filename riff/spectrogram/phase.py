@@ -8,44 +8,90 @@ import torch
 
 from riff.spectrogram.mel import mel_to_magnitude
 from riff.spectrogram.params import STANDARD, SpectrogramParams
+from riff.spectrogram.propagation import propagate_phases
 
 WORKING_RATE = 24_000  # Hz: the image holds nothing above 10 kHz, and half the samples cost half the time
+BLOCK_FRAMES, OVERLAP_FRAMES = 6_000, 200  # of the standard 10 ms: a minute, and the 2 s that it shares with the next
+SILENT_BIN = 1e-6  # of the loudest: below it there is rounding, and no phase
 
 
-def mel_to_waveform(mel: torch.Tensor, params: SpectrogramParams = STANDARD, iterations: int = 64, seed: int = 0) -> torch.Tensor:
-    """Reconstruct audio from a mel spectrogram.
+def mel_to_waveform(
+    mel: torch.Tensor,
+    params: SpectrogramParams = STANDARD,
+    iterations: int = 64,
+    seed: int = 0,
+    start: torch.Tensor | None = None,
+    propagate: bool = False,
+) -> torch.Tensor:
+    """Reconstruct audio from a mel spectrogram of any length.
 
     The phases are found at 24 kHz without zero padding (2,400-point windows, 240-sample hop: the same 10 ms frames) and
-    the result is resampled to `sample_rate`.
+    the result is resampled to `sample_rate`. What is longer than a minute goes by blocks of a minute: each starts from
+    the phases of the one before where they overlap, and is cross-faded with it there, so that memory holds one block.
 
     Args:
         mel: float32, shape (..., n_mels, frames), >= 0.
-        iterations: Griffin-Lim rounds; 32 is quick, 128 is best.
+        iterations: Griffin-Lim rounds; 32 is quick, 128 is best, and with `propagate` 16 are enough.
         seed: of the random phases at the start.
+        start: float32, shape (..., samples) at `sample_rate`, a sound whose phases are those at the start (default: random
+            ones); it is cut, or followed by silence, where phases are random.
+        propagate: start with phases that follow from the magnitudes in place of random ones.
 
     Returns:
         float32 on the CPU, shape (..., (frames - 1) * hop_length); silence for silence.
     """
+    working, frames = params.at_rate(WORKING_RATE), mel.shape[-1]
+    waveform = mel.new_zeros(*mel.shape[:-2], working.clip_samples(frames))
+    if start is not None:
+        start = _resample(start, params.sample_rate, working.sample_rate, waveform.shape[-1]).to(mel.device)
+    known = 0  # samples that the blocks before this one have given
+    for number, first in enumerate(range(0, max(1, frames - OVERLAP_FRAMES), BLOCK_FRAMES - OVERLAP_FRAMES)):
+        magnitude = working_magnitude(mel[..., first : first + BLOCK_FRAMES], params)
+        here = slice(working.hop_length * first, working.clip_samples(first + magnitude.shape[-1]))
+        overlap = max(0, known - here.start)
+        begin = None if start is None else start[..., here].clone()
+        if overlap:
+            begin = torch.zeros_like(waveform[..., here]) if begin is None else begin
+            begin[..., :overlap] = waveform[..., here.start : known]
+        block = griffin_lim(
+            magnitude, working.win_length, working.hop_length, iterations, seed=seed + number, start=begin, propagate=propagate
+        )
+        fade = torch.linspace(0, 1, overlap, device=mel.device)
+        block[..., :overlap] = torch.lerp(waveform[..., here.start : here.start + overlap], block[..., :overlap], fade)
+        waveform[..., here] = block
+        known = here.stop
+    return _resample(waveform, working.sample_rate, params.sample_rate, params.clip_samples(frames))
+
+
+def working_magnitude(mel: torch.Tensor, params: SpectrogramParams = STANDARD) -> torch.Tensor:
+    """mel, float32 (..., n_mels, frames) -> magnitude of the unpadded transform at 24 kHz, float32 (..., 1201, frames)."""
     working = params.at_rate(WORKING_RATE)
     fine = mel_to_magnitude(mel, params)  # rows 2.5 Hz apart
     padding = params.padded_duration_ms // params.window_duration_ms
     coarse = fine[..., ::padding, :] * (working.win_length / params.win_length)  # rows 10 Hz apart, the shorter window's sum
     bins = working.win_length // 2 + 1
-    magnitude = torch.nn.functional.pad(coarse, (0, 0, 0, bins - coarse.shape[-2]))
-    waveform = griffin_lim(magnitude, working.win_length, working.hop_length, iterations=iterations, seed=seed)
-    samples = params.clip_samples(mel.shape[-1])
-    return _resample(waveform, working.sample_rate, params.sample_rate, samples)
+    return torch.nn.functional.pad(coarse, (0, 0, 0, bins - coarse.shape[-2]))
 
 
 def griffin_lim(
-    magnitude: torch.Tensor, n_fft: int, hop_length: int, iterations: int = 64, momentum: float = 0.99, seed: int = 0
+    magnitude: torch.Tensor,
+    n_fft: int,
+    hop_length: int,
+    iterations: int = 64,
+    momentum: float = 0.99,
+    seed: int = 0,
+    start: torch.Tensor | None = None,
+    propagate: bool = False,
 ) -> torch.Tensor:
     """Find a waveform with this magnitude spectrogram (Hann window, centred frames).
 
-    The fast Griffin-Lim algorithm (Perraudin, Balazs and Sondergaard, WASPAA 2013) from seeded random phases.
+    The fast Griffin-Lim algorithm (Perraudin, Balazs and Sondergaard, WASPAA 2013) from seeded random phases, from those of a
+    sound, or from `propagate_phases`.
 
     Args:
         magnitude: float32, shape (..., n_fft // 2 + 1, frames).
+        start: float32, shape (..., (frames - 1) * hop_length), the sound; where it is silent, it tells no phases.
+        propagate: phases that no sound tells follow from the magnitudes and are not random.
 
     Returns:
         float32, shape (..., (frames - 1) * hop_length).
@@ -63,10 +109,8 @@ def griffin_lim(
         padding = "reflect" if length > n_fft // 2 else "constant"
         return torch.stft(waveform, n_fft, hop_length, window=window, pad_mode=padding, return_complex=True)
 
-    generator = torch.Generator().manual_seed(seed)
-    # One draw, shared by the batch, so that a clip sounds the same alone and among others.
-    angles = torch.rand(flat.shape[-2:], generator=generator).to(flat.device) * (2 * torch.pi)
-    spectrum = torch.polar(flat, angles.expand_as(flat))
+    begin = None if start is None else to_spectrum(start.reshape(-1, length))
+    spectrum = torch.polar(flat, _first_angles(flat, hop_length, seed, begin, propagate))
     previous = torch.zeros_like(spectrum)
     for _ in range(iterations):
         consistent = to_spectrum(to_waveform(spectrum))
@@ -74,6 +118,21 @@ def griffin_lim(
         spectrum *= flat / spectrum.abs().clamp_min(1e-16)
         previous = consistent
     return to_waveform(spectrum).reshape(*magnitude.shape[:-2], length)
+
+
+def _first_angles(magnitude: torch.Tensor, hop_length: int, seed: int, begin: torch.Tensor | None, propagate: bool) -> torch.Tensor:
+    """Phases to start from, radians, shape (batch, bins, frames): those of the spectrum `begin`, then propagated or random ones."""
+    generator = torch.Generator().manual_seed(seed)
+    # One draw, shared by the batch, so that a clip sounds the same alone and among others.
+    angles = torch.rand(magnitude.shape[-2:], generator=generator).to(magnitude.device) * (2 * torch.pi)
+    angles, known = angles.expand_as(magnitude), torch.zeros_like(magnitude, dtype=torch.bool)
+    if begin is not None:
+        known = begin.abs() > SILENT_BIN * begin.abs().amax()
+        angles = torch.where(known, begin.angle(), angles)
+    if not propagate:
+        return angles
+    rows = zip(magnitude.cpu().numpy(), angles.cpu().numpy(), known.cpu().numpy(), strict=True)
+    return torch.from_numpy(np.stack([propagate_phases(one, hop_length, *told) for one, *told in rows])).to(magnitude.device)
 
 
 def _resample(waveform: torch.Tensor, rate: int, target_rate: int, samples: int) -> torch.Tensor:
