@@ -175,6 +175,24 @@ def warn(message: str) -> None:
     tqdm.write(message, file=sys.stderr)
 
 
+class Stopwatch:
+    """Seconds that the stages of a run took.
+
+    Attributes:
+        laps: by stage, in order.
+    """
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, stage: str) -> None:
+        """The time since the last lap belongs to this stage."""
+        now = time.monotonic()
+        self.laps[stage] = self.laps.get(stage, 0.0) + now - self._last
+        self._last = now
+
+
 def quieten_libraries() -> None:
     """Keep the libraries' notices about themselves (missing torchvision, deprecations) off the user's terminal."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,16 @@ from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.sheet import contact_sheet
 
 CANDIDATE_STRIDE = 100_000  # between the seeds of a clip's candidates, so that clips do not share them
+
+
+class Judged(Protocol):
+    """Whatever has a verdict."""
+
+    @property
+    def verdict(self) -> Verdict: ...
+
+
+JudgedTake = TypeVar("JudgedTake", bound=Judged)
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,7 @@ def draw_sweep(
     return [_draw(pipeline, clip, choice, seed, target, vocal_db, on_step) for choice in choices]
 
 
-def best_take(takes: Sequence[EditTake]) -> EditTake:
+def best_take(takes: Sequence[JudgedTake]) -> JudgedTake:
     """The highest score among those that count as the edit asked for, else among all; the first of equals."""
     return max(takes, key=lambda take: (take.verdict.performed, take.verdict.score))
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diffusers import DiffusionPipeline
-from diffusers.configuration_utils import ConfigMixin
+from diffusers import DiffusionPipeline, UNet2DConditionModel
 
 from riff.errors import ModelError
 from riff.models.base import explain, looks_like_path
@@ -31,7 +30,7 @@ def kind_of_model(model: str | Path) -> ModelKind:
         raise ModelError(f"{name}: no such folder; use {ways_out}")
     part_alone = folder.is_dir() and not (folder / "model_index.json").exists()
     try:
-        config = (ConfigMixin if part_alone else DiffusionPipeline).load_config(name)
+        config = (UNet2DConditionModel if part_alone else DiffusionPipeline).load_config(name)
     except (OSError, ValueError) as error:
         raise explain(error, name, f"{ways_out}, in the repository, needs no network") from error
     said = config.get("_class_name")

@@ -1,0 +1,117 @@
+"""Replace the vocal of a song of any length, over its own untouched backing.
+
+    python inpaint_song.py --audio raw-audio/rock-0001.ogg --prompt "Generate an uplifting male vocal rock melody"
+    python inpaint_song.py --audio song.wav --stems_dir stems --model models/riff-cnet-final --start 0:32 --end 0:48 --num_samples 3
+    python inpaint_song.py --audio song.wav --model models/riff-pix2pix-mini --prompt "add a sad female vocal" --best_of 4
+
+The song is taken apart, a model paints the spectrogram of a new vocal over the whole of it in overlapping windows, and the vocal's
+sound is added to the accompaniment's own samples, at the song's rate, channels and full band. OUTPUT gets accompaniment.wav,
+and for every take mix.wav, vocal.wav and spectrogram.png (mix-SEED.wav and so on where there are several), index.html to listen
+and compare, and manifest.json with gains, levels, times and the null test: what is left of mix - gain * vocal - accompaniment.
+With --start and --end only that part is sung anew, and outside it the song is the input, sample for sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from riff import cli
+
+
+def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
+    parser = cli.ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("--audio", type=Path, required=True, help="song, any length")
+    add("--model", default="models/riff-cnet-mini", help="folder or hub id of a control or edit pipeline, or of its trained part")
+    add("--base", help="base to use instead of the one that --model names")
+    add("--prompt", help="what to sing, or for an edit model the instruction (default: a vocal melody)")
+    add("--negative_prompt", default="", help="what not to sing")
+    add("--start", nargs="+", type=_seconds, default=[], help="where each part to replace begins: 32, 0:32 or 1:02:03.5")
+    add("--end", nargs="+", type=_seconds, default=[], help="where each ends; as many as --start")
+    parser.add_flag(
+        "keep_original_vocal", default=True, help="outside --start and --end; otherwise the accompaniment alone is there"
+    )
+    add("--fade", type=float, default=0.05, help="seconds over which a part fades in and out, inside its borders")
+    parser.add_separation()
+    add("--num_samples", type=int, default=1, help="takes, of seeds from --seed on")
+    add("--best_of", type=int, default=1, help="candidates for each take, of which the best by score is kept")
+    add("--steps", type=int, default=20, help="denoising steps")
+    add("--scale", type=float, help="guidance by the prompt (default: what the model recommends, else 4; edit models: 7.5)")
+    add("--strength", type=float, help="of the control (default: what the model recommends, else 1)")
+    add("--image_scale", type=float, help="edit models: guidance by the picture (default: what the model recommends, else 1.5)")
+    add("--canny_low", type=int, default=100, help="lower threshold of the edges")
+    add("--canny_high", type=int, default=200, help="upper threshold of the edges")
+    add("--overlap", type=float, default=0.5, help="share that neighbouring windows have in common, 0 to below 1")
+    add("--window_batch_size", type=int, help="windows a forward pass (default: 1 on a CPU, 8 on CUDA); changes no result")
+    add("--gain", default="auto", help="auto: by loudness against the backing (ITU-R BS.1770)", choices=("auto",))
+    add("--gain_db", type=float, help="gain of the vocal by hand, instead of --gain auto")
+    add("--griffin_lim_iterations", type=int, default=64, help="rounds of phase reconstruction")
+    add("--output", type=Path, default=Path("outputs/song"), help="folder for the results")
+    parser.add_device()
+    parser.add_seed()
+    parser.add_overwrite("results that are there")
+    args = parser.parse_args(argv)
+    if min(args.num_samples, args.best_of, args.steps) < 1:
+        parser.error("--num_samples, --best_of and --steps must be 1 or more")
+    if len(args.start) != len(args.end):
+        parser.error(f"--start has {len(args.start)} times and --end {len(args.end)}; give as many of each")
+    return args
+
+
+def _seconds(text: str) -> float:
+    """32, 0:32 or 1:02:03.5 in seconds."""
+    parts = text.split(":")
+    if len(parts) > 3 or not all(part.replace(".", "", 1).isdigit() for part in parts):
+        raise cli.argparse.ArgumentTypeError(f"{text!r} is no time; write 32, 0:32 or 1:02:03.5")
+    seconds = 0.0
+    for part in parts:
+        seconds = 60 * seconds + float(part)
+    return seconds
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    from tqdm import tqdm
+
+    from riff.audio.io import write_audio
+    from riff.audio.separation import open_songs, separation_options
+    from riff.audio.song import open_song
+    from riff.errors import OptionError
+    from riff.evaluation.song_page import write_song_page
+    from riff.evaluation.song_takes import draw_take
+    from riff.files import make_folder
+    from riff.sampling.mixback import check_regions
+    from riff.sampling.song import SongPainter, load_song_model, pictures_of_song, sound_of_take
+    from riff.sampling.windows import WindowLayout
+    from riff.spectrogram.image import save_image
+
+    if (args.output / "manifest.json").exists() and not args.overwrite:
+        raise OptionError(f"--output {args.output}: holds a song already; use another folder, or --overwrite")
+    make_folder(args.output)
+    device, clock = cli.choose_device(args.device), cli.Stopwatch()
+    more = {"steps": args.steps, "negative_prompt": args.negative_prompt, "canny": (args.canny_low, args.canny_high)}
+    model = load_song_model(args.model, args.base, device, args.scale, args.strength, args.image_scale, **more)
+    layout = WindowLayout(overlap=args.overlap, batch_size=args.window_batch_size)
+    clock.lap("loading")
+    song = open_song(args.audio, open_songs(separation_options(args, device), [args.audio], say=cli.warn))
+    regions = check_regions(list(zip(args.start, args.end, strict=True)), song.duration_s)
+    clock.lap("separation")
+    backing, known = pictures_of_song(song, model.target, args.keep_original_vocal, device)
+    painter = SongPainter(model, backing, known, args.prompt or model.default_prompt, regions, layout)
+    clock.lap("pictures")
+    takes = []
+    with tqdm(total=args.num_samples * args.best_of * painter.num_steps, desc="sampling", unit="step") as progress:
+        for number in range(args.num_samples):
+            takes.append(draw_take(painter, args.seed + number, args.best_of, progress.update))
+    clock.lap("sampling")
+    sung = []
+    for take in tqdm(takes, desc="sound", unit="take"):
+        ending = f"-{take.seed}" if args.num_samples > 1 else ""
+        mix = sing(take.painted, model.target, song, regions, sound_options(args))
+        sounds = {name: args.output / f"{name}{ending}.wav" for name in ("mix", "vocal")}
+        for name, part in (("mix", mix.mix), ("vocal", mix.vocal)):
+            write_audio(sounds[name], part, song.sample_rate, subtype="FLOAT")
+        save_image(args.output / f"spectrogram{ending}.png", take.after)
+        overview = save_overview(args.output / f"overview{ending}.png", take.after.pixels)
+        sung.append(SungTake(take, mix, sounds, overview))

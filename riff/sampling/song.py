@@ -1,0 +1,149 @@
+"""A new vocal for a whole song: the picture of its backing in, what a model paints over it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from riff.models.control import CONTROL, load_control_pipeline
+from riff.models.edit import load_edit_pipeline
+from riff.models.kinds import kind_of_model
+from riff.sampling.control import SamplingOptions, match_level, options_for, prepare_pipeline
+from riff.sampling.edit import EditOptions, edit_options_for, prepare_edit_pipeline
+from riff.sampling.edit_clip import edit_target, vocal_at_level
+from riff.sampling.held import Held
+from riff.sampling.window_models import ControlWindows, EditWindows
+from riff.sampling.windows import WindowLayout, WindowPredictor, sample_windows
+from riff.spectrogram.edges import canny_edges
+from riff.spectrogram.image import SILENCE, SpectrogramImage
+
+STANDARD_WINDOWS = WindowLayout()
+
+
+@dataclass(frozen=True)
+class SongModel:
+    """A model of either kind, ready to paint.
+
+    Attributes:
+        target: what it paints: the whole `mix`, or the `vocals` alone.
+        canny: thresholds of the edges that a ControlNet follows.
+    """
+
+    pipeline: Any
+    options: SamplingOptions | EditOptions
+    target: str
+    canny: tuple[int, int] = (100, 200)
+
+    def over(self, backing: np.ndarray, prompt: str) -> WindowPredictor:
+        """What denoises windows over a backing's picture, uint8, shape (n_mels, frames)."""
+        if isinstance(self.options, SamplingOptions):
+            return ControlWindows(self.pipeline, canny_edges(backing, *self.canny), prompt, self.options)
+        return EditWindows(self.pipeline, backing, prompt, self.options)
+
+
+def load_song_model(
+    model: str,
+    base: str | None = None,
+    device: str = "cpu",
+    guidance_scale: float | None = None,
+    strength: float | None = None,
+    image_guidance_scale: float | None = None,
+    canny: tuple[int, int] = (100, 200),
+    **more: Any,
+) -> SongModel:
+    """Load a control or an edit model, whichever it is.
+
+    Args:
+        guidance_scale, strength, image_guidance_scale: None for what the model recommends.
+        more: of `SamplingOptions` and `EditOptions` alike: steps, negative_prompt.
+
+    Raises:
+        ModelError: nothing there, or a model of neither kind.
+    """
+    if kind_of_model(model) is CONTROL:
+        pipeline = prepare_pipeline(load_control_pipeline(model, base), device)
+        return SongModel(pipeline, options_for(model, guidance_scale, strength, **more), "mix", canny)
+    pipeline = prepare_edit_pipeline(load_edit_pipeline(model, base), device)
+    return SongModel(pipeline, edit_options_for(model, guidance_scale, image_guidance_scale, **more), edit_target(Path(model)))
+
+
+class SongPainter:
+    """Paints takes of one song; what they share, edges and the instruction's embedding among it, is made once.
+
+    Args:
+        backing: the accompaniment's picture.
+        known: the picture of what stands where nothing is painted: of the song, or of its vocal for a model that paints vocals.
+        regions: what to paint, as (first, end) frames that do not overlap; empty for all, and then nothing need be known.
+    """
+
+    def __init__(
+        self,
+        model: SongModel,
+        backing: SpectrogramImage,
+        prompt: str,
+        known: SpectrogramImage | None = None,
+        regions: Sequence[tuple[int, int]] = (),
+        layout: WindowLayout = STANDARD_WINDOWS,
+    ) -> None:
+        self.model, self.backing, self.regions = model, backing, list(regions) or [(0, backing.pixels.shape[1])]
+        self._layout, frames = layout, backing.pixels.shape[1]
+        missing = max(0, layout.width - frames)  # a song shorter than a window is followed by silence
+        padded, self._known = (
+            np.pad(picture.pixels, ((0, 0), (0, missing)), constant_values=SILENCE) for picture in (backing, known or backing)
+        )
+        self._replace = np.zeros(frames + missing, bool)
+        for first, end in self.regions:
+            self._replace[first : end + missing * (end == frames)] = True
+        self._spans = [
+            (first, end, model.over(padded[:, first:end], prompt))
+            for first, end in spans(self.regions, frames + missing, layout.width)
+        ]
+
+    @property
+    def num_steps(self) -> int:
+        """Denoising steps of a take."""
+        return len(self._spans) * self.model.options.steps
+
+    def paint(self, seed: int, on_step: Callable[[], object] = lambda: None) -> SpectrogramImage:
+        """What the model paints from this seed, at its level: the size of the backing's picture."""
+        painted = self._known.copy()
+        for first, end, predictor in self._spans:
+            held = Held(self._known[:, first:end], self._replace[first:end])
+            painted[:, first:end] = sample_windows(
+                self.model.pipeline,
+                predictor,
+                end - first,
+                seed,
+                self.model.options.steps,
+                self._layout,
+                held,
+                on_step=lambda _: on_step(),
+                height=len(painted),
+            )
+        painted = np.ascontiguousarray(painted[:, : self.backing.pixels.shape[1]])
+        if self.model.target == "vocals":
+            return vocal_at_level(painted, self.backing)
+        return match_level(painted, self.backing)
+
+
+def spans(regions: Sequence[tuple[int, int]], frames: int, width: int) -> list[tuple[int, int]]:
+    """The stretches of a song that must be looked at to paint its regions: each with half a window to either side, and a window
+    wide at least; stretches that meet are one.
+
+    Args:
+        regions: (first, end) in frames, rising. frames: of the song, at least `width`.
+    """
+    found: list[tuple[int, int]] = []
+    for first, end in regions:
+        first, end = max(0, first - width // 2), min(frames, end + width // 2)
+        if end - first < width:
+            first = max(0, min(first, frames - width))
+            end = first + width
+        if found and first <= found[-1][1]:
+            first = found.pop()[0]
+        found.append((first, end))
+    return found

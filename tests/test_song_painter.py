@@ -1,0 +1,88 @@
+"""A new vocal painted over a whole song or parts of it: what is looked at, what is kept, and that it depends on the seed alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riff.errors import ModelError
+from riff.models.base import load_base
+from riff.models.control import CONTROL
+from riff.models.edit import EDIT, attach_edit, save_edit_pipeline
+from riff.models.kinds import kind_of_model
+from riff.sampling.song import SongModel, SongPainter, load_song_model, spans
+from riff.spectrogram.image import SpectrogramImage
+
+
+@pytest.fixture(scope="module")
+def tiny_edit(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny base widened to an edit model that paints vocals, not trained."""
+    folder = tmp_path_factory.mktemp("edit") / "tiny-edit"
+    origin = {"base": str(tiny_base), "target": "vocals"}
+    save_edit_pipeline(attach_edit(load_base(str(tiny_base))), folder, origin, unet_only=True)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["control", "edit"])
+def model(request: pytest.FixtureRequest, tiny_control: Path, tiny_edit: Path) -> SongModel:
+    return load_song_model(str(tiny_control if request.param == "control" else tiny_edit), steps=2)
+
+
+def picture(frames: int, seed: int) -> SpectrogramImage:
+    pixels = np.random.default_rng(seed).integers(0, 256, (512, frames // 16 + 1), dtype=np.uint8).repeat(16, axis=1)[:, :frames]
+    return SpectrogramImage(np.ascontiguousarray(pixels), 100.0)
+
+
+@given(
+    st.lists(st.integers(0, 3_000), min_size=2, max_size=12, unique=True),
+    st.integers(512, 3_000),
+    st.sampled_from([64, 256, 512]),
+)
+def test_spans_hold_their_regions_and_what_is_around_them(times: list[int], frames: int, width: int) -> None:
+    times = sorted({min(time, frames) for time in times})
+    regions = list(zip(times[::2], times[1::2], strict=False))
+    found = spans(regions, frames, width)
+    for first, end in regions:
+        assert any(a <= max(0, first - width // 2) and min(frames, end + width // 2) <= b for a, b in found)
+    assert all(0 <= a and b <= frames and b - a >= width for a, b in found)
+    assert all(before[1] < after[0] for before, after in zip(found, found[1:], strict=False))
+
+
+def test_the_whole_song_is_painted_the_same_from_a_seed(model: SongModel) -> None:
+    backing = picture(700, 0)
+    painter = SongPainter(model, backing, "a song")
+    steps: list[int] = []
+    one, again, other = (painter.paint(seed, lambda: steps.append(1)) for seed in (1, 1, 2))
+    assert one.pixels.shape == backing.pixels.shape
+    assert one.max_value > 0
+    np.testing.assert_array_equal(one.pixels, again.pixels)
+    assert (one.pixels != other.pixels).mean() > 0.5
+    assert len(steps) == 3 * painter.num_steps == 3 * 2
+
+
+def test_what_lies_outside_the_regions_is_kept(model: SongModel) -> None:
+    backing, known = picture(1_200, 0), picture(1_200, 1)
+    painted = SongPainter(model, backing, "a song", known, [(200, 330), (900, 1_000)]).paint(0)
+    inside = np.zeros(1_200, bool)
+    inside[200:330] = inside[900:1_000] = True
+    np.testing.assert_array_equal(painted.pixels[:, ~inside], known.pixels[:, ~inside])
+    assert (painted.pixels[:, inside] != known.pixels[:, inside]).mean() > 0.5
+
+
+def test_a_song_shorter_than_a_window_is_painted(model: SongModel) -> None:
+    assert SongPainter(model, picture(90, 0), "a song").paint(0).pixels.shape == (512, 90)
+
+
+def test_models_are_told_apart(tiny_control: Path, tiny_edit: Path, tiny_base: Path, tmp_path: Path) -> None:
+    assert kind_of_model(tiny_control) is CONTROL
+    assert kind_of_model(tiny_edit) is EDIT
+    with pytest.raises(ModelError, match="is a StableDiffusionPipeline, neither"):
+        kind_of_model(tiny_base)
+    with pytest.raises(ModelError, match="no such folder"):
+        kind_of_model(tmp_path / "nowhere")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        kind_of_model(tmp_path)
