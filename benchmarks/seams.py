@@ -20,6 +20,7 @@ from typing import Any
 from riff import cli
 
 CATALOGUE = 4
+Paint = Callable[[Any, Any, int], Any]  # an accompaniment's picture, its song, and a seed -> the picture with a vocal
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -39,11 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from tqdm import tqdm
-
-    from demo.composition import compose
     from riff.errors import OptionError
-    from riff.evaluation.seams import SeamCurves, border_ratio, seam_curves
     from riff.sampling.windows import WindowLayout
     from riff.spectrogram.params import CLIP_FRAMES, STANDARD
 
@@ -52,36 +49,55 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise OptionError(f"--num_songs {args.num_songs} --seconds {args.seconds}: give a song or more, of 10.3 s or more")
     layout = WindowLayout(overlap=args.overlap)
     paint, factor, sampling = load_painter(args, layout)
-    borders = {"grid": range(CLIP_FRAMES, frames, CLIP_FRAMES), "starts": layout.starts(frames, factor)[1:]}
-    curves: dict[str, list[SeamCurves]] = {"true mix": [], "windows": [], "glued clips": []}
-    seconds = {"windows": 0.0, "glued clips": 0.0}
+    curves, seconds = draw_and_measure(args, frames, paint)
+    grid, starts = range(CLIP_FRAMES, frames, CLIP_FRAMES), layout.starts(frames, factor)[1:]
+    results = {
+        "true mix, grid": ratios(curves["true mix"], grid),
+        "true mix, starts": ratios(curves["true mix"], starts),
+        "windows, grid": ratios(curves["windows"], grid),
+        "windows, starts": ratios(curves["windows"], starts),
+        "glued clips, grid": ratios(curves["glued clips"], grid),
+    }
+    print(f"{'':18}" + "".join(f"{measure:>10}" for measure in results["true mix, grid"]))
+    for name, found in results.items():
+        print(f"{name:18}" + "".join(f"{one['ratio']:10.2f}" for one in found.values()))
+    print(f"seconds a song: {seconds['windows']:.0f} in windows, {seconds['glued clips']:.0f} in clips")
+    cli.write_manifest(args.output, vars(args), sampling=sampling, frames=frames, results=results, seconds_a_song=seconds)
+
+
+def draw_and_measure(args: cli.argparse.Namespace, frames: int, paint: Paint) -> tuple[dict[str, list], dict[str, float]]:
+    """The `SeamCurves` of every song by the way in which it was drawn, and the seconds that a song took."""
+    from tqdm import tqdm
+
+    from demo.composition import compose
+    from riff.evaluation.seams import seam_curves
+    from riff.spectrogram.params import CLIP_FRAMES
+
+    ways = {"windows": frames, "glued clips": CLIP_FRAMES}
+    curves: dict[str, list] = {"true mix": [], **{way: [] for way in ways}}
+    seconds = dict.fromkeys(ways, 0.0)
     for index in tqdm(range(args.num_songs), desc="songs", unit="song"):
         song = compose(CATALOGUE, index, args.seconds)
         backing = song.mixture - song.stems["vocals"]
         curves["true mix"].append(seam_curves(picture(song.mixture, 0, frames).pixels))
-        for way, width in (("windows", frames), ("glued clips", CLIP_FRAMES)):
+        for way, width in ways.items():
             began = time.perf_counter()
             pieces = [paint(picture(backing, start, width), song, args.seed + start) for start in range(0, frames, width)]
             curves[way].append(seam_curves(glued(pieces).pixels))
             seconds[way] += (time.perf_counter() - began) / args.num_songs
-    results = {
-        f"{way}, {name}": {
-            measure: border_ratio([getattr(one, measure) for one in curves[way]], [borders[name]] * args.num_songs)
-            for measure in SeamCurves._fields
-        }
-        for way, name in (
-            ("true mix", "grid"),
-            ("true mix", "starts"),
-            ("windows", "grid"),
-            ("windows", "starts"),
-            ("glued clips", "grid"),
-        )
-    }
-    print(f"{'':20}" + "".join(f"{measure:>10}" for measure in SeamCurves._fields))
-    for name, ratios in results.items():
-        print(f"{name:20}" + "".join(f"{ratio:10.2f}" for ratio in ratios.values()))
-    print(f"seconds a song: {seconds['windows']:.0f} in windows, {seconds['glued clips']:.0f} in clips")
-    cli.write_manifest(args.output, vars(args), sampling=sampling, frames=frames, results=results, seconds_a_song=seconds)
+    return curves, seconds
+
+
+def ratios(curves: Sequence[Any], borders: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """By measure: the change at borders over the change elsewhere, of all songs together and of each."""
+    from riff.evaluation.seams import SeamCurves, border_ratio
+
+    found = {}
+    for measure in SeamCurves._fields:
+        of_songs = [getattr(one, measure) for one in curves]
+        by_song = [border_ratio([curve], [borders]) for curve in of_songs]
+        found[measure] = {"ratio": border_ratio(of_songs, [borders] * len(of_songs)), "by_song": by_song}
+    return found
 
 
 def picture(waveform: Any, start: int, frames: int) -> Any:
@@ -101,21 +117,24 @@ def glued(pieces: Sequence[Any]) -> Any:
 
     from riff.spectrogram.image import image_to_mel, mel_to_image
 
-    return mel_to_image(torch.cat([image_to_mel(piece) for piece in pieces], dim=1)) if len(pieces) > 1 else pieces[0]
+    return mel_to_image(torch.cat([image_to_mel(piece) for piece in pieces], dim=1))
 
 
-def load_painter(args: cli.argparse.Namespace, layout: Any) -> tuple[Callable[[Any, Any, int], Any], int, dict[str, Any]]:
-    """What paints a song's vocal over a picture of its accompaniment, the latents' factor, and how it is sampled."""
+def load_painter(args: cli.argparse.Namespace, layout: Any) -> tuple[Paint, int, dict[str, Any]]:
+    """What paints, its frames a latent column, and how it samples."""
+    from riff.errors import ModelError
     from riff.files import read_mapping
     from riff.models.base import latent_factor
 
-    whole = args.model / "model_index.json"
-    kind = read_mapping(whole if whole.exists() else args.model / "config.json").get("_class_name", "")
-    pipeline, paint, options = (control_painter if "ControlNet" in kind else edit_painter)(args, layout)
+    descriptions = [args.model / name for name in ("model_index.json", "config.json") if (args.model / name).is_file()]
+    if not descriptions:
+        raise ModelError(f"--model {args.model}: no model is there; give a folder that training made")
+    controlled = "ControlNet" in read_mapping(descriptions[0]).get("_class_name", "")
+    pipeline, paint, options = (control_painter if controlled else edit_painter)(args, layout)
     return paint, latent_factor(pipeline), asdict(options)
 
 
-def control_painter(args: cli.argparse.Namespace, layout: Any) -> tuple:
+def control_painter(args: cli.argparse.Namespace, layout: Any) -> tuple[Any, Paint, Any]:
     from riff.models.control import load_control_pipeline
     from riff.sampling.control import match_level, options_for, prepare_pipeline
     from riff.sampling.window_models import ControlWindows
@@ -132,7 +151,7 @@ def control_painter(args: cli.argparse.Namespace, layout: Any) -> tuple:
     return pipeline, paint, options
 
 
-def edit_painter(args: cli.argparse.Namespace, layout: Any) -> tuple:
+def edit_painter(args: cli.argparse.Namespace, layout: Any) -> tuple[Any, Paint, Any]:
     from demo.instructions import HELD_OUT_TEMPLATES, instructions
     from riff.models.edit import load_edit_pipeline
     from riff.sampling.edit import edit_options_for, prepare_edit_pipeline
@@ -140,10 +159,8 @@ def edit_painter(args: cli.argparse.Namespace, layout: Any) -> tuple:
     from riff.sampling.window_models import EditWindows
     from riff.sampling.windows import sample_windows
 
-    pipeline, target = (
-        prepare_edit_pipeline(load_edit_pipeline(args.model, args.base), cli.choose_device(args.device)),
-        edit_target(args.model),
-    )
+    pipeline = prepare_edit_pipeline(load_edit_pipeline(args.model, args.base), cli.choose_device(args.device))
+    target = edit_target(args.model)
     options = edit_options_for(args.model, steps=args.steps)
 
     def paint(backing, song, seed):  # type: ignore[no-untyped-def]

@@ -29,6 +29,7 @@ HEIGHT, WIDTH, FACTOR = 64, 128, 16  # of the small pictures drawn here, and of 
 SMALL = WindowLayout(WIDTH)
 PROMPT = "add a female vocal pop melody"
 GUIDED = EditOptions(2, 7.5, 1.5)
+GUESSED = SamplingOptions(2, 4.0, 1.0, guess_mode=True)
 no_fixture_reset = settings(
     max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -167,7 +168,7 @@ def test_one_window_is_the_single_clip(edit) -> None:
     [
         SamplingOptions(2, 4.0, 1.3, negative_prompt="noise"),
         SamplingOptions(2, 1.0, 0.7),
-        SamplingOptions(2, 4.0, 1.0, guess_mode=True),
+        GUESSED,
         SamplingOptions(2, 1.0, 1.0, guess_mode=True),
         SamplingOptions(2, 4.0, 0.0),
     ],
@@ -190,6 +191,19 @@ def test_a_picture_depends_on_its_seed_and_not_on_the_batch(edit, control, frame
     assert difference(one_by_one, draw_edit(edit, frames, seed + 1)) > 1
     controlled = [draw_control(control, edges(frames), SamplingOptions(2), seed, layout) for layout in (SMALL, many)]
     assert difference(*controlled) <= 1
+
+
+def test_half_precision_is_the_models_alone(edit, control) -> None:
+    """The latents, their averages and their steps stay in float32."""
+    for pipeline, draw in (
+        (edit, lambda made: draw_edit(made, 200)),
+        (control, lambda made: draw_control(made, edges(200), GUESSED)),
+    ):
+        half = copy.deepcopy(pipeline).to(torch.bfloat16)
+        with inputs_of(half.unet) as predicted:
+            ours = draw(half)
+        assert {one.dtype for one in predicted} == {torch.bfloat16}
+        assert 0 < difference(ours, draw(pipeline)) < 30
 
 
 def test_memory_does_not_grow_with_the_song(edit, control) -> None:

@@ -24,7 +24,7 @@ class SeamCurves(NamedTuple):
         distance: 1 - cosine similarity of their mean ink, the novelty of a song's self-similarity (Foote, ICME 2000) between
             two segments of 10 frames; in [0, 1].
 
-    The first and the last 10 places have too little around them and are NaN.
+    Places that have fewer than 10 frames before or after them are NaN.
     """
 
     flux: np.ndarray
@@ -39,11 +39,11 @@ def seam_curves(pixels: np.ndarray) -> SeamCurves:
         pixels: uint8, shape (n_mels, frames).
 
     Raises:
-        DataError: not such a picture, or one of fewer frames than have 10 before and 10 after them.
+        DataError: not such a picture, or one without 10 frames before and 10 after some place.
     """
-    if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] <= 2 * CONTEXT:
+    if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] < 2 * CONTEXT:
         raise DataError(
-            f"seams are looked for in uint8 pictures of {2 * CONTEXT + 1} frames or more, not {pixels.dtype} {pixels.shape}"
+            f"seams are looked for in uint8 pictures of {2 * CONTEXT} frames or more, not {pixels.dtype} {pixels.shape}"
         )
     ink = SILENCE - pixels.astype(np.float64)
     energy = image_to_mel(SpectrogramImage(pixels, 1.0)).double().square().sum(dim=0).numpy()
