@@ -46,7 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--window_batch_size", type=int, help="windows a forward pass (default: 1 on a CPU, 8 on CUDA); changes no result")
     add("--gain", default="auto", help="auto: by loudness against the backing (ITU-R BS.1770)", choices=("auto",))
     add("--gain_db", type=float, help="gain of the vocal by hand, instead of --gain auto")
-    add("--griffin_lim_iterations", type=int, default=64, help="rounds of phase reconstruction")
+    add("--griffin_lim_iterations", type=int, default=16, help="rounds of phase reconstruction")
     add("--output", type=Path, default=Path("outputs/song"), help="folder for the results")
     parser.add_device()
     parser.add_seed()
@@ -72,46 +72,65 @@ def _seconds(text: str) -> float:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    from dataclasses import asdict
+
     from tqdm import tqdm
 
     from riff.audio.io import write_audio
     from riff.audio.separation import open_songs, separation_options
     from riff.audio.song import open_song
     from riff.errors import OptionError
-    from riff.evaluation.song_page import write_song_page
+    from riff.evaluation.song_page import save_take_files, write_song_page
     from riff.evaluation.song_takes import draw_take
     from riff.files import make_folder
     from riff.sampling.mixback import check_regions
-    from riff.sampling.song import SongPainter, load_song_model, pictures_of_song, sound_of_take
+    from riff.sampling.song import SongPainter, load_song_model
+    from riff.sampling.song_sound import in_frames, song_pictures, sung
     from riff.sampling.windows import WindowLayout
-    from riff.spectrogram.image import save_image
 
     if (args.output / "manifest.json").exists() and not args.overwrite:
         raise OptionError(f"--output {args.output}: holds a song already; use another folder, or --overwrite")
     make_folder(args.output)
     device, clock = cli.choose_device(args.device), cli.Stopwatch()
-    more = {"steps": args.steps, "negative_prompt": args.negative_prompt, "canny": (args.canny_low, args.canny_high)}
-    model = load_song_model(args.model, args.base, device, args.scale, args.strength, args.image_scale, **more)
+    more = {"steps": args.steps, "negative_prompt": args.negative_prompt}
+    canny = (args.canny_low, args.canny_high)
+    model = load_song_model(args.model, args.base, device, args.scale, args.strength, args.image_scale, canny, **more)
     layout = WindowLayout(overlap=args.overlap, batch_size=args.window_batch_size)
+    prompt = args.prompt or model.default_prompt
     clock.lap("loading")
-    song = open_song(args.audio, open_songs(separation_options(args, device), [args.audio], say=cli.warn))
+    opener = open_songs(separation_options(args, device), [args.audio], say=cli.warn)
+    song = open_song(args.audio, opener)
     regions = check_regions(list(zip(args.start, args.end, strict=True)), song.duration_s)
     clock.lap("separation")
-    backing, known = pictures_of_song(song, model.target, args.keep_original_vocal, device)
-    painter = SongPainter(model, backing, known, args.prompt or model.default_prompt, regions, layout)
+    backing, known = song_pictures(song, model.target, args.keep_original_vocal, device)
+    painter = SongPainter(model, backing, prompt, known, in_frames(regions, backing), layout)
     clock.lap("pictures")
-    takes = []
+    takes, shown = [], []
     with tqdm(total=args.num_samples * args.best_of * painter.num_steps, desc="sampling", unit="step") as progress:
         for number in range(args.num_samples):
             takes.append(draw_take(painter, args.seed + number, args.best_of, progress.update))
     clock.lap("sampling")
-    sung = []
-    for take in tqdm(takes, desc="sound", unit="take"):
-        ending = f"-{take.seed}" if args.num_samples > 1 else ""
-        mix = sing(take.painted, model.target, song, regions, sound_options(args))
-        sounds = {name: args.output / f"{name}{ending}.wav" for name in ("mix", "vocal")}
-        for name, part in (("mix", mix.mix), ("vocal", mix.vocal)):
-            write_audio(sounds[name], part, song.sample_rate, subtype="FLOAT")
-        save_image(args.output / f"spectrogram{ending}.png", take.after)
-        overview = save_overview(args.output / f"overview{ending}.png", take.after.pixels)
-        sung.append(SungTake(take, mix, sounds, overview))
+    write_audio(args.output / "accompaniment.wav", song.accompaniment, song.sample_rate, subtype="FLOAT")
+    for number, take in enumerate(tqdm(takes, desc="sound", unit="take")):
+        around = {"fade_s": args.fade, "keep_original_vocal": args.keep_original_vocal}
+        mix = sung(song, take.painted, model.target, regions, args.gain_db, iterations=args.griffin_lim_iterations, **around)
+        shown.append(save_take_files(args.output, f"-{args.seed + number}" if args.num_samples > 1 else "", take, mix))
+    clock.lap("sound")
+    page = write_song_page(args.output, song.name, prompt, shown, clock.laps, song.duration_s)
+    cli.write_manifest(
+        args.output / "manifest.json",
+        vars(args),
+        prompt=prompt,
+        separator=opener.name,
+        residue_db=song.residue_db,
+        sampling=asdict(model.options) | {"target": model.target},
+        seconds=clock.laps,
+        real_time_factor=sum(clock.laps.values()) / song.duration_s,
+        takes=[one.to_json() for one in shown],
+    )
+    worst = max(one.mix.null_db for one in shown)
+    print(f"{song.duration_s:.1f} s in {sum(clock.laps.values()):.0f} s; the null test leaves {worst:.0f} dB: open {page}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -70,7 +70,7 @@ def _add_recipe(parser: cli.ArgumentParser) -> None:
     add("--both_dropout", type=float, default=0.05, help="share of pairs trained without either")
     add("--conditioning_dropout_prob", type=float, help="one share for all three")
     add("--loss_weight_difference", type=float, default=0.0, help="W: the loss weighs 1 + W d, d where the edit happens; 0 is off")
-    add("--snr_gamma", type=float, default=0.0, help="min-SNR weight of the loss, 5 is usual; 0 is off")
+    add("--snr_gamma", type=float, default=5.0, help="min-SNR weight of the loss; 0 is off, as in the diffusers example")
     parser.add_flag("use_ema", default=False, help="average the weights over the steps")
     add("--ema_decay", type=float, default=0.9999, help="of the average; a short run's is lower")
     parser.add_flag("copy_bias", default=True, help="start from the base's first bias too; False as diffusers' example does")

@@ -24,7 +24,8 @@ from typing import Any
 
 from riff import cli
 
-AVERAGE = ("--use_ema", "--ema_decay", "0.999")
+PLAIN = ("--snr_gamma", "0")
+AVERAGE = (*PLAIN, "--use_ema", "--ema_decay", "0.999")
 COLUMNS = ("performed", "backing_kept", "grey_levels", "chroma_cosine", "onset_correlation", "register_obeyed", "nearest_training")
 
 
@@ -48,7 +49,7 @@ class Recipe:
 OURS = Recipe()
 ON_THE_MIX = Recipe("mix", flags=(*AVERAGE, "--loss_weight_difference", "4"))
 RECIPES = {
-    "predecessor": Recipe("mix", ("add",), True, ("--conditioning_dropout_prob", "0.05", "--no-copy_bias"), (1.5, 10.0)),
+    "predecessor": Recipe("mix", ("add",), True, (*PLAIN, "--conditioning_dropout_prob", "0.05", "--no-copy_bias"), (1.5, 10.0)),
     "predecessor, our scales": Recipe("mix", ("add",), True, trained_as="predecessor"),
     "ours": OURS,
     "ours, the mix as target, weighted": ON_THE_MIX,
@@ -58,7 +59,7 @@ RECIPES = {
     "ours, one wording": replace(OURS, one_wording=True),
     "ours, joint dropout": replace(OURS, flags=(*AVERAGE, "--text_dropout", "0", "--image_dropout", "0", "--both_dropout", "0.05")),
     "ours, with min-SNR": replace(OURS, flags=(*AVERAGE, "--snr_gamma", "5")),
-    "ours, without average": replace(OURS, flags=()),
+    "ours, without average": replace(OURS, flags=PLAIN),
     "ours, fresh bias": replace(OURS, flags=(*AVERAGE, "--no-copy_bias")),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,8 @@ def test_spans_hold_their_regions_and_what_is_around_them(times: list[int], fram
     found = spans(regions, frames, width)
     for first, end in regions:
         assert any(a <= max(0, first - width // 2) and min(frames, end + width // 2) <= b for a, b in found)
-    assert all(0 <= a and b <= frames and b - a >= width for a, b in found)
-    assert all(before[1] < after[0] for before, after in zip(found, found[1:], strict=False))
+    assert all(a >= 0 and b <= frames and b - a >= width for a, b in found)
+    assert all(before[1] < after[0] for before, after in pairwise(found))
 
 
 def test_the_whole_song_is_painted_the_same_from_a_seed(model: SongModel) -> None:

@@ -29,7 +29,7 @@ class SongTake:
 
 
 def draw_take(painter: SongPainter, seed: int, candidates: int = 1, on_step: Callable[[], object] = lambda: None) -> SongTake:
-    """Paint `candidates` vocals over a song and keep the best by the score of edits; the first is the same whatever their number."""
+    """Paint `candidates` vocals over a song and keep the best by the score of edits; the first is always the same."""
     takes = []
     backing = painter.backing
     wanted = np.concatenate([np.arange(*region) for region in painter.regions])

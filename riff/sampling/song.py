@@ -38,6 +38,10 @@ class SongModel:
     target: str
     canny: tuple[int, int] = (100, 200)
 
+    @property
+    def default_prompt(self) -> str:
+        return "Generate a vocal melody" if isinstance(self.options, SamplingOptions) else "add a vocal melody"
+
     def over(self, backing: np.ndarray, prompt: str) -> WindowPredictor:
         """What denoises windows over a backing's picture, uint8, shape (n_mels, frames)."""
         if isinstance(self.options, SamplingOptions):

@@ -1,0 +1,72 @@
+"""A whole song before and after: the pictures that a model is given, and the sound of what it paints over the untouched backing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from riff.audio.io import resample
+from riff.audio.song import Song
+from riff.sampling.mixback import Mix, crossfade_gain, mix_back, vocal_waveform
+from riff.spectrogram.image import SILENCE, SpectrogramImage, waveform_to_image
+from riff.spectrogram.params import STANDARD
+
+Regions = Sequence[tuple[float, float]]  # (start, end) in seconds
+
+
+def song_pictures(
+    song: Song, target: str, keep_original_vocal: bool = True, device: str = "cpu"
+) -> tuple[SpectrogramImage, SpectrogramImage]:
+    """The picture of the accompaniment, and that of what stands where nothing is painted.
+
+    Args:
+        target: what a model paints. For a `mix` the second picture is that of the song, for `vocals` that of its vocal.
+        keep_original_vocal: False takes the original vocal out of the second picture.
+    """
+    backing = _picture(song.accompaniment, song.sample_rate, device)
+    if keep_original_vocal:
+        return backing, _picture(song.waveform if target == "mix" else song.vocals, song.sample_rate, device)
+    return backing, backing if target == "mix" else SpectrogramImage(np.full_like(backing.pixels, SILENCE), 0.0, backing.params)
+
+
+def _picture(waveform: np.ndarray, rate: int, device: str) -> SpectrogramImage:
+    mono = resample(waveform.mean(axis=0, keepdims=True, dtype=np.float32), rate, STANDARD.sample_rate)
+    return waveform_to_image(torch.from_numpy(mono[0]).to(device))
+
+
+def in_frames(regions: Regions, picture: SpectrogramImage) -> list[tuple[int, int]]:
+    """The (first, end) frames of a picture that hold each region."""
+    per_second, frames = 1000 / picture.params.step_size_ms, picture.pixels.shape[1]
+    return [(int(start * per_second), min(frames, int(np.ceil(end * per_second)) + 1)) for start, end in regions]
+
+
+def sung(
+    song: Song,
+    painted: SpectrogramImage,
+    target: str,
+    regions: Regions = (),
+    gain_db: float | None = None,
+    fade_s: float = 0.05,
+    keep_original_vocal: bool = True,
+    iterations: int = 16,
+) -> Mix:
+    """The song with the painted vocal: over its accompaniment, and outside the regions, if there are any, as it was.
+
+    Outside the regions the mix is the song, sample for sample (or its accompaniment, without the original vocal): there the
+    vocal is exactly silent, and the mix's headroom is made by lowering the vocal alone.
+
+    Args:
+        painted, target: what a model painted, and of which kind it is. gain_db, iterations: None for a gain by loudness, and
+            rounds of phase reconstruction.
+        fade_s: length of the cross-fades at the borders of regions, inside them.
+    """
+    vocal = vocal_waveform(painted, song.accompaniment, song.sample_rate, target, iterations)
+    if not regions:
+        return mix_back(vocal, song.accompaniment, song.sample_rate, gain_db)
+    heard = crossfade_gain(song.waveform.shape[1], song.sample_rate, regions, fade_s)
+    around = song.waveform if keep_original_vocal else song.accompaniment
+    # Written so that it is exactly the one where `heard` is 0, and exactly the other where it is 1.
+    backing = (1 - heard) * around + heard * song.accompaniment
+    return mix_back(vocal, backing, song.sample_rate, gain_db, heard)

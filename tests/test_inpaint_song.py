@@ -1,0 +1,116 @@
+"""inpaint_song.py by subprocess: the backing is untouched, regions stay in their borders, takes depend on their seeds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import last_error, run_script
+
+from riff.audio.io import read_audio, resample, write_audio
+
+SONG = "pop-0000"
+
+
+def sing(folder: Path, song: Path, model: Path, *more: object, code: int = 0):  # type: ignore[no-untyped-def]
+    return run_script(
+        "inpaint_song.py",
+        *("--audio", song, "--model", model, "--steps", 2, "--griffin_lim_iterations", 1, "--output", folder, *more),
+        code=code,
+    )
+
+
+def samples(path: Path) -> np.ndarray:
+    return read_audio(path).waveform
+
+
+@pytest.fixture(scope="module")
+def song(songs: Path) -> Path:
+    return songs / SONG / "mixture.wav"
+
+
+@pytest.fixture(scope="module")
+def two_takes(song: Path, tiny_control: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seeds 3 and 4."""
+    folder = tmp_path_factory.mktemp("takes") / "song"
+    sing(folder, song, tiny_control, "--num_samples", 2, "--seed", 3)
+    return folder
+
+
+def test_the_mix_is_the_accompaniments_own_samples_and_the_vocal(two_takes: Path, song: Path) -> None:
+    accompaniment = samples(two_takes / "accompaniment.wav")
+    parts = [samples(song.parent / f"{name}.wav") for name in ("drums", "bass", "other")]
+    np.testing.assert_array_equal(accompaniment, np.stack(parts).sum(axis=0))
+    for take in json.loads((two_takes / "manifest.json").read_text())["takes"]:
+        mix, vocal = (samples(two_takes / take["files"][name]) for name in ("mix", "vocal"))
+        gain, headroom = (10 ** (take[level] / 20) for level in ("gain_db", "headroom_db"))
+        residue = mix / headroom - gain * vocal.astype(np.float64) - accompaniment
+        assert 20 * np.log10(np.abs(residue).max()) < -120
+        assert take["null_test_db"] < -120
+        assert mix.shape == vocal.shape == accompaniment.shape == samples(song).shape
+        assert np.abs(vocal).max() > 0.001
+        assert np.abs(mix).max() <= 1
+
+
+def test_a_take_is_the_same_alone_and_among_others(two_takes: Path, song: Path, tiny_control: Path, tmp_path: Path) -> None:
+    sing(tmp_path / "alone", song, tiny_control, "--seed", 4, "--window_batch_size", 2)
+    alone, among, other = (
+        samples(path) for path in (tmp_path / "alone" / "vocal.wav", two_takes / "vocal-4.wav", two_takes / "vocal-3.wav")
+    )
+    np.testing.assert_allclose(alone, among, atol=2e-3)
+    assert np.abs(other - among).max() > 0.01
+
+
+def test_the_page_has_players_and_the_whole_picture(two_takes: Path) -> None:
+    page = (two_takes / "index.html").read_text()
+    assert page.count("<audio") == 5
+    assert page.count("<img") == 2
+    assert "null test" in page
+
+
+def test_outside_the_regions_the_song_is_the_input_sample_for_sample(song: Path, tiny_control: Path, tmp_path: Path) -> None:
+    sing(tmp_path / "out", song, tiny_control, "--start", "0:02", "0:07.5", "--end", 4, 9, "--gain_db", 6)
+    mix, before = samples(tmp_path / "out" / "mix.wav"), samples(song)
+    inside = np.zeros(before.shape[1], bool)
+    for start, end in ((2, 4), (7.5, 9)):
+        inside[round(start * 44_100) : round(end * 44_100)] = True
+    np.testing.assert_array_equal(mix[:, ~inside], before[:, ~inside])
+    assert np.abs(mix - before)[:, inside].mean() > 0.005
+    borders = np.flatnonzero(np.diff(inside))
+    jumps = np.abs(np.diff(mix - before, axis=1)).max(axis=0)
+    assert jumps[borders].max() < 0.001  # the difference fades in from nothing
+
+
+def test_a_song_at_another_rate_is_separated_and_keeps_it(tiny_control: Path, song: Path, tmp_path: Path) -> None:
+    audio = read_audio(song)
+    write_audio(tmp_path / "song.wav", resample(audio.waveform[:1, : 4 * 44_100], 44_100, 48_000), 48_000, subtype="FLOAT")
+    sing(tmp_path / "out", tmp_path / "song.wav", tiny_control, "--separator", "repet", "--best_of", 2)
+    mix = read_audio(tmp_path / "out" / "mix.wav")
+    assert mix.sample_rate == 48_000
+    assert mix.waveform.shape == (1, 4 * 48_000)  # shorter than a window, and mono
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["separator"] == "repet"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--start", 20, "--end", 22), "--start 20: the song lasts 11.00 s"),
+        (("--start", 5, "--end", 30), "--end 30: the song lasts"),
+        (("--start", 5, "--end", 4), "ends before it begins"),
+        (("--start", 1, 2, "--end", 3, 4), "overlaps with"),
+        (("--start", 1, 2, "--end", 3), "give as many of each"),
+        (("--start", "soon", "--end", 3), "write 32, 0:32"),
+        (("--overlap", 1), "overlap by 1"),
+        (("--model", "models/riffusion-mini"), "neither"),
+    ],
+)
+def test_bad_flags_end_in_one_line(song: Path, tiny_control: Path, tmp_path: Path, flags: tuple, message: str) -> None:
+    done = sing(tmp_path / "out", song, tiny_control, *flags, code=2)
+    assert message in done.stderr
+    assert not (tmp_path / "out" / "mix.wav").exists()
+
+
+def test_results_are_not_overwritten(two_takes: Path, song: Path, tiny_control: Path) -> None:
+    assert "--overwrite" in last_error(sing(two_takes, song, tiny_control, code=2))
