@@ -1,0 +1,205 @@
+"""The new vocal over the untouched accompaniment."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from riff.audio.loudness import block_loudness, loudness_against
+from riff.errors import OptionError
+from riff.sampling.mixback import VOCAL_OFFSET_LU, auto_gain_db, check_regions, crossfade_gain, mix_back, null_test
+
+RATES = (22_050, 44_100, 48_000)
+
+
+def noise(channels: int, samples: int, level: float = 0.1, seed: int = 0) -> np.ndarray:
+    return (level * np.random.default_rng(seed).standard_normal((channels, samples))).astype(np.float32)
+
+
+def tone(seconds: float, frequency: float = 440.0, level: float = 0.2, rate: int = 44_100) -> np.ndarray:
+    return (level * np.sin(2 * np.pi * frequency / rate * np.arange(round(seconds * rate)))).astype(np.float32)
+
+
+@given(
+    rate=st.sampled_from(RATES),
+    channels=st.sampled_from([1, 2, 6]),
+    samples=st.integers(0, 40_000),
+    vocal_samples=st.integers(0, 40_000),
+    gain_db=st.one_of(st.none(), st.floats(-40, 20)),
+)
+@settings(max_examples=40, deadline=None)
+def test_any_mix_is_its_parts(rate: int, channels: int, samples: int, vocal_samples: int, gain_db: float | None) -> None:
+    backing = noise(channels, samples)
+    before = backing.copy()
+    vocal = noise(1, vocal_samples, seed=1)[0]
+    made = mix_back(vocal, backing, rate, gain_db)
+    np.testing.assert_array_equal(backing, before)
+    assert made.mix.shape == made.vocal.shape == (channels, samples)
+    assert made.mix.dtype == made.vocal.dtype == np.float32
+    assert made.sample_rate == rate
+    assert np.abs(made.mix).max(initial=0.0) <= 0.99 + 1e-6
+    assert made.headroom <= 1
+    assert made.null_db < -120
+    assert null_test(made.mix, made.vocal, before, made.gain, made.headroom) == made.null_db
+    if gain_db is not None:
+        assert made.gain_db == pytest.approx(gain_db, abs=1e-9)
+    for channel in made.vocal[1:]:
+        np.testing.assert_array_equal(channel, made.vocal[0])
+    length = round(vocal_samples * rate / 44_100)
+    assert not made.vocal[:, length:].any()  # followed by silence
+
+
+def test_a_silent_vocal_leaves_the_accompaniment_to_the_bit() -> None:
+    backing = noise(2, 50_000)
+    made = mix_back(np.zeros(50_000, np.float32), backing, 44_100)
+    np.testing.assert_array_equal(made.mix, backing)
+    assert (made.gain, made.headroom, made.null_db) == (1.0, 1.0, -200.0)
+
+
+def test_silence_under_silence_is_silence() -> None:
+    made = mix_back(np.zeros(30_000, np.float32), np.zeros((2, 30_000), np.float32), 44_100)
+    assert not made.mix.any()
+    assert made.gain_db == made.headroom_db == 0.0
+
+
+def test_nothing_above_the_vocals_band_is_lost() -> None:
+    backing = np.stack([tone(1.0, 15_000, rate=48_000), tone(1.0, 500, rate=48_000)])
+    made = mix_back(tone(1.0), backing, 48_000, gain_db=-6.0)
+    assert made.headroom == 1.0
+    above = np.abs(np.fft.rfft(made.mix[0] - backing[0]))[11_000:]  # bins of 1 Hz
+    assert above.max() < 1e-3 * np.abs(np.fft.rfft(backing[0])).max()
+    np.testing.assert_allclose(made.mix - made.vocal * np.float32(made.gain), backing, atol=1e-7)
+
+
+def test_what_would_clip_makes_headroom_and_leaves_the_parts() -> None:
+    backing = noise(2, 44_100, level=0.3)
+    made = mix_back(tone(1.0, level=0.9), backing, 44_100, gain_db=6.0)
+    assert np.abs(made.mix).max() == pytest.approx(0.99, abs=1e-6)
+    assert made.headroom_db < -3
+    assert np.abs(made.vocal).max() == pytest.approx(0.9, abs=1e-3)  # before the gain
+    assert made.null_db < -120
+
+
+def test_the_null_test_hears_another_accompaniment() -> None:
+    backing, vocal = noise(2, 44_100), noise(2, 44_100, seed=1)
+    mix = backing + vocal
+    assert null_test(mix, vocal, backing, 1.0, 1.0) < -120
+    assert null_test(mix, vocal, backing * np.float32(1.01), 1.0, 1.0) > -60
+    assert null_test(mix, vocal, backing, 1.01, 1.0) > -60
+    touched = mix.copy()
+    touched[1, 30_000] += 0.01  # one sample
+    assert null_test(touched, vocal, backing, 1.0, 1.0) == pytest.approx(-40, abs=0.1)
+
+
+@given(
+    rate=st.sampled_from(RATES),
+    channels=st.sampled_from([1, 2]),
+    difference=st.floats(-8, 8),
+    offset=st.floats(-3, 3),
+    backing_level=st.floats(0.01, 0.3),
+)
+@settings(max_examples=10, deadline=None)
+def test_the_gain_makes_the_asked_difference_in_loudness(
+    rate: int, channels: int, difference: float, offset: float, backing_level: float
+) -> None:
+    backing = noise(channels, 4 * rate, backing_level)
+    backing[:, : 2 * rate] *= 0.5  # the quieter part is sung over, and only that counts
+    vocal = np.zeros((channels, 4 * rate), np.float32)
+    vocal[:, : 3 * rate // 2] = noise(1, 3 * rate // 2, backing_level * 0.5 * 10 ** (difference / 20), seed=1)
+    gain = auto_gain_db(vocal, backing, rate, offset)
+    assert gain == pytest.approx(offset - difference, abs=1.0)  # the phrase's last blocks are partly empty
+    louder = vocal * np.float32(10 ** (gain / 20))
+    assert loudness_against(louder, backing, rate) == pytest.approx(offset, abs=0.5)
+
+
+def test_next_to_nothing_is_not_blown_up() -> None:
+    backing = noise(2, 88_200)
+    assert auto_gain_db(noise(2, 88_200, 0.002), backing, 44_100) == 12.0
+    assert auto_gain_db(noise(2, 88_200, 5.0), backing, 44_100) == -12.0
+    assert auto_gain_db(noise(2, 88_200, 1e-6), backing, 44_100) == 0.0  # below -70 LUFS
+
+
+@pytest.mark.parametrize("samples", [0, 1, 10_000, 17_639, 17_640])
+def test_sounds_shorter_than_a_block_have_a_gain(samples: int) -> None:
+    backing, vocal = noise(2, samples), noise(2, samples, 0.2, seed=1)
+    gain = auto_gain_db(vocal, backing, 44_100)
+    assert gain == pytest.approx(VOCAL_OFFSET_LU - 6 if samples > 1 else 0, abs=0.5)
+
+
+def test_loudness_is_that_of_the_standard() -> None:
+    # EBU Tech 3341: a stereo sine of 1 kHz at -23 dBFS a channel is -23 LUFS.
+    sine = np.tile(tone(2.0, 1_000, 10 ** (-23 / 20), 48_000), (2, 1))
+    assert block_loudness(sine, 48_000) == pytest.approx(-23, abs=0.1)
+    assert len(block_loudness(sine, 48_000)) == 17
+    assert np.isneginf(block_loudness(np.zeros((2, 48_000), np.float32), 48_000)).all()
+    assert block_loudness(np.tile(sine, (4, 1)), 48_000) == pytest.approx(-23, abs=0.1)  # eight channels, as a stereo mix
+
+
+def test_long_songs_are_measured_in_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    song = noise(2, 5 * 44_100) * np.linspace(0.1, 1, 5 * 44_100, dtype=np.float32)
+    whole = block_loudness(song, 44_100)
+    monkeypatch.setattr("riff.audio.loudness.SEGMENT_S", 1)
+    by_segments = block_loudness(song, 44_100)
+    assert whole.shape == by_segments.shape == (47,)
+    np.testing.assert_allclose(by_segments, whole, atol=0.05)
+
+
+@given(st.lists(st.floats(0, 30), min_size=2, max_size=8, unique=True), st.floats(0, 2), st.sampled_from([8_000, 44_100]))
+@settings(max_examples=50, deadline=None)
+def test_the_vocal_sounds_inside_its_regions_only(times: list[float], fade_s: float, rate: int) -> None:
+    times = sorted(times)[: len(times) // 2 * 2]
+    regions = list(zip(times[::2], times[1::2], strict=True))
+    assert check_regions(regions[::-1], 30.0) == regions
+    gain = crossfade_gain(30 * rate, rate, regions, fade_s)
+    assert gain.shape == (30 * rate,)
+    assert gain.dtype == np.float32
+    assert ((gain >= 0) & (gain <= 1)).all()
+    inside = np.zeros(30 * rate, bool)
+    for start, end in regions:
+        inside[round(start * rate) : round(end * rate)] = True
+    assert not gain[~inside].any()
+    for start, end in regions:
+        first, last, fade = round(start * rate), round(end * rate), round(fade_s * rate)
+        if last - first > 2 * fade:
+            assert (gain[first + fade : last - fade] == 1).all()
+
+
+def test_borders_are_raised_cosines() -> None:
+    gain = crossfade_gain(1_000, 1_000, [(0.2, 0.6)], fade_s=0.1)
+    assert gain[249:251].mean() == pytest.approx(0.5, abs=1e-3)
+    np.testing.assert_allclose(gain[200:300] + gain[200:300][::-1], 1, atol=1e-6)
+    np.testing.assert_allclose(gain[500:600], gain[200:300][::-1], atol=1e-6)
+    assert 0 < gain[200] < 1e-3  # it starts from nothing
+    assert np.abs(np.diff(gain)).max() < 0.02
+
+
+def test_a_region_that_is_the_song_has_no_borders() -> None:
+    assert (crossfade_gain(1_000, 1_000, [(0.0, 1.0)], fade_s=0.1) == 1).all()
+    half = crossfade_gain(1_000, 1_000, [(0.5, 1.0)], fade_s=0.1)
+    assert half[0] == 0
+    assert half[-1] == 1
+    assert not crossfade_gain(1_000, 1_000, []).any()
+
+
+@pytest.mark.parametrize(
+    ("regions", "message"),
+    [
+        ([(-1.0, 2.0)], r"--start -1: .* lasts 10\.00 s"),
+        ([(10.0, 11.0)], r"--start 10: .* lasts 10\.00 s"),
+        ([(float("nan"), 2.0)], "--start nan"),
+        ([(2.0, 10.5)], r"--end 10\.5: .* lasts 10\.00 s"),
+        ([(2.0, float("nan"))], "--end nan"),
+        ([(5.0, 4.0)], "--start 5 --end 4: .* ends before it begins"),
+        ([(5.0, 5.0)], "--start 5 --end 5: .* ends before it begins"),
+        ([(6.0, 8.0), (2.0, 6.5)], r"--start 6 --end 8: overlaps with --start 2 --end 6\.5"),
+    ],
+)
+def test_regions_that_cannot_be(regions: list[tuple[float, float]], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        check_regions(regions, 10.0)
+
+
+def test_an_end_said_with_two_places_is_the_songs_end() -> None:
+    assert check_regions([(0.0, 4.0), (4.0, 10.0)], 9.996) == [(0.0, 4.0), (4.0, 9.996)]
