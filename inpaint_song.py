@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         real_time_factor=sum(clock.laps.values()) / song.duration_s,
         takes=[one.to_json() for one in shown],
     )
-    worst = max(one.mix.null_db for one in shown)
+    worst = max(one.null_db for one in shown)
     print(f"{song.duration_s:.1f} s in {sum(clock.laps.values()):.0f} s; the null test leaves {worst:.0f} dB: open {page}")
 
 

@@ -69,7 +69,6 @@ def _add_recipe(parser: cli.ArgumentParser) -> None:
     add("--image_dropout", type=float, default=0.05, help="share of pairs trained without the input picture")
     add("--both_dropout", type=float, default=0.05, help="share of pairs trained without either")
     add("--conditioning_dropout_prob", type=float, help="one share for all three")
-    add("--loss_weight_difference", type=float, default=0.0, help="W: the loss weighs 1 + W d, d where the edit happens; 0 is off")
     add("--snr_gamma", type=float, default=5.0, help="min-SNR weight of the loss; 0 is off, as in the diffusers example")
     parser.add_flag("use_ema", default=False, help="average the weights over the steps")
     add("--ema_decay", type=float, default=0.9999, help="of the average; a short run's is lower")
@@ -218,9 +217,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     processes.say(f"{len(data.training)} pairs to train on, {len(data.held_out)} held out (other songs)")
     share = args.conditioning_dropout_prob
     shares = (args.text_dropout, args.image_dropout, args.both_dropout) if share is None else (share, share, share)
-    objective = EditObjective(
-        pipeline.unet, pipeline.vae.config.scaling_factor, ConditioningDropout(*shares), args.loss_weight_difference
-    )
+    objective = EditObjective(pipeline.unet, pipeline.vae.config.scaling_factor, ConditioningDropout(*shares))
     epoch = -(-len(data.training) // (args.train_batch_size * args.gradient_accumulation_steps * processes.count))
     step, reason = train_edit(
         pipeline,

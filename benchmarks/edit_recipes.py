@@ -47,14 +47,11 @@ class Recipe:
 
 
 OURS = Recipe()
-ON_THE_MIX = Recipe("mix", flags=(*AVERAGE, "--loss_weight_difference", "4"))
 RECIPES = {
     "predecessor": Recipe("mix", ("add",), True, (*PLAIN, "--conditioning_dropout_prob", "0.05", "--no-copy_bias"), (1.5, 10.0)),
     "predecessor, our scales": Recipe("mix", ("add",), True, trained_as="predecessor"),
     "ours": OURS,
-    "ours, the mix as target, weighted": ON_THE_MIX,
-    "ours, the mix as target": replace(ON_THE_MIX, flags=AVERAGE),
-    "ours, the mix as target, weighted, additions only": replace(ON_THE_MIX, kinds=("add",)),
+    "ours, the mix as target": replace(OURS, target="mix"),
     "ours, without no-op pairs": replace(OURS, kinds=("add",)),
     "ours, one wording": replace(OURS, one_wording=True),
     "ours, joint dropout": replace(OURS, flags=(*AVERAGE, "--text_dropout", "0", "--image_dropout", "0", "--both_dropout", "0.05")),

@@ -29,7 +29,7 @@ from riff.models.base import load_base, weights_hash
 from riff.models.edit import attach_edit, load_edit_pipeline
 from riff.models.folders import read_origin
 from riff.training.callbacks import read_losses
-from riff.training.edit import ConditioningDropout, EditObjective, difference_weights
+from riff.training.edit import ConditioningDropout, EditObjective
 from riff.training.module import Draws, NoiseTraining, TrainingOptions
 from riff.training.processes import ALONE, Processes
 from riff.training.run import choose_precision
@@ -74,7 +74,7 @@ def unet_weights(place: Path) -> dict[str, torch.Tensor]:
 
 
 RECIPE = (
-    *("--use_ema", "--snr_gamma", 5, "--loss_weight_difference", 2, "--conditioning_dropout_prob", 0.1),
+    *("--use_ema", "--snr_gamma", 5, "--conditioning_dropout_prob", 0.1),
     *("--gradient_accumulation_steps", 2, "--lr_scheduler", "cosine", "--validation_steps", 3),
 )
 
@@ -272,20 +272,6 @@ def test_equal_dropout_is_the_usual_joint_rule() -> None:
         ConditioningDropout(0.5, 0.5, 0.5)
 
 
-@given(st.integers(0, 1000), st.floats(0.1, 20))
-@settings(deadline=None, max_examples=20)
-def test_difference_weights_keep_the_mean_and_favour_the_edit(seed: int, weight: float) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    image = torch.randn(2, 4, 8, 8, generator=generator)
-    edited = image.clone()
-    edited[0, :, :4] += torch.randn(4, 4, 8, generator=generator)  # the second example is not edited
-    weights = difference_weights(edited, image, weight)
-    assert weights.shape == (2, 1, 8, 8)
-    assert weights.mean(dim=(1, 2, 3)).tolist() == pytest.approx([1, 1], rel=1e-4)
-    assert torch.allclose(weights[1], torch.ones(1, 8, 8))
-    assert weights[0, 0, :4].min() > weights[0, 0, 4:].max() == pytest.approx(1 / (1 + weight), rel=1e-4)
-
-
 def test_the_processes_draws_together_are_those_of_one() -> None:
     def draw(processes: Processes, examples: int) -> list[torch.Tensor]:
         draws = Draws((3, 7), examples, processes, CPU)
@@ -296,9 +282,9 @@ def test_the_processes_draws_together_are_those_of_one() -> None:
         assert torch.equal(whole, torch.cat([part[number] for part in parts]))
 
 
-def tiny_module(base: Path, difference_weight: float = 0.0, **options: object) -> NoiseTraining:
+def tiny_module(base: Path, **options: object) -> NoiseTraining:
     pipeline = attach_edit(load_base(str(base)))
-    objective = EditObjective(pipeline.unet, pipeline.vae.config.scaling_factor, ConditioningDropout(0, 0, 0), difference_weight)
+    objective = EditObjective(pipeline.unet, pipeline.vae.config.scaling_factor, ConditioningDropout(0, 0, 0))
     return NoiseTraining(objective, pipeline.scheduler, [None], TrainingOptions(**options), "name")  # type: ignore[arg-type]
 
 

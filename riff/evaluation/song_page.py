@@ -21,7 +21,7 @@ OVERVIEW_WIDTH = 4_000  # pixels: a browser shows no picture of an hour at 10 ms
 NOTE = (
     "Whether a vocal is heard, and its score, are judged from the pictures, without a network. The null test is the largest "
     "sample of mix - gain * vocal - accompaniment, in dB of full scale: about -140 is rounding, -200 nothing at all. Where "
-    "the sum would clip, the mix as a whole is lowered by the headroom, or, where only parts are sung anew, the vocal by its gain."
+    "the sum would clip, the mix is lowered by the headroom: as a whole, or, where only parts are sung anew, inside them."
 )
 
 

@@ -47,24 +47,51 @@ class Mix:
         return 20 * math.log10(self.headroom)
 
 
-def mix_back(vocal: np.ndarray, accompaniment: np.ndarray, sample_rate: int, gain_db: float | None = None) -> Mix:
+@dataclass(frozen=True)
+class Elsewhere:
+    """What stands where the vocal is not to be heard.
+
+    Attributes:
+        waveform: float32, shape (channels, samples), kept sample for sample. heard: float32, shape (samples,), [0, 1], from
+            `crossfade_gain`: 0 where the waveform stands, 1 where the accompaniment with the vocal does.
+    """
+
+    waveform: np.ndarray
+    heard: np.ndarray
+
+
+def mix_back(
+    vocal: np.ndarray,
+    accompaniment: np.ndarray,
+    sample_rate: int,
+    gain_db: float | None = None,
+    elsewhere: Elsewhere | None = None,
+) -> Mix:
     """Add a vocal to an accompaniment whose samples, rate and channels are kept.
 
     Args:
         vocal: float32, shape (samples,) at 44.1 kHz; it is resampled, spread to the channels, and cut or followed by silence.
         accompaniment: float32, shape (channels, samples) at `sample_rate`.
         gain_db: of the vocal (default: what `auto_gain_db` finds).
+        elsewhere: what to cross-fade to where the vocal is not to be heard; gain and headroom are then found where it is.
     """
     samples = accompaniment.shape[1]
     mono = resample(vocal[None], STANDARD.sample_rate, sample_rate)[:, :samples]
     spread = to_channels(np.pad(mono, ((0, 0), (0, samples - mono.shape[1]))), len(accompaniment))
+    if elsewhere is not None:
+        spread = np.where(elsewhere.heard > 0, spread, np.float32(0))
     gain = 10 ** ((auto_gain_db(spread, accompaniment, sample_rate) if gain_db is None else gain_db) / 20)
     mix = spread * np.float32(gain)
     mix += accompaniment
-    peak = float(np.abs(mix).max(initial=0.0))
+    peak = float(np.abs(mix if elsewhere is None else mix[:, elsewhere.heard > 0]).max(initial=0.0))
     headroom = PEAK / peak if peak > PEAK else 1.0
     mix *= np.float32(headroom)
-    return Mix(mix, spread, sample_rate, gain, headroom, null_test(mix, spread, accompaniment, gain, headroom))
+    backing = accompaniment
+    if elsewhere is not None:
+        rest = (1 - elsewhere.heard) * elsewhere.waveform
+        mix, spread = rest + elsewhere.heard * mix, elsewhere.heard * spread
+        backing = rest / np.float32(headroom) + elsewhere.heard * accompaniment
+    return Mix(mix, spread, sample_rate, gain, headroom, null_test(mix, spread, backing, gain, headroom))
 
 
 def auto_gain_db(vocal: np.ndarray, accompaniment: np.ndarray, sample_rate: int, offset_lu: float = VOCAL_OFFSET_LU) -> float:

@@ -9,7 +9,7 @@ import torch
 
 from riff.audio.io import resample
 from riff.audio.song import Song
-from riff.sampling.mixback import Mix, crossfade_gain, mix_back, vocal_waveform
+from riff.sampling.mixback import Elsewhere, Mix, crossfade_gain, mix_back, vocal_waveform
 from riff.spectrogram.image import SILENCE, SpectrogramImage, waveform_to_image
 from riff.spectrogram.params import STANDARD
 
@@ -54,8 +54,8 @@ def sung(
 ) -> Mix:
     """The song with the painted vocal: over its accompaniment, and outside the regions, if there are any, as it was.
 
-    Outside the regions the mix is the song, sample for sample (or its accompaniment, without the original vocal): there the
-    vocal is exactly silent, and the mix's headroom is made by lowering the vocal alone.
+    Outside the regions the mix is the song, sample for sample (or its accompaniment, without the original vocal). Headroom
+    that the regions need is made inside them.
 
     Args:
         painted, target: what a model painted, and of which kind it is. gain_db, iterations: None for a gain by loudness, and
@@ -66,7 +66,5 @@ def sung(
     if not regions:
         return mix_back(vocal, song.accompaniment, song.sample_rate, gain_db)
     heard = crossfade_gain(song.waveform.shape[1], song.sample_rate, regions, fade_s)
-    around = song.waveform if keep_original_vocal else song.accompaniment
-    # Written so that it is exactly the one where `heard` is 0, and exactly the other where it is 1.
-    backing = (1 - heard) * around + heard * song.accompaniment
-    return mix_back(vocal, backing, song.sample_rate, gain_db, heard)
+    elsewhere = Elsewhere(song.waveform if keep_original_vocal else song.accompaniment, heard)
+    return mix_back(vocal, song.accompaniment, song.sample_rate, gain_db, elsewhere)

@@ -55,9 +55,6 @@ class ControlObjective:
             noisy, timesteps, text, down_block_additional_residuals=down, mid_block_additional_residual=mid, return_dict=False
         )[0]
 
-    def loss_weights(self, batch: Example) -> None:
-        return None
-
 
 def train_control(
     pipeline: Any,

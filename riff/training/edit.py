@@ -62,7 +62,6 @@ class EditObjective:
     Args:
         unet: one that takes latents and image latents; all of it is trained.
         scaling_factor: of the latents; image latents are the posterior's mode, unscaled.
-        difference_weight: W of `difference_weights`.
     """
 
     def __init__(
@@ -70,12 +69,11 @@ class EditObjective:
         unet: Any,
         scaling_factor: float,
         dropout: ConditioningDropout = FIVE_PERCENT_EACH,
-        difference_weight: float = 0.0,
     ) -> None:
         # Channels last halves a step on a CPU.
         self.models = {"unet": unet.requires_grad_(True).to(memory_format=torch.channels_last)}
         self._unet, self._scaling_factor = unet, scaling_factor
-        self._dropout, self._difference_weight = dropout, difference_weight
+        self._dropout = dropout
 
     def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: Draws) -> torch.Tensor:
         with_text, with_image = self._dropout.kept(draws.uniform(1, 1))
@@ -83,29 +81,6 @@ class EditObjective:
         image = torch.where(with_image[..., None], batch["image"] / self._scaling_factor, 0.0)
         pictures = torch.cat([noisy, image], dim=1).contiguous(memory_format=torch.channels_last)
         return self._unet(pictures, timesteps, text, return_dict=False)[0]
-
-    def loss_weights(self, batch: Example) -> torch.Tensor | None:
-        if not self._difference_weight:
-            return None
-        return difference_weights(batch["moments"][:, 0], batch["image"], self._difference_weight)
-
-
-def difference_weights(edited: torch.Tensor, image: torch.Tensor, weight: float) -> torch.Tensor:
-    """Weights of the squared error that are high where the edit happens, so that copying the input does not pay.
-
-    With d the mean over the channels of |edited - image|, a place weighs (1 + W d / mean(d)) / (1 + W), where the mean goes
-    over an example's places: each example keeps a mean weight of 1, and an edit that changes nothing is weighed evenly.
-
-    Args:
-        edited, image: means of the scaled latents, shape (batch, channels, height, width). weight: W >= 0.
-
-    Returns:
-        float32, shape (batch, 1, height, width).
-    """
-    difference = (edited - image).abs().mean(dim=1, keepdim=True)
-    average = difference.mean(dim=(2, 3), keepdim=True)
-    relative = torch.where(average > 0, difference / average.clamp(min=1e-12), 1.0)
-    return (1 + weight * relative) / (1 + weight)
 
 
 @dataclass(frozen=True)

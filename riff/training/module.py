@@ -93,9 +93,6 @@ class Objective(Protocol):
     def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: Draws) -> torch.Tensor:
         """The noise in `noisy`, of its shape."""
 
-    def loss_weights(self, batch: Example) -> torch.Tensor | None:
-        """Weights of the squared error that it is multiplied by, None for ones."""
-
 
 class NoiseTraining(pl.LightningModule):
     """Train an objective's models on latents that were encoded beforehand.
@@ -169,13 +166,10 @@ class NoiseTraining(pl.LightningModule):
         timesteps = draws.integers(self._noise_scheduler.config.num_train_timesteps)
         noisy = self._noise_scheduler.add_noise(latents, noise, timesteps)
         predicted = self.objective.predict_noise(batch, noisy, timesteps, draws).float()
-        weights = self.objective.loss_weights(batch)
-        if self.options.snr_gamma:
-            snr = compute_snr(self._noise_scheduler, timesteps)
-            bounded = (snr.clamp(max=self.options.snr_gamma) / snr).view(-1, 1, 1, 1)
-            weights = bounded if weights is None else weights * bounded
-        if weights is None:
+        if not self.options.snr_gamma:
             return mse_loss(predicted, noise)
+        snr = compute_snr(self._noise_scheduler, timesteps)
+        weights = (snr.clamp(max=self.options.snr_gamma) / snr).view(-1, 1, 1, 1)
         return (weights * mse_loss(predicted, noise, reduction="none")).mean()
 
     def configure_optimizers(self) -> dict[str, Any]:
