@@ -72,6 +72,7 @@ def _seconds(text: str) -> float:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    import math
     from dataclasses import asdict
 
     from tqdm import tqdm
@@ -122,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         vars(args),
         prompt=prompt,
         separator=opener.name,
-        residue_db=song.residue_db,
+        residue_db=song.residue_db if math.isfinite(song.residue_db) else None,  # JSON knows no infinity
         sampling=asdict(model.options) | {"target": model.target},
         seconds=clock.laps,
         real_time_factor=sum(clock.laps.values()) / song.duration_s,
