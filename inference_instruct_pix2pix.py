@@ -43,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--sweep_image_scales", type=float, nargs="+", default=[0.8, 1.2, 1.6, 2.0], help="rows of the grid")
     add("--sweep_text_scales", type=float, nargs="+", default=[1.5, 3.0, 5.0, 7.5], help="columns of the grid")
     add("--vocal_db", type=float, default=3.0, help="how loud a vocal that the model paints alone is added, dB over the input")
-    add("--griffin_lim_iterations", type=int, default=64, help="rounds of phase reconstruction")
+    add("--griffin_lim_iterations", type=int, default=16, help="rounds of phase reconstruction")
     parser.add_device()
     parser.add_seed()
     parser.add_overwrite("results that are there")

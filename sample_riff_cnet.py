@@ -34,7 +34,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_flag("guess_mode", default=False, help="let the control act without the prompt's help")
     add("--canny_low", type=int, default=100, help="lower threshold of the edges")
     add("--canny_high", type=int, default=200, help="upper threshold of the edges")
-    add("--griffin_lim_iterations", type=int, default=64, help="rounds of phase reconstruction")
+    add("--griffin_lim_iterations", type=int, default=16, help="rounds of phase reconstruction")
     add("--output", type=Path, default=Path("outputs/samples"), help="folder for the results")
     parser.add_device()
     parser.add_seed()

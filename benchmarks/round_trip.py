@@ -24,6 +24,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    from functools import partial
+
     import numpy as np
     import torch
 
@@ -33,7 +35,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     images = [waveform_to_image(torch.from_numpy(clip.mix)) for clip in demo_clips(3, args.num_songs)]
     ways: dict[str, Callable] = {
-        f"{rounds} iterations": lambda image, rounds=rounds: image_to_waveform(image, rounds) for rounds in (16, 32, 64, 128)
+        f"{rounds} iterations{', random start' * (not propagate)}": partial(
+            image_to_waveform, iterations=rounds, propagate=propagate
+        )
+        for propagate in (True, False)
+        for rounds in (16, 32, 64, 128)
     }
     ways["librosa, 32 iterations"] = plain_way
     results = {}
@@ -44,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         seconds = (time.perf_counter() - began) / len(images)
         errors = [np.abs(redrawn(sound, image) - image.pixels).mean() for sound, image in zip(sounds, images, strict=True)]
         results[name] = {"seconds": seconds, "grey_levels": float(np.mean(errors)), "worst": float(np.max(errors))}
-        print(f"{name:24} {seconds:6.2f} s a clip  {np.mean(errors):5.2f} grey levels (worst {np.max(errors):.2f})")
+        print(f"{name:30} {seconds:6.2f} s a clip  {np.mean(errors):5.2f} grey levels (worst {np.max(errors):.2f})")
     cli.write_manifest(args.output, vars(args), results=results)
 
 

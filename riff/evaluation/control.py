@@ -71,7 +71,7 @@ def evaluate_control(
             "true mix": target,
         }
         outside = ~vocal_region(backing, target)
-        sound = image_to_waveform(backing).numpy()
+        sound = compared_sound(backing).numpy()
         for kind, picture in pictures.items():
             scored.append(Scored(clip.name, kind, picture, _scores(picture, backing, edges, outside, sound, canny)))
         on_clip()
@@ -87,7 +87,7 @@ def _scores(
     canny: tuple[int, int],
 ) -> dict[str, float]:
     edge = edge_scores(canny_edges(picture.pixels, *canny), edges, tolerance=1, mask=outside)
-    sound, rate = image_to_waveform(picture).numpy(), picture.params.sample_rate
+    sound, rate = compared_sound(picture).numpy(), picture.params.sample_rate
     return {
         "edge_f1": edge.f1,
         "edge_precision": edge.precision,
@@ -96,6 +96,14 @@ def _scores(
         "chroma_cosine": chroma_cosine(sound, backing_sound, rate),
         "onset_correlation": onset_correlation(sound, backing_sound, rate),
     }
+
+
+def compared_sound(image: SpectrogramImage, iterations: int = 64) -> torch.Tensor:
+    """A picture's sound for comparing it with another picture's: float32, shape (samples,).
+
+    Phases start at random for both, so that neither is more at home in its phases than the other.
+    """
+    return image_to_waveform(image, iterations, propagate=False)
 
 
 @torch.inference_mode()

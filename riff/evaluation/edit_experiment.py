@@ -12,7 +12,7 @@ import torch
 
 from riff.data.edit_records import read_edit_records
 from riff.data.instructions import NOTHING, choose, removals
-from riff.evaluation.control import Scored, TrueClip, through_autoencoder
+from riff.evaluation.control import Scored, TrueClip, compared_sound, through_autoencoder
 from riff.evaluation.edit import Verdict, excess_picture, judge
 from riff.evaluation.edit_takes import best_take, draw_candidates
 from riff.evaluation.melody import register_obeyed, register_of_prompt
@@ -20,7 +20,7 @@ from riff.evaluation.memorisation import fingerprints, nearest_distance
 from riff.evaluation.metrics import chroma_cosine, grey_difference, onset_correlation, vocal_region
 from riff.sampling.edit import EditOptions
 from riff.sampling.edit_clip import EditClip, clip_from_record
-from riff.spectrogram.image import SpectrogramImage, image_to_mel, image_to_waveform, mel_to_image, waveform_to_image
+from riff.spectrogram.image import SpectrogramImage, image_to_mel, mel_to_image, waveform_to_image
 
 EDIT_METRICS = (
     "performed",
@@ -35,7 +35,6 @@ EDIT_METRICS = (
     "nearest_training",
 )
 ADDING = "add {vocal}"
-PHASE_ITERATIONS = 16  # chroma and onsets hear no difference from 64
 
 
 def evaluate_edit(
@@ -66,7 +65,7 @@ def evaluate_edit(
     for index, clip in enumerate(clips):
         mix, backing = (waveform_to_image(torch.from_numpy(part)) for part in (clip.mix, clip.accompaniment))
         outside = ~vocal_region(backing, mix)
-        backing_sound = image_to_waveform(backing, PHASE_ITERATIONS).numpy()
+        backing_sound = compared_sound(backing, 16).numpy()
         for kind in kinds:
             case = edit_case(kind, clip, mix, backing, instruction)
             takes = draw_candidates(pipeline, case, options, seed + index, best_of, target)
@@ -123,7 +122,7 @@ def _backing_scores(
     picture: SpectrogramImage, backing: SpectrogramImage, outside: np.ndarray, backing_sound: np.ndarray
 ) -> dict[str, float]:
     redrawn = mel_to_image(image_to_mel(picture), picture.params, backing.max_value)
-    sound, rate = image_to_waveform(picture, PHASE_ITERATIONS).numpy(), picture.params.sample_rate
+    sound, rate = compared_sound(picture, 16).numpy(), picture.params.sample_rate
     return {
         "grey_levels": grey_difference(redrawn.pixels[outside][None], backing.pixels[outside][None]),
         "chroma_cosine": chroma_cosine(sound, backing_sound, rate),

@@ -83,7 +83,7 @@ def control_from_image(path: Path) -> Control:
     return Control(edges)
 
 
-def write_samples(folder: Path, control: Control, drawn: Sequence[np.ndarray], prompt: str, iterations: int = 64) -> list[Path]:
+def write_samples(folder: Path, control: Control, drawn: Sequence[np.ndarray], prompt: str, iterations: int = 16) -> list[Path]:
     """Write the control and, for every sample, spectrogram, sound and sheet; returns the sounds' paths."""
     save_edges(folder / "control.png", control.edges)
     before, captions = [control.edges], ["edges"]
@@ -101,7 +101,7 @@ def write_samples(folder: Path, control: Control, drawn: Sequence[np.ndarray], p
     return sounds
 
 
-def save_take(folder: Path, name: str, image: SpectrogramImage, iterations: int = 64) -> np.ndarray:
+def save_take(folder: Path, name: str, image: SpectrogramImage, iterations: int = 16) -> np.ndarray:
     """Write a spectrogram and its sound, NAME.png and NAME.wav; a sound that would clip is lowered to a peak of 0.99.
 
     Returns:

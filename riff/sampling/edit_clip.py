@@ -128,7 +128,7 @@ def write_edit(
     after: SpectrogramImage,
     vocal: SpectrogramImage | None,
     caption: str,
-    iterations: int = 64,
+    iterations: int = 16,
 ) -> dict[str, Path]:
     """Write original, sample and, where it is known, target as PNG and WAV under `folder`, and sheet.png beside them.
 

@@ -84,10 +84,10 @@ def waveform_to_image(waveform: torch.Tensor, params: SpectrogramParams = STANDA
 
 def image_to_waveform(
     image: SpectrogramImage,
-    iterations: int = 64,
+    iterations: int = 16,
     seed: int = 0,
     start: torch.Tensor | None = None,
-    propagate: bool = False,
+    propagate: bool = True,
 ) -> torch.Tensor:
     """image -> float32 (samples,) at the image's sample rate, at the loudness that its maximum says; see `mel_to_waveform`."""
     return mel_to_waveform(image_to_mel(image), image.params, iterations, seed, start, propagate)

@@ -18,10 +18,10 @@ SILENT_BIN = 1e-6  # of the loudest: below it there is rounding, and no phase
 def mel_to_waveform(
     mel: torch.Tensor,
     params: SpectrogramParams = STANDARD,
-    iterations: int = 64,
+    iterations: int = 16,
     seed: int = 0,
     start: torch.Tensor | None = None,
-    propagate: bool = False,
+    propagate: bool = True,
 ) -> torch.Tensor:
     """Reconstruct audio from a mel spectrogram of any length.
 
@@ -31,11 +31,11 @@ def mel_to_waveform(
 
     Args:
         mel: float32, shape (..., n_mels, frames), >= 0.
-        iterations: Griffin-Lim rounds; 32 is quick, 128 is best, and with `propagate` 16 are enough.
+        iterations: Griffin-Lim rounds; 16 are enough, and with random phases at the start 64.
         seed: of the random phases at the start.
         start: float32, shape (..., samples) at `sample_rate`, a sound whose phases are those at the start (default: random
             ones); it is cut, or followed by silence, where phases are random.
-        propagate: start with phases that follow from the magnitudes in place of random ones.
+        propagate: start with phases that follow from the magnitudes (`propagate_phases`) in place of random ones.
 
     Returns:
         float32 on the CPU, shape (..., (frames - 1) * hop_length); silence for silence.
