@@ -9,8 +9,8 @@ import torch
 
 from riff.audio.io import resample
 from riff.audio.song import Song
-from riff.sampling.extraction import vocal_waveform
 from riff.sampling.mixback import Elsewhere, Mix, crossfade_gain, mix_back
+from riff.sampling.vocal import vocal_waveform
 from riff.spectrogram.image import SILENCE, SpectrogramImage, waveform_to_image
 from riff.spectrogram.params import STANDARD
 

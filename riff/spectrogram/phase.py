@@ -13,6 +13,7 @@ from riff.spectrogram.propagation import propagate_phases
 WORKING_RATE = 24_000  # Hz: the image holds nothing above 10 kHz, and half the samples cost half the time
 BLOCK_FRAMES, OVERLAP_FRAMES = 6_000, 200  # of the standard 10 ms: a minute, and the 2 s that it shares with the next
 SILENT_BIN = 1e-6  # of the loudest: below it there is rounding, and no phase
+DOMINANT = 0.3  # of the wanted magnitude: below it, what is wanted is mostly another sound, whose phases propagation knows better
 
 
 def mel_to_waveform(
@@ -35,7 +36,8 @@ def mel_to_waveform(
         seed: of the random phases at the start.
         start: float32, shape (..., samples) at `sample_rate`, a sound whose phases are those at the start (default: random
             ones); it is cut, or followed by silence, where phases are random.
-        propagate: start with phases that follow from the magnitudes (`propagate_phases`) in place of random ones.
+        propagate: start with phases that follow from the magnitudes (`propagate_phases`) in place of random ones; those of a
+            `start` then count where it has 0.3 of the wanted magnitude and more.
 
     Returns:
         float32 on the CPU, shape (..., (frames - 1) * hop_length); silence for silence.
@@ -127,7 +129,7 @@ def _first_angles(magnitude: torch.Tensor, hop_length: int, seed: int, begin: to
     angles = torch.rand(magnitude.shape[-2:], generator=generator).to(magnitude.device) * (2 * torch.pi)
     angles, known = angles.expand_as(magnitude), torch.zeros_like(magnitude, dtype=torch.bool)
     if begin is not None:
-        known = begin.abs() > SILENT_BIN * begin.abs().amax()
+        known = begin.abs() > (DOMINANT * magnitude if propagate else SILENT_BIN * begin.abs().amax())
         angles = torch.where(known, begin.angle(), angles)
     if not propagate:
         return angles
