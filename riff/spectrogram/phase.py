@@ -48,7 +48,7 @@ def mel_to_waveform(
         start = _resample(start, params.sample_rate, working.sample_rate, waveform.shape[-1]).to(mel.device)
     known = 0  # samples that the blocks before this one have given
     for number, first in enumerate(range(0, max(1, frames - OVERLAP_FRAMES), BLOCK_FRAMES - OVERLAP_FRAMES)):
-        magnitude = working_magnitude(mel[..., first : first + BLOCK_FRAMES], params)
+        magnitude = _working_magnitude(mel[..., first : first + BLOCK_FRAMES], params)
         here = slice(working.hop_length * first, working.clip_samples(first + magnitude.shape[-1]))
         overlap = max(0, known - here.start)
         begin = None if start is None else start[..., here].clone()
@@ -65,7 +65,7 @@ def mel_to_waveform(
     return _resample(waveform, working.sample_rate, params.sample_rate, params.clip_samples(frames))
 
 
-def working_magnitude(mel: torch.Tensor, params: SpectrogramParams = STANDARD) -> torch.Tensor:
+def _working_magnitude(mel: torch.Tensor, params: SpectrogramParams = STANDARD) -> torch.Tensor:
     """mel, float32 (..., n_mels, frames) -> magnitude of the unpadded transform at 24 kHz, float32 (..., 1201, frames)."""
     working = params.at_rate(WORKING_RATE)
     fine = mel_to_magnitude(mel, params)  # rows 2.5 Hz apart
