@@ -48,11 +48,11 @@ def test_a_sine_over_noise_is_taken_out_of_the_mix() -> None:
     # The sine is there at its place, whatever its phase, and the noise is not.
     spectrum, true = (np.abs(np.fft.rfft(wave)) for wave in (found, vocal))
     at = int(true.argmax())
-    near = slice(at - 20, at + 21)
-    assert 10 * np.log10((spectrum[near] ** 2).sum() / (true[near] ** 2).sum()) == pytest.approx(0, abs=1.5)
+    near = slice(at - 400, at + 401)
+    assert 10 * np.log10((spectrum[near] ** 2).sum() / (true[near] ** 2).sum()) == pytest.approx(0, abs=0.5)
     outside = (spectrum**2).sum() - (spectrum[near] ** 2).sum()
     noise = (np.abs(np.fft.rfft(backing.mean(axis=0))) ** 2).sum()
-    assert 10 * np.log10(outside / noise) < -6
+    assert 10 * np.log10(outside / noise) < -10
 
 
 def test_the_phases_are_the_mixs() -> None:
@@ -62,11 +62,10 @@ def test_the_phases_are_the_mixs() -> None:
     swell = np.sin(np.pi * seconds / seconds[-1]) ** 2
     vocal = (2 * swell * backing[0]).astype(np.float32)
     found = vocal_waveform(picture(vocal + backing), backing, 44_100)
-    assert si_sdr(found, vocal) > 6
-    assert si_sdr(vocal_waveform(picture(vocal), backing, 44_100, "vocals"), vocal) < 6  # a picture alone holds no phases
+    assert si_sdr(found, vocal) > 12
 
 
-@pytest.mark.parametrize(("target", "most"), [("mix", 14.0), ("vocals", 3.0)])
+@pytest.mark.parametrize(("target", "most"), [("mix", 16.0), ("vocals", 3.0)])
 def test_the_true_pictures_vocal_is_the_true_vocal(song: Song, target: str, most: float) -> None:
     vocal, backing = parts(song)
     true = picture(vocal)
@@ -101,15 +100,13 @@ def test_over_a_silent_accompaniment_everything_is_vocal(song: Song) -> None:
 @pytest.mark.parametrize("rate", [22_050, 48_000])
 @pytest.mark.parametrize("target", ["mix", "vocals"])
 def test_songs_of_other_rates(song: Song, rate: int, target: str) -> None:
-    vocal, backing = parts(song)
-    there = resample(backing, 44_100, rate)
-    back = resample(there, rate, 44_100)
-    painted = picture(
-        (vocal if target == "vocals" else vocal + back)[:, : back.shape[1]] if target == "mix" else vocal[: back.shape[1]]
-    )
-    found = vocal_waveform(painted, there, rate, target, iterations=2)
-    assert found.shape == (back.shape[1],)
-    assert found.any()
+    vocal, backing = (resample(part, 44_100, rate) for part in (parts(song)[0][None], parts(song)[1]))
+    sung = resample(vocal if target == "vocals" else vocal + backing, rate, 44_100)
+    found = vocal_waveform(picture(sung), backing, rate, target, iterations=4)
+    assert found.shape == (sung.shape[1],)
+    assert len(found) == round(backing.shape[1] * 44_100 / rate)
+    true = picture(resample(vocal, rate, 44_100))
+    assert grey_difference(redrawn(found, true), true.pixels) < 16
 
 
 def test_more_channels_and_odd_lengths() -> None:
