@@ -46,20 +46,19 @@ def mel_to_waveform(
     waveform = mel.new_zeros(*mel.shape[:-2], working.clip_samples(frames))
     if start is not None:
         start = _resample(start, params.sample_rate, working.sample_rate, waveform.shape[-1]).to(mel.device)
-    known = 0  # samples that the blocks before this one have given
+    known = 0  # samples that the blocks before have given
     for number, first in enumerate(range(0, max(1, frames - OVERLAP_FRAMES), BLOCK_FRAMES - OVERLAP_FRAMES)):
         magnitude = _working_magnitude(mel[..., first : first + BLOCK_FRAMES], params)
         here = slice(working.hop_length * first, working.clip_samples(first + magnitude.shape[-1]))
         overlap = max(0, known - here.start)
-        begin = None if start is None else start[..., here].clone()
-        if overlap:
-            begin = torch.zeros_like(waveform[..., here]) if begin is None else begin
-            begin[..., :overlap] = waveform[..., here.start : known]
+        begin = waveform[..., here].clone()  # what the block before this one has given, and then silence
+        if start is not None:
+            begin[..., overlap:] = start[..., here][..., overlap:]
         block = griffin_lim(
             magnitude, working.win_length, working.hop_length, iterations, seed=seed + number, start=begin, propagate=propagate
         )
         fade = torch.linspace(0, 1, overlap, device=mel.device)
-        block[..., :overlap] = torch.lerp(waveform[..., here.start : here.start + overlap], block[..., :overlap], fade)
+        block[..., :overlap] = torch.lerp(begin[..., :overlap], block[..., :overlap], fade)
         waveform[..., here] = block
         known = here.stop
     return _resample(waveform, working.sample_rate, params.sample_rate, params.clip_samples(frames))
