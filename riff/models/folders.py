@@ -53,6 +53,7 @@ def save_model(
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
                 module.to(memory_format=torch.contiguous_format)  # safetensors takes no other
+        part.register_to_config(_name_or_path="")  # where it was loaded from is a place on this machine
         model.to(dtype=torch.float16 if half else torch.float32)
         model.save_pretrained(temporary, safe_serialization=True)
         model.to(dtype=before)
