@@ -18,6 +18,8 @@ from pathlib import Path
 
 from riff import cli
 
+MOST_GAIN_DB = 100.0
+
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
@@ -44,8 +46,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--canny_high", type=int, default=200, help="upper threshold of the edges")
     add("--overlap", type=float, default=0.5, help="share that neighbouring windows have in common, 0 to below 1")
     add("--window_batch_size", type=int, help="windows a forward pass (default: 1 on a CPU, 8 on CUDA); changes no result")
-    add("--gain", default="auto", help="auto: by loudness against the backing (ITU-R BS.1770)", choices=("auto",))
-    add("--gain_db", type=float, help="gain of the vocal by hand, instead of --gain auto")
+    loudness = "of the vocal in dB; auto sets it by loudness against the backing (ITU-R BS.1770)"
+    add("--gain", "--gain_db", dest="gain_db", type=_gain, default="auto", metavar="auto|DB", help=loudness)
     add("--griffin_lim_iterations", type=int, default=16, help="rounds of phase reconstruction")
     add("--output", type=Path, default=Path("outputs/song"), help="folder for the results")
     parser.add_device()
@@ -70,6 +72,19 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _gain(text: str) -> float | None:
+    """auto, which is None, or decibels."""
+    if text == "auto":
+        return None
+    try:
+        decibels = float(text)
+    except ValueError:
+        decibels = float("nan")
+    if not abs(decibels) <= MOST_GAIN_DB:
+        raise cli.argparse.ArgumentTypeError(f"{text!r} is no gain; write auto, or decibels such as -3")
+    return decibels
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     import math
@@ -86,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.files import make_folder
     from riff.sampling.mixback import check_regions
     from riff.sampling.song import SongPainter, load_song_model
-    from riff.sampling.song_sound import in_frames, song_pictures, sung
+    from riff.sampling.song_sound import backing_picture, in_frames, known_picture, sung
     from riff.sampling.windows import WindowLayout
 
     if (args.output / "manifest.json").exists() and not args.overwrite:
@@ -103,7 +118,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     song = open_song(args.audio, opener)
     regions = check_regions(list(zip(args.start, args.end, strict=True)), song.duration_s)
     clock.lap("separation")
-    backing, known = song_pictures(song, model.target, args.keep_original_vocal, device)
+    backing = backing_picture(song, device)
+    known = known_picture(song, model.target, args.keep_original_vocal, device) if regions else None
     painter = SongPainter(model, backing, prompt, known, in_frames(regions, backing), layout)
     clock.lap("pictures")
     takes, shown = [], []

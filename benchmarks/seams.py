@@ -26,7 +26,7 @@ Paint = Callable[[Any, Any, int], Any]  # an accompaniment's picture, its song, 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
-    add("--model", type=Path, default=Path("models/riff-cnet-mini"), help="folder of a control or an edit model")
+    add("--model", default="models/riff-cnet-mini", help="folder or hub id of a control or an edit model")
     add("--base", help="base to use instead of the one that --model names")
     add("--num_songs", type=int, default=10, help="how many songs")
     add("--seconds", type=float, default=60.0, help="length of a song; what is left over 512 frames is cut off")
@@ -122,53 +122,21 @@ def glued(pieces: Sequence[Any]) -> Any:
 
 def load_painter(args: cli.argparse.Namespace, layout: Any) -> tuple[Paint, int, dict[str, Any]]:
     """What paints, its frames a latent column, and how it samples."""
-    from riff.errors import ModelError
-    from riff.files import read_mapping
-    from riff.models.base import latent_factor
-
-    descriptions = [args.model / name for name in ("model_index.json", "config.json") if (args.model / name).is_file()]
-    if not descriptions:
-        raise ModelError(f"--model {args.model}: no model is there; give a folder that training made")
-    controlled = "ControlNet" in read_mapping(descriptions[0]).get("_class_name", "")
-    pipeline, paint, options = (control_painter if controlled else edit_painter)(args, layout)
-    return paint, latent_factor(pipeline), asdict(options)
-
-
-def control_painter(args: cli.argparse.Namespace, layout: Any) -> tuple[Any, Paint, Any]:
-    from riff.models.control import load_control_pipeline
-    from riff.sampling.control import match_level, options_for, prepare_pipeline
-    from riff.sampling.window_models import ControlWindows
-    from riff.sampling.windows import sample_windows
-    from riff.spectrogram.edges import canny_edges
-
-    pipeline = prepare_pipeline(load_control_pipeline(args.model, args.base), cli.choose_device(args.device))
-    options = options_for(args.model, None, None, steps=args.steps)
-
-    def paint(backing, song, seed):  # type: ignore[no-untyped-def]
-        predictor = ControlWindows(pipeline, canny_edges(backing.pixels), song.prompt, options)
-        return match_level(sample_windows(pipeline, predictor, backing.pixels.shape[1], seed, args.steps, layout), backing)
-
-    return pipeline, paint, options
-
-
-def edit_painter(args: cli.argparse.Namespace, layout: Any) -> tuple[Any, Paint, Any]:
     from demo.instructions import HELD_OUT_TEMPLATES, instructions
-    from riff.models.edit import load_edit_pipeline
-    from riff.sampling.edit import edit_options_for, prepare_edit_pipeline
-    from riff.sampling.edit_clip import edit_target, finish_edit
-    from riff.sampling.window_models import EditWindows
-    from riff.sampling.windows import sample_windows
+    from riff.models.base import latent_factor
+    from riff.models.control import CONTROL
+    from riff.models.kinds import kind_of_model
+    from riff.sampling.song import SongPainter, load_song_model
 
-    pipeline = prepare_edit_pipeline(load_edit_pipeline(args.model, args.base), cli.choose_device(args.device))
-    target = edit_target(args.model)
-    options = edit_options_for(args.model, steps=args.steps)
+    controlled = kind_of_model(args.model) is CONTROL
+    model = load_song_model(args.model, args.base, cli.choose_device(args.device), steps=args.steps)
 
     def paint(backing, song, seed):  # type: ignore[no-untyped-def]
-        predictor = EditWindows(pipeline, backing.pixels, instructions(song.facts, song.name, 1, HELD_OUT_TEMPLATES)[0], options)
-        pixels = sample_windows(pipeline, predictor, backing.pixels.shape[1], seed, args.steps, layout)
-        return finish_edit(pixels, backing, target)
+        prompt = song.prompt if controlled else instructions(song.facts, song.name, 1, HELD_OUT_TEMPLATES)[0]
+        painter = SongPainter(model, backing, prompt, layout=layout)
+        return painter.with_backing(painter.paint(seed))
 
-    return pipeline, paint, options
+    return paint, latent_factor(model.pipeline), asdict(model.options)
 
 
 if __name__ == "__main__":

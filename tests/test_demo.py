@@ -13,10 +13,12 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT
+from conftest import ROOT, run_script
 
 from demo.composition import MOODS, REGISTERS, STYLES, compose
 from demo.voice import Singer, Syllable, sing
+from riff.models.folders import read_origin
+from riff.sampling.control import options_for
 
 
 def test_a_song_depends_on_its_seed_and_number_alone() -> None:
@@ -87,3 +89,11 @@ def test_the_shipped_songs_have_prompts() -> None:
     assert set(files) <= set(prompts)
     assert sum(path.stat().st_size for path in folder.iterdir()) < 8e6
     assert all(20 <= soundfile.info(folder / name).duration <= 30 for name in files)
+
+
+def test_what_is_recommended_is_what_is_sampled_with(tmp_path: Path) -> None:
+    (tmp_path / "riff.json").write_text('{"base": "mini", "sampling": {"guidance_scale": 9.0}}')
+    run_script("demo/recommend.py", tmp_path, "--guidance_scale", 3, "--strength", 1.6)
+    options = options_for(tmp_path, None, None)
+    assert (options.guidance_scale, options.strength) == (3.0, 1.6)
+    assert read_origin(tmp_path)["base"] == "mini"

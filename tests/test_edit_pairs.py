@@ -69,21 +69,17 @@ def root(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def every_kind(root: Path) -> tuple[object, ...]:
+    """The flags that ask for every kind of pair."""
+    wanted = ("--with_removal", "--with_noop", "--save_wav", "--pitch_augment")
+    return ("--target", "mix", *wanted, "--prompt_filepath", root / "edit_prompts.json")
+
+
 @pytest.fixture(scope="module")
 def edits(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every kind of pair of those songs."""
     folder = tmp_path_factory.mktemp("edits") / "train"
-    flags = (
-        "--target",
-        "mix",
-        "--with_removal",
-        "--with_noop",
-        "--save_wav",
-        "--pitch_augment",
-        "--prompt_filepath",
-        root / "edit_prompts.json",
-    )
-    done = preprocess(root / "train", folder, *flags)
+    done = preprocess(root / "train", folder, *every_kind(root))
     assert "edit_prompts.json: 1 names are no song" in done.stderr
     assert "C - Gone" in done.stderr
     return folder
@@ -200,18 +196,16 @@ def test_the_stem_alone_is_the_target_by_default(root: Path, tmp_path: Path) -> 
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_end(root: Path, edits: Path, tmp_path: Path) -> None:
-    flags = (
-        "--target",
-        "mix",
-        "--with_removal",
-        "--with_noop",
-        "--save_wav",
-        "--pitch_augment",
-        "--prompt_filepath",
-        root / "edit_prompts.json",
-    )
     folder = tmp_path / "train"
-    command = [sys.executable, ROOT / "preprocess_musdb.py", "--root_data_dir", root / "train", "--output_dir", folder, *flags]
+    command = [
+        sys.executable,
+        ROOT / "preprocess_musdb.py",
+        "--root_data_dir",
+        root / "train",
+        "--output_dir",
+        folder,
+        *every_kind(root),
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*map(str, command)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -225,10 +219,10 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(root: Path, edits: Path, 
     assert len((folder / "songs.jsonl").read_text().splitlines()) == 1
     with open(folder / "metadata.jsonl", "a") as file:
         file.write('{"input_file_path": "input_image/x.png", "edit')
-    assert "1 songs made now, 1 done before" in preprocess(root / "train", folder, *flags).stdout
+    assert "1 songs made now, 1 done before" in preprocess(root / "train", folder, *every_kind(root)).stdout
     assert {name: content for name, content in snapshot(folder).items() if ".tmp." not in name} == snapshot(edits)
     before = snapshot(folder)
-    assert "0 songs made now, 2 done before" in preprocess(root / "train", folder, *flags).stdout
+    assert "0 songs made now, 2 done before" in preprocess(root / "train", folder, *every_kind(root)).stdout
     assert snapshot(folder) == before
 
 

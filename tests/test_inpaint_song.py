@@ -103,6 +103,8 @@ def test_a_song_at_another_rate_is_separated_and_keeps_it(tiny_control: Path, so
         (("--start", 1, 2, "--end", 3), "give as many of each"),
         (("--start", "soon", "--end", 3), "write 32, 0:32"),
         (("--overlap", 1), "overlap by 1"),
+        (("--gain", "loud"), "write auto, or decibels"),
+        (("--gain", "nan"), "write auto, or decibels"),
         (("--model", "models/riffusion-mini"), "neither"),
     ],
 )

@@ -58,6 +58,10 @@ class EditScores(NamedTuple):
     onset_agreement: float
     median_note: float
 
+    def to_json(self) -> dict[str, float | None]:
+        """The scores by name; a melody's pitch that is not there is null."""
+        return {name: None if np.isnan(value) else value for name, value in self._asdict().items()}
+
     @property
     def is_edit(self) -> bool:
         """A vocal was added and the backing kept."""

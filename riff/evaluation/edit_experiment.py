@@ -35,6 +35,7 @@ EDIT_METRICS = (
     "nearest_training",
 )
 ADDING = "add {vocal}"
+ITERATIONS = 16  # of the sounds that are compared
 
 
 def evaluate_edit(
@@ -65,7 +66,7 @@ def evaluate_edit(
     for index, clip in enumerate(clips):
         mix, backing = (waveform_to_image(torch.from_numpy(part)) for part in (clip.mix, clip.accompaniment))
         outside = ~vocal_region(backing, mix)
-        backing_sound = compared_sound(backing, 16).numpy()
+        backing_sound = compared_sound(backing, ITERATIONS).numpy()
         for kind in kinds:
             case = edit_case(kind, clip, mix, backing, instruction)
             takes = draw_candidates(pipeline, case, options, seed + index, best_of, target)
@@ -122,7 +123,7 @@ def _backing_scores(
     picture: SpectrogramImage, backing: SpectrogramImage, outside: np.ndarray, backing_sound: np.ndarray
 ) -> dict[str, float]:
     redrawn = mel_to_image(image_to_mel(picture), picture.params, backing.max_value)
-    sound, rate = compared_sound(picture, 16).numpy(), picture.params.sample_rate
+    sound, rate = compared_sound(picture, ITERATIONS).numpy(), picture.params.sample_rate
     return {
         "grey_levels": grey_difference(redrawn.pixels[outside][None], backing.pixels[outside][None]),
         "chroma_cosine": chroma_cosine(sound, backing_sound, rate),

@@ -43,14 +43,13 @@ class EditTake:
     verdict: Verdict
 
     def to_json(self) -> dict[str, Any]:
-        scores = {name: None if np.isnan(value) else value for name, value in self.verdict.scores._asdict().items()}
         return {
             "seed": self.seed,
             "image_guidance_scale": self.options.image_guidance_scale,
             "guidance_scale": self.options.guidance_scale,
             "performed": self.verdict.performed,
             "score": self.verdict.score,
-            **scores,
+            **self.verdict.scores.to_json(),
         }
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import numpy as np
 from PIL import Image
 
 from riff.audio.io import write_audio
@@ -39,11 +38,10 @@ class SungTake:
     def to_json(self) -> dict:
         """What the manifest says of it."""
         verdict = self.take.verdict
-        scores = {name: None if np.isnan(value) else value for name, value in verdict.scores._asdict().items()}
         levels = {"gain_db": self.gain_db, "headroom_db": self.headroom_db, "null_test_db": self.null_db}
         files = {name: path.name for name, path in self.sounds.items()}
         said = {"performed": verdict.performed, "score": verdict.score}
-        return {"seed": self.take.seed, **said, **levels, "files": files, "scores": scores}
+        return {"seed": self.take.seed, **said, **levels, "files": files, "scores": verdict.scores.to_json()}
 
 
 def save_take_files(folder: Path, ending: str, take: SongTake, mix: Mix) -> SungTake:

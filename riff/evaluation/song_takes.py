@@ -10,7 +10,7 @@ import numpy as np
 from riff.evaluation.edit import Verdict, judge
 from riff.evaluation.edit_takes import CANDIDATE_STRIDE, best_take
 from riff.sampling.song import SongPainter
-from riff.spectrogram.image import SpectrogramImage, combine_pictures
+from riff.spectrogram.image import SpectrogramImage
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def draw_take(painter: SongPainter, seed: int, candidates: int = 1, on_step: Cal
     for number in range(candidates):
         own_seed = seed + number * CANDIDATE_STRIDE
         painted = painter.paint(own_seed, on_step)
-        after = combine_pictures(backing, painted) if painter.model.target == "vocals" else painted
+        after = painter.with_backing(painted)
         verdict = judge("add", backing.pixels[:, wanted], after.pixels[:, wanted], backing.params)
         takes.append(SongTake(own_seed, painted, after, verdict))
     return best_take(takes)

@@ -19,7 +19,7 @@ from riff.sampling.held import Held
 from riff.sampling.window_models import ControlWindows, EditWindows
 from riff.sampling.windows import WindowLayout, WindowPredictor, sample_windows
 from riff.spectrogram.edges import canny_edges
-from riff.spectrogram.image import SILENCE, SpectrogramImage
+from riff.spectrogram.image import SILENCE, SpectrogramImage, combine_pictures
 
 STANDARD_WINDOWS = WindowLayout()
 
@@ -132,6 +132,10 @@ class SongPainter:
         if self.model.target == "vocals":
             return vocal_at_level(painted, self.backing)
         return match_level(painted, self.backing)
+
+    def with_backing(self, painted: SpectrogramImage) -> SpectrogramImage:
+        """The picture of the whole with what was painted: for a model that paints vocals they are put over the backing."""
+        return combine_pictures(self.backing, painted) if self.model.target == "vocals" else painted
 
 
 def spans(regions: Sequence[tuple[int, int]], frames: int, width: int) -> list[tuple[int, int]]:

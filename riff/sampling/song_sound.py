@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from riff.audio.io import resample
+from riff.audio.io import resample, to_channels
 from riff.audio.song import Song
 from riff.sampling.mixback import Elsewhere, Mix, crossfade_gain, mix_back
 from riff.sampling.vocal import vocal_waveform
@@ -17,23 +17,26 @@ from riff.spectrogram.params import STANDARD
 Regions = Sequence[tuple[float, float]]  # (start, end) in seconds
 
 
-def song_pictures(
-    song: Song, target: str, keep_original_vocal: bool = True, device: str = "cpu"
-) -> tuple[SpectrogramImage, SpectrogramImage]:
-    """The picture of the accompaniment, and that of what stands where nothing is painted.
+def backing_picture(song: Song, device: str = "cpu") -> SpectrogramImage:
+    """The picture of a song's accompaniment."""
+    return _picture(song.accompaniment, song.sample_rate, device)
+
+
+def known_picture(song: Song, target: str, keep_original_vocal: bool = True, device: str = "cpu") -> SpectrogramImage:
+    """The picture of what stands where nothing is painted.
 
     Args:
-        target: what a model paints. For a `mix` the second picture is that of the song, for `vocals` that of its vocal.
-        keep_original_vocal: False takes the original vocal out of the second picture.
+        target: what a model paints. For a `mix` the picture is that of the song, for `vocals` that of its vocal.
+        keep_original_vocal: False takes the original vocal out of it.
     """
-    backing = _picture(song.accompaniment, song.sample_rate, device)
     if keep_original_vocal:
-        return backing, _picture(song.waveform if target == "mix" else song.vocals, song.sample_rate, device)
-    return backing, backing if target == "mix" else SpectrogramImage(np.full_like(backing.pixels, SILENCE), 0.0, backing.params)
+        return _picture(song.waveform if target == "mix" else song.vocals, song.sample_rate, device)
+    backing = backing_picture(song, device)
+    return backing if target == "mix" else SpectrogramImage(np.full_like(backing.pixels, SILENCE), 0.0, backing.params)
 
 
 def _picture(waveform: np.ndarray, rate: int, device: str) -> SpectrogramImage:
-    mono = resample(waveform.mean(axis=0, keepdims=True, dtype=np.float32), rate, STANDARD.sample_rate)
+    mono = resample(to_channels(waveform, 1), rate, STANDARD.sample_rate)
     return waveform_to_image(torch.from_numpy(mono[0]).to(device))
 
 

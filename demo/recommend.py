@@ -1,0 +1,29 @@
+"""Write down how a model is best sampled, for everything that samples it without being told.
+
+python demo/recommend.py models/riff-cnet-mini --guidance_scale 3 --strength 1.6
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from riff import cli
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.ArgumentParser(__doc__)
+    parser.add_argument("model", type=Path, help="folder with a riff.json, as training leaves it")
+    for name in ("guidance_scale", "strength", "image_guidance_scale"):
+        parser.add_argument(f"--{name}", type=float, help="recommended value (default: leave it to those who sample)")
+    args = vars(parser.parse_args(argv))
+    from riff.files import write_json
+    from riff.models.folders import ORIGIN_FILE, read_origin
+
+    model = args.pop("model")
+    origin = read_origin(model) | {"sampling": {name: value for name, value in args.items() if value is not None}}
+    write_json(model / ORIGIN_FILE, origin)
+
+
+if __name__ == "__main__":
+    cli.run(main)
