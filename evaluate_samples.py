@@ -92,12 +92,13 @@ def measure_edit(args: cli.argparse.Namespace, clips: list, on_clip) -> tuple:  
     from riff.evaluation.edit_experiment import EDIT_METRICS, evaluate_edit, summarise_edits, training_fingerprints
     from riff.evaluation.edit_pages import write_edit_page
     from riff.models.edit import load_edit_pipeline
-    from riff.sampling.edit import edit_options_for, prepare_edit_pipeline
+    from riff.sampling.control import prepare_pipeline
+    from riff.sampling.edit import edit_options_for
     from riff.sampling.edit_clip import edit_target
 
     target = edit_target(args.model)
     training = training_fingerprints(args.train_data_dir, target) if args.train_data_dir else None
-    pipeline = prepare_edit_pipeline(load_edit_pipeline(args.model, args.base), cli.choose_device(args.device))
+    pipeline = prepare_pipeline(load_edit_pipeline(args.model, args.base), cli.choose_device(args.device))
     options = edit_options_for(args.model, args.scale, args.image_scale, steps=args.steps)
     kinds = list(dict.fromkeys(args.edit_kinds))
     scored = evaluate_edit(

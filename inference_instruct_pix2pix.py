@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.evaluation.report import Take
     from riff.files import make_folder, write_json
     from riff.models.edit import load_edit_pipeline
-    from riff.sampling.edit import edit_options_for, prepare_edit_pipeline
+    from riff.sampling.control import prepare_pipeline
+    from riff.sampling.edit import edit_options_for
     from riff.sampling.edit_clip import edit_target, vocal_at_level, write_edit
 
     if (args.base_save_path / "scores.json").exists() and not args.overwrite:
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     more = {"steps": args.num_inference_steps, "negative_prompt": args.negative_prompt}
     options = edit_options_for(args.model_id, args.guidance_scale, args.image_guidance_scale, **more)
     clips, failures = load_clips(args, target, device)
-    pipeline = prepare_edit_pipeline(load_edit_pipeline(args.model_id, args.base), device)
+    pipeline = prepare_pipeline(load_edit_pipeline(args.model_id, args.base), device)
     grid = (args.sweep_image_scales, args.sweep_text_scales)
     draws = args.best_of + (len(grid[0]) * len(grid[1]) if args.sweep else 0)
     shown, scores = [], []

@@ -28,7 +28,8 @@ from riff.evaluation.melody import register_of_prompt
 from riff.files import write_json
 from riff.models.base import load_base
 from riff.models.edit import attach_edit, load_edit_pipeline, save_edit_pipeline
-from riff.sampling.edit import EditOptions, edit_options_for, prepare_edit_pipeline
+from riff.sampling.control import prepare_pipeline
+from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target, finish_edit, vocal_at_level
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, load_image, save_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES
@@ -181,7 +182,7 @@ def test_flags_that_make_no_sense_are_refused(more: list, capsys: pytest.Capture
 
 
 def test_the_first_candidate_and_the_best(tiny_edit: Path, clips: list) -> None:
-    pipeline = prepare_edit_pipeline(load_edit_pipeline(tiny_edit))
+    pipeline = prepare_pipeline(load_edit_pipeline(tiny_edit))
     backing = waveform_to_image(torch.from_numpy(clips[0].accompaniment))
     clip, options = EditClip("a", backing, "add a vocal"), EditOptions(steps=1)
     two, one = (draw_candidates(pipeline, clip, options, 3, count) for count in (2, 1))
@@ -255,7 +256,7 @@ def test_an_instructions_kind() -> None:
 
 
 def test_the_experiment_puts_a_model_between_floor_and_ceiling(tiny_edit: Path, edit_data: Path, clips: list) -> None:
-    pipeline = prepare_edit_pipeline(load_edit_pipeline(tiny_edit))
+    pipeline = prepare_pipeline(load_edit_pipeline(tiny_edit))
     training = training_fingerprints(edit_data)
     assert len(training) == 1  # adding pairs only
     scored = evaluate_edit(pipeline, clips[:1], EditOptions(steps=1), best_of=2, training=training)

@@ -15,7 +15,8 @@ from PIL import Image
 from riff.errors import DataError, OptionError
 from riff.models.base import load_base
 from riff.models.edit import attach_edit
-from riff.sampling.edit import EditOptions, prepare_edit_pipeline, sample_edit
+from riff.sampling.control import prepare_pipeline
+from riff.sampling.edit import EditOptions, sample_edit
 
 SIZE = 128
 PROMPTS = ["add a female vocal pop melody", "add a male vocal rock melody"]
@@ -27,7 +28,7 @@ def pipeline(tiny_base: Path) -> StableDiffusionInstructPix2PixPipeline:
     made = attach_edit(load_base(str(tiny_base)))
     torch.manual_seed(1)
     torch.nn.init.normal_(made.unet.conv_in.weight, std=0.1)  # as if it were trained
-    return prepare_edit_pipeline(made)
+    return prepare_pipeline(made)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from riff.evaluation.melody import register_obeyed
 from riff.models.control import load_control_pipeline
 from riff.models.edit import load_edit_pipeline
 from riff.sampling.control import options_for, prepare_pipeline
-from riff.sampling.edit import edit_options_for, prepare_edit_pipeline
+from riff.sampling.edit import edit_options_for
 from riff.sampling.edit_clip import edit_target
 from riff.spectrogram.image import waveform_to_image
 
@@ -59,7 +59,7 @@ def test_riff_cnet_mini_follows_the_accompaniment() -> None:
 def test_riff_pix2pix_mini_adds_the_voice_that_is_asked_for() -> None:
     """On three unseen songs, for a man and for a woman each (README: 24 songs)."""
     model = MODELS / "riff-pix2pix-mini"
-    pipeline = prepare_edit_pipeline(load_edit_pipeline(model))
+    pipeline = prepare_pipeline(load_edit_pipeline(model))
     options, target = edit_options_for(model, steps=12), edit_target(model)
     obeyed = []
     for number, clip in enumerate(demo_clips(3, 3)):

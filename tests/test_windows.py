@@ -20,7 +20,7 @@ from riff.models.base import load_base
 from riff.models.control import load_control_pipeline
 from riff.models.edit import attach_edit
 from riff.sampling.control import SamplingOptions, prepare_pipeline, sample_control
-from riff.sampling.edit import EditOptions, prepare_edit_pipeline, sample_edit
+from riff.sampling.edit import EditOptions, sample_edit
 from riff.sampling.held import SOFT_COLUMNS, Held
 from riff.sampling.window_models import ControlWindows, EditWindows
 from riff.sampling.windows import WindowLayout, encode_picture, sample_windows
@@ -40,7 +40,7 @@ def edit(tiny_base: Path):  # type: ignore[no-untyped-def]
     made = attach_edit(load_base(str(tiny_base)))
     torch.manual_seed(1)
     torch.nn.init.normal_(made.unet.conv_in.weight, std=0.1)  # as if it were trained
-    return prepare_edit_pipeline(made)
+    return prepare_pipeline(made)
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
 
 from riff.errors import DataError, OptionError
 from riff.models.base import check_size
-from riff.sampling.control import prepare_pipeline, recommended_scales
+from riff.sampling.control import recommended_scales
 from riff.sampling.window_models import EditWindows
 from riff.sampling.windows import WindowLayout, sample_windows
 
@@ -39,19 +38,6 @@ def edit_options_for(
     """Options with what the user said, else what the model's `riff.json` recommends, else the defaults."""
     said = {"guidance_scale": guidance_scale, "image_guidance_scale": image_guidance_scale}
     return EditOptions(**recommended_scales(EditOptions, model, said), **more)
-
-
-def prepare_edit_pipeline(
-    pipeline: StableDiffusionInstructPix2PixPipeline, device: str = "cpu"
-) -> StableDiffusionInstructPix2PixPipeline:
-    """Move an edit pipeline to its device (half precision on CUDA) with a sampler that needs few steps.
-
-    Channels last: on a CPU the autoencoder and the UNet then take half the time.
-    """
-    prepare_pipeline(pipeline, device)
-    for part in (pipeline.vae, pipeline.unet):
-        part.to(memory_format=torch.channels_last)
-    return pipeline
 
 
 def sample_edit(

@@ -13,7 +13,7 @@ from riff.models.control import CONTROL, load_control_pipeline
 from riff.models.edit import load_edit_pipeline
 from riff.models.kinds import kind_of_model
 from riff.sampling.control import SamplingOptions, match_level, options_for, prepare_pipeline
-from riff.sampling.edit import EditOptions, edit_options_for, prepare_edit_pipeline
+from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import edit_target, vocal_at_level
 from riff.sampling.held import Held
 from riff.sampling.window_models import ControlWindows, EditWindows
@@ -71,7 +71,7 @@ def load_song_model(
     if kind_of_model(model) is CONTROL:
         pipeline = prepare_pipeline(load_control_pipeline(model, base), device)
         return SongModel(pipeline, options_for(model, guidance_scale, strength, **more), "mix", canny)
-    pipeline = prepare_edit_pipeline(load_edit_pipeline(model, base), device)
+    pipeline = prepare_pipeline(load_edit_pipeline(model, base), device)
     return SongModel(pipeline, edit_options_for(model, guidance_scale, image_guidance_scale, **more), edit_target(Path(model)))
 
 

@@ -91,7 +91,7 @@ class EditWindows:
     pair of scales. diffusers' own pipeline leaves all guidance out when s_I < 1 or s_T <= 1.
 
     Args:
-        pipeline: an edit pipeline (`prepare_edit_pipeline`).
+        pipeline: an edit pipeline (`prepare_pipeline`).
         picture: uint8, shape (height, frames), of the whole song.
         instruction: for all of it.
     """
