@@ -142,7 +142,7 @@ def ways(song: Song, painted: str) -> dict[str, Callable[[], Any]]:
         return torch.from_numpy(vocal_waveform(picture, accompaniment, picture.params.sample_rate, target, rounds))
 
     def mix_phases(rounds: int) -> Any:
-        started = mel_to_waveform(mix, iterations=rounds, start=song.backing)
+        started = mel_to_waveform(mix, iterations=rounds, start=song.backing, propagate=False)
         return mel_to_waveform(added_vocal(mix, backing), iterations=0, start=started)
 
     def alone(excess: Callable[[], Any], rounds: int, propagate: bool) -> Any:
@@ -150,6 +150,7 @@ def ways(song: Song, painted: str) -> dict[str, Callable[[], Any]]:
 
     excesses = {
         "mix - backing": lambda: (mix - backing).clamp_min(0),
+        "Wiener mask": lambda: mix * (1 - (backing / mix.clamp_min(1e-9)) ** 2).clamp_min(0),
         "mix^2 - backing^2": lambda: (mix**2 - backing**2).clamp_min(0).sqrt(),
         "mix^2 - 2 backing^2": lambda: (mix**2 - 2 * backing**2).clamp_min(0).sqrt(),
         "mix^2 - 2 neighbourhood^2": lambda: unsmoothed_excess(mix, backing),
@@ -164,7 +165,7 @@ def ways(song: Song, painted: str) -> dict[str, Callable[[], Any]]:
         found[f"mix: the same smoothed, propagated, {rounds}"] = partial(alone, smoothed, rounds, True)
         found[f"mix: smoothed, backing's phases, {rounds}"] = partial(mix_phases, rounds)
         found[f"mix: smoothed, backing's and propagated, {rounds} *"] = partial(kept, "mix", rounds)
-        found[f"vocals: random phases, {rounds}"] = partial(mel_to_waveform, vocal, iterations=rounds)
+        found[f"vocals: random phases, {rounds}"] = partial(alone, lambda: vocal, rounds, False)
         found[f"vocals: propagated, {rounds} *"] = partial(kept, "vocals", rounds)
     return found
 

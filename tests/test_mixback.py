@@ -202,4 +202,8 @@ def test_regions_that_cannot_be(regions: list[tuple[float, float]], message: str
 
 
 def test_an_end_said_with_two_places_is_the_songs_end() -> None:
-    assert check_regions([(0.0, 4.0), (4.0, 10.0)], 9.996) == [(0.0, 4.0), (4.0, 9.996)]
+    assert check_regions([(0.0, 4.0), (5.0, 10.0)], 9.996) == [(0.0, 4.0), (5.0, 9.996)]
+
+
+def test_regions_that_meet_are_one() -> None:
+    assert check_regions([(4.0, 6.0), (0.0, 4.0), (7.0, 8.0), (6.0, 6.5)], 10.0) == [(0.0, 6.5), (7.0, 8.0)]

@@ -129,7 +129,7 @@ def null_test(mix: np.ndarray, vocal: np.ndarray, accompaniment: np.ndarray, gai
 
 
 def check_regions(regions: Sequence[tuple[float, float]], duration_s: float) -> list[tuple[float, float]]:
-    """The regions of a song in order, (start, end) in seconds, each inside the song and none in another.
+    """The regions of a song in order, (start, end) in seconds, each inside the song and none in another; two that meet are one.
 
     Raises:
         OptionError: a region outside the song, one that ends before it begins, or two that overlap.
@@ -145,6 +145,8 @@ def check_regions(regions: Sequence[tuple[float, float]], duration_s: float) -> 
         if checked and start < checked[-1][1]:
             earlier = "--start {:g} --end {:g}".format(*checked[-1])
             raise OptionError(f"--start {start:g} --end {end:g}: overlaps with {earlier}; give regions that lie apart")
+        if checked and start == checked[-1][1]:
+            start = checked.pop()[0]
         checked.append((start, min(end, duration_s)))
     return checked
 
