@@ -87,6 +87,7 @@ def _gain(text: str) -> float | None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    clock = cli.Stopwatch()  # loading begins with the libraries
     import math
     from dataclasses import asdict
 
@@ -107,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if (args.output / "manifest.json").exists() and not args.overwrite:
         raise OptionError(f"--output {args.output}: holds a song already; use another folder, or --overwrite")
     make_folder(args.output)
-    device, clock = cli.choose_device(args.device), cli.Stopwatch()
+    device = cli.choose_device(args.device)
     more = {"steps": args.steps, "negative_prompt": args.negative_prompt}
     canny = (args.canny_low, args.canny_high)
     model = load_song_model(args.model, args.base, device, args.scale, args.strength, args.image_scale, canny, **more)
