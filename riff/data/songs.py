@@ -42,22 +42,25 @@ def list_songs(folder: str | Path) -> list[SongFile]:
     return sorted(files, key=lambda song: song.name)
 
 
-def list_stem_songs(root: str | Path) -> list[SongFile]:
+def list_stem_songs(root: str | Path, flag: str = "--root_data_dir") -> list[SongFile]:
     """The songs of MUSDB18 in either form, SONG.stem.mp4 or SONG/{mixture,drums,bass,other,vocals}.wav, by name.
 
     They may lie in the folder itself and in its `train` and `test`.
+
+    Args:
+        flag: that named the folder.
 
     Raises:
         AudioError: no such folder, no song in it, or two of one name.
     """
     root = Path(root)
     if not root.is_dir():
-        raise AudioError(f"--root_data_dir {root}: no such folder")
+        raise AudioError(f"{flag} {root}: no such folder")
     paths = [path for part in (root, root / "train", root / "test") if part.is_dir() for path in part.iterdir()]
     songs = [SongFile(path.name, path) for path in paths if holds_stems(path)]
     songs += [SongFile(plain_name(path.name), path) for path in paths if is_stem_file(path) and is_audio(path)]
     if not songs:
-        raise AudioError(f"--root_data_dir {root}: holds no songs; put SONG/{{drums,bass,other,vocals}}.wav or SONG.stem.mp4 there")
+        raise AudioError(f"{flag} {root}: holds no songs; put SONG/{{drums,bass,other,vocals}}.wav or SONG.stem.mp4 there")
     first: dict[str, SongFile] = {}
     for song in songs:
         if first.setdefault(song.name, song) is not song:
