@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         mix = sung(song, take.painted, model.target, regions, args.gain_db, iterations=args.griffin_lim_iterations, **around)
         shown.append(save_take_files(args.output, f"-{args.seed + number}" if args.num_samples > 1 else "", take, mix))
     clock.lap("sound")
-    page = write_song_page(args.output, song.name, prompt, shown, clock.laps, song.duration_s)
+    page = write_song_page(args.output, args.audio, prompt, shown, clock.laps, song.duration_s)
     cli.write_manifest(
         args.output / "manifest.json",
         vars(args),

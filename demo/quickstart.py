@@ -3,8 +3,8 @@
     python demo/quickstart.py
 
 Separates the songs of raw-audio/ and makes pairs, attaches a ControlNet to riffusion-mini, trains it for a few minutes,
-draws samples with it and with the shipped riff-cnet-mini over a song that neither has seen, measures both, and writes
-outputs/quickstart/index.html. A stage whose result is there is not done again.
+draws samples with it and with the shipped riff-cnet-mini over a song that neither has seen, measures both, sings the whole of that
+song with the shipped riff-pix2pix-mini, and writes outputs/quickstart/index.html. A stage whose result is there is not done again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from riff import cli
 from riff.errors import RiffError
 
 PROMPT = "Generate an uplifting female vocal rock melody"
+INSTRUCTION = "add an uplifting female vocal rock melody"
 UNSEEN_SONG = "rock-0021"  # of catalogue 3, which no model is trained on
 
 
@@ -39,6 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--output", type=Path, default=Path("outputs/quickstart"), help="folder for everything that is made")
     add("--base", default="mini", help="base model")
     add("--trained", default="models/riff-cnet-mini", help="the ControlNet to set beside the one trained now")
+    add("--singer", default="models/riff-pix2pix-mini", help="the model that sings the whole song")
     add("--audio_dir", type=Path, default=Path("raw-audio"), help="songs to train on")
     add("--prompt_file", type=Path, default=Path("prompt_file.json"), help="their prompts")
     add("--max_train_time", default="00:00:02:30", help="how long to train, DD:HH:MM:SS")
@@ -132,6 +134,16 @@ def plan(args: cli.argparse.Namespace) -> list[Stage]:
             "measure the shipped model",
             ("evaluate_samples.py", "--model", args.trained, *measuring, "--output", out / "measured-shipped"),
             out / "measured-shipped" / "complete",
+        ),
+        Stage(
+            "the whole song with another singer",
+            (
+                "inpaint_song.py",
+                *("--audio", out / "song" / f"{UNSEEN_SONG}.wav", "--prompt", INSTRUCTION, "--model", args.singer),
+                *separator,
+                *("--steps", args.steps, "--output", out / "whole-song", "--overwrite"),
+            ),
+            out / "whole-song" / "complete",
         ),
     ]
 

@@ -43,6 +43,9 @@ def write_page(folder: Path, prompt: str, song: str, num_samples: int) -> Path:
         command = f"python evaluate_samples.py --model {arguments['model']} --songs {arguments['songs']}"
         add_control_table(report, results["means"], command)
         report.takes([Take("accompaniment, edges, sample", samples / "sheet-0.png")])
+    report.section("The whole song, sung by riff-pix2pix-mini over its untouched accompaniment")
+    whole = folder / "whole-song"
+    report.takes([Take("the mix", audio=whole / "mix.wav"), Take("its spectrogram", whole / "overview.png")])
     report.section("The training just now")
     report.chart({"loss": _smooth(_losses(folder))}, "step", "noise prediction loss")
     return report.write(folder / "index.html")

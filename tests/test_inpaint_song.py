@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,9 @@ def test_a_take_is_the_same_alone_and_among_others(two_takes: Path, song: Path, 
 
 def test_the_page_has_players_and_the_whole_picture(two_takes: Path) -> None:
     page = (two_takes / "index.html").read_text()
-    assert page.count("<audio") == 5
+    assert page.count("<audio") == 6
+    for link in re.findall(r'(?:src|href)="([^"]+)"', page):
+        assert (two_takes / link).is_file(), link
     assert page.count("<img") == 2
     assert "null test" in page
 

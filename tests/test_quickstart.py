@@ -19,11 +19,11 @@ def test_the_whole_way_ends_in_a_page_and_is_not_done_twice(tmp_path: Path) -> N
     text = page.read_text()
     for link in re.findall(r'(?:src|href)="([^"]+)"', text):
         assert (page.parent / link).is_file(), link
-    assert text.count("<audio") == 4  # the song, its accompaniment, one sample of each model
+    assert text.count("<audio") == 5  # the song, its accompaniment, one sample of each model, the whole song
     assert "edge F1" in text
     assert "<polyline" in text
 
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path != page}
     again = run_script("demo/quickstart.py", *data, *small, "--output", tmp_path / "out")
-    assert again.stdout.count("done before") == 8
+    assert again.stdout.count("done before") == 9
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path != page} == before

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from riff.audio.io import plain_name, read_audio, to_channels
+from riff.audio.io import read_audio, to_channels
 from riff.audio.separation import SongOpener
 from riff.audio.stems import AAC_FRAME
 from riff.errors import AudioError
@@ -25,7 +25,6 @@ class Song:
         residue_db: energy of waveform - vocals - accompaniment over the waveform's; -inf where they sum exactly.
     """
 
-    name: str
     waveform: np.ndarray
     vocals: np.ndarray
     accompaniment: np.ndarray
@@ -58,7 +57,7 @@ def open_song(path: Path, opener: SongOpener) -> Song:
             f"{path}: its stems do not sum to it (what is left over is at {residue_db:.0f} dB of the song); give the stems of "
             "this very mix, or separate it with --separator"
         )
-    return Song(plain_name(path.name), waveform, vocals, accompaniment, rate, residue_db)
+    return Song(waveform, vocals, accompaniment, rate, residue_db)
 
 
 def _check_same_form(path: Path, samples: int, rate: int, stem_samples: int, stem_rate: int) -> None:

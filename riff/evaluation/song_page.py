@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 from PIL import Image
 
-from riff.audio.io import write_audio
+from riff.audio.io import plain_name, write_audio
 from riff.evaluation.report import Cell, Report, Take
 from riff.evaluation.song_takes import SongTake
 from riff.files import atomic_path
@@ -64,20 +64,23 @@ def save_take_files(folder: Path, ending: str, take: SongTake, mix: Mix) -> Sung
 
 
 def write_song_page(
-    folder: Path, song: str, prompt: str, shown: Sequence[SungTake], seconds: Mapping[str, float], duration_s: float
+    folder: Path, song: Path, prompt: str, shown: Sequence[SungTake], seconds: Mapping[str, float], duration_s: float
 ) -> Path:
     """Write `index.html` under `folder`, where accompaniment.wav lies.
 
     Args:
+        song: the file that was sung anew, which the page plays from where it is.
         seconds: that each stage took. duration_s: of the song.
     """
-    report = Report(f"{song}, sung anew", f"{prompt}: the accompaniment's own samples, and a vocal that a model painted.")
+    report = Report(
+        f"{plain_name(song.name)}, sung anew", f"{prompt}: the accompaniment's own samples, and a vocal that a model painted."
+    )
     rows: list[list[Cell]] = []
     for one in shown:
         heard = "heard" if one.take.verdict.performed else "not heard"
         rows.append([f"seed {one.take.seed}", heard, one.take.verdict.score, one.gain_db, one.headroom_db, one.null_db])
     report.table(["take", "vocal", "score", "gain, dB", "headroom, dB", "null test, dB"], rows, note=NOTE)
-    report.takes([Take("accompaniment", audio=folder / "accompaniment.wav")])
+    report.takes([Take("the song as it was", audio=song), Take("accompaniment", audio=folder / "accompaniment.wav")])
     for one in shown:
         report.section(f"Seed {one.take.seed}")
         report.takes([Take(name, audio=path) for name, path in one.sounds.items()])
