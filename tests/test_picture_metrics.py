@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from riff.errors import DataError
-from riff.evaluation.picture_metrics import edge_scores, gradient_correlation, grey_difference, vocal_region
+from riff.evaluation.picture_metrics import edge_scores, edge_scores_by_region, gradient_correlation, grey_difference, vocal_region
 from riff.spectrogram.image import SpectrogramImage, mel_to_image
 from riff.spectrogram.params import SpectrogramParams
 
@@ -64,6 +64,21 @@ def test_pixels_outside_the_mask_are_not_scored_but_can_match():
     mask[:, 40:] = False
     assert edge_scores(lines(10, 60), lines(10, 50, 70), mask=mask).f1 == 1.0
     assert edge_scores(lines(39), lines(40), mask=mask).f1 == 1.0  # the border cuts no match in two
+
+
+def test_edges_are_scored_inside_a_region_and_outside_it():
+    region = np.zeros((64, 80), bool)
+    region[:, 40:] = True
+    scores = edge_scores_by_region(lines(10, 20, 50), lines(10, 50, 60, 70), region)
+    assert scores.inside == pytest.approx((1.0, 1 / 3, 0.5))
+    assert scores.outside == pytest.approx((0.5, 1.0, 2 / 3))
+
+
+def test_a_side_without_pixels_has_no_edge_scores():
+    everywhere = np.ones((64, 80), bool)
+    ours, theirs = lines(10, 20), lines(20)
+    assert edge_scores_by_region(ours, theirs, everywhere) == (edge_scores(ours, theirs), None)
+    assert edge_scores_by_region(ours, theirs, ~everywhere) == (None, edge_scores(ours, theirs))
 
 
 @given(edge_maps, edge_maps, hnp.arrays(np.bool_, (12, 9)), st.integers(0, 4))
@@ -180,6 +195,8 @@ def test_picture_scores_are_symmetric_and_bounded(a, b):
         (edge_scores, (PICTURE, PICTURE, 1, np.zeros((8, 8), bool)), "no pixel"),
         (edge_scores, (PICTURE, PICTURE, 1, PICTURE), "bool"),
         (edge_scores, (PICTURE, PICTURE, 1, np.ones((4, 8), bool)), "same size"),
+        (edge_scores_by_region, (PICTURE, PICTURE, PICTURE), "bool"),
+        (edge_scores_by_region, (PICTURE, PICTURE, np.ones((4, 8), bool)), "same size"),
         (gradient_correlation, (PICTURE, PICTURE[:, :4]), "same size"),
         (gradient_correlation, (PICTURE, PICTURE, np.zeros((8, 8), bool)), "no pixel"),
         (gradient_correlation, (PICTURE, "song.png"), "str"),

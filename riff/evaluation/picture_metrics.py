@@ -62,6 +62,36 @@ def edge_scores(
     return EdgeScores(precision, recall, 2 * precision * recall / total if total else 0.0)
 
 
+class RegionEdgeScores(NamedTuple):
+    """Edge scores of the pixels inside a region and of all others; None for a side that has no pixel."""
+
+    inside: EdgeScores | None
+    outside: EdgeScores | None
+
+
+def edge_scores_by_region(
+    sample_edges: np.ndarray, reference_edges: np.ndarray, region: np.ndarray, tolerance: int = 1
+) -> RegionEdgeScores:
+    """`edge_scores` twice: where a vocal is, and everywhere else.
+
+    Inside `vocal_region`, against the true mix's edges, the score says whether the vocal's outlines are the true ones; outside
+    it, against the accompaniment's, whether the backing kept its own. One score over all pixels would hide the first in the
+    second, since most edges are the backing's.
+
+    Args:
+        sample_edges, reference_edges, tolerance: as for `edge_scores`.
+        region: bool, shape (height, width), True inside; it may fill the picture or be empty.
+
+    Raises:
+        DataError: as `edge_scores`.
+    """
+
+    def side(mask: np.ndarray) -> EdgeScores | None:
+        return edge_scores(sample_edges, reference_edges, tolerance, mask) if mask.any() else None
+
+    return RegionEdgeScores(side(region), side(~region))
+
+
 def vocal_region(accompaniment: SpectrogramImage, mix: SpectrogramImage, threshold: float = 16, margin: int = 3) -> np.ndarray:
     """Where the vocal shows: the pixels that differ between the accompaniment and the mix, and their surroundings.
 
