@@ -108,7 +108,8 @@ class Song:
         """The measures but the last."""
         import numpy as np
 
-        from riff.evaluation.metrics import grey_difference, si_sdr
+        from riff.evaluation.picture_metrics import grey_difference
+        from riff.evaluation.sound_metrics import si_sdr
         from riff.spectrogram.image import mel_to_image
         from riff.spectrogram.mel import waveform_to_mel
 

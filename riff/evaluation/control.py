@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from riff.evaluation.metrics import chroma_cosine, edge_scores, gradient_correlation, onset_correlation, vocal_region
+from riff.evaluation.picture_metrics import edge_scores, gradient_correlation, vocal_region
+from riff.evaluation.sound_metrics import chroma_cosine, onset_correlation
 from riff.sampling.control import SamplingOptions, match_level, sample_control
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform, waveform_to_image

@@ -20,7 +20,7 @@ import numpy as np
 
 from riff.errors import DataError
 from riff.evaluation.melody import PitchTrack, follow_pitch, median_pitch
-from riff.evaluation.metrics import correlation, gradient_correlation
+from riff.evaluation.picture_metrics import correlation, gradient_correlation
 from riff.sampling.control import level_ratio
 from riff.spectrogram.image import SILENCE
 from riff.spectrogram.mel import band_of
@@ -97,8 +97,6 @@ def score_edit(before: np.ndarray, after: np.ndarray, params: SpectrogramParams 
         DataError: pictures of another type or size, or not as high as the parameters have bands.
     """
     ours, theirs = (_magnitude(pixels, params) for pixels in (before, after))
-    if ours.shape != theirs.shape:
-        raise DataError(f"pictures of shapes {before.shape} and {after.shape} cannot be compared; cut them to the same size")
     excess, lost = _beyond(before, after, params), _beyond(after, before, params)
     track = _track(excess, theirs, params)
     untouched = _untouched(excess, params)
@@ -141,6 +139,11 @@ def excess_picture(before: np.ndarray, after: np.ndarray, params: SpectrogramPar
     return np.round(SILENCE * (1.0 - ink[::-1])).astype(np.uint8)
 
 
+def added_melody(before: np.ndarray, after: np.ndarray, params: SpectrogramParams = STANDARD) -> PitchTrack:
+    """The melody of what a picture holds beyond another one; the arguments are `score_edit`'s."""
+    return _track(_beyond(before, after, params), _magnitude(after, params), params)
+
+
 def melody_of(pixels: np.ndarray, params: SpectrogramParams = STANDARD) -> PitchTrack:
     """The melody of a picture that holds a vocal alone: uint8, shape (n_mels, frames)."""
     magnitude = _magnitude(pixels, params)
@@ -164,6 +167,8 @@ def _vocal_band(params: SpectrogramParams) -> np.ndarray:
 
 def _beyond(before: np.ndarray, after: np.ndarray, params: SpectrogramParams) -> np.ndarray:
     """Magnitudes of `after` beyond the neighbourhood of `before`, at the level of `after`."""
+    if before.shape != after.shape:
+        raise DataError(f"pictures of shapes {before.shape} and {after.shape} cannot be compared; cut them to the same size")
     loudest = cv2.dilate(_magnitude(before, params), np.ones(NEIGHBOURHOOD)) * level_ratio(before, after, params)
     return np.maximum(0.0, _magnitude(after, params) - EXCESS_FACTOR * loudest)
 

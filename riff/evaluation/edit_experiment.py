@@ -17,7 +17,8 @@ from riff.evaluation.edit import Verdict, excess_picture, judge
 from riff.evaluation.edit_takes import best_take, draw_candidates
 from riff.evaluation.melody import register_obeyed, register_of_prompt
 from riff.evaluation.memorisation import fingerprints, nearest_distance
-from riff.evaluation.metrics import chroma_cosine, grey_difference, onset_correlation, vocal_region
+from riff.evaluation.picture_metrics import grey_difference, vocal_region
+from riff.evaluation.sound_metrics import chroma_cosine, onset_correlation
 from riff.sampling.edit import EditOptions
 from riff.sampling.edit_clip import EditClip, clip_from_record
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, mel_to_image, waveform_to_image
