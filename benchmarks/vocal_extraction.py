@@ -4,9 +4,10 @@
 
 Painted is the true picture, and the true picture through a model's autoencoder, which blurs as every sample of a model does:
 that of the mix, out of which the vocal must be taken, or that of the vocal alone. `vocal` is the mean difference to the true
-vocal's picture and `mix` that of accompaniment and vocal together to the true mix's (grey levels, lower is better); `SI-SDR`
-knows phases, which a picture does not hold; `rest` is what sounds where nobody sings, against what sounds where somebody does
-(dB). The rows marked * are what riff/sampling/vocal.py does. Also printed: how loud the true vocals are against their band.
+vocal's picture and `mix` that of accompaniment and vocal together to the true mix's (grey levels, lower is better); `log-mel`
+is the former of the sounds themselves, in dB. `SI-SDR` knows phases, which a picture does not hold; `rest` is what sounds where
+nobody sings, against what sounds where somebody does (dB). The rows marked * are what riff/sampling/vocal.py does. Also
+printed: how loud the true vocals are against their band.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ FIRST_SONG = 3  # the constants of riff/sampling/vocal.py were chosen on the thr
 SECONDS = 12.0
 FRAMES = 1_024  # of the song's middle: two pictures as wide as models paint
 ROUNDS = (0, 16, 64)
-MEASURES = {"vocal": "grey_levels", "mix": "mix_grey_levels", "SI-SDR": "si_sdr", "rest": "rest_db", "s": "seconds"}
+MEASURES = {
+    "vocal": "grey_levels",
+    "log-mel": "log_mel_l1",
+    "mix": "mix_grey_levels",
+    "SI-SDR": "si_sdr",
+    "rest": "rest_db",
+    "s": "seconds",
+}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -110,8 +118,10 @@ class Song:
 
         from riff.evaluation.picture_metrics import grey_difference
         from riff.evaluation.sound_metrics import si_sdr
+        from riff.evaluation.spectral_metrics import log_mel_l1
         from riff.spectrogram.image import mel_to_image
         from riff.spectrogram.mel import waveform_to_mel
+        from riff.spectrogram.params import STANDARD
 
         heard, true = waveform_to_mel(sound), waveform_to_mel(self.vocal)
         redrawn = mel_to_image(heard, max_value=self.vocal_picture.max_value)
@@ -120,6 +130,7 @@ class Song:
         rest = energy[known < 1e-4 * known.max()].mean() / energy[known > 1e-2 * known.max()].mean()
         return [
             grey_difference(redrawn.pixels, self.vocal_picture.pixels),
+            log_mel_l1(sound.numpy(), self.vocal[: len(sound)].numpy(), STANDARD.sample_rate),
             grey_difference(together.pixels, self.mix_picture.pixels),
             si_sdr(sound.numpy(), self.vocal.numpy()),
             float(10 * np.log10(rest)),
