@@ -7,16 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demo.evaluation import demo_clips
 from riff.errors import ModelError
+from riff.evaluation import song_takes
+from riff.evaluation.edit import judge
+from riff.evaluation.song_takes import judge_song
 from riff.models.base import load_base
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT, attach_edit, save_edit_pipeline
 from riff.models.kinds import kind_of_model
 from riff.sampling.song import SongModel, SongPainter, load_song_model, spans
-from riff.spectrogram.image import SpectrogramImage
+from riff.spectrogram.image import SpectrogramImage, waveform_to_image
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +92,21 @@ def test_models_are_told_apart(tiny_control: Path, tiny_edit: Path, tiny_base: P
         kind_of_model(tmp_path / "nowhere")
     with pytest.raises(ModelError, match="cannot be loaded"):
         kind_of_model(tmp_path)
+
+
+def test_a_long_song_is_judged_in_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = demo_clips(4, 1)[0]
+    before, after = (waveform_to_image(torch.from_numpy(part)).pixels for part in (clip.accompaniment, clip.mix))
+    whole, once = judge("add", before, after), judge_song(before, after, np.arange(512))
+    np.testing.assert_allclose(once.scores, whole.scores, rtol=1e-12)
+    assert once.performed == whole.performed
+    monkeypatch.setattr(song_takes, "STRETCH_FRAMES", 512)
+    silence = np.full_like(before, 255)
+    song = [np.concatenate([one, silence, one], axis=1) for one in (before, after)]
+    found = judge_song(*song, np.arange(3 * 512))
+    assert found.performed
+    assert found.scores.melody == pytest.approx(2 / 3 * whole.scores.melody)
+    assert found.scores.median_note == pytest.approx(whole.scores.median_note)  # the silence has none
+    nothing = judge_song(silence, silence, np.arange(512))
+    assert np.isnan(nothing.scores.median_note)
+    assert not nothing.performed

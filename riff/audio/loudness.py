@@ -8,7 +8,7 @@ import pyloudnorm
 from riff.audio.io import to_channels
 
 BLOCK_S, STEP_S = 0.4, 0.1  # the gating blocks of BS.1770
-SEGMENT_S = 600  # of a long song at once: the meter works on copies in float64
+SEGMENT_S = 60  # of a long song at once: the meter works on copies in float64
 ABSOLUTE_GATE, RELATIVE_GATE = -70.0, -10.0  # LUFS; LU against what passes the absolute gate
 MOST_CHANNELS = 5  # that BS.1770 has weights for
 

@@ -12,6 +12,7 @@ from riff.audio.separation import SongOpener
 from riff.audio.stems import AAC_FRAME
 from riff.errors import AudioError
 
+BLOCK = 2**20  # samples
 MOST_RESIDUE_DB = -20.0  # of a mixture over its stems' sum: mastering and lossy coding stay below, another song does not
 
 
@@ -50,7 +51,10 @@ def open_song(path: Path, opener: SongOpener) -> Song:
     _check_same_form(path, waveform.shape[1], audio.sample_rate, stems.vocals.shape[1], rate)
     samples = min(waveform.shape[1], stems.vocals.shape[1])
     waveform, vocals = waveform[:, :samples], stems.vocals[:, :samples]
-    accompaniment = stems.accompaniment[:, :samples] if opener.name == "stems" else waveform - vocals
+    accompaniment = stems.accompaniment[:, :samples] if opener.name == "stems" else None
+    del stems  # an hour of stereo is 1.3 GB, and what a separator calls the accompaniment is not used
+    if accompaniment is None:
+        accompaniment = waveform - vocals
     residue_db = _residue_db(waveform, vocals, accompaniment)
     if opener.name == "stems" and residue_db > MOST_RESIDUE_DB:
         raise AudioError(
@@ -69,7 +73,11 @@ def _check_same_form(path: Path, samples: int, rate: int, stem_samples: int, ste
 
 
 def _residue_db(waveform: np.ndarray, vocals: np.ndarray, accompaniment: np.ndarray) -> float:
-    left_over, whole = (float(np.square(part).sum(dtype=np.float64)) for part in (waveform - vocals - accompaniment, waveform))
+    left_over = whole = 0.0
+    for start in range(0, waveform.shape[1], BLOCK):
+        song, voice, band = (part[:, start : start + BLOCK] for part in (waveform, vocals, accompaniment))
+        left_over += float(np.square(song - voice - band).sum(dtype=np.float64))
+        whole += float(np.square(song).sum(dtype=np.float64))
     if left_over == 0:
         return -np.inf
     return 10 * float(np.log10(left_over / whole)) if whole else np.inf

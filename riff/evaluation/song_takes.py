@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from riff.evaluation.edit import Verdict, judge
+from riff.evaluation.edit import EditScores, Verdict, score_edit
 from riff.evaluation.edit_takes import CANDIDATE_STRIDE, best_take
 from riff.sampling.song import SongPainter
 from riff.spectrogram.image import SpectrogramImage
+from riff.spectrogram.params import STANDARD, SpectrogramParams
+
+STRETCH_FRAMES = 6_000  # a minute: judging takes a dozen float64 copies
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,20 @@ def draw_take(painter: SongPainter, seed: int, candidates: int = 1, on_step: Cal
         own_seed = seed + number * CANDIDATE_STRIDE
         painted = painter.paint(own_seed, on_step)
         after = painter.with_backing(painted)
-        verdict = judge("add", backing.pixels[:, wanted], after.pixels[:, wanted], backing.params)
+        verdict = judge_song(backing.pixels, after.pixels, wanted, backing.params)
         takes.append(SongTake(own_seed, painted, after, verdict))
     return best_take(takes)
+
+
+def judge_song(before: np.ndarray, after: np.ndarray, wanted: np.ndarray, params: SpectrogramParams = STANDARD) -> Verdict:
+    """Whether a vocal was added, judged in stretches of a minute at the most; what they score is averaged by their lengths.
+
+    Args:
+        before, after: uint8, shape (n_mels, frames), as for `score_edit`. wanted: the frames in which it was to be added.
+    """
+    stretches = np.array_split(wanted, -(-len(wanted) // STRETCH_FRAMES))
+    scores = np.array([score_edit(before[:, part], after[:, part], params) for part in stretches])
+    lengths = np.array([len(part) for part in stretches])[:, None] * ~np.isnan(scores)  # no melody, no pitch
+    with np.errstate(invalid="ignore"):
+        means = EditScores(*(np.nansum(scores * lengths, axis=0) / lengths.sum(axis=0)).tolist())
+    return Verdict(means, means.is_edit, means.edit_score)

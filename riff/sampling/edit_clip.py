@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from riff.audio.io import write_audio
 from riff.audio.separation import SongOpener
@@ -114,7 +115,8 @@ def vocal_at_level(pixels: np.ndarray, backing: SpectrogramImage, level_db: floa
             quieter in proportion.
     """
     vocal = image_to_mel(SpectrogramImage(pixels, 1.0, backing.params))
-    voice, band = (mel.square().sum(dim=0) for mel in (vocal, image_to_mel(backing)))  # energies, shape (frames,)
+    # Energies, shape (frames,), without a copy of an hour's spectrogram.
+    voice, band = (torch.linalg.vector_norm(mel, dim=0).square() for mel in (vocal, image_to_mel(backing)))
     singing = voice > SINGING * voice.max()
     energy, wanted = float(voice[singing].sum()), float(band[singing].sum()) * 10 ** (level_db / 10)
     if energy == 0 or wanted == 0:

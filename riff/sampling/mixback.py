@@ -83,7 +83,7 @@ def mix_back(
     gain = 10 ** ((auto_gain_db(spread, accompaniment, sample_rate) if gain_db is None else gain_db) / 20)
     mix = spread * np.float32(gain)
     mix += accompaniment
-    peak = float(np.abs(mix if elsewhere is None else mix[:, elsewhere.heard > 0]).max(initial=0.0))
+    peak = _peak(mix, None if elsewhere is None else elsewhere.heard > 0)
     headroom = PEAK / peak if peak > PEAK else 1.0
     mix *= np.float32(headroom)
     backing = accompaniment
@@ -92,6 +92,14 @@ def mix_back(
         mix, spread = rest + elsewhere.heard * mix, elsewhere.heard * spread
         backing = rest / np.float32(headroom) + elsewhere.heard * accompaniment
     return Mix(mix, spread, sample_rate, gain, headroom, null_test(mix, spread, backing, gain, headroom))
+
+
+def _peak(waveform: np.ndarray, where: np.ndarray | None) -> float:
+    """The largest sample either way, of all or of those that are True in `where`, bool, shape (samples,)."""
+    return max(
+        float(waveform.max(initial=0.0, where=True if where is None else where)),
+        -float(waveform.min(initial=0.0, where=True if where is None else where)),
+    )
 
 
 def auto_gain_db(vocal: np.ndarray, accompaniment: np.ndarray, sample_rate: int, offset_lu: float = VOCAL_OFFSET_LU) -> float:

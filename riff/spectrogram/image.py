@@ -73,7 +73,9 @@ def combine_pictures(backing: SpectrogramImage, vocal: SpectrogramImage) -> Spec
     """
     if backing.params != vocal.params or backing.pixels.shape != vocal.pixels.shape:
         raise DataError("combine_pictures: the two pictures differ in size or parameters; make both the same way")
-    return mel_to_image(torch.hypot(image_to_mel(backing), image_to_mel(vocal)), backing.params)
+    together = image_to_mel(vocal)
+    torch.hypot(image_to_mel(backing), together, out=together)  # in place, because an hour's mel spectrogram is 0.7 GB
+    return mel_to_image(together, backing.params)
 
 
 def waveform_to_image(waveform: torch.Tensor, params: SpectrogramParams = STANDARD) -> SpectrogramImage:
