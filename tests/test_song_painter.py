@@ -102,8 +102,8 @@ def test_a_long_song_is_judged_in_stretches(monkeypatch: pytest.MonkeyPatch) -> 
     assert once.performed == whole.performed
     monkeypatch.setattr(song_takes, "STRETCH_FRAMES", 512)
     silence = np.full_like(before, 255)
-    song = [np.concatenate([one, silence, one], axis=1) for one in (before, after)]
-    found = judge_song(*song, np.arange(3 * 512))
+    long_before, long_after = (np.concatenate([one, silence, one], axis=1) for one in (before, after))
+    found = judge_song(long_before, long_after, np.arange(3 * 512))
     assert found.performed
     assert found.scores.melody == pytest.approx(2 / 3 * whole.scores.melody)
     assert found.scores.median_note == pytest.approx(whole.scores.median_note)  # the silence has none
