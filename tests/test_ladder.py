@@ -120,6 +120,10 @@ def test_untouched_silence_is_the_accompaniment_and_the_true_vocal_the_truth(run
     for metric in (*ladder.PRESENCE, "raw_pitch_accuracy"):
         assert silence[metric] == 0.0, metric
     assert silence["level_error"] == 20.0
+    for rung in ("random vocal", "retrieved vocal"):  # another song's vocal, and not the own one
+        assert means[rung]["raw_pitch_accuracy"] < 0.5 < true["raw_pitch_accuracy"]
+        assert means[rung]["log_mel_l1"] > 1.0
+        assert means[rung]["melody"] > 0.2
 
 
 def test_a_model_that_sings_the_truth_stands_beside_it(rungs):
