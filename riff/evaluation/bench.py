@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from riff.evaluation.control import Scored, TrueClip
+from riff.evaluation.control import COMPARED_ITERATIONS, ClipPictures, Scored, TrueClip
 from riff.evaluation.kept_samples import KeptSamples
 from riff.models.control import CONTROL, load_control_pipeline
 from riff.models.edit import load_edit_pipeline
@@ -26,9 +26,10 @@ class Bench:
     """What an experiment works with.
 
     Attributes:
-        model: folder or hub id of what is measured. pipeline: it, ready to draw. samples: draws of that pipeline, kept from
-            one experiment to the next.
+        model: folder or hub id of what is measured. pipeline: it, ready to draw. samples: its draws, kept from one
+            experiment to the next.
         clips: that no model saw. on_clip: called when one is done.
+        sound_iterations: of every sound that is compared.
     """
 
     model: str
@@ -38,6 +39,13 @@ class Bench:
     seed: int = 0
     device: str = "cpu"
     on_clip: Callable[[], object] = lambda: None
+    sound_iterations: int = COMPARED_ITERATIONS
+
+    def pictures(self) -> Iterator[tuple[ClipPictures, int]]:
+        """Every clip with its seed, the same in all experiments; a clip counts as done when the next is asked for."""
+        for index, clip in enumerate(self.clips):
+            yield ClipPictures(clip, iterations=self.sound_iterations), self.seed + index
+            self.on_clip()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform, waveform_to_image
 
 METRICS = ("edge_f1", "edge_precision", "edge_recall", "gradient_correlation", "chroma_cosine", "onset_correlation")
+COMPARED_ITERATIONS = 64  # of Griffin-Lim
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,15 @@ class ClipPictures:
     """A clip whose parts are known, as pictures and sounds, each made when it is first asked for.
 
     Attributes:
-        canny: thresholds of the edges, in grey levels.
+        canny: thresholds of the edges, in grey levels. iterations: of every `compared_sound`.
     """
 
-    def __init__(self, clip: TrueClip, canny: tuple[int, int] = (CANNY_LOW, CANNY_HIGH)) -> None:
+    def __init__(
+        self, clip: TrueClip, canny: tuple[int, int] = (CANNY_LOW, CANNY_HIGH), iterations: int = COMPARED_ITERATIONS
+    ) -> None:
         self.clip = clip
         self.canny = canny
+        self.iterations = iterations
 
     @cached_property
     def mix(self) -> SpectrogramImage:
@@ -117,12 +121,12 @@ class ClipPictures:
 
     @cached_property
     def backing_sound(self) -> np.ndarray:
-        return compared_sound(self.backing).numpy()
+        return compared_sound(self.backing, self.iterations).numpy()
 
     def score(self, picture: SpectrogramImage) -> dict[str, float]:
         """Every one of `METRICS`, of a picture against the accompaniment."""
         edge = edge_scores(canny_edges(picture.pixels, *self.canny), self.edges, tolerance=1, mask=self.outside)
-        sound, rate = compared_sound(picture).numpy(), picture.params.sample_rate
+        sound, rate = compared_sound(picture, self.iterations).numpy(), picture.params.sample_rate
         return {
             "edge_f1": edge.f1,
             "edge_precision": edge.precision,
@@ -133,7 +137,7 @@ class ClipPictures:
         }
 
 
-def compared_sound(image: SpectrogramImage, iterations: int = 64) -> torch.Tensor:
+def compared_sound(image: SpectrogramImage, iterations: int = COMPARED_ITERATIONS) -> torch.Tensor:
     """A picture's sound for comparing it with another picture's: float32, shape (samples,).
 
     Phases start at random for both, so that neither is more at home in its phases than the other.

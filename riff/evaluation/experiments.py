@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # --help needs the names alone, and not the models' libraries
 MODULES = {
     "control": "riff.evaluation.control_experiment",
     "edit": "riff.evaluation.edit_experiment",
+    "need": "riff.evaluation.need",
 }
 ALL = "all"
 

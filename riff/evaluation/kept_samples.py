@@ -6,11 +6,14 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from diffusers import StableDiffusionImg2ImgPipeline
 
 from riff.sampling.control import SamplingOptions, sample_control
+from riff.sampling.image_to_image import image_to_image_pipeline, sample_image_to_image
 
 MOST_KEPT = 500  # pictures of 256 KB
 
@@ -39,6 +42,15 @@ class KeptSamples:
         """One draw of `sample_control`."""
         key = ("control", _name(edges), prompt, seed, options)
         return self._keep(key, lambda: sample_control(self.pipeline, [edges], [prompt], [seed], options)[0])
+
+    def image_to_image(self, start: np.ndarray, prompt: str, seed: int, options: SamplingOptions, change: float) -> Sample:
+        """One draw of `sample_image_to_image` with the pipeline's base."""
+        key = ("image to image", _name(start), prompt, seed, options, change)
+        return self._keep(key, lambda: sample_image_to_image(self._from_pictures, [start], [prompt], [seed], options, change)[0])
+
+    @cached_property
+    def _from_pictures(self) -> StableDiffusionImg2ImgPipeline:
+        return image_to_image_pipeline(self.pipeline)
 
     def _keep(self, key: Hashable, draw: Callable[[], np.ndarray]) -> Sample:
         if key not in self._kept:
