@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from riff import cli
 from riff.errors import OptionError, RiffError
 from riff.evaluation.experiments import ALL, MODULES, find_experiments
 
-EVALUATION_CATALOGUE = 3
+EVALUATION_CATALOGUE, STYLE_CATALOGUE = 3, 7
 SHARED = ("experiment", "model", "base", "songs", "held_out_wording", "seed", "device", "num_shown")  # by all experiments
 
 
@@ -44,6 +46,16 @@ def make_parser() -> cli.ArgumentParser:
     parser.add_seed()
     control = parser.add_argument_group("experiments with a control model")
     control.add_argument("--strength", type=float, help="of the control (default: what the model recommends, else 1)")
+    seeds = parser.add_argument_group("--experiment seeds")
+    seeds.add_argument("--num_seeds", type=int, default=8, help="samples of every song")
+    prompts = parser.add_argument_group("--experiment prompts")
+    prompts.add_argument(
+        "--style_songs", default="demo:75", help="other songs to learn styles from, demo:N or a folder as in --songs"
+    )
+    settings = parser.add_argument_group("--experiment settings")
+    names = ("strength", "canny", "guidance", "steps", "sampler")
+    settings.add_argument("--settings", nargs="+", default=list(names), choices=names, help="settings to change, one at a time")
+    settings.add_argument("--compare", nargs="+", default=[], metavar="NAME=FOLDER", help="further models, each a row of its own")
     _add_edit_flags(parser)
     return parser
 
@@ -65,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if min(args.best_of, args.steps) < 1:
         parser.error("--best_of and --steps must be 1 or more")
+    if args.num_seeds < 2:
+        parser.error("--num_seeds must be 2 or more: seeds are compared with each other")
     experiments = find_experiments(args.experiment, args.model)
     clips = load_clips(args.songs, EVALUATION_CATALOGUE, args.held_out_wording)
     from riff.evaluation.bench import load_bench
@@ -78,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             if experiment.kind.name not in benches:
                 bench = load_bench(experiment.kind, flags.model, args.base, cli.choose_device(args.device), clips, args.seed)
-                benches[experiment.kind.name] = bench
+                benches[experiment.kind.name] = replace(bench, load_clips=partial(load_clips, catalogue=STYLE_CATALOGUE))
             result = experiment.measure(benches[experiment.kind.name], vars(args))
         except RiffError as error:
             if len(experiments) == 1:

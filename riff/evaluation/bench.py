@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from tqdm import tqdm
 
 from riff.evaluation.control import COMPARED_ITERATIONS, ClipPictures, Scored, TrueClip
 from riff.evaluation.kept_samples import KeptSamples
+from riff.evaluation.songs import clips_of_folder
 from riff.models.control import CONTROL, load_control_pipeline
 from riff.models.edit import load_edit_pipeline
 from riff.models.folders import ModelKind
@@ -28,7 +30,7 @@ class Bench:
     Attributes:
         model: folder or hub id of what is measured. pipeline: it, ready to draw. samples: its draws, kept from one
             experiment to the next.
-        clips: that no model saw. on_clip: called when one is done.
+        clips: that no model saw. on_clip: called when one is done. load_clips: others, by what --songs takes.
         sound_iterations: of every sound that is compared.
     """
 
@@ -39,6 +41,7 @@ class Bench:
     seed: int = 0
     device: str = "cpu"
     on_clip: Callable[[], object] = lambda: None
+    load_clips: Callable[[str], Sequence[TrueClip]] = lambda songs: clips_of_folder(Path(songs))
     sound_iterations: int = COMPARED_ITERATIONS
 
     def pictures(self) -> Iterator[tuple[ClipPictures, int]]:

@@ -14,6 +14,9 @@ MODULES = {
     "control": "riff.evaluation.control_experiment",
     "edit": "riff.evaluation.edit_experiment",
     "need": "riff.evaluation.need",
+    "seeds": "riff.evaluation.seeds",
+    "prompts": "riff.evaluation.prompts",
+    "settings": "riff.evaluation.settings",
 }
 ALL = "all"
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from diffusers import StableDiffusionImg2ImgPipeline
+from diffusers import StableDiffusionImg2ImgPipeline, UniPCMultistepScheduler
 
 from riff.sampling.control import SamplingOptions, sample_control
 from riff.sampling.image_to_image import image_to_image_pipeline, sample_image_to_image
@@ -38,10 +38,20 @@ class KeptSamples:
         self._most = most
         self._kept: OrderedDict[Hashable, Sample] = OrderedDict()
 
-    def control(self, edges: np.ndarray, prompt: str, seed: int, options: SamplingOptions) -> Sample:
-        """One draw of `sample_control`."""
-        key = ("control", _name(edges), prompt, seed, options)
-        return self._keep(key, lambda: sample_control(self.pipeline, [edges], [prompt], [seed], options)[0])
+    def control(
+        self, edges: np.ndarray, prompt: str, seed: int, options: SamplingOptions, sampler: type = UniPCMultistepScheduler
+    ) -> Sample:
+        """One draw of `sample_control`. sampler: a class of diffusers' schedulers."""
+
+        def draw() -> np.ndarray:
+            usual = self.pipeline.scheduler
+            self.pipeline.scheduler = sampler.from_config(usual.config)  # type: ignore[attr-defined]
+            try:
+                return sample_control(self.pipeline, [edges], [prompt], [seed], options)[0]
+            finally:
+                self.pipeline.scheduler = usual
+
+        return self._keep(("control", _name(edges), prompt, seed, options, sampler), draw)
 
     def image_to_image(self, start: np.ndarray, prompt: str, seed: int, options: SamplingOptions, change: float) -> Sample:
         """One draw of `sample_image_to_image` with the pipeline's base."""

@@ -92,8 +92,8 @@ EXPERIMENT = Experiment(
     note=(
         "Means over songs that no model saw, against the accompaniment. Whether a vocal was added over the backing is told from "
         "added energy, melody, motion and backing kept, without a network (riff/evaluation/edit.py). Edges and gradients are "
-        "scored outside the true vocal's region; chroma and onsets compare sounds that were all reconstructed from pictures, and "
-        "a vocal lowers them. The base is the UNet inside the model, which training leaves as it was but with --sd_locked False."
+        "scored outside the true vocal's region; chroma and onsets compare sounds that were all reconstructed from pictures, and a "
+        "vocal lowers them. The base is the UNet inside the model, which training leaves as it was but with --sd_locked False."
     ),
     flags=("steps", "scale", "strength"),
     run=run_need,
