@@ -2,14 +2,17 @@
 
     python evaluate_samples.py --model models/riff-cnet-mini --songs demo:16 --output outputs/evaluation
     python evaluate_samples.py --experiment edit --model models/riff-pix2pix-mini --songs demo:24 --best_of 4
-    python evaluate_samples.py --experiment all --songs demo:4
+    python evaluate_samples.py --experiment need seeds prompts --songs demo:4
 
 An experiment is one question. control: do samples follow the accompaniment's edges? edit: how often is an instruction
-followed, and what does that cost the backing?
+followed, and what does that cost the backing? need: what can the base do without a ControlNet, started from a picture? seeds:
+do other seeds sing something else over the same backing? prompts: does the vocal become what the prompt says? settings: what
+does each setting cost and give?
 
-Prints a table and writes OUTPUT/results.json and OUTPUT/index.html with players and pictures; several experiments write
-OUTPUT/NAME/ each, and OUTPUT/index.html leads to them. Songs are synthesised (demo:N, from a catalogue that no model was
-trained on) or read from a folder in MUSDB's layout, whose prompt_file.json is used where it is there.
+Prints a table and writes OUTPUT/results.json and OUTPUT/index.html with players and pictures, the accompaniment's edges over
+them; several experiments write OUTPUT/NAME/ each, draw nothing twice, and OUTPUT/index.html leads to them. Songs are
+synthesised (demo:N, from a catalogue that no model was trained on) or read from a folder in MUSDB's layout, whose
+prompt_file.json is used where it is there.
 """
 
 from __future__ import annotations

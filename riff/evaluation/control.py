@@ -54,6 +54,7 @@ def evaluate_control(
     canny: tuple[int, int] = (CANNY_LOW, CANNY_HIGH),
     on_clip: Callable[[], object] = lambda: None,
     samples: KeptSamples | None = None,
+    iterations: int = COMPARED_ITERATIONS,
 ) -> list[Scored]:
     """Score, for every clip, four pictures against the accompaniment.
 
@@ -63,13 +64,13 @@ def evaluate_control(
     reconstructed from pictures, the accompaniment's as well.
 
     Args:
-        samples: draws of this pipeline that are kept for other experiments.
+        samples: draws of this pipeline that are kept for other experiments. iterations: of every `compared_sound`.
     """
     samples = samples or KeptSamples(pipeline)
     uncontrolled = without_control(options)
     scored = []
     for index, clip in enumerate(clips):
-        pictures = ClipPictures(clip, canny)
+        pictures = ClipPictures(clip, canny, iterations)
         draw = (pictures.edges, clip.prompt, seed + index)
         kinds = {
             "control": match_level(samples.control(*draw, options).pixels, pictures.backing),

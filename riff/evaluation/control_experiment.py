@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from riff.evaluation.bench import Bench, Experiment, Result, shown_with
 from riff.evaluation.control import Scored, evaluate_control, summarise
@@ -28,7 +29,8 @@ KIND_NAMES = {
 
 def run_control(bench: Bench, steps: int, scale: float | None, strength: float | None) -> Result:
     options = options_for(bench.model, scale, strength, steps=steps)
-    scored = evaluate_control(bench.pipeline, bench.clips, options, bench.seed, on_clip=bench.on_clip, samples=bench.samples)
+    kept: dict[str, Any] = {"on_clip": bench.on_clip, "samples": bench.samples, "iterations": bench.sound_iterations}
+    scored = evaluate_control(bench.pipeline, bench.clips, options, bench.seed, **kept)
     return Result(asdict(options), scored, summarise(scored), shown_with(scored, _caption))
 
 

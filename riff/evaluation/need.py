@@ -12,6 +12,7 @@ from riff.evaluation.control import ClipPictures, Scored, through_autoencoder, w
 from riff.evaluation.edit import judge
 from riff.models.control import CONTROL
 from riff.sampling.control import SamplingOptions, match_level, options_for
+from riff.sampling.image_to_image import check_change
 from riff.spectrogram.image import SILENCE, SpectrogramImage
 
 EDGE_CHANGES = (0.5, 0.75)
@@ -41,6 +42,7 @@ METRICS = {
 
 def run_need(bench: Bench, steps: int, scale: float | None, strength: float | None) -> Result:
     options = options_for(bench.model, scale, strength, steps=steps)
+    check_change(options, min(*EDGE_CHANGES, *BACKING_CHANGES))
     scored = []
     for pictures, seed in bench.pictures():
         for kind, picture in _ways(bench, pictures, seed, options):

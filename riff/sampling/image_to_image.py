@@ -51,10 +51,7 @@ def sample_image_to_image(
         DataError: pictures of a size that does not fit the model.
         OptionError: so few steps that none is left to do.
     """
-    if int(options.steps * change) < 1:
-        raise OptionError(
-            f"--steps {options.steps}: too few to change a picture by {change:g}; give {int(np.ceil(1 / change))} or more"
-        )
+    check_change(options, change)
     for start in starts:
         check_size(pipeline, start.shape[0], start.shape[1], "a picture")
     pictures = torch.from_numpy(np.stack(starts).astype(np.float32) / 255.0)[:, None].repeat(1, 3, 1, 1)
@@ -70,3 +67,14 @@ def sample_image_to_image(
             output_type="np",
         ).images  # (batch, height, width, 3) in [0, 1]
     return [np.round(picture.mean(axis=2) * 255).astype(np.uint8) for picture in drawn]
+
+
+def check_change(options: SamplingOptions, change: float) -> None:
+    """Refuse so few steps that a picture's change leaves none to do.
+
+    Raises:
+        OptionError: says how many are enough.
+    """
+    if int(options.steps * change) < 1:
+        enough = int(np.ceil(1 / change))
+        raise OptionError(f"--steps {options.steps}: too few to change a picture by {change:g}; give {enough} or more")
