@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     experiments = find_experiments(args.experiment, args.model)
     clips = load_clips(args.songs, EVALUATION_CATALOGUE, args.held_out_wording)
     from riff.evaluation.bench import load_bench
-    from riff.evaluation.pages import Answer, table_text, write_overview, write_page
+    from riff.evaluation.pages import Answer, table_text, write_answer, write_overview
 
     benches: dict[str, Any] = {}  # by kind of model: experiments of one kind share what was drawn
     answers, failed = [], 0
@@ -103,14 +103,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             cli.warn(f"error: --experiment {experiment.name}: {error}")
             failed += 1
             continue
-        answer = Answer(experiment, result, parser.command(flags, (*SHARED, *experiment.flags)))
+        answers.append(Answer(experiment, result, parser.command(flags, (*SHARED, *experiment.flags))))
         print(table_text(experiment, result.means), *result.remarks, sep="\n")
-        songs = [{"song": one.clip, "kind": one.kind, **one.scores} for one in result.scored]
-        found = {"sampling": result.sampling, "means": result.means, "remarks": result.remarks, "songs": songs}
-        cli.write_manifest(folder / "results.json", vars(flags), **found)
-        print(write_page(folder, answer, clips, args.num_shown))
-        answers.append(answer)
-    if len(experiments) > 1:
+        print(write_answer(folder, answers[-1], clips, vars(flags), args.num_shown))
+    if len(experiments) > 1 and answers:
         print(write_overview(args.output, answers))
     return cli.EXIT_FAILURE if failed else 0
 

@@ -17,7 +17,7 @@ from riff.errors import DataError
 from riff.evaluation.bench import Bench, Result, load_bench
 from riff.evaluation.control import ClipPictures
 from riff.evaluation.melody import register_of_prompt
-from riff.evaluation.prompts import EXPERIMENT, METRICS, ROWS, Styles, other_register
+from riff.evaluation.prompts import EXPERIMENT, JUDGED_AGAIN, METRICS, ROWS, Styles, other_register
 from riff.evaluation.styles import STYLE_WORDS, StyleClassifier, features, style_of_prompt, with_style
 from riff.models.control import CONTROL
 
@@ -104,7 +104,9 @@ def test_rows_and_columns(result: Result, bench: Bench) -> None:
     assert list(result.means) == list(ROWS)
     assert {name for row in result.means.values() for name in row} == {*METRICS, "clips"}
     assert "register_obeyed" not in result.means["no control, own prompt"]  # what it adds is no vocal over this backing
-    assert {one.name for one in result.shown} == set(ROWS)
+    captions = {one.name: one.caption for one in result.shown}
+    assert set(captions) == set(ROWS) - {JUDGED_AGAIN}  # which is no other picture
+    assert f'"{other_register(bench.clips[0].prompt)}"' in captions["other register"]
     assert result.remarks == ["Styles were learnt from 10 other clips (ballad, electronic, pop, reggae, rock); chance is 0.20."]
 
 

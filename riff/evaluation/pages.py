@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from riff.cli import write_manifest
 from riff.evaluation.bench import Experiment, Means, Result, Shown
 from riff.evaluation.control import TrueClip
 from riff.evaluation.report import Cell, Report, Take
@@ -48,6 +49,19 @@ def add_table(report: Report, experiment: Experiment, means: Means, command: str
         [experiment.heading(name), *(row.get(metric) for metric in experiment.metrics)] for name, row in means.items()
     ]
     report.table(["", *experiment.metrics.values()], rows, note=f"{experiment.note} {note}".strip(), command=command)
+
+
+def write_answer(folder: Path, answer: Answer, clips: Sequence[TrueClip], arguments: dict[str, Any], num_shown: int) -> Path:
+    """Write `results.json`, every figure with how it was made, and the page, under `folder`; returns the page.
+
+    Args:
+        arguments: of the command.
+    """
+    result = answer.result
+    songs = [{"song": one.clip, "kind": one.kind, **one.scores} for one in result.scored]
+    found = {"sampling": result.sampling, "means": result.means, "remarks": result.remarks, "songs": songs}
+    write_manifest(folder / "results.json", arguments, **found)
+    return write_page(folder, answer, clips, num_shown)
 
 
 def write_page(folder: Path, answer: Answer, clips: Sequence[TrueClip], num_shown: int) -> Path:

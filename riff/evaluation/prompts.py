@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from riff.evaluation.bench import Bench, Experiment, Result, mean_scores, shown_with
+from riff.evaluation.bench import Bench, Experiment, Result, Shown, mean_scores
 from riff.evaluation.control import ClipPictures, Scored, TrueClip, without_control
 from riff.evaluation.edit import excess_picture, judge
 from riff.evaluation.melody import register_obeyed, register_of_prompt
@@ -28,6 +28,7 @@ METRICS = {
     "performed": "vocal added, backing kept",
     "edge_f1": "edge F1",
 }
+JUDGED_AGAIN = "true mix, other prompts"
 ROWS = {
     "own prompt": "the song's own prompt",
     "other register": "the other register",
@@ -35,7 +36,7 @@ ROWS = {
     "no control, own prompt": "no control, the song's own prompt",
     "no control, other style": "no control, another style",
     "true mix": "true mix",
-    "true mix, other prompts": "true mix, judged by the other prompts",
+    JUDGED_AGAIN: "true mix, judged by the other prompts",
 }
 VOICES = (  # every word of REGISTER_WORDS with one for the other register; of two the first is said
     *(("female", "male"), ("woman", "man"), ("women", "men"), ("lady", "guy"), ("girl", "boy"), ("girls", "boys")),
@@ -68,7 +69,7 @@ def run_prompts(bench: Bench, steps: int, scale: float | None, strength: float |
     styles, remarks = _learn_styles(bench, style_songs)
     if not any(register_of_prompt(clip.prompt) for clip in bench.clips):
         remarks.append("No prompt says whether a man or a woman sings, so the register's columns are empty.")
-    scored = []
+    scored, shown = [], []
     for pictures, seed in bench.pictures():
         prompts = _prompts(pictures.clip.prompt, styles)
 
@@ -76,9 +77,10 @@ def run_prompts(bench: Bench, steps: int, scale: float | None, strength: float |
             chosen = options if strength else without_control(options)
             return match_level(bench.samples.control(pictures.edges, prompt, seed, chosen).pixels, pictures.backing)
 
-        scored += _score_song(pictures, prompts, styles, draw)
-    means = mean_scores(scored, tuple(METRICS))
-    return Result(asdict(options), scored, means, shown_with(scored, _caption), remarks)
+        found = _score_song(pictures, prompts, styles, draw)
+        scored += found
+        shown += [Shown(one.clip, one.kind, _caption(one, prompts), one.image) for one in found if one.kind != JUDGED_AGAIN]
+    return Result(asdict(options), scored, mean_scores(scored, tuple(METRICS)), shown, remarks)
 
 
 def other_register(prompt: str) -> str | None:
@@ -108,12 +110,12 @@ def _score_song(
     drawn |= {f"no control, {row}": (draw(prompt, 0), prompt) for row, prompt in prompts.items() if row != "other register"}
     drawn["true mix"] = (pictures.mix, prompts["own prompt"])
     rows = {row: _score(pictures, picture, prompt, styles, "no control" in row) for row, (picture, prompt) in drawn.items()}
-    rows["true mix, other prompts"] = _by_other_prompts(pictures, prompts, styles)
+    rows[JUDGED_AGAIN] = _by_other_prompts(pictures, prompts, styles)
     if "other register" in rows:
         own, other = (rows[row].get("median_note", np.nan) for row in ("own prompt", "other register"))
         shift = own - other if register_of_prompt(prompts["own prompt"]) == "female" else other - own
         rows["other register"] |= {"register_shift": shift} if np.isfinite(shift) else {}
-    images = {row: picture for row, (picture, _) in drawn.items()} | {"true mix, other prompts": pictures.mix}
+    images = {row: picture for row, (picture, _) in drawn.items()} | {JUDGED_AGAIN: pictures.mix}
     return [Scored(pictures.clip.name, row, images[row], scores) for row, scores in rows.items() if scores]
 
 
@@ -169,10 +171,11 @@ def _learn_styles(bench: Bench, style_songs: str) -> tuple[Styles | None, list[s
     return learnt, [said]
 
 
-def _caption(one: Scored) -> str:
-    note = one.scores.get("median_note")
-    sung = f": median pitch {440.0 * 2.0 ** ((note - 69.0) / 12.0):.0f} Hz" if note is not None else ""
-    return f"{ROWS[one.kind]}{sung}"
+def _caption(one: Scored, prompts: dict[str, str]) -> str:
+    note, prompt = one.scores.get("median_note"), prompts.get(one.kind.removeprefix("no control, "))
+    said = f': "{prompt}"' if prompt else ""
+    sung = f", median pitch {440.0 * 2.0 ** ((note - 69.0) / 12.0):.0f} Hz" if note is not None else ""
+    return f"{ROWS[one.kind]}{said}{sung}"
 
 
 EXPERIMENT = Experiment(
