@@ -120,7 +120,7 @@ def load_clips(songs: str, catalogue: int, held_out_wording: bool = False) -> li
             raise OptionError(f"--held_out_wording is of demo songs, and --songs is {songs}; leave one of them out")
         return clips_of_folder(Path(songs))
     if not songs[5:].isdigit() or int(songs[5:]) < 1:
-        raise OptionError(f"--songs {songs}: write demo:N with N of 1 or more, or a folder")
+        raise OptionError(f"{songs}: no songs; write demo:N with N of 1 or more, or a folder")
     from demo.evaluation import demo_clips
 
     return demo_clips(catalogue, int(songs[5:]), held_out_wording)

@@ -15,7 +15,7 @@ from PIL import Image
 
 import evaluate_samples
 from demo.evaluation import demo_clips
-from riff.errors import OptionError
+from riff.errors import AudioError, OptionError
 from riff.evaluation.bench import Bench, Result, load_bench, mean_scores
 from riff.evaluation.control import ClipPictures, Scored, TrueClip
 from riff.evaluation.control_experiment import EXPERIMENT as CONTROL_EXPERIMENT
@@ -139,6 +139,22 @@ def test_the_command_gives_the_same_arguments_again() -> None:
     again = parser.parse_args(command[2:])
     assert vars(again) | {"output": None} == vars(args) | {"output": None}
     assert parser.command(parser.parse_args([]), ["seed", "steps"]).split()[2:] == []
+
+
+@pytest.mark.parametrize("songs", ["demo:0", "demo:x", "demo:"])
+def test_songs_that_are_none(songs: str) -> None:
+    with pytest.raises(OptionError, match=f"{songs}: no songs; write demo:N"):
+        evaluate_samples.load_clips(songs, 3)
+    with pytest.raises(AudioError, match="no such folder"):
+        evaluate_samples.load_clips("no/such/folder", 3)
+
+
+def test_songs_that_hold_no_vocal_are_named(songs: Path, tmp_path: Path) -> None:
+    assert len(evaluate_samples.load_clips(str(songs), 3)) == 4
+    with pytest.raises(AudioError, match=r"no song there has 5\.11 s with a vocal"):
+        evaluate_samples.load_clips(str(tmp_path), 3)
+    with pytest.raises(OptionError, match="--held_out_wording is of demo songs"):
+        evaluate_samples.load_clips(str(songs), 3, held_out_wording=True)
 
 
 def test_several_experiments_as_a_command(tmp_path: Path) -> None:

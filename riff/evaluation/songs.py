@@ -31,5 +31,5 @@ def clips_of_folder(folder: Path) -> list[TrueClip]:
             part = slice(starts[0], starts[0] + CLIP_SAMPLES)
             clips.append(TrueClip(song, prompt_of(song, prompts) or DEFAULT_PROMPT, mix[:, part], accompaniment[:, part]))
     if not clips:
-        raise AudioError(f"--songs {folder}: no song there has 5.11 s with a vocal")
+        raise AudioError(f"{folder}: no song there has 5.11 s with a vocal; give a folder of songs that are sung")
     return clips
