@@ -80,15 +80,15 @@ def run_seeds(bench: Bench, steps: int, scale: float | None, strength: float | N
 def compare(ours: Singing, theirs: Singing, outside: np.ndarray) -> dict[str, float]:
     """How much two pictures differ in what they add, and how alike they are elsewhere.
 
-    `vocal_difference` is 1 less the correlation of the pictures of what was added, over all pixels: 0 for the same, 1 for
-    vocals that have nothing to do with each other. `melody_difference` is the median distance of the two pitches in the
-    frames in which both sing, in semitones, left out where there is no such frame.
+    `vocal_difference` is 1 less the correlation of the pictures of what was added, each less its mean over time, because
+    voices share a spectrum: 0 for the same vocal, 1 for vocals that have nothing to do with each other. `melody_difference`
+    is the median distance of the two pitches in the frames in which both sing, in semitones, left out where there is none.
 
     Args:
         outside: bool, shape (n_mels, frames), where the backing is compared.
     """
     scores = {
-        "vocal_difference": 1.0 - correlation(ours.added.ravel(), theirs.added.ravel()),
+        "vocal_difference": 1.0 - correlation(_varying(ours.added), _varying(theirs.added)),
         "edge_f1": edge_scores(ours.edges, theirs.edges, tolerance=1, mask=outside).f1,
         "gradient_correlation": gradient_correlation(ours.picture.pixels, theirs.picture.pixels, outside),
     }
@@ -96,6 +96,11 @@ def compare(ours: Singing, theirs: Singing, outside: np.ndarray) -> dict[str, fl
     if both.any():
         scores["melody_difference"] = float(np.median(np.abs(ours.track.note - theirs.track.note)[both]))
     return scores
+
+
+def _varying(pixels: np.ndarray) -> np.ndarray:
+    """What changes in time: float64, shape (n_mels * frames,)."""
+    return (pixels - pixels.mean(axis=1, keepdims=True)).ravel()
 
 
 def _among(drawn: Sequence[Singing], outside: np.ndarray) -> dict[str, float]:
