@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from riff.evaluation.pages import add_control_table
+from riff.evaluation.control_experiment import EXPERIMENT
+from riff.evaluation.pages import add_table
 from riff.evaluation.report import Report, Take
 from riff.training.callbacks import read_losses
 
@@ -41,7 +42,7 @@ def write_page(folder: Path, prompt: str, song: str, num_samples: int) -> Path:
         results = json.loads((folder / measured / "results.json").read_text())
         arguments = results["arguments"]
         command = f"python evaluate_samples.py --model {arguments['model']} --songs {arguments['songs']}"
-        add_control_table(report, results["means"], command)
+        add_table(report, EXPERIMENT, results["means"], command)
         report.takes([Take("accompaniment, edges, sample", samples / "sheet-0.png")])
     report.section("The whole song, sung by riff-pix2pix-mini over its untouched accompaniment")
     whole = folder / "whole-song"

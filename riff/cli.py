@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -54,9 +55,21 @@ class ArgumentParser(argparse.ArgumentParser):
     def __init__(self, description: str | None) -> None:
         super().__init__(description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
 
-    def add_flag(self, name: str, *, default: bool, help: str) -> None:
+    def add_flag(self, name: str, *, default: bool, help: str, group: argparse._ArgumentGroup | None = None) -> None:
         """Add a boolean that can be said in every way people say booleans."""
-        self.add_argument(f"--{name}", f"--no-{name}", action=_BooleanAction, nargs="?", default=default, metavar="BOOL", help=help)
+        (group or self).add_argument(
+            f"--{name}", f"--no-{name}", action=_BooleanAction, nargs="?", default=default, metavar="BOOL", help=help
+        )
+
+    def command(self, args: argparse.Namespace, flags: Sequence[str]) -> str:
+        """What a person types to get these arguments: those of the flags whose values are not their defaults, in this order."""
+        said = []
+        for flag in flags:
+            value = getattr(args, flag)
+            if value != self.get_default(flag):
+                words = value if isinstance(value, (list, tuple)) else () if value is True else (value,)
+                said += [f"--{flag}", *map(str, words)]
+        return shlex.join(["python", self.prog, *said])
 
     def add_device(self) -> None:
         self.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where tensors live")

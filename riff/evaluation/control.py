@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
+from riff.evaluation.kept_samples import KeptSamples
 from riff.evaluation.picture_metrics import edge_scores, gradient_correlation, vocal_region
 from riff.evaluation.sound_metrics import chroma_cosine, onset_correlation
-from riff.sampling.control import SamplingOptions, match_level, sample_control
-from riff.spectrogram.edges import canny_edges
+from riff.sampling.control import SamplingOptions, match_level
+from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform, waveform_to_image
 
 METRICS = ("edge_f1", "edge_precision", "edge_recall", "gradient_correlation", "chroma_cosine", "onset_correlation")
+COMPARED_ITERATIONS = 64  # of Griffin-Lim
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,10 @@ def evaluate_control(
     clips: Sequence[TrueClip],
     options: SamplingOptions,
     seed: int = 0,
-    canny: tuple[int, int] = (100, 200),
+    canny: tuple[int, int] = (CANNY_LOW, CANNY_HIGH),
     on_clip: Callable[[], object] = lambda: None,
+    samples: KeptSamples | None = None,
+    iterations: int = COMPARED_ITERATIONS,
 ) -> list[Scored]:
     """Score, for every clip, four pictures against the accompaniment.
 
@@ -58,48 +63,83 @@ def evaluate_control(
     `ceiling`: the true mix through the model's autoencoder and back, beyond which no sample can come. `true mix`: untouched.
     Edges and gradients are scored outside the true vocal's region; chroma and onsets on sounds that were all
     reconstructed from pictures, the accompaniment's as well.
+
+    Args:
+        samples: draws of this pipeline that are kept for other experiments. iterations: of every `compared_sound`.
     """
-    uncontrolled = SamplingOptions(options.steps, options.guidance_scale, strength=0.0, negative_prompt=options.negative_prompt)
+    samples = samples or KeptSamples(pipeline)
+    uncontrolled = without_control(options)
     scored = []
     for index, clip in enumerate(clips):
-        target, backing = (waveform_to_image(torch.from_numpy(part)) for part in (clip.mix, clip.accompaniment))
-        edges = canny_edges(backing.pixels, *canny)
-        draw = ([edges], [clip.prompt], [seed + index])
-        pictures = {
-            "control": match_level(sample_control(pipeline, *draw, options)[0], backing),
-            "floor": match_level(sample_control(pipeline, *draw, uncontrolled)[0], backing),
-            "ceiling": SpectrogramImage(through_autoencoder(pipeline.vae, target.pixels), target.max_value),
-            "true mix": target,
+        pictures = ClipPictures(clip, canny, iterations)
+        draw = (pictures.edges, clip.prompt, seed + index)
+        kinds = {
+            "control": match_level(samples.control(*draw, options).pixels, pictures.backing),
+            "floor": match_level(samples.control(*draw, uncontrolled).pixels, pictures.backing),
+            "ceiling": SpectrogramImage(through_autoencoder(pipeline.vae, pictures.mix.pixels), pictures.mix.max_value),
+            "true mix": pictures.mix,
         }
-        outside = ~vocal_region(backing, target)
-        sound = compared_sound(backing).numpy()
-        for kind, picture in pictures.items():
-            scored.append(Scored(clip.name, kind, picture, _scores(picture, backing, edges, outside, sound, canny)))
+        scored += [Scored(clip.name, kind, picture, pictures.score(picture)) for kind, picture in kinds.items()]
         on_clip()
     return scored
 
 
-def _scores(
-    picture: SpectrogramImage,
-    backing: SpectrogramImage,
-    edges: np.ndarray,
-    outside: np.ndarray,
-    backing_sound: np.ndarray,
-    canny: tuple[int, int],
-) -> dict[str, float]:
-    edge = edge_scores(canny_edges(picture.pixels, *canny), edges, tolerance=1, mask=outside)
-    sound, rate = compared_sound(picture).numpy(), picture.params.sample_rate
-    return {
-        "edge_f1": edge.f1,
-        "edge_precision": edge.precision,
-        "edge_recall": edge.recall,
-        "gradient_correlation": gradient_correlation(picture.pixels, backing.pixels, outside),
-        "chroma_cosine": chroma_cosine(sound, backing_sound, rate),
-        "onset_correlation": onset_correlation(sound, backing_sound, rate),
-    }
+def without_control(options: SamplingOptions) -> SamplingOptions:
+    """The same draw of the base alone: a ControlNet at strength 0 adds nothing."""
+    return SamplingOptions(options.steps, options.guidance_scale, strength=0.0, negative_prompt=options.negative_prompt)
 
 
-def compared_sound(image: SpectrogramImage, iterations: int = 64) -> torch.Tensor:
+class ClipPictures:
+    """A clip whose parts are known, as pictures and sounds, each made when it is first asked for.
+
+    Attributes:
+        canny: thresholds of the edges, in grey levels. iterations: of every `compared_sound`.
+    """
+
+    def __init__(
+        self, clip: TrueClip, canny: tuple[int, int] = (CANNY_LOW, CANNY_HIGH), iterations: int = COMPARED_ITERATIONS
+    ) -> None:
+        self.clip = clip
+        self.canny = canny
+        self.iterations = iterations
+
+    @cached_property
+    def mix(self) -> SpectrogramImage:
+        return waveform_to_image(torch.from_numpy(self.clip.mix))
+
+    @cached_property
+    def backing(self) -> SpectrogramImage:
+        return waveform_to_image(torch.from_numpy(self.clip.accompaniment))
+
+    @cached_property
+    def edges(self) -> np.ndarray:
+        """The accompaniment's, uint8, shape (height, width), 0 or 255."""
+        return canny_edges(self.backing.pixels, *self.canny)
+
+    @cached_property
+    def outside(self) -> np.ndarray:
+        """bool, shape (height, width), True where the true vocal is not."""
+        return ~vocal_region(self.backing, self.mix)
+
+    @cached_property
+    def backing_sound(self) -> np.ndarray:
+        return compared_sound(self.backing, self.iterations).numpy()
+
+    def score(self, picture: SpectrogramImage) -> dict[str, float]:
+        """Every one of `METRICS`, of a picture against the accompaniment."""
+        edge = edge_scores(canny_edges(picture.pixels, *self.canny), self.edges, tolerance=1, mask=self.outside)
+        sound, rate = compared_sound(picture, self.iterations).numpy(), picture.params.sample_rate
+        return {
+            "edge_f1": edge.f1,
+            "edge_precision": edge.precision,
+            "edge_recall": edge.recall,
+            "gradient_correlation": gradient_correlation(picture.pixels, self.backing.pixels, self.outside),
+            "chroma_cosine": chroma_cosine(sound, self.backing_sound, rate),
+            "onset_correlation": onset_correlation(sound, self.backing_sound, rate),
+        }
+
+
+def compared_sound(image: SpectrogramImage, iterations: int = COMPARED_ITERATIONS) -> torch.Tensor:
     """A picture's sound for comparing it with another picture's: float32, shape (samples,).
 
     Phases start at random for both, so that neither is more at home in its phases than the other.

@@ -2,57 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from riff.evaluation.control import METRICS, Scored
+import numpy as np
+import torch
+
+from riff.cli import write_manifest
+from riff.evaluation.bench import Experiment, Means, Result, Shown
+from riff.evaluation.control import TrueClip
 from riff.evaluation.report import Cell, Report, Take
 from riff.sampling.clip import save_take
-
-METRIC_NAMES = {
-    "edge_f1": "edge F1",
-    "edge_precision": "precision",
-    "edge_recall": "recall",
-    "gradient_correlation": "gradient correlation",
-    "chroma_cosine": "chroma cosine",
-    "onset_correlation": "onset correlation",
-}
-KIND_NAMES = {
-    "control": "with control",
-    "floor": "floor: without control",
-    "ceiling": "ceiling: true mix through the autoencoder",
-    "true mix": "true mix, untouched",
-    "covered": "share of the way from floor to ceiling",
-}
-CONTROL_NOTE = (
-    "Means over songs that no model saw, against the accompaniment. Edges (one pixel of tolerance) and gradients are scored "
-    "outside the true vocal's region; chroma and onsets compare sounds that were all reconstructed from pictures."
-)
+from riff.spectrogram.edges import canny_edges, save_overlay
+from riff.spectrogram.image import waveform_to_image
 
 
-def add_control_table(report: Report, means: Mapping[str, Mapping[str, float]], command: str) -> None:
-    rows: list[list[Cell]] = [[KIND_NAMES.get(kind, kind), *(row[metric] for metric in METRICS)] for kind, row in means.items()]
-    report.table(["", *(METRIC_NAMES[metric] for metric in METRICS)], rows, note=CONTROL_NOTE, command=command)
+class Answer(NamedTuple):
+    """An experiment, what it found, and the command that finds it again."""
+
+    experiment: Experiment
+    result: Result
+    command: str
 
 
-def write_control_page(
-    folder: Path, scored: Sequence[Scored], means: Mapping[str, Mapping[str, float]], command: str, num_shown: int
-) -> Path:
+def table_text(experiment: Experiment, means: Means) -> str:
+    """The table as lines for a terminal; what a row has not is a dash."""
+    names = max(12, *(len(row) + 2 for row in means))
+    lines = [f"{'':{names}}" + "".join(f"{metric:>{len(metric) + 2}}" for metric in experiment.metrics)]
+    for name, row in means.items():
+        cells = [f"{row[metric]:.3f}" if metric in row else "-" for metric in experiment.metrics]
+        lines.append(
+            f"{name:{names}}" + "".join(f"{cell:>{len(m) + 2}}" for m, cell in zip(experiment.metrics, cells, strict=True))
+        )
+    return "\n".join(lines)
+
+
+def add_table(report: Report, experiment: Experiment, means: Means, command: str, note: str = "") -> None:
+    """Add an experiment's table.
+
+    Args:
+        command: that made the figures. note: what is to be known of this run besides the experiment's own note.
+    """
+    rows: list[list[Cell]] = [
+        [experiment.heading(name), *(row.get(metric) for metric in experiment.metrics)] for name, row in means.items()
+    ]
+    report.table(["", *experiment.metrics.values()], rows, note=f"{experiment.note} {note}".strip(), command=command)
+
+
+def write_answer(folder: Path, answer: Answer, clips: Sequence[TrueClip], arguments: dict[str, Any], num_shown: int) -> Path:
+    """Write `results.json`, every figure with how it was made, and the page, under `folder`; returns the page.
+
+    Args:
+        arguments: of the command.
+    """
+    result = answer.result
+    songs = [{"song": one.clip, "kind": one.kind, **one.scores} for one in result.scored]
+    found = {"sampling": result.sampling, "means": result.means, "remarks": result.remarks, "songs": songs}
+    write_manifest(folder / "results.json", arguments, **found)
+    return write_page(folder, answer, clips, num_shown)
+
+
+def write_page(folder: Path, answer: Answer, clips: Sequence[TrueClip], num_shown: int) -> Path:
     """Write `index.html` with the table, and pictures and sounds of the first songs, under `folder`."""
-    report = Report("Does the sample follow the accompaniment?", "A ControlNet on the accompaniment's edges, measured.")
-    add_control_table(report, means, command)
-    add_songs(report, folder, scored, num_shown, lambda one: f"{KIND_NAMES[one.kind]}: edge F1 {one.scores['edge_f1']:.2f}")
+    report = Report(answer.experiment.question, answer.experiment.intro)
+    _add_answer(report, answer)
+    for clip in clips[:num_shown]:
+        _add_song(report, folder, clip, [one for one in answer.result.shown if one.clip == clip.name])
     return report.write(folder / "index.html")
 
 
-def add_songs(report: Report, folder: Path, scored: Sequence[Scored], num_shown: int, caption: Callable[[Scored], str]) -> None:
-    """Add a section for each of the first songs, with all that was scored of it as pictures and sounds under FOLDER/clips."""
-    for song in list(dict.fromkeys(one.clip for one in scored))[:num_shown]:
-        report.section(song)
-        takes = []
-        for one in scored:
-            if one.clip == song:
-                name = f"{song}-{one.kind.replace(',', '').replace(' ', '-')}"
-                save_take(folder / "clips", name, one.image)
-                takes.append(Take(caption(one), folder / "clips" / f"{name}.png", folder / "clips" / f"{name}.wav"))
-        report.takes(takes)
+def write_overview(folder: Path, answers: Sequence[Answer]) -> Path:
+    """Write `index.html` with the tables of several experiments, each with a link to its page, FOLDER/NAME/index.html."""
+    report = Report("A model, measured", "One table an experiment; pictures and sounds are on its own page.")
+    for answer in answers:
+        report.section(answer.experiment.question)
+        _add_answer(report, answer)
+        report.link(folder / answer.experiment.name / "index.html", f"Pictures and sounds: {answer.experiment.name}")
+    return report.write(folder / "index.html")
+
+
+def _add_answer(report: Report, answer: Answer) -> None:
+    add_table(report, answer.experiment, answer.result.means, answer.command, " ".join(answer.result.remarks))
+
+
+def _add_song(report: Report, folder: Path, clip: TrueClip, shown: Sequence[Shown]) -> None:
+    """Add a section: every picture with its sound, and below them the pictures with the accompaniment's edges over them."""
+    if not shown:
+        return
+    report.section(f"{clip.name}: {clip.prompt}")
+    edges = _edges_of(clip)
+    takes, overlays = [], []
+    for one in shown:
+        place = folder / "clips" / re.sub(r"[^\w.-]+", "-", f"{clip.name}-{one.name}")
+        save_take(place.parent, place.name, one.image)
+        overlay = place.with_name(f"{place.name}-edges.png")
+        save_overlay(overlay, one.image.pixels, edges)
+        takes.append(Take(one.caption, place.with_name(f"{place.name}.png"), place.with_name(f"{place.name}.wav")))
+        overlays.append(
+            Take(
+                f"{one.caption.split(':')[0]}, the accompaniment's edges over it: teal where it has them too, red where not",
+                overlay,
+            )
+        )
+    report.takes(takes)
+    report.takes(overlays)
+
+
+def _edges_of(clip: TrueClip) -> np.ndarray:
+    return canny_edges(waveform_to_image(torch.from_numpy(clip.accompaniment)).pixels)

@@ -36,6 +36,14 @@ class Take:
     audio: str | Path | None = None
 
 
+@dataclass(frozen=True)
+class _Link:
+    """A line that leads to another page."""
+
+    file: Path
+    text: str
+
+
 class Report:
     """A page that grows from top to bottom and is written at the end. Every text is escaped.
 
@@ -47,7 +55,7 @@ class Report:
 
     def __init__(self, title: str, intro: str = "") -> None:
         self._title = title
-        self._blocks: list[str | list[Take]] = []  # HTML, or takes, whose links depend on where the page goes
+        self._blocks: list[str | list[Take] | _Link] = []  # HTML, or takes and links, which depend on where the page goes
         if intro:
             self._blocks.append(f'<p class="intro">{escape(intro)}</p>')
 
@@ -81,6 +89,10 @@ class Report:
         """Add a row of pictures and players that wraps on a narrow page; a picture twice as wide as high has a row of its own."""
         self._blocks.append(list(takes))
 
+    def link(self, file: str | Path, text: str) -> None:
+        """Add a line that leads to another file, such as a page."""
+        self._blocks.append(_Link(Path(file), text))
+
     def chart(self, series: Series, x_label: str, y_label: str, log_y: bool = False, note: str = "") -> None:
         """Add a `line_chart`."""
         self._blocks.append(f'<div class="wide">{line_chart(series, x_label, y_label, log_y)}</div>')
@@ -93,7 +105,7 @@ class Report:
             DataError: a picture or sound that the page would link to is not there, or is no picture.
         """
         path = Path(path)
-        body = "\n".join(block if isinstance(block, str) else _takes_html(block, path.parent) for block in self._blocks)
+        body = "\n".join(block if isinstance(block, str) else _linking_html(block, path.parent) for block in self._blocks)
         title = escape(self._title)
         page = (
             f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -195,6 +207,12 @@ class _Axis:
         values = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
         inside = [value for value in values if self.low <= value <= self.high]
         return inside if len(inside) > 1 else self._steps()
+
+
+def _linking_html(block: list[Take] | _Link, folder: Path) -> str:
+    if isinstance(block, _Link):
+        return f'<p><a href="{_link(block.file, folder)}">{escape(block.text)}</a></p>'
+    return _takes_html(block, folder)
 
 
 def _takes_html(takes: Sequence[Take], folder: Path) -> str:

@@ -51,5 +51,5 @@ def clips_of_folder(
             name = song.name if len(starts) == 1 else f"{song.name} {start / STANDARD.sample_rate:.0f} s"
             clips.append(TrueClip(name, prompt, voice + band, band))
     if not clips:
-        raise AudioError(f"--songs {folder}: no song there has 5.11 s with a vocal")
+        raise AudioError(f"{folder}: no song there has 5.11 s with a vocal; give a folder of songs that are sung")
     return clips

@@ -13,6 +13,7 @@ from riff.files import atomic_path
 
 CANNY_LOW = 100
 CANNY_HIGH = 200
+FOLLOWED, MISSED = (0, 122, 116), (226, 60, 40)  # teal and red, which no common colour blindness confuses
 
 
 def canny_edges(pixels: np.ndarray, low: int = CANNY_LOW, high: int = CANNY_HIGH) -> np.ndarray:
@@ -37,3 +38,26 @@ def save_edges(path: str | Path, edges: np.ndarray) -> None:
     """Write an edge map as a lossless one-channel PNG."""
     with atomic_path(path) as temporary:
         Image.fromarray(edges).save(temporary, compress_level=6)
+
+
+def overlay_edges(pixels: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Draw edges in colour over a spectrogram: teal where it has an edge of its own within a pixel, red where it has none.
+
+    Args:
+        pixels: uint8, shape (height, width), which is drawn paler. edges: the same shape, an edge wherever nonzero.
+
+    Returns:
+        uint8, shape (height, width, 3).
+    """
+    near = cv2.dilate(canny_edges(pixels), np.ones((3, 3), np.uint8)) > 0
+    paler = 255 - (255 - pixels) // 3 * 2
+    drawn = np.repeat(paler[:, :, None], 3, axis=2)
+    drawn[(edges > 0) & near] = FOLLOWED
+    drawn[(edges > 0) & ~near] = MISSED
+    return drawn
+
+
+def save_overlay(path: str | Path, pixels: np.ndarray, edges: np.ndarray) -> None:
+    """Write `overlay_edges` as a PNG."""
+    with atomic_path(path) as temporary:
+        Image.fromarray(overlay_edges(pixels, edges)).save(temporary, compress_level=6)

@@ -1,0 +1,47 @@
+"""Every experiment by its name. An experiment is one object, `EXPERIMENT`, in a file of its own; its entry here is all it needs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from riff.errors import OptionError
+
+if TYPE_CHECKING:  # --help needs the names alone, and not the models' libraries
+    from riff.evaluation.bench import Experiment
+
+MODULES = {
+    "control": "riff.evaluation.control_experiment",
+    "edit": "riff.evaluation.edit_experiment",
+    "need": "riff.evaluation.need",
+    "seeds": "riff.evaluation.seeds",
+    "prompts": "riff.evaluation.prompts",
+    "settings": "riff.evaluation.settings",
+}
+ALL = "all"
+
+
+def find_experiments(names: list[str], model: str | None = None) -> list[Experiment]:
+    """The experiments of these names, in this order, each once; `all` is every one that a model of this kind can answer.
+
+    Args:
+        model: folder or hub id (default: each experiment's own).
+
+    Raises:
+        OptionError: the model is not of the kind that an experiment asked for by its name needs.
+        ModelError: no model there, or of no kind that is known.
+    """
+    from riff.models.kinds import kind_of_model
+
+    kind = kind_of_model(model) if model else None
+    found = [_load(name) for name in dict.fromkeys(MODULES if ALL in names else names)]
+    wrong = [one for one in found if kind not in (None, one.kind)]
+    if wrong and ALL not in names:
+        one = wrong[0]
+        raise OptionError(f"--experiment {one.name} needs {one.kind.name}, and {model} is none; use {one.kind.example}")
+    return [one for one in found if one not in wrong]
+
+
+def _load(name: str) -> Experiment:
+    experiment: Experiment = import_module(MODULES[name]).EXPERIMENT
+    return experiment

@@ -1,0 +1,181 @@
+"""What all experiments share: they are found by name, draw nothing twice, and their pages say how to run them again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import last_error, run_script
+from PIL import Image
+
+import evaluate_samples
+from demo.evaluation import demo_clips
+from riff.errors import AudioError, OptionError
+from riff.evaluation.bench import Bench, Result, load_bench, mean_scores
+from riff.evaluation.control import ClipPictures, Scored, TrueClip
+from riff.evaluation.control_experiment import EXPERIMENT as CONTROL_EXPERIMENT
+from riff.evaluation.experiments import MODULES, find_experiments
+from riff.evaluation.kept_samples import KeptSamples
+from riff.evaluation.pages import Answer, table_text, write_overview, write_page
+from riff.models.control import CONTROL
+from riff.models.edit import EDIT
+from riff.sampling.control import SamplingOptions, sample_control
+from riff.spectrogram.edges import FOLLOWED, MISSED, canny_edges, overlay_edges
+from riff.spectrogram.image import SpectrogramImage
+
+QUICK = {"steps": 1, "scale": None, "strength": None}
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[TrueClip]:
+    return demo_clips(4, 1)
+
+
+@pytest.fixture(scope="module")
+def bench(tiny_control: Path, clips: list[TrueClip]) -> Bench:
+    return replace(load_bench(CONTROL, str(tiny_control), None, "cpu", clips), sound_iterations=1)
+
+
+@pytest.fixture(scope="module")
+def measured(bench: Bench) -> Result:
+    return CONTROL_EXPERIMENT.measure(bench, QUICK | {"unknown": 1})
+
+
+def test_every_entry_is_an_experiment_of_that_name() -> None:
+    found = find_experiments(["all"])
+    assert [one.name for one in found] == list(MODULES)
+    parser = evaluate_samples.make_parser()
+    for one in found:
+        assert one.question.endswith("?")
+        assert one.metrics
+        assert set(one.flags) <= set(vars(parser.parse_args([])))
+
+
+def test_a_model_is_asked_what_its_kind_can_answer(tiny_control: Path) -> None:
+    kinds = {one.name: one.kind for one in find_experiments(["all"])}
+    assert {one.kind for one in find_experiments(["all"], str(tiny_control))} == {CONTROL}
+    assert [one.name for one in find_experiments(["control", "control"], str(tiny_control))] == ["control"]
+    assert set(kinds.values()) == {CONTROL, EDIT}
+    with pytest.raises(OptionError, match="--experiment edit needs an edit model"):
+        find_experiments(["control", "edit"], str(tiny_control))
+
+
+def test_the_same_draw_is_drawn_once_and_is_what_the_pipeline_draws(bench: Bench, clips: list[TrueClip]) -> None:
+    samples = KeptSamples(bench.pipeline, most=2)
+    edges = ClipPictures(clips[0]).edges
+    options = SamplingOptions(steps=1)
+    first = samples.control(edges, "a song", 3, options)
+    assert samples.control(edges.copy(), "a song", 3, SamplingOptions(steps=1)) is first
+    assert np.array_equal(first.pixels, sample_control(bench.pipeline, [edges], ["a song"], [3], options)[0])
+    assert first.seconds > 0
+    others = [samples.control(edges, "a song", 4, options), samples.control(255 - edges, "a song", 3, options)]
+    assert all(not np.array_equal(other.pixels, first.pixels) for other in others[:1])
+    again = samples.control(edges, "a song", 3, options)  # two others came since: it was let go, and is drawn anew
+    assert again is not first
+    assert np.array_equal(again.pixels, first.pixels)
+
+
+def test_a_second_experiment_draws_nothing_that_the_first_drew(bench: Bench, measured: Result) -> None:
+    drawn = dict(bench.samples._kept)
+    second = CONTROL_EXPERIMENT.measure(bench, QUICK)
+    assert list(bench.samples._kept.values()) == list(drawn.values())
+    assert measured.means == second.means
+    assert list(measured.means) == ["control", "floor", "ceiling", "true mix", "covered"]
+    assert measured.means["true mix"]["edge_f1"] > measured.means["floor"]["edge_f1"]
+
+
+def test_means_are_over_the_clips_that_have_the_metric() -> None:
+    picture = SpectrogramImage(np.zeros((2, 2), np.uint8), 1.0)
+    scored = [
+        Scored("a", "sung", picture, {"pitch": 60.0, "performed": 1.0}),
+        Scored("b", "sung", picture, {"performed": 0.0}),
+        Scored("a", "silent", picture, {}),
+    ]
+    assert mean_scores(scored, ["pitch", "performed"]) == {
+        "sung": {"pitch": 60.0, "performed": 0.5, "clips": 2},
+        "silent": {"clips": 1},
+    }
+
+
+def test_edges_are_teal_where_the_picture_has_them_and_red_where_not() -> None:
+    pixels = np.full((64, 64), 255, np.uint8)
+    pixels[20:30] = 0
+    edges = canny_edges(pixels)
+    edges[50, :] = 255
+    drawn = overlay_edges(pixels, edges)
+    assert drawn.shape == (64, 64, 3)
+    assert (drawn[50] == MISSED).all()
+    assert (drawn[edges > 0][: int((edges[:40] > 0).sum())] == FOLLOWED).all()
+    untouched = drawn[edges == 0]
+    assert (untouched == untouched[:, :1]).all()  # grey
+
+
+def test_pages_link_to_what_is_there_and_say_the_command(measured: Result, clips: list[TrueClip], tmp_path: Path) -> None:
+    answer = Answer(CONTROL_EXPERIMENT, replace(measured, remarks=["As it was."]), "python it.py")
+    page = write_page(tmp_path / "control", answer, clips, 1)
+    text = page.read_text()
+    assert text.count("<audio") == 4
+    assert text.count("-edges.png") == 8  # a picture and the link around it
+    assert "python it.py" in text
+    assert "As it was." in text
+    overlay = np.array(Image.open(tmp_path / "control" / "clips" / f"{clips[0].name}-true-mix-edges.png"))
+    assert (overlay == FOLLOWED).all(axis=2).sum() > 2 * (overlay == MISSED).all(axis=2).sum()
+    assert 'href="control/index.html"' in write_overview(tmp_path, [answer]).read_text()
+    lines = table_text(CONTROL_EXPERIMENT, measured.means).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert lines[0].split() == list(CONTROL_EXPERIMENT.metrics)
+
+
+def test_the_command_gives_the_same_arguments_again() -> None:
+    parser = evaluate_samples.make_parser()
+    said = ["--experiment", "edit", "--songs", "my songs", "--seed", "3", "--held_out_wording", "--edit_kinds", "add", "noop"]
+    args = parser.parse_args([*said, "--scale", "2.5", "--output", "elsewhere"])
+    command = shlex.split(parser.command(args, [name for name in vars(args) if name != "output"]))
+    again = parser.parse_args(command[2:])
+    assert vars(again) | {"output": None} == vars(args) | {"output": None}
+    assert parser.command(parser.parse_args([]), ["seed", "steps"]).split()[2:] == []
+
+
+@pytest.mark.parametrize("songs", ["demo:0", "demo:x", "demo:"])
+def test_songs_that_are_none(songs: str) -> None:
+    with pytest.raises(OptionError, match=f"{songs}: no songs; write demo:N"):
+        evaluate_samples.load_clips(songs, 3)
+    with pytest.raises(AudioError, match="no such folder"):
+        evaluate_samples.load_clips("no/such/folder", 3)
+
+
+def test_songs_that_hold_no_vocal_are_named(songs: Path, tmp_path: Path) -> None:
+    assert len(evaluate_samples.load_clips(str(songs), 3)) == 4
+    with pytest.raises(AudioError, match=r"no song there has 5\.11 s with a vocal"):
+        evaluate_samples.load_clips(str(tmp_path), 3)
+    with pytest.raises(OptionError, match="--held_out_wording is of demo songs"):
+        evaluate_samples.load_clips(str(songs), 3, held_out_wording=True)
+
+
+def test_several_experiments_as_a_command(tmp_path: Path) -> None:
+    """An experiment that cannot be done is named at the end, and the others' results are there."""
+    quick = ("--songs", "demo:1", "--steps", 1, "--num_shown", 1, "--num_seeds", 2)
+    done = run_script("evaluate_samples.py", "--experiment", "need", "seeds", *quick, "--output", tmp_path / "out", code=2)
+    assert last_error(done) == "error: --experiment need: --steps 1: too few to change a picture by 0.3; give 4 or more"
+    results = json.loads((tmp_path / "out" / "seeds" / "results.json").read_text())
+    assert results["arguments"]["model"] == "models/riff-cnet-mini"
+    assert results["arguments"]["experiment"] == ["seeds"]
+    assert 0 < results["means"]["control"]["edge_f1"] < results["means"]["true mix"]["edge_f1"]
+    overview = (tmp_path / "out" / "index.html").read_text()
+    assert "seeds/index.html" in overview
+    again = "python evaluate_samples.py --experiment seeds --model models/riff-cnet-mini --songs demo:1 --num_shown 1 --steps 1"
+    assert f"{again} --num_seeds 2" in overview
+    assert not (tmp_path / "out" / "need").exists()
+
+
+def test_the_pictures_of_a_clip_are_as_they_were_scored(clips: list[TrueClip]) -> None:
+    pictures = ClipPictures(clips[0], iterations=1)
+    scores = pictures.score(pictures.backing)
+    assert scores["edge_f1"] == pytest.approx(1)
+    assert scores["chroma_cosine"] == pytest.approx(1)
+    assert torch.from_numpy(pictures.outside).any()
