@@ -7,7 +7,7 @@
 An experiment is one question. control: do samples follow the accompaniment's edges? edit: how often is an instruction
 followed, and what does that cost the backing? need: what can the base do without a ControlNet, started from a picture? seeds:
 do other seeds sing something else over the same backing? prompts: does the vocal become what the prompt says? settings: what
-does each setting cost and give?
+does each setting cost and give? ladder: where does the model stand between no vocal, wrong ones and the true one?
 
 Prints a table and writes OUTPUT/results.json and OUTPUT/index.html with players and pictures, the accompaniment's edges over
 them; several experiments write OUTPUT/NAME/ each, draw nothing twice, and OUTPUT/index.html leads to them. Songs are
@@ -29,7 +29,7 @@ from riff.errors import OptionError, RiffError
 from riff.evaluation.experiments import ALL, MODULES, find_experiments
 
 EVALUATION_CATALOGUE, STYLE_CATALOGUE = 3, 7
-SHARED = ("experiment", "model", "base", "songs", "held_out_wording", "seed", "device", "num_shown")  # by all experiments
+SHARED = ("experiment", "model", "base", "songs", "clips", "held_out_wording", "seed", "device", "num_shown")  # by all experiments
 
 
 def make_parser() -> cli.ArgumentParser:
@@ -41,6 +41,8 @@ def make_parser() -> cli.ArgumentParser:
     add("--model", help="folder or hub id of a control or edit model (default: models/riff-cnet-mini, models/riff-pix2pix-mini)")
     add("--base", help="base to use instead of the one that --model names")
     add("--songs", default="demo:16", help="demo:N, or a folder of SONG/{vocals,drums,bass,other}.wav")
+    which = "of a folder's songs: the first clip with a vocal, or those of benchmarks/musdb_vocal_inpainting.md"
+    add("--clips", default="first", choices=("first", "benchmark"), help=which)
     add("--steps", type=int, default=20, help="denoising steps")
     add("--scale", type=float, help="classifier-free guidance (default: what the model recommends, else 4; edit: 7.5)")
     add("--num_shown", type=int, default=6, help="songs shown on the page")
@@ -59,6 +61,11 @@ def make_parser() -> cli.ArgumentParser:
     names = ("strength", "canny", "guidance", "steps", "sampler")
     settings.add_argument("--settings", nargs="+", default=list(names), choices=names, help="settings to change, one at a time")
     settings.add_argument("--compare", nargs="+", default=[], metavar="NAME=FOLDER", help="further models, each a row of its own")
+    ladder = parser.add_argument_group("--experiment ladder")
+    ladder.add_argument("--vocals", type=Path, help="judge another system's vocals in place of the model's: a folder of CLIP.wav")
+    ladder.add_argument(
+        "--clap", metavar="MODEL", help="CLAP scores and Frechet distances too, by this folder or hub id; auto: LAION's"
+    )
     _add_edit_flags(parser)
     return parser
 
@@ -83,20 +90,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.num_seeds < 2:
         parser.error("--num_seeds must be 2 or more: seeds are compared with each other")
     experiments = find_experiments(args.experiment, args.model)
-    clips = load_clips(args.songs, EVALUATION_CATALOGUE, args.held_out_wording)
+    clips = load_clips(args.songs, EVALUATION_CATALOGUE, args.held_out_wording, args.clips)
     from riff.evaluation.bench import load_bench
     from riff.evaluation.pages import Answer, table_text, write_answer, write_overview
 
     benches: dict[str, Any] = {}  # by kind of model: experiments of one kind share what was drawn
     answers, failed = [], 0
-    for experiment in experiments:
-        flags = argparse.Namespace(**vars(args) | {"experiment": [experiment.name], "model": args.model or experiment.kind.example})
+    for experiment, kind in experiments:
+        flags = argparse.Namespace(**vars(args) | {"experiment": [experiment.name], "model": args.model or kind.example})
         folder = args.output / experiment.name if len(experiments) > 1 else args.output
         try:
-            if experiment.kind.name not in benches:
-                bench = load_bench(experiment.kind, flags.model, args.base, cli.choose_device(args.device), clips, args.seed)
-                benches[experiment.kind.name] = replace(bench, load_clips=partial(load_clips, catalogue=STYLE_CATALOGUE))
-            result = experiment.measure(benches[experiment.kind.name], vars(args))
+            if kind.name not in benches:
+                bench = load_bench(kind, flags.model, args.base, cli.choose_device(args.device), clips, args.seed)
+                benches[kind.name] = replace(bench, load_clips=partial(load_clips, catalogue=STYLE_CATALOGUE))
+            result = experiment.measure(benches[kind.name], vars(args))
         except RiffError as error:
             if len(experiments) == 1:
                 raise
@@ -111,14 +118,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.EXIT_FAILURE if failed else 0
 
 
-def load_clips(songs: str, catalogue: int, held_out_wording: bool = False) -> list:
+def load_clips(songs: str, catalogue: int, held_out_wording: bool = False, which: str = "first") -> list:
     """`demo:N` or a folder -> clips whose parts are known."""
+    from riff.evaluation.musdb import benchmark_clips
     from riff.evaluation.songs import clips_of_folder
 
     if not songs.startswith("demo:"):
         if held_out_wording:
             raise OptionError(f"--held_out_wording is of demo songs, and --songs is {songs}; leave one of them out")
-        return clips_of_folder(Path(songs))
+        return benchmark_clips(Path(songs)) if which == "benchmark" else clips_of_folder(Path(songs))
+    if which == "benchmark":
+        raise OptionError(f"--clips benchmark is of songs in a folder, and --songs is {songs}; leave one of them out")
     if not songs[5:].isdigit() or int(songs[5:]) < 1:
         raise OptionError(f"{songs}: no songs; write demo:N with N of 1 or more, or a folder")
     from demo.evaluation import demo_clips

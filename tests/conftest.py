@@ -131,3 +131,11 @@ def hub() -> Iterator[Hub]:
     yield server
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="session")
+def tiny_clap(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLAP model of random weights, saved as the real ones are."""
+    from clap_model import save_tiny_clap
+
+    return save_tiny_clap(tmp_path_factory.mktemp("clap") / "tiny")

@@ -12,16 +12,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import pre_tokenizers
-from transformers import (
-    ClapAudioConfig,
-    ClapConfig,
-    ClapFeatureExtractor,
-    ClapModel,
-    ClapProcessor,
-    ClapTextConfig,
-    RobertaTokenizer,
-)
 
 from riff.errors import DataError, ModelError
 from riff.evaluation.clap import DEFAULT_CLAP, Clap, clap_scores, load_clap, optional_clap
@@ -30,43 +20,8 @@ RATE = 44_100  # Hz
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CLAP model of 13,000 random weights with a tokenizer of single letters, saved as the real ones are."""
-    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    vocabulary = {token: index for index, token in enumerate([*specials, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
-    text = ClapTextConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=80,
-    )
-    audio = ClapAudioConfig(
-        patch_embeds_hidden_size=8,
-        depths=[1, 1],
-        num_attention_heads=[1, 2],
-        hidden_size=16,
-        num_hidden_layers=2,
-        spec_size=64,
-        num_mel_bins=16,
-        window_size=2,
-    )
-    torch.manual_seed(0)
-    model = ClapModel(ClapConfig(text_config=text.to_dict(), audio_config=audio.to_dict(), projection_dim=8))
-    with torch.no_grad():  # the default initialisation tells no two sounds apart
-        for weights in model.parameters():
-            weights.add_(0.2 * torch.randn_like(weights))
-    extractor = ClapFeatureExtractor(feature_size=16, hop_length=2400, truncation="rand_trunc")
-    path = tmp_path_factory.mktemp("clap") / "tiny"
-    model.save_pretrained(path)
-    ClapProcessor(extractor, RobertaTokenizer(vocab=vocabulary, merges=[], model_max_length=64)).save_pretrained(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def clap(folder: Path) -> Clap:
-    return load_clap(str(folder))
+def clap(tiny_clap: Path) -> Clap:
+    return load_clap(str(tiny_clap))
 
 
 def tone(hertz: float, seconds: float, rate: int = RATE) -> np.ndarray:
@@ -131,15 +86,15 @@ def test_without_the_model_an_evaluation_goes_on_after_one_line(tmp_path):
     assert result == "None None"
 
 
-def test_a_model_that_is_there_is_loaded_without_a_word(folder):
+def test_a_model_that_is_there_is_loaded_without_a_word(tiny_clap):
     said: list[str] = []
-    assert isinstance(optional_clap(str(folder), "cpu", said.append), Clap)
+    assert isinstance(optional_clap(str(tiny_clap), "cpu", said.append), Clap)
     assert said == []
 
 
-def test_other_weights_are_no_clap(folder, tmp_path):
+def test_other_weights_are_no_clap(tiny_clap, tmp_path):
     other = tmp_path / "other"
-    shutil.copytree(folder, other)
+    shutil.copytree(tiny_clap, other)
     weights = {name: tensor for name, tensor in load_file(other / "model.safetensors").items() if "text_model" not in name}
     save_file(weights, other / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match="not the weights of a CLAP model"):

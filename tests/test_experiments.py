@@ -15,6 +15,8 @@ from PIL import Image
 
 import evaluate_samples
 from demo.evaluation import demo_clips
+from riff.audio.io import write_audio
+from riff.audio.stems import STEM_NAMES
 from riff.errors import AudioError, OptionError
 from riff.evaluation.bench import Bench, Result, load_bench, mean_scores
 from riff.evaluation.control import ClipPictures, Scored, TrueClip
@@ -47,7 +49,7 @@ def measured(bench: Bench) -> Result:
 
 
 def test_every_entry_is_an_experiment_of_that_name() -> None:
-    found = find_experiments(["all"])
+    found = [one for one, _ in find_experiments(["all"])]
     assert [one.name for one in found] == list(MODULES)
     parser = evaluate_samples.make_parser()
     for one in found:
@@ -57,9 +59,12 @@ def test_every_entry_is_an_experiment_of_that_name() -> None:
 
 
 def test_a_model_is_asked_what_its_kind_can_answer(tiny_control: Path) -> None:
-    kinds = {one.name: one.kind for one in find_experiments(["all"])}
-    assert {one.kind for one in find_experiments(["all"], str(tiny_control))} == {CONTROL}
-    assert [one.name for one in find_experiments(["control", "control"], str(tiny_control))] == ["control"]
+    kinds = {one.name: kind for one, kind in find_experiments(["all"])}
+    assert kinds["edit"] is kinds["ladder"] is EDIT
+    controlled = {one.name: kind for one, kind in find_experiments(["all"], str(tiny_control))}
+    assert set(controlled) == set(kinds) - {"edit"}
+    assert set(controlled.values()) == {CONTROL}
+    assert [one.name for one, _ in find_experiments(["control", "control"], str(tiny_control))] == ["control"]
     assert set(kinds.values()) == {CONTROL, EDIT}
     with pytest.raises(OptionError, match="--experiment edit needs an edit model"):
         find_experiments(["control", "edit"], str(tiny_control))
@@ -151,6 +156,11 @@ def test_songs_that_are_none(songs: str) -> None:
 
 def test_songs_that_hold_no_vocal_are_named(songs: Path, tmp_path: Path) -> None:
     assert len(evaluate_samples.load_clips(str(songs), 3)) == 4
+    with pytest.raises(AudioError, match=f"{tmp_path}: holds no songs"):
+        evaluate_samples.load_clips(str(tmp_path), 3)
+    (tmp_path / "hummed").mkdir()
+    for name in STEM_NAMES:
+        write_audio(tmp_path / "hummed" / f"{name}.wav", np.zeros((2, 6 * 44_100), np.float32), 44_100)
     with pytest.raises(AudioError, match=r"no song there has 5\.11 s with a vocal"):
         evaluate_samples.load_clips(str(tmp_path), 3)
     with pytest.raises(OptionError, match="--held_out_wording is of demo songs"):

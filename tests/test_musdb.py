@@ -69,7 +69,7 @@ def test_both_forms_of_the_data_set_give_the_same_clips(songs: Path, tmp_path: P
             (tmp_path / "folders" / name / f"{part}.wav").symlink_to(songs / name / f"{part}.wav")
         stem_file_of(songs / name, tmp_path / "files" / f"{name}.stem.mp4")
     ours, theirs = (clips_of_folder(tmp_path / form) for form in ("folders", "files"))
-    assert [clip.name for clip in ours] == [clip.name for clip in theirs] == names
+    assert [clip.name for clip in ours] == [clip.name for clip in theirs] == [f"{name} 0 s" for name in names]
     for one, other in zip(ours, theirs, strict=True):
         assert one.mix.shape == (2, CLIP_SAMPLES)
         assert np.corrcoef(one.mix.ravel(), other.mix.ravel())[0, 1] > 0.98  # AAC is lossy
@@ -79,5 +79,5 @@ def test_both_forms_of_the_data_set_give_the_same_clips(songs: Path, tmp_path: P
     assert [clip.prompt for clip in chosen] == ["sing of rain", "sing of rain", "hum", "hum"]
     with pytest.raises(AudioError, match="no song there has"):
         clips_of_folder(tmp_path / "folders", lambda vocals, band: [])
-    with pytest.raises(AudioError, match=r"--songs .*: no such folder"):
+    with pytest.raises(AudioError, match="no such folder"):
         clips_of_folder(tmp_path / "nowhere")

@@ -48,19 +48,20 @@ def list_stem_songs(root: str | Path, flag: str = "--root_data_dir") -> list[Son
     They may lie in the folder itself and in its `train` and `test`.
 
     Args:
-        flag: that named the folder.
+        flag: that named the folder, for the error; empty for none.
 
     Raises:
         AudioError: no such folder, no song in it, or two of one name.
     """
     root = Path(root)
     if not root.is_dir():
-        raise AudioError(f"{flag} {root}: no such folder")
+        raise AudioError(f"{flag} {root}: no such folder".lstrip())
     paths = [path for part in (root, root / "train", root / "test") if part.is_dir() for path in part.iterdir()]
     songs = [SongFile(path.name, path) for path in paths if holds_stems(path)]
     songs += [SongFile(plain_name(path.name), path) for path in paths if is_stem_file(path) and is_audio(path)]
     if not songs:
-        raise AudioError(f"{flag} {root}: holds no songs; put SONG/{{drums,bass,other,vocals}}.wav or SONG.stem.mp4 there")
+        forms = "SONG/{drums,bass,other,vocals}.wav or SONG.stem.mp4"
+        raise AudioError(f"{flag} {root}: holds no songs; put {forms} there".lstrip())
     first: dict[str, SongFile] = {}
     for song in songs:
         if first.setdefault(song.name, song) is not song:

@@ -82,7 +82,7 @@ class Experiment:
 
     Attributes:
         name: as --experiment says it. question: the page's title. intro: a sentence under it.
-        kind: of model that it needs, whose example is the default.
+        kind: of model that it needs, whose example is the default. other_kinds: that would do as well.
         metrics: the table's columns: name in the results -> heading. rows: likewise; a row without a heading shows its name.
         note: what the reader must know to read the table.
         run: measures; takes the bench and, by name, the command's `flags`.
@@ -96,6 +96,7 @@ class Experiment:
     note: str
     run: Callable[..., Result]
     flags: Sequence[str] = ()
+    other_kinds: Sequence[ModelKind] = ()
     rows: Mapping[str, str] = field(default_factory=dict)
 
     def measure(self, bench: Bench, flags: Mapping[str, Any]) -> Result:

@@ -101,8 +101,13 @@ def edit_case(kind: str, clip: TrueClip, mix: SpectrogramImage, backing: Spectro
         return EditClip(clip.name, mix, choose(removals("vocals"), clip.name), kind, backing)
     if kind == "noop":
         return EditClip(clip.name, backing, choose(NOTHING, clip.name), kind, backing)
+    return EditClip(clip.name, backing, instruction_for(clip, instruction), kind, mix)
+
+
+def instruction_for(clip: TrueClip, instruction: str = ADDING) -> str:
+    """What an edit model is told to add to a clip: the clip's own instruction, or one made of its prompt (see `edit_case`)."""
     vocal = re.sub(r"^(generate|add|create|sing)\s+", "", clip.prompt, flags=re.IGNORECASE)
-    return EditClip(clip.name, backing, clip.instruction or instruction.replace("{vocal}", vocal), kind, mix)
+    return clip.instruction or instruction.replace("{vocal}", vocal)
 
 
 def training_fingerprints(folder: Path, target: str = "mix") -> np.ndarray:

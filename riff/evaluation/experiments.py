@@ -9,6 +9,7 @@ from riff.errors import OptionError
 
 if TYPE_CHECKING:  # --help needs the names alone, and not the models' libraries
     from riff.evaluation.bench import Experiment
+    from riff.models.folders import ModelKind
 
 MODULES = {
     "control": "riff.evaluation.control_experiment",
@@ -17,12 +18,14 @@ MODULES = {
     "seeds": "riff.evaluation.seeds",
     "prompts": "riff.evaluation.prompts",
     "settings": "riff.evaluation.settings",
+    "ladder": "riff.evaluation.ladder_experiment",
 }
 ALL = "all"
 
 
-def find_experiments(names: list[str], model: str | None = None) -> list[Experiment]:
-    """The experiments of these names, in this order, each once; `all` is every one that a model of this kind can answer.
+def find_experiments(names: list[str], model: str | None = None) -> list[tuple[Experiment, ModelKind]]:
+    """The experiments of these names, in this order, each once, with the kind of model that answers it; `all` is every one
+    that a model of this kind can answer.
 
     Args:
         model: folder or hub id (default: each experiment's own).
@@ -35,11 +38,11 @@ def find_experiments(names: list[str], model: str | None = None) -> list[Experim
 
     kind = kind_of_model(model) if model else None
     found = [_load(name) for name in dict.fromkeys(MODULES if ALL in names else names)]
-    wrong = [one for one in found if kind not in (None, one.kind)]
+    wrong = [one for one in found if kind not in (None, one.kind, *one.other_kinds)]
     if wrong and ALL not in names:
         one = wrong[0]
         raise OptionError(f"--experiment {one.name} needs {one.kind.name}, and {model} is none; use {one.kind.example}")
-    return [one for one in found if one not in wrong]
+    return [(one, kind or one.kind) for one in found if one not in wrong]
 
 
 def _load(name: str) -> Experiment:

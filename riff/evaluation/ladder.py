@@ -10,7 +10,7 @@ Rungs, over the accompaniment of a clip whose parts are known:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -83,9 +83,20 @@ def evaluate_ladder(
     Raises:
         DataError: fewer than two clips, or a model's mix that is missing or of another length than its clip.
     """
+    scored = []
+    for clip, mixes in rung_mixes(clips, model_mixes, seed):
+        judge = _Judge(clip, through_picture, canny)
+        scored += [Scored(clip.name, rung, *judge.score(mix)) for rung, mix in mixes.items()]
+        on_clip()
+    return scored
+
+
+def rung_mixes(
+    clips: Sequence[TrueClip], model_mixes: Mapping[str, SpectrogramImage | np.ndarray] | None = None, seed: int = 0
+) -> Iterator[tuple[TrueClip, dict[str, SpectrogramImage | np.ndarray]]]:
+    """Every clip with its mix by rung, in the order of `RUNGS`; for the arguments and errors see `evaluate_ladder`."""
     if model_mixes is not None:
         _check_mixes(clips, model_mixes)
-    scored = []
     for clip, random, retrieved in zip(clips, random_partners(clips, seed), retrieve_partners(clips), strict=True):
         channels, samples = clip.accompaniment.shape
         mixes: dict[str, SpectrogramImage | np.ndarray] = {
@@ -95,11 +106,7 @@ def evaluate_ladder(
         }
         if model_mixes is not None:
             mixes[MODEL] = model_mixes[clip.name]
-        mixes[TRUE] = clip.mix
-        judge = _Judge(clip, through_picture, canny)
-        scored += [Scored(clip.name, rung, *judge.score(mix)) for rung, mix in mixes.items()]
-        on_clip()
-    return scored
+        yield clip, mixes | {TRUE: clip.mix}
 
 
 def _check_mixes(clips: Sequence[TrueClip], mixes: Mapping[str, SpectrogramImage | np.ndarray]) -> None:

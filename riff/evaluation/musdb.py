@@ -5,12 +5,16 @@ benchmarks/musdb_vocal_inpainting.md states the rule in words. A change of it ma
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from riff.audio.clips import SILENCE_RMS, rms
+from riff.evaluation.control import TrueClip
 from riff.evaluation.edit import melody_of
 from riff.evaluation.melody import REGISTER_BOUNDARY, median_pitch
+from riff.evaluation.songs import clips_of_folder
 from riff.spectrogram.image import waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 
@@ -58,6 +62,15 @@ def _sung_frames(vocals: np.ndarray) -> np.ndarray:
     if not sounding.any():
         return sounding
     return power > SUNG_LEVEL**2 * power[sounding].mean()
+
+
+def benchmark_clips(folder: Path) -> list[TrueClip]:
+    """The benchmark's clips of a folder in MUSDB18's layouts; a prompt of the folder's own goes before `describe_vocal`.
+
+    Raises:
+        AudioError: as `clips_of_folder`.
+    """
+    return clips_of_folder(folder, choose_clips, describe_vocal)
 
 
 def describe_vocal(vocals: np.ndarray) -> str:

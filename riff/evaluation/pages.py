@@ -27,15 +27,18 @@ class Answer(NamedTuple):
     command: str
 
 
+def columns(experiment: Experiment, means: Means) -> dict[str, str]:
+    """The table's metrics with their headings, those that a row has."""
+    return {metric: heading for metric, heading in experiment.metrics.items() if any(metric in row for row in means.values())}
+
+
 def table_text(experiment: Experiment, means: Means) -> str:
     """The table as lines for a terminal; what a row has not is a dash."""
-    names = max(12, *(len(row) + 2 for row in means))
-    lines = [f"{'':{names}}" + "".join(f"{metric:>{len(metric) + 2}}" for metric in experiment.metrics)]
+    names, metrics = max(12, *(len(row) + 2 for row in means)), columns(experiment, means)
+    lines = [f"{'':{names}}" + "".join(f"{metric:>{len(metric) + 2}}" for metric in metrics)]
     for name, row in means.items():
-        cells = [f"{row[metric]:.3f}" if metric in row else "-" for metric in experiment.metrics]
-        lines.append(
-            f"{name:{names}}" + "".join(f"{cell:>{len(m) + 2}}" for m, cell in zip(experiment.metrics, cells, strict=True))
-        )
+        cells = [f"{row[metric]:.3f}" if metric in row else "-" for metric in metrics]
+        lines.append(f"{name:{names}}" + "".join(f"{cell:>{len(m) + 2}}" for m, cell in zip(metrics, cells, strict=True)))
     return "\n".join(lines)
 
 
@@ -45,10 +48,9 @@ def add_table(report: Report, experiment: Experiment, means: Means, command: str
     Args:
         command: that made the figures. note: what is to be known of this run besides the experiment's own note.
     """
-    rows: list[list[Cell]] = [
-        [experiment.heading(name), *(row.get(metric) for metric in experiment.metrics)] for name, row in means.items()
-    ]
-    report.table(["", *experiment.metrics.values()], rows, note=f"{experiment.note} {note}".strip(), command=command)
+    metrics = columns(experiment, means)
+    rows: list[list[Cell]] = [[experiment.heading(name), *(row.get(metric) for metric in metrics)] for name, row in means.items()]
+    report.table(["", *metrics.values()], rows, note=f"{experiment.note} {note}".strip(), command=command)
 
 
 def write_answer(folder: Path, answer: Answer, clips: Sequence[TrueClip], arguments: dict[str, Any], num_shown: int) -> Path:

@@ -37,18 +37,17 @@ def clips_of_folder(
     Raises:
         AudioError: no such folder, songs that cannot be read, or no clip in any.
     """
-    songs = list_stem_songs(folder, "--songs")
+    songs = list_stem_songs(folder, "")
     prompts = read_prompts(folder / "prompt_file.json") if (folder / "prompt_file.json").exists() else {}
     clips = []
     for song in songs:
         parts, rate = read_stems(song.path)
         vocals, accompaniment = (to_standard_rate(part, rate) for part in (parts.vocals, parts.accompaniment))
-        starts = choose(vocals, accompaniment)
-        for start in starts:
+        for start in choose(vocals, accompaniment):
             part = slice(start, start + CLIP_SAMPLES)
             voice, band = np.ascontiguousarray(vocals[:, part]), np.ascontiguousarray(accompaniment[:, part])
             prompt = prompt_of(song.name, prompts) or describe(voice)
-            name = song.name if len(starts) == 1 else f"{song.name} {start / STANDARD.sample_rate:.0f} s"
+            name = f"{song.plain_name} {start / STANDARD.sample_rate:.0f} s"
             clips.append(TrueClip(name, prompt, voice + band, band))
     if not clips:
         raise AudioError(f"{folder}: no song there has 5.11 s with a vocal; give a folder of songs that are sung")

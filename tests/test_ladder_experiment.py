@@ -1,0 +1,91 @@
+"""The experiment `ladder`: vocals over the accompaniment's own samples, a model's and other systems' judged alike."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import last_error, run_script
+
+from demo.evaluation import demo_clips
+from riff.audio.io import write_audio
+from riff.evaluation.bench import Bench, load_bench
+from riff.evaluation.control import TrueClip
+from riff.evaluation.ladder import MODEL, RUNGS, SILENCE, TRUE
+from riff.evaluation.ladder_experiment import CLAP_METRICS, EXPERIMENT, METRICS, mixes_of_folder, sing
+from riff.models.control import CONTROL
+from riff.sampling.song import load_song_model
+
+FLAGS = {"steps": 1, "scale": None, "strength": None, "image_scale": None, "vocals": None, "clap": None}
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[TrueClip]:
+    return demo_clips(4, 3)
+
+
+@pytest.fixture(scope="module")
+def bench(tiny_control: Path, clips: list[TrueClip]) -> Bench:
+    return load_bench(CONTROL, str(tiny_control), None, "cpu", clips)
+
+
+@pytest.fixture(scope="module")
+def true_vocals(clips: list[TrueClip], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vocals")
+    for clip in clips:
+        write_audio(folder / f"{clip.name}.wav", clip.mix - clip.accompaniment, 44_100, subtype="FLOAT")
+    return folder
+
+
+def test_the_accompaniment_under_a_painted_vocal_is_untouched(tiny_control: Path, clips: list[TrueClip]) -> None:
+    model = load_song_model(str(tiny_control), steps=1)
+    mix = sing(model, clips[0], 3)
+    vocal = mix - clips[0].accompaniment
+    assert mix.shape == clips[0].mix.shape
+    assert np.abs(vocal).max() > 0.001
+    # The same mono vocal on both sides of the stereo accompaniment, whatever that holds.
+    np.testing.assert_allclose(vocal[0], vocal[1], atol=1e-6)
+    np.testing.assert_array_equal(sing(model, clips[0], 3), mix)
+
+
+def test_the_true_vocals_of_another_system_score_as_the_true_ones(bench: Bench, true_vocals: Path) -> None:
+    result = EXPERIMENT.measure(bench, FLAGS | {"vocals": true_vocals})
+    assert list(result.means) == list(RUNGS)
+    assert set(METRICS) - set(CLAP_METRICS) >= set(result.means[TRUE])
+    for metric, value in result.means[MODEL].items():
+        assert value == pytest.approx(result.means[TRUE][metric], abs=1e-3), metric
+    assert result.means[SILENCE]["melody"] == 0 < result.means[TRUE]["melody"]
+    left_out = set(METRICS) - set(CLAP_METRICS) - set(result.means[TRUE])
+    assert all(METRICS[metric] in " ".join(result.remarks) for metric in left_out)
+    assert all(set(METRICS) - set(CLAP_METRICS) - {"edge_f1_inside"} <= set(one.scores) for one in result.scored)
+
+
+def test_clap_adds_its_columns(bench: Bench, true_vocals: Path, tiny_clap: Path) -> None:
+    result = EXPERIMENT.measure(bench, FLAGS | {"vocals": true_vocals, "clap": str(tiny_clap)})
+    assert all(-1 <= row["clap_score"] <= 1 for row in result.means.values())
+    assert set(result.means[SILENCE]) >= set(CLAP_METRICS)
+    assert "fad" not in result.means[TRUE]
+    assert result.means[MODEL]["clap_score"] == pytest.approx(result.means[TRUE]["clap_score"], abs=1e-4)
+    assert abs(result.means[MODEL]["fad"]) < abs(result.means[SILENCE]["fad"]) + 1e-6
+
+
+def test_what_another_system_left_out_is_named(clips: list[TrueClip], true_vocals: Path, tmp_path: Path) -> None:
+    (tmp_path / f"{clips[0].name}.wav").symlink_to(true_vocals / f"{clips[0].name}.wav")
+    with pytest.raises(Exception, match=f"{clips[1].name}.wav"):
+        mixes_of_folder(tmp_path, clips)
+    with pytest.raises(Exception, match="--vocals"):
+        mixes_of_folder(tmp_path / "gone", clips)
+
+
+def test_the_script_judges_the_benchmarks_clips(songs: Path, tiny_control: Path, tmp_path: Path) -> None:
+    flags = ("--experiment", "ladder", "--model", tiny_control, "--songs", songs, "--steps", 1, "--num_shown", 1)
+    missing = ("--clap", tmp_path / "no-clap")
+    done = run_script("evaluate_samples.py", *flags, *missing, "--output", tmp_path / "out")
+    assert "CLAP scores are left out" in done.stderr
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert set(results["means"]) == set(RUNGS)
+    assert "raw pitch accuracy" in (tmp_path / "out" / "index.html").read_text()
+    done = run_script("evaluate_samples.py", "--experiment", "ladder", "--clips", "benchmark", code=2)
+    assert "--clips benchmark" in last_error(done)
