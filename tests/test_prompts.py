@@ -15,7 +15,7 @@ from demo.evaluation import demo_clips
 from demo.instructions import HELD_OUT_TEMPLATES, SINGERS, TRAINING_TEMPLATES
 from riff.errors import DataError
 from riff.evaluation.bench import Bench, Result, load_bench
-from riff.evaluation.control import ClipPictures
+from riff.evaluation.control import ClipPictures, TrueClip
 from riff.evaluation.melody import register_of_prompt
 from riff.evaluation.prompts import EXPERIMENT, JUDGED_AGAIN, METRICS, ROWS, Styles, other_register
 from riff.evaluation.styles import STYLE_WORDS, StyleClassifier, features, style_of_prompt, with_style
@@ -33,11 +33,16 @@ sentences = st.builds(
 
 
 @pytest.fixture(scope="module")
-def bench() -> Bench:
+def style_clips() -> list[TrueClip]:
+    return demo_clips(7, 10)
+
+
+@pytest.fixture(scope="module")
+def bench(style_clips: list[TrueClip]) -> Bench:
+    """Asked for songs to learn from, it gives the measured one as well, which is not to be learnt."""
     clips = demo_clips(4, 1)
-    return replace(
-        load_bench(CONTROL, str(MODEL), None, "cpu", clips), load_clips=lambda songs: demo_clips(7, int(songs[5:])) + clips
-    )
+    ready = load_bench(CONTROL, str(MODEL), None, "cpu", clips)
+    return replace(ready, load_clips=lambda songs: style_clips[: int(songs[5:])] + clips)
 
 
 @pytest.fixture(scope="module")
@@ -129,10 +134,10 @@ def test_words_that_are_missing_leave_columns_empty_and_a_line_says_why(bench: B
     assert "other style" not in alike.means
 
 
-def test_styles_are_heard_in_songs_that_were_not_learnt() -> None:
-    clips = demo_clips(7, 15)
-    styles = Styles.learn(clips[:10], [clip.name.split("-")[0] for clip in clips[:10]])
+def test_styles_are_heard_in_songs_that_were_not_learnt(style_clips: list[TrueClip]) -> None:
+    styles = Styles.learn(style_clips, [clip.name.split("-")[0] for clip in style_clips])
     assert styles.names == sorted(STYLES)
     assert styles.after("rock") == "ballad"
-    right = [styles.whole(ClipPictures(clip).mix.pixels) == clip.name.split("-")[0] for clip in clips[10:]]
-    assert sum(right) >= 4
+    unheard = demo_clips(4, 5)
+    right = [styles.whole(ClipPictures(clip).mix.pixels) == clip.name.split("-")[0] for clip in unheard]
+    assert sum(right) >= 3  # of 5, learnt from two songs a style; chance is 1
