@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import run_script
 from stem_files import stem_file_of
 
 from demo.composition import compose
+from riff.audio.io import read_audio, write_audio
 from riff.audio.stems import STEM_NAMES
 from riff.errors import AudioError
 from riff.evaluation.musdb import choose_clips, describe_vocal
@@ -81,3 +83,21 @@ def test_both_forms_of_the_data_set_give_the_same_clips(songs: Path, tmp_path: P
         clips_of_folder(tmp_path / "folders", lambda vocals, band: [])
     with pytest.raises(AudioError, match="no such folder"):
         clips_of_folder(tmp_path / "nowhere")
+
+
+def test_the_list_and_its_sounds_are_the_same_for_everyone(tmp_path: Path) -> None:
+    song = compose(4, 2, 20.0)
+    for folder in ("one", "other"):
+        place = tmp_path / folder / "songs" / "Some One - Song"
+        place.mkdir(parents=True)
+        for name in STEM_NAMES:
+            write_audio(place / f"{name}.wav", song.stems[name], RATE, subtype="FLOAT")
+        run_script("benchmarks/musdb_clips.py", "--songs", place.parent, "--output", tmp_path / folder / "out")
+    lists = [json.loads((tmp_path / folder / "out" / "clips.json").read_text()) for folder in ("one", "other")]
+    assert lists[0]["sha256"] == lists[1]["sha256"]
+    assert lists[0]["clips"]
+    for clip in lists[0]["clips"]:
+        start = int(clip["clip"].removeprefix("Some One - Song ").removesuffix(" s")) * RATE
+        sound = read_audio(tmp_path / "one" / "out" / "accompaniment" / f"{clip['clip']}.wav").waveform
+        backing = song.mixture - song.stems["vocals"]
+        np.testing.assert_allclose(sound, backing[:, start : start + CLIP_SAMPLES], atol=1e-6)
