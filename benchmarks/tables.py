@@ -5,7 +5,7 @@
 
 A table of figures stands in a document under a line `<!-- table: NAME -->`, and benchmarks/tables.yaml says what NAME is made
 of: columns, [heading, path, format, unit], and rows, [label, results file, path, format in place of the columns']. A path leads
-from the file to the row and on to the figure, keys and positions with slashes between them.
+from the file to the row and on to the figure: keys and positions with slashes between them, or a list of them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def line(words: Sequence[str]) -> str:
     return "|" + "|".join(word if word == "---" else f" {word} " if word else " " for word in words) + "|\n"
 
 
-def cells(columns: Sequence[Column], file: str, start: str = "", shown: str = "") -> list[str]:
+def cells(columns: Sequence[Column], file: str, start: str | list[str] = "", shown: str = "") -> list[str]:
     """The figures of a row as they are shown; a share is a percentage."""
     found = []
     for column in columns:
@@ -63,9 +63,9 @@ def cells(columns: Sequence[Column], file: str, start: str = "", shown: str = ""
     return found
 
 
-def follow(value: Any, *paths: str) -> Any:
-    """What stands at the end of a path; None where there is nothing."""
-    for key in (key for path in paths for key in path.split("/") if key):
+def follow(value: Any, *paths: str | list[str]) -> Any:
+    """What stands at the end of paths, one after the other; None where there is nothing."""
+    for key in (key for path in paths for key in (path.split("/") if isinstance(path, str) else path) if key):
         if isinstance(value, list):
             value = value[int(key)] if int(key) < len(value) else None
         else:
