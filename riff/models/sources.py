@@ -1,0 +1,82 @@
+"""Where a model lies: in the repository, in a folder, in a checkpoint file, or on the hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.errors import HTTPError
+
+from riff.cli import ROOT
+from riff.errors import ModelError
+
+DEFAULT_BASE = "riffusion/riffusion-model-v1"
+MINI = "mini"
+MINI_FOLDER = ROOT / "models" / "riffusion-mini"
+SINGLE_FILES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
+CHECKPOINTS = (".ckpt", ".safetensors")
+WITHOUT_SAFETY_CHECKER: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+FOLDER_FILES = ("model_index.json", "config.json")  # one of them is in every diffusers folder
+
+
+def resolve_base(base: str) -> str:
+    """`mini` as its folder; anything else as it is."""
+    return str(MINI_FOLDER) if base == MINI else base
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a name is meant as a place on disk and not as a hub id such as `owner/name`."""
+    return name.startswith((".", "/", "~", "models/", "outputs/")) or name.count("/") != 1 or name.endswith(SINGLE_FILES)
+
+
+def explain(error: Exception, name: str, way_out: str) -> ModelError:
+    """A loading error of the libraries, which is many lines, as one line."""
+    text = " ".join(str(error).split())
+    if Path(name).exists() or name == MINI:
+        return ModelError(f"{name}: cannot be loaded ({type(error).__name__}: {text[:200]})")
+    return ModelError(f"{name}: not on disk, and the hub did not give it ({type(error).__name__}: {text[:120]}); {way_out}")
+
+
+def find_checkpoint(name: str | Path, revision: str | None = None, cache_dir: str | Path | None = None) -> Path | None:
+    """The checkpoint file that a name stands for, or None where it names a folder, a diffusers repository, or nothing.
+
+    A hub repository that holds checkpoint files and no diffusers folder stands for the one of them whose name sorts last,
+    numbers as numbers, which is the newest run's last step; that file is downloaded, once.
+
+    Raises:
+        ModelError: the file is on the hub, and cannot be had.
+    """
+    path = Path(resolve_base(str(name)))
+    if path.is_file():
+        return path
+    if path.is_dir() or looks_like_path(str(name)):
+        return None
+    files = _hub_files(str(name), revision, cache_dir)
+    checkpoints = [file for file in files if file.endswith(CHECKPOINTS)]
+    if not checkpoints or any(file in files for file in FOLDER_FILES):
+        return None
+    newest = max(checkpoints, key=_natural_order)
+    try:
+        return Path(hf_hub_download(str(name), newest, revision=revision, cache_dir=cache_dir))
+    except (HTTPError, OSError, ValueError, RuntimeError) as error:
+        raise explain(error, str(name), f"download its {newest} and name that file") from error
+
+
+def _hub_files(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> list[str]:
+    """The files of a repository as the hub lists them, else as an earlier download left them; empty where it is not known."""
+    try:
+        return HfApi().list_repo_files(repo_id, revision=revision)
+    except (HTTPError, OSError, ValueError):
+        pass  # offline, or no such repository: whoever loads it then says so
+    try:
+        folder = Path(snapshot_download(repo_id, revision=revision, cache_dir=cache_dir, local_files_only=True))
+    except (HTTPError, OSError, ValueError):
+        return []
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+
+
+def _natural_order(name: str) -> list[tuple[int, str]]:
+    """A key that sorts `step=900` before `step=1000`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
