@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     to_file, is_folder = args.output.suffix in CHECKPOINTS, Path(args.input).is_dir()
     if is_folder and not to_file:
         raise OptionError(f"--output {args.output}: --input is a folder, so this must be a file that ends in .ckpt or .safetensors")
-    file = None if is_folder else find_checkpoint(args.input)
+    file = None if is_folder else find_checkpoint(args.input, "give a file or a folder")
     if file is not None and to_file:
         raise OptionError(f"--output {args.output}: --input is a file, so this must be a folder")
     if file is None and not to_file:

@@ -60,7 +60,7 @@ def test_diffusers_reads_the_same_names(part: str) -> None:
     ("down_blocks.0.resnets.1.time_emb_proj.weight", "input_blocks.2.0.emb_layers.1.weight"),
     ("down_blocks.0.downsamplers.0.conv.weight", "input_blocks.3.0.op.weight"),
     ("down_blocks.1.resnets.0.conv_shortcut.weight", "input_blocks.4.0.skip_connection.weight"),
-    ("down_blocks.2.attentions.1.transformer_blocks.0.attn2.to_k.weight", "input_blocks.8.1.transformer_blocks.0.attn2.to_k.weight"),
+    ("down_blocks.2.attentions.1.transformer_blocks.0.norm2.bias", "input_blocks.8.1.transformer_blocks.0.norm2.bias"),
     ("down_blocks.3.resnets.1.conv2.bias", "input_blocks.11.0.out_layers.3.bias"),
     ("mid_block.attentions.0.proj_in.weight", "middle_block.1.proj_in.weight"),
     ("mid_block.resnets.1.norm1.weight", "middle_block.2.in_layers.0.weight"),

@@ -32,7 +32,8 @@ def load_base(base: str, config: str | None = None, dtype: torch.dtype = torch.f
     Raises:
         ModelError: nothing there, not a pipeline, a file that would execute code, or a hub that cannot be reached.
     """
-    if file := find_checkpoint(base, hub.get("revision"), hub.get("cache_dir")):
+    way_out = "--base mini, a small model in the repository, needs no network"
+    if file := find_checkpoint(base, way_out, hub.get("revision"), hub.get("cache_dir")):
         return load_base_parts(read_checkpoint(file), config, dtype)
     source = resolve_base(base)
     if not Path(source).is_dir() and looks_like_path(base):
@@ -43,7 +44,7 @@ def load_base(base: str, config: str | None = None, dtype: torch.dtype = torch.f
         # By name, so that an edit or control pipeline's folder serves as a base as well.
         return StableDiffusionPipeline.from_pretrained(source, torch_dtype=dtype, **WITHOUT_SAFETY_CHECKER, **hub)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise explain(error, base, "--base mini, a small model in the repository, needs no network") from error
+        raise explain(error, base, way_out) from error
 
 
 def latent_factor(pipeline: DiffusionPipeline) -> int:

@@ -75,7 +75,8 @@ def load_model(kind: ModelKind, model: str | Path, base: str | None = None) -> A
         ModelError: nothing there, or a model of another kind.
     """
     folder, name = Path(model), str(model)
-    if file := find_checkpoint(name):
+    way_out = f"{kind.example}, in the repository, needs no network"
+    if file := find_checkpoint(name, way_out):
         return _load_checkpoint(kind, name, file, base)
     if not folder.is_dir() and looks_like_path(name):
         raise ModelError(f"{name}: no such folder; train one with {kind.script}, or use {kind.example}")
@@ -85,7 +86,7 @@ def load_model(kind: ModelKind, model: str | Path, base: str | None = None) -> A
             return kind.combine(load_base(base or _base_of(kind, folder)), part)
         pipeline = kind.pipeline.from_pretrained(name, torch_dtype=torch.float32, **WITHOUT_SAFETY_CHECKER)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
-        raise explain(error, name, f"{kind.example}, in the repository, needs no network") from error
+        raise explain(error, name, way_out) from error
     return kind.combine(load_base(base), getattr(pipeline, kind.part)) if base else pipeline
 
 

@@ -27,7 +27,8 @@ def kind_of_model(model: str | Path) -> ModelKind:
     """
     folder, name = Path(model), str(model)
     ways_out = " or ".join(kind.example for kind in KINDS)
-    if file := find_checkpoint(name):
+    way_out = f"{ways_out}, in the repository, needs no network"
+    if file := find_checkpoint(name, way_out):
         checkpoint = read_checkpoint(file)
         if "controlnet" in checkpoint.parts or checkpoint.is_edit:
             return CONTROL if "controlnet" in checkpoint.parts else EDIT
@@ -38,7 +39,7 @@ def kind_of_model(model: str | Path) -> ModelKind:
     try:
         config = (UNet2DConditionModel if part_alone else DiffusionPipeline).load_config(name)
     except (OSError, ValueError) as error:
-        raise explain(error, name, f"{ways_out}, in the repository, needs no network") from error
+        raise explain(error, name, way_out) from error
     said = config.get("_class_name")
     for kind in KINDS:
         if said == (kind.part_class if part_alone else kind.pipeline).__name__:

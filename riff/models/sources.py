@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-from huggingface_hub.errors import HTTPError
+from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 
 from riff.cli import ROOT
 from riff.errors import ModelError
@@ -39,42 +39,48 @@ def explain(error: Exception, name: str, way_out: str) -> ModelError:
     return ModelError(f"{name}: not on disk, and the hub did not give it ({type(error).__name__}: {text[:120]}); {way_out}")
 
 
-def find_checkpoint(name: str | Path, revision: str | None = None, cache_dir: str | Path | None = None) -> Path | None:
-    """The checkpoint file that a name stands for, or None where it names a folder, a diffusers repository, or nothing.
+def find_checkpoint(
+    name: str | Path, way_out: str, revision: str | None = None, cache_dir: str | Path | None = None
+) -> Path | None:
+    """The checkpoint file that a name stands for, or None where it names a folder, a diffusers repository, or no place on disk.
 
     A hub repository that holds checkpoint files and no diffusers folder stands for the one of them whose name sorts last,
     numbers as numbers, which is the newest run's last step; that file is downloaded, once.
 
+    Args:
+        way_out: what to do where the hub does not give it, for the message.
+
     Raises:
-        ModelError: the file is on the hub, and cannot be had.
+        ModelError: it is not on disk, and the hub cannot be reached or has no such repository.
     """
     path = Path(resolve_base(str(name)))
     if path.is_file():
         return path
     if path.is_dir() or looks_like_path(str(name)):
         return None
-    files = _hub_files(str(name), revision, cache_dir)
-    checkpoints = [file for file in files if file.endswith(CHECKPOINTS)]
-    if not checkpoints or any(file in files for file in FOLDER_FILES):
-        return None
-    newest = max(checkpoints, key=_natural_order)
     try:
+        files = _hub_files(str(name), revision, cache_dir)
+        checkpoints = [file for file in files if file.endswith(CHECKPOINTS)]
+        if not checkpoints or any(file in files for file in FOLDER_FILES):
+            return None
+        newest = max(checkpoints, key=_natural_order)
         return Path(hf_hub_download(str(name), newest, revision=revision, cache_dir=cache_dir))
     except (HTTPError, OSError, ValueError, RuntimeError) as error:
-        raise explain(error, str(name), f"download its {newest} and name that file") from error
+        raise explain(error, str(name), way_out) from error
 
 
 def _hub_files(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> list[str]:
-    """The files of a repository as the hub lists them, else as an earlier download left them; empty where it is not known."""
+    """The files of a repository as the hub lists them or, where it cannot be asked, as an earlier download left them."""
     try:
         return HfApi().list_repo_files(repo_id, revision=revision)
-    except (HTTPError, OSError, ValueError):
-        pass  # offline, or no such repository: whoever loads it then says so
-    try:
-        folder = Path(snapshot_download(repo_id, revision=revision, cache_dir=cache_dir, local_files_only=True))
-    except (HTTPError, OSError, ValueError):
-        return []
-    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    except (HTTPError, OSError):
+        try:
+            folder = Path(snapshot_download(repo_id, revision=revision, cache_dir=cache_dir, local_files_only=True))
+        except LocalEntryNotFoundError:
+            folder = None
+        if folder is None:
+            raise
+        return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
 
 def _natural_order(name: str) -> list[tuple[int, str]]:
