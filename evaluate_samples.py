@@ -29,7 +29,10 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         choices=tuple(EXPERIMENTS),
         help="does the sample follow the edges; is the edit performed",
     )
-    add("--model", help="folder or hub id of a control or edit model (default: models/riff-cnet-mini, models/riff-pix2pix-mini)")
+    add(
+        "--model",
+        help="folder, .ckpt or hub id of a control or edit model (default: models/riff-cnet-mini, models/riff-pix2pix-mini)",
+    )
     add("--base", help="base to use instead of the one that --model names")
     add("--songs", default="demo:16", help="demo:N, or a folder of SONG/{vocals,drums,bass,other}.wav")
     add("--steps", type=int, default=20, help="denoising steps")

@@ -18,7 +18,7 @@ from diffusers import (
     StableDiffusionInstructPix2PixPipeline,
     StableDiffusionPipeline,
 )
-from hub_stand_in import Hub, Repository, run_against_hub
+from hub_stand_in import ROOT, Hub, Repository, run_against_hub
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -34,7 +34,7 @@ from riff.models.edit import attach_edit, load_edit_pipeline, load_to_edit, save
 from riff.models.kinds import kind_of_model
 from riff.models.ldm_keys import PREFIXES
 from riff.models.ldm_schedule import BUFFERS, schedule_buffers
-from riff.models.sources import find_checkpoint
+from riff.models.sources import choose_checkpoint, find_checkpoint
 from riff.models.weights import read_tensors
 
 MINI_CONTROL = Path(__file__).parent.parent / "models" / "riff-cnet-mini"
@@ -314,7 +314,7 @@ def without(part: str):  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    (without("model.diffusion_model.out."), "its unet is not that of .* (4 missing: out.0.weight, out.0.bias, ...)"),
+    (without("model.diffusion_model.out."), "its UNet is not that of .* (4 missing: out.0.weight, out.0.bias, ...)"),
     (without("first_stage_model."), "holds no autoencoder (first_stage_model.*), but UNet"),
     (lambda tensors: tensors | {"lora.a": torch.zeros(1), "lora.b": torch.zeros(1)}, "(2 unexpected: lora.a, lora.b)"),
     (lambda tensors: tensors | {"betas": tensors["betas"] * 2}, "another noise schedule"),
@@ -333,9 +333,9 @@ def test_files_that_are_not_whole_are_named(cldm_file: Path, tiny_base: Path, tm
 
 
 def test_geometry_that_is_not_the_bases(cldm_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"its unet is not that of mini .*of another shape: .*; name a base of the same geometry"):
+    with pytest.raises(ModelError, match=r"its UNet is not that of mini .*of another shape: .*; name a base of the same geometry"):
         checkpoint_to_folder(cldm_file, tmp_path / "out", base="mini")
-    with pytest.raises(ModelError, match=r"its controlnet is not that of Stable Diffusion 1\.5 .* is 32x4x3x3, not 320x4x3x3"):
+    with pytest.raises(ModelError, match=r"its ControlNet is not that of Stable Diffusion 1\.5 .* is 32x4x3x3, not 320x4x3x3"):
         checkpoint_to_folder(cldm_file, tmp_path / "out", controlnet_only=True)
 
 
@@ -388,8 +388,8 @@ def test_a_model_by_its_name_on_the_hub(
     hub: Hub, cldm_file: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checkpoint file among others, trained on hints of 0..255."""
-    older = {"riffusion-cnet-step=900.ckpt": b"older", "README.md": b"a card"}
-    files = older | {"riffusion-cnet-step=1000.ckpt": cldm_file.read_bytes()}
+    older = {"lightning_logs/version_3/checkpoints/step=900.ckpt": b"older", "README.md": b"a card"}
+    files = older | {"final_checkpoint.ckpt": cldm_file.read_bytes()}
     hub.repositories["zachary-shah/riffusion-cnet-v2"] = Repository(private=False, files=files)
     Image.fromarray(np.tile(np.array([0, 255], np.uint8), (512, 256))).save(tmp_path / "edges.png")
     sampling = ("--control", "edges.png", "--base", str(tiny_base), "--num_samples", "1", "--steps", "1")
@@ -416,6 +416,29 @@ def test_an_edit_model_by_its_name_on_the_hub(hub: Hub, tiny_base: Path, tmp_pat
     done = run_against_hub("convert_checkpoint.py", tmp_path, hub.url, *arguments)
     assert done.returncode == 0, done.stderr
     assert same(read_tensors(tmp_path / "edit.ckpt"), read_tensors(write(tmp_path / "edit", tmp_path / "local.ckpt")))
+
+
+def test_a_file_takes_little_from_the_default_base_on_the_hub(hub: Hub, tiny_base: Path, tmp_path: Path) -> None:
+    hub.repositories["riffusion/riffusion-model-v1"] = Repository(private=False, files=published(tiny_base))
+    script = tmp_path / "companions.py"
+    script.write_text("from riff.models.cldm import *\nprint(*map(type, load_companions(DEFAULT_BASE)))")
+    done = run_against_hub(str(script), tmp_path, hub.url, PYTHONPATH=str(ROOT))
+    assert "CLIPTokenizer" in done.stdout, done.stderr
+    assert "DDIMScheduler" in done.stdout
+    assert [line for line in hub.requests if line.endswith(".safetensors")] == []
+
+
+@pytest.mark.parametrize(("files", "chosen"), [
+    (["README.md", "model.ckpt"], "model.ckpt"),
+    (["step=900.ckpt", "step=1000.ckpt", "step=99.safetensors"], "step=1000.ckpt"),
+    (["runs/step=9.ckpt", "final.ckpt", "model.ckpt"], "final.ckpt"),
+    (["logs/version_9/step=2.ckpt", "logs/version_10/step=1.ckpt"], "logs/version_10/step=1.ckpt"),
+    (["model_index.json", "model.ckpt"], None),
+    (["config.json", "diffusion_pytorch_model.safetensors"], None),
+    (["README.md"], None),
+])  # fmt: skip
+def test_which_of_a_repositorys_files_is_meant(files: list[str], chosen: str | None) -> None:
+    assert choose_checkpoint(files) == choose_checkpoint(files[::-1]) == chosen
 
 
 def test_names_that_are_no_checkpoints(tiny_base: Path) -> None:

@@ -179,7 +179,7 @@ def test_wrong_weights_are_named_and_counted() -> None:
     with pytest.raises(ModelError) as caught:
         module_from_ldm("unet", SD1, weights, "my.ckpt")
     said = str(caught.value)
-    assert said.startswith("my.ckpt: its unet is not that of Stable Diffusion 1.5 (3 missing: ")
+    assert said.startswith("my.ckpt: its UNet is not that of Stable Diffusion 1.5 (3 missing: ")
     for words in (
         "1 unexpected: label_emb.weight",
         "1 of another shape: time_embed.0.bias is 77, not 1280",

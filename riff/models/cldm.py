@@ -29,12 +29,11 @@ from riff.models.ldm import (
     read_blueprint,
     scale_hints,
 )
-from riff.models.ldm_keys import PREFIXES
+from riff.models.ldm_keys import PART_NAMES, PREFIXES
 from riff.models.ldm_schedule import BUFFERS, check_schedule, schedule_buffers
 from riff.models.sources import CHECKPOINTS, DEFAULT_BASE, WITHOUT_SAFETY_CHECKER, explain, resolve_base
 from riff.models.weights import read_folder, read_tensors
 
-PART_NAMES = {"unet": "UNet", "vae": "autoencoder", "text_encoder": "text encoder", "controlnet": "ControlNet"}
 WHOLE = ("unet", "vae", "text_encoder")  # what a pipeline needs at least
 # An average of the weights beside them, and what can be computed anew, or is no part of the model.
 LEFT_OUT = ("model_ema.", "first_stage_model.loss.", "scale_factor", "lvlb_weights")

@@ -20,7 +20,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from riff.errors import ModelError
-from riff.models.ldm_keys import KEY_FUNCTIONS, Config, is_convolution_there
+from riff.models.ldm_keys import KEY_FUNCTIONS, PART_NAMES, Config, is_convolution_there
 from riff.models.sources import explain, resolve_base
 
 GEOMETRY_WAY_OUT = "name a base of the same geometry with --base (for a file that is itself the base: --base_config)"
@@ -116,8 +116,10 @@ def part_config(part: str, blueprint: Blueprint, weights: Mapping[str, torch.Ten
     if part == "unet":
         return config
     known = inspect.signature(ControlNetModel.__init__).parameters
-    widths = [weights[key].shape[0] for stage in range(16) if (key := f"input_hint_block.{4 * stage}.weight") in weights]
     config = {name: value for name, value in config.items() if name in known}
+    # There are two convolutions for each width, and behind each of them an activation, which is counted too.
+    stages = sum(key.startswith("input_hint_block.") and key.endswith(".weight") for key in weights) // 2
+    widths = [weights[key].shape[0] for stage in range(stages) if (key := f"input_hint_block.{4 * stage}.weight") in weights]
     return config | ({"conditioning_embedding_out_channels": tuple(widths)} if widths else {})
 
 
@@ -139,7 +141,13 @@ def key_table(part: str, module: nn.Module) -> dict[str, str]:
     try:
         return {KEY_FUNCTIONS[part](key, module.config): key for key in module.state_dict()}
     except (KeyError, TypeError) as error:
-        raise ModelError(f"this {part} has weights that the original code does not know ({error})") from error
+        raise ModelError(f"this {PART_NAMES[part]} has weights that the original code does not know ({error})") from error
+
+
+def original_shapes(part: str, module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Every original name of a part's weights (without prefix), and the shape that goes with it."""
+    expected = module.state_dict()
+    return {key: _original_shape(key, expected[name].shape) for key, name in key_table(part, module).items()}
 
 
 def module_from_ldm(part: str, blueprint: Blueprint, weights: Weights, path: object, dtype: torch.dtype | None = None) -> nn.Module:
@@ -155,8 +163,9 @@ def module_from_ldm(part: str, blueprint: Blueprint, weights: Weights, path: obj
     """
     module = new_module(part, part_config(part, blueprint, weights))
     table, expected = key_table(part, module), module.state_dict()
-    shapes = {key: _original_shape(key, expected[name].shape) for key, name in table.items()}
-    check_weights(shapes, weights, f"{path}: its {part} is not that of {blueprint.name}", GEOMETRY_WAY_OUT)
+    check_weights(
+        original_shapes(part, module), weights, f"{path}: its {PART_NAMES[part]} is not that of {blueprint.name}", GEOMETRY_WAY_OUT
+    )
     state = {name: weights[key].reshape(expected[name].shape) for key, name in table.items()}
     module.load_state_dict({name: _cast(tensor, dtype) for name, tensor in state.items()}, assign=True)
     return module.eval()
@@ -172,8 +181,7 @@ def module_to_ldm(part: str, config: Config, weights: Weights, path: object) -> 
         ModelError: weights that are missing, unexpected, or of another shape.
     """
     module = new_module(part, config)
-    table, expected = key_table(part, module), module.state_dict()
-    shapes = {key: _original_shape(key, expected[name].shape) for key, name in table.items()}
+    shapes = original_shapes(part, module)
     renamed = {}
     for name, tensor in weights.items():
         try:

@@ -19,6 +19,7 @@ PREFIXES = {
     "vae": "first_stage_model.",
     "text_encoder": "cond_stage_model.transformer.",
 }
+PART_NAMES = {"unet": "UNet", "vae": "autoencoder", "text_encoder": "text encoder", "controlnet": "ControlNet"}
 UNET_ENDS = {
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ def find_checkpoint(
 ) -> Path | None:
     """The checkpoint file that a name stands for, or None where it names a folder, a diffusers repository, or no place on disk.
 
-    A hub repository that holds checkpoint files and no diffusers folder stands for the one of them whose name sorts last,
-    numbers as numbers, which is the newest run's last step; that file is downloaded, once.
+    A hub repository that holds checkpoint files and no diffusers folder stands for one of them (`choose_checkpoint`), which is
+    downloaded, once.
 
     Args:
         way_out: what to do where the hub does not give it, for the message.
@@ -60,29 +61,35 @@ def find_checkpoint(
         return None
     try:
         files = _hub_files(str(name), revision, cache_dir)
-        checkpoints = [file for file in files if file.endswith(CHECKPOINTS)]
-        if not checkpoints or any(file in files for file in FOLDER_FILES):
-            return None
-        newest = max(checkpoints, key=_natural_order)
-        return Path(hf_hub_download(str(name), newest, revision=revision, cache_dir=cache_dir))
+        chosen = choose_checkpoint(files)
+        return Path(hf_hub_download(str(name), chosen, revision=revision, cache_dir=cache_dir)) if chosen else None
     except (HTTPError, OSError, ValueError, RuntimeError) as error:
         raise explain(error, str(name), way_out) from error
+
+
+def choose_checkpoint(files: Sequence[str]) -> str | None:
+    """The checkpoint that a repository of these files is about, or None where it holds a diffusers folder or no checkpoint.
+
+    One at the root goes before those in folders, one called final before others, and else the name that sorts last, numbers as
+    numbers: the newest run's last step.
+    """
+    if any(file in files for file in FOLDER_FILES):
+        return None
+
+    def order(file: str) -> tuple[int, bool, list[tuple[int, str]]]:
+        numbers = [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file)]
+        return -file.count("/"), "final" in file.lower(), numbers
+
+    return max((file for file in files if file.endswith(CHECKPOINTS)), key=order, default=None)
 
 
 def _hub_files(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> list[str]:
     """The files of a repository as the hub lists them or, where it cannot be asked, as an earlier download left them."""
     try:
         return HfApi().list_repo_files(repo_id, revision=revision)
-    except (HTTPError, OSError):
+    except (HTTPError, OSError) as error:
         try:
             folder = Path(snapshot_download(repo_id, revision=revision, cache_dir=cache_dir, local_files_only=True))
         except LocalEntryNotFoundError:
-            folder = None
-        if folder is None:
-            raise
+            raise error from None  # says more than that the cache is empty
         return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-
-
-def _natural_order(name: str) -> list[tuple[int, str]]:
-    """A key that sorts `step=900` before `step=1000`."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
