@@ -250,6 +250,14 @@ def test_lightnings_file_with_the_classes_of_its_callbacks(cldm_file: Path, tiny
     assert weights_hash(theirs.unet, theirs.controlnet) == weights_hash(ours.unet, ours.controlnet)
 
 
+def test_a_file_from_before_archives(cldm_file: Path, tmp_path: Path) -> None:
+    torch.save(dict(read_tensors(cldm_file)), tmp_path / "old.ckpt", _use_new_zipfile_serialization=False)
+    assert same(read_tensors(tmp_path / "old.ckpt"), read_tensors(cldm_file))
+    (tmp_path / "junk.ckpt").write_bytes(b"no checkpoint")
+    with pytest.raises(ModelError, match="cannot be read as a checkpoint"):
+        read_tensors(tmp_path / "junk.ckpt")
+
+
 def test_text_encoders_without_their_prefix(cldm_file: Path, tiny_base: Path, tmp_path: Path) -> None:
     def strip(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {key.replace(".transformer.text_model.", ".transformer."): value for key, value in tensors.items()}

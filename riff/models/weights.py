@@ -41,7 +41,10 @@ def load_pickle(path: Path) -> Any:
     Raises:
         ModelError: it is broken, or holds more than plain data and could run code; nothing of it has run then.
     """
-    is_archive = zipfile.is_zipfile(path)  # what was written before torch 1.6 is not, and cannot be mapped
+    is_archive = zipfile.is_zipfile(path)  # what was written before torch 1.6 is a bare pickle instead, and cannot be mapped
+    with open(path, "rb") as file:
+        if not is_archive and file.read(1) != pickle.PROTO:
+            raise ModelError(f"{path}: cannot be read as a checkpoint (neither an archive nor a pickle)")
     try:
         named = torch.serialization.get_unsafe_globals_in_checkpoint(path) if is_archive else []
         inert = [(_Nothing, name) for name in named if LIGHTNING_CLASS.fullmatch(name)]
