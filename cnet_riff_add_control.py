@@ -23,7 +23,9 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         help="hub id, folder, .ckpt or .safetensors file, or mini (in the repository)",
     )
     parser.add_argument(
-        "--base_config", help="folder or hub id that describes a single-file base (default: inferred, asks the hub)"
+        "--base_config",
+        help="whose geometry, tokenizer and scheduler a single-file base takes: folder, hub id or mini (default: Stable Diffusion "
+        "1.5's geometry, and the rest from riffusion/riffusion-model-v1 on the hub)",
     )
     parser.add_argument("--output", type=Path, default=Path("models/control_riffusion_ini"), help="folder for the pipeline")
     parser.add_argument("--hint_init", default="scaled", choices=("scaled", "stock"), help="how the hint encoder starts")

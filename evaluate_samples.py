@@ -38,7 +38,10 @@ def make_parser() -> cli.ArgumentParser:
     add(
         "--experiment", nargs="+", default=["control"], choices=(*MODULES, ALL), metavar="NAME", help=f"{', '.join(MODULES)} or all"
     )
-    add("--model", help="folder or hub id of a control or edit model (default: models/riff-cnet-mini, models/riff-pix2pix-mini)")
+    add(
+        "--model",
+        help="folder, .ckpt or hub id of a control or edit model (default: models/riff-cnet-mini, models/riff-pix2pix-mini)",
+    )
     add("--base", help="base to use instead of the one that --model names")
     add("--songs", default="demo:16", help="demo:N, or a folder of SONG/{vocals,drums,bass,other}.wav")
     which = "of a folder's songs: the first clip with a vocal, or those of benchmarks/musdb_vocal_inpainting.md"

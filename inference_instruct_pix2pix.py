@@ -20,7 +20,7 @@ from riff import cli
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
-    add("--model_id", default="models/riff-pix2pix-mini", help="folder or hub id of an InstructPix2Pix pipeline or its UNet")
+    add("--model_id", default="models/riff-pix2pix-mini", help="folder, .ckpt or hub id of an InstructPix2Pix pipeline or its UNet")
     add("--base", help="base to use instead of the one that --model_id names")
     add("--dataset_id", help="hub id or Parquet folder of a data set with original_image, edit_prompt, edited_image")
     add("--data_root", type=Path, help="folder of metadata.jsonl, input_image/ and edited_image/")

@@ -25,7 +25,11 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
     add("--audio", type=Path, required=True, help="song, any length")
-    add("--model", default="models/riff-cnet-mini", help="folder or hub id of a control or edit pipeline, or of its trained part")
+    add(
+        "--model",
+        default="models/riff-cnet-mini",
+        help="folder, .ckpt or hub id of a control or edit pipeline, or of its trained part",
+    )
     add("--base", help="base to use instead of the one that --model names")
     add("--prompt", help="what to sing, or for an edit model the instruction (default: a vocal melody)")
     add("--negative_prompt", default="", help="what not to sing")

@@ -19,7 +19,7 @@ from riff import cli
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
-    add("--model", default="models/riff-cnet-mini", help="folder or hub id of a control pipeline or a ControlNet")
+    add("--model", default="models/riff-cnet-mini", help="folder, .ckpt or hub id of a control pipeline or a ControlNet")
     add("--base", help="base to use instead of the one that --model names")
     add("--audio", type=Path, help="song to sing over")
     add("--control", type=Path, help="edge map to follow, instead of a song")

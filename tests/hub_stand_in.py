@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face hub: the few requests that an upload makes, answered on the loopback interface."""
+"""A stand-in for the Hugging Face hub: the few requests that uploads and downloads make, answered on the loopback interface."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "hf_stand_in"
@@ -59,6 +60,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
+    def do_HEAD(self) -> None:
+        self._answer()
+
     def do_POST(self) -> None:
         self._answer()
 
@@ -85,6 +89,10 @@ class _Handler(BaseHTTPRequestHandler):
         repository = self.server.repositories.get(repo_id[1])
         if repository is None:
             return self._send(404, {"error": "Repository not found"})
+        if stored := re.search(r"/resolve/[^/]+/(.+)", path):
+            return self._send_file(repository, unquote(stored[1]))
+        if "/tree/" in path:
+            return self._send(200, [_tree_entry(name, content) for name, content in repository.files.items()])
         if self.command == "GET":
             siblings = [{"rfilename": name} for name in repository.files]
             info = {"id": repo_id[1], "private": repository.private, "sha": repository.commits[-1], "siblings": siblings}
@@ -137,6 +145,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return b"".join(chunks)
 
+    def _send_file(self, repository: Repository, name: str) -> None:
+        content = repository.files.get(name)
+        self.send_response(404 if content is None else 200)
+        if content is None:
+            self.send_header("X-Error-Code", "EntryNotFound")
+        else:
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", repository.commits[-1])
+        self.send_header("Content-Length", str(len(content or b"")))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content or b"")
+
     def _send(self, status: int, value: Any) -> None:
         content = json.dumps(value).encode()
         self.send_response(status)
@@ -144,6 +165,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+
+def _tree_entry(name: str, content: bytes) -> dict[str, Any]:
+    return {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
 
 
 def _upload_mode(path: str, repository: Repository) -> dict[str, Any]:

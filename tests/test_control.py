@@ -12,9 +12,11 @@ from conftest import last_error, run_script
 from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
 
 from riff.errors import ModelError
-from riff.models.base import check_weights_file, load_base, looks_like_path, weights_hash
+from riff.models.base import load_base, weights_hash
 from riff.models.control import attach_control, hint_channels, load_control_pipeline, scale_hint_encoder
 from riff.models.folders import read_origin
+from riff.models.sources import looks_like_path
+from riff.models.weights import check_weights_file
 
 
 def hint(seed: int = 0) -> torch.Tensor:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import run_script
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from demo.diffusion import new_scheduler
@@ -58,3 +59,13 @@ def test_add_control_two_steps_and_one_sample(full_base: Path, pairs: Path, song
     sampling = ("--model", tmp_path / "final", "--audio", song / "mixture.wav", "--output", tmp_path / "samples")
     run_script("sample_riff_cnet.py", *sampling, "--steps", 1, "--num_samples", 1, "--separator", "none", timeout=1800)
     assert (tmp_path / "samples" / "sample-0.wav").exists()
+
+
+def test_one_file_of_the_original_code_and_back(full_base: Path, tmp_path: Path) -> None:
+    for source, output, *more in ((full_base, "base.ckpt"), (tmp_path / "base.ckpt", "again", "--base", full_base)):
+        run_script("convert_checkpoint.py", "--input", source, "--output", tmp_path / output, *more, timeout=1800)
+    for part in ("unet", "vae", "text_encoder"):
+        (file,) = (full_base / part).glob("*.safetensors")
+        before, after = load_file(file), load_file(tmp_path / "again" / part / file.name)
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before)

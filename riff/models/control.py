@@ -10,8 +10,9 @@ from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, Stable
 from torch import nn
 
 from riff.errors import ModelError
-from riff.models.base import WITHOUT_SAFETY_CHECKER, latent_factor
+from riff.models.base import latent_factor
 from riff.models.folders import ModelKind, load_model, save_model
+from riff.models.sources import WITHOUT_SAFETY_CHECKER
 
 STOCK_HINT_CHANNELS = (16, 32, 96, 256)
 HINT_GAIN = 1.2 * math.sqrt(2)  # times 1/sqrt(fan_in): SiLU passes on a little less variance than ReLU

@@ -10,8 +10,9 @@ from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionPip
 from torch import nn
 
 from riff.errors import ModelError
-from riff.models.base import WITHOUT_SAFETY_CHECKER, load_base, resolve_base
+from riff.models.base import load_base
 from riff.models.folders import ORIGIN_FILE, ModelKind, load_model, read_origin, save_model
+from riff.models.sources import WITHOUT_SAFETY_CHECKER, resolve_base
 
 
 def attach_edit(base: StableDiffusionPipeline, copy_bias: bool = True) -> StableDiffusionInstructPix2PixPipeline:

@@ -13,7 +13,10 @@ from torch import nn
 
 from riff.errors import ModelError
 from riff.files import atomic_folder, write_json
-from riff.models.base import WITHOUT_SAFETY_CHECKER, explain, load_base, looks_like_path
+from riff.models.base import load_base
+from riff.models.cldm import hint_range_of, load_base_parts, read_checkpoint
+from riff.models.ldm import blueprint_of_pipeline
+from riff.models.sources import DEFAULT_BASE, WITHOUT_SAFETY_CHECKER, explain, find_checkpoint, looks_like_path
 
 ORIGIN_FILE = "riff.json"  # which base a trained part belongs to, and what else is worth remembering
 
@@ -64,13 +67,17 @@ def load_model(kind: ModelKind, model: str | Path, base: str | None = None) -> A
     """Load a whole pipeline, or a trained part with the base that it names, in float32 on the CPU.
 
     Args:
-        model: folder or hub id.
-        base: use this base instead of the one that the model names.
+        model: folder, checkpoint file of the original code, or the hub id of either.
+        base: use this base instead of the one that the model names. A file that is a whole model keeps its own weights, and
+            takes geometry, tokenizer and scheduler from this base.
 
     Raises:
         ModelError: nothing there, or a model of another kind.
     """
     folder, name = Path(model), str(model)
+    way_out = f"{kind.example}, in the repository, needs no network"
+    if file := find_checkpoint(name, way_out):
+        return _load_checkpoint(kind, name, file, base)
     if not folder.is_dir() and looks_like_path(name):
         raise ModelError(f"{name}: no such folder; train one with {kind.script}, or use {kind.example}")
     try:
@@ -79,7 +86,7 @@ def load_model(kind: ModelKind, model: str | Path, base: str | None = None) -> A
             return kind.combine(load_base(base or _base_of(kind, folder)), part)
         pipeline = kind.pipeline.from_pretrained(name, torch_dtype=torch.float32, **WITHOUT_SAFETY_CHECKER)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
-        raise explain(error, name, f"{kind.example}, in the repository, needs no network") from error
+        raise explain(error, name, way_out) from error
     return kind.combine(load_base(base), getattr(pipeline, kind.part)) if base else pipeline
 
 
@@ -87,6 +94,23 @@ def read_origin(folder: str | Path) -> dict:
     """What was remembered beside a saved model; empty where nothing was."""
     file = Path(folder) / ORIGIN_FILE
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+
+
+def _load_checkpoint(kind: ModelKind, name: str, file: Path, base: str | None) -> Any:
+    checkpoint = read_checkpoint(file, hint_range_of(name))
+    checkpoint.require(kind.part)
+    is_whole = set(checkpoint.parts) != {kind.part}
+    if not is_whole and base is None:
+        raise ModelError(f"{name}: {kind.name} alone, and a checkpoint file does not say its base; give --base")
+    pipeline = load_base_parts(checkpoint, base, torch.float32) if is_whole else load_base(str(base))
+    if is_whole and kind.part in pipeline.components:
+        part = getattr(pipeline, kind.part)
+    else:
+        part = checkpoint.module(kind.part, blueprint_of_pipeline(pipeline, base or DEFAULT_BASE), torch.float32)
+    try:
+        return kind.combine(pipeline, part)
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}") from error
 
 
 def _base_of(kind: ModelKind, folder: Path) -> str:

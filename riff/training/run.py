@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from riff.errors import ModelError, OptionError
-from riff.models.base import check_weights_file
+from riff.models.weights import check_weights_file
 from riff.training.callbacks import CheckpointLog, LossLog, SampleLog, StopInTime
 from riff.training.module import NoiseTraining
 from riff.training.places import LOGS, RunPlaces

@@ -1,0 +1,202 @@
+"""Checkpoint files of the original code: a ControlNet with its Stable Diffusion (cldm), Stable Diffusion alone, or an edit model.
+
+A file is read as parts, and parts make a pipeline; the other way, the folders of a pipeline's parts are written as one file.
+Weights stay where they are on disk until they are used, and go over one by one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import save_file
+from torch import nn
+
+from riff.errors import ModelError
+from riff.files import atomic_path
+from riff.models.ldm import (
+    STABLE_DIFFUSION_1,
+    Blueprint,
+    Weights,
+    module_from_ldm,
+    module_to_ldm,
+    name_some,
+    read_blueprint,
+    scale_hints,
+)
+from riff.models.ldm_keys import PART_NAMES, PREFIXES
+from riff.models.ldm_schedule import BUFFERS, check_schedule, schedule_buffers
+from riff.models.sources import CHECKPOINTS, DEFAULT_BASE, WITHOUT_SAFETY_CHECKER, explain, resolve_base
+from riff.models.weights import read_folder, read_tensors
+
+WHOLE = ("unet", "vae", "text_encoder")  # what a pipeline needs at least
+# An average of the weights beside them, and what can be computed anew, or is no part of the model.
+LEFT_OUT = ("model_ema.", "first_stage_model.loss.", "scale_factor", "lvlb_weights")
+# riff-cnet's published model was trained on hints that were never scaled to 0..1.
+HINT_RANGES = {"zachary-shah/riffusion-cnet-v2": 255.0}
+POSITION_IDS = "text_model.embeddings.position_ids"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint file's weights, by part and by their original names without the part's prefix.
+
+    Attributes:
+        betas: of the noise schedule it was trained on, where it is told.
+    """
+
+    path: Path
+    parts: Mapping[str, Weights]
+    betas: torch.Tensor | None = None
+
+    @property
+    def is_edit(self) -> bool:
+        """Whether its UNet takes twice what it gives: latents and image latents."""
+        unet = self.parts.get("unet", {})
+        first, last = unet.get("input_blocks.0.0.weight"), unet.get("out.2.weight")
+        return first is not None and last is not None and first.shape[1] == 2 * last.shape[0]
+
+    def require(self, *parts: str) -> None:
+        """Raise ModelError where a part is not there."""
+        lacking = [f"no {PART_NAMES[part]} ({PREFIXES[part]}*)" for part in parts if part not in self.parts]
+        if lacking:
+            there = ", ".join(PART_NAMES[part] for part in self.parts)
+            raise ModelError(f"{self.path}: holds {' and '.join(lacking)}, but {there}; use a whole checkpoint")
+
+    def module(self, part: str, blueprint: Blueprint, dtype: torch.dtype | None = None) -> nn.Module:
+        """A part as diffusers' module (`riff.models.ldm.module_from_ldm`)."""
+        self.require(part)
+        return module_from_ldm(part, blueprint, self.parts[part], self.path, dtype)
+
+
+def read_checkpoint(path: Path, hint_range: float = 1) -> Checkpoint:
+    """Read a `.ckpt` or `.safetensors` file of the original code: whole, Lightning's, or a ControlNet's weights alone.
+
+    Args:
+        hint_range: the hints that its ControlNet was trained on go from 0 to this; what is read takes them from 0 to 1.
+
+    Raises:
+        ModelError: not readable, unsafe, or weights that belong to no part.
+    """
+    tensors = read_tensors(path)
+    if any(key.startswith(("down_blocks.", "decoder.up_blocks.")) for key in tensors):
+        raise ModelError(f"{path}: holds one part in diffusers' own format; name the folder that it lies in")
+    if "input_hint_block.0.weight" in tensors:
+        tensors = {PREFIXES["controlnet"] + key: tensor for key, tensor in tensors.items()}
+    parts: dict[str, Weights] = {}
+    unexpected = []
+    for key, tensor in tensors.items():
+        if part := next((part for part, prefix in PREFIXES.items() if key.startswith(prefix)), None):
+            inner = key.removeprefix(PREFIXES[part])
+            if part == "text_encoder":  # some software writes the names without it
+                inner = "text_model." + inner.removeprefix("text_model.")
+            if inner != POSITION_IDS and not key.startswith(LEFT_OUT):
+                parts.setdefault(part, {})[inner] = tensor
+        elif key not in BUFFERS and not key.startswith(LEFT_OUT):
+            unexpected.append(key)
+    if unexpected or not parts:
+        problem = name_some({"unexpected": unexpected}) or "no part of a model"
+        raise ModelError(f"{path}: no checkpoint of Stable Diffusion or of a ControlNet on it ({problem})")
+    if "controlnet" in parts:
+        parts["controlnet"] = scale_hints(parts["controlnet"], hint_range)
+    return Checkpoint(path, parts, tensors.get("betas"))
+
+
+def hint_range_of(name: str) -> float:
+    """The greatest value in the hints that a published model was trained on; 1 for any other."""
+    return HINT_RANGES.get(name, 1.0)
+
+
+def blueprint_of(base: str | None) -> Blueprint:
+    """The geometry of a base, Stable Diffusion 1.5's where none is named."""
+    return read_blueprint(base) if base else STABLE_DIFFUSION_1
+
+
+def load_base_parts(checkpoint: Checkpoint, base: str | None = None, dtype: torch.dtype | None = None) -> StableDiffusionPipeline:
+    """Make a pipeline of a checkpoint's UNet, autoencoder and text encoder, without its ControlNet.
+
+    Args:
+        base: whose geometry, tokenizer and scheduler it takes; None is Stable Diffusion 1.5's geometry, and the rest from
+            the default base on the hub.
+        dtype: None keeps each weight's own.
+
+    Raises:
+        ModelError: a part is missing or does not fit, or the base cannot be had.
+    """
+    checkpoint.require(*WHOLE)
+    blueprint = blueprint_of(base)
+    modules = {part: checkpoint.module(part, blueprint, dtype) for part in WHOLE}
+    tokenizer, scheduler = load_companions(base or DEFAULT_BASE)
+    if checkpoint.betas is not None:
+        check_schedule(checkpoint.betas, scheduler.config, checkpoint.path, base or DEFAULT_BASE)
+    return StableDiffusionPipeline(**modules, tokenizer=tokenizer, scheduler=scheduler, **WITHOUT_SAFETY_CHECKER)
+
+
+def load_companions(base: str) -> tuple[Any, Any]:
+    """The tokenizer and the scheduler of a base: what a checkpoint file lacks.
+
+    Raises:
+        ModelError: the base cannot be had.
+    """
+    without: dict[str, Any] = dict.fromkeys(WHOLE)
+    try:
+        pipeline = StableDiffusionPipeline.from_pretrained(resolve_base(base), **without, **WITHOUT_SAFETY_CHECKER)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        way_out = "a checkpoint file has no tokenizer and no scheduler, so name a folder that has them as its base"
+        raise explain(error, base, way_out) from error
+    return pipeline.tokenizer, pipeline.scheduler
+
+
+def write_checkpoint(
+    path: Path, folders: Mapping[str, Path], scheduler: Path | None, dtype: torch.dtype | None = None, hint_range: float = 1
+) -> int:
+    """Write the parts of a diffusers pipeline as one file of the original code, with all that its strict loader expects.
+
+    Args:
+        path: `.ckpt` or `.safetensors`.
+        folders: of the parts, by name. scheduler: its folder; None leaves out the noise schedule, as beside a ControlNet alone.
+        dtype: None keeps each weight's own.
+        hint_range: the file's ControlNet takes hints from 0 to this, the folder's from 0 to 1.
+
+    Returns:
+        How many tensors were written.
+
+    Raises:
+        ModelError: a folder whose weights are not what its configuration says, or a noise schedule that the file cannot hold.
+    """
+    tensors: Weights = {}
+    for part, folder in folders.items():
+        weights = module_to_ldm(part, read_json(folder / "config.json"), read_folder(folder), folder)
+        if part == "controlnet":
+            weights = scale_hints(weights, 1 / hint_range)
+        if part == "text_encoder":
+            positions = weights["text_model.embeddings.position_embedding.weight"].shape[0]
+            weights[POSITION_IDS] = torch.arange(positions)[None]
+        tensors |= {PREFIXES[part] + key: tensor.contiguous() for key, tensor in weights.items()}
+    if dtype is not None:
+        tensors = {key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
+    if scheduler is not None:
+        tensors |= schedule_buffers(read_json(scheduler / "scheduler_config.json"))
+    with atomic_path(path) as temporary:
+        if path.suffix == CHECKPOINTS[0]:
+            torch.save({"state_dict": tensors}, temporary)
+        else:
+            save_file(tensors, temporary, metadata={"format": "pt"})
+    return len(tensors)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A part's configuration.
+
+    Raises:
+        ModelError: it is missing or broken.
+    """
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read, and a diffusers folder has it ({error})") from error

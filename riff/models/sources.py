@@ -1,0 +1,95 @@
+"""Where a model lies: in the repository, in a folder, in a checkpoint file, or on the hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
+
+from riff.cli import ROOT
+from riff.errors import ModelError
+
+DEFAULT_BASE = "riffusion/riffusion-model-v1"
+MINI = "mini"
+MINI_FOLDER = ROOT / "models" / "riffusion-mini"
+SINGLE_FILES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
+CHECKPOINTS = (".ckpt", ".safetensors")
+WITHOUT_SAFETY_CHECKER: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+FOLDER_FILES = ("model_index.json", "config.json")  # one of them is in every diffusers folder
+
+
+def resolve_base(base: str) -> str:
+    """`mini` as its folder; anything else as it is."""
+    return str(MINI_FOLDER) if base == MINI else base
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a name is meant as a place on disk and not as a hub id such as `owner/name`."""
+    return name.startswith((".", "/", "~", "models/", "outputs/")) or name.count("/") != 1 or name.endswith(SINGLE_FILES)
+
+
+def explain(error: Exception, name: str, way_out: str) -> ModelError:
+    """A loading error of the libraries, which is many lines, as one line."""
+    text = " ".join(str(error).split())
+    if Path(name).exists() or name == MINI:
+        return ModelError(f"{name}: cannot be loaded ({type(error).__name__}: {text[:200]})")
+    return ModelError(f"{name}: not on disk, and the hub did not give it ({type(error).__name__}: {text[:120]}); {way_out}")
+
+
+def find_checkpoint(
+    name: str | Path, way_out: str, revision: str | None = None, cache_dir: str | Path | None = None
+) -> Path | None:
+    """The checkpoint file that a name stands for, or None where it names a folder, a diffusers repository, or no place on disk.
+
+    A hub repository that holds checkpoint files and no diffusers folder stands for one of them (`choose_checkpoint`), which is
+    downloaded, once.
+
+    Args:
+        way_out: what to do where the hub does not give it, for the message.
+
+    Raises:
+        ModelError: it is not on disk, and the hub cannot be reached or has no such repository.
+    """
+    path = Path(resolve_base(str(name)))
+    if path.is_file():
+        return path
+    if path.is_dir() or looks_like_path(str(name)):
+        return None
+    try:
+        files = _hub_files(str(name), revision, cache_dir)
+        chosen = choose_checkpoint(files)
+        return Path(hf_hub_download(str(name), chosen, revision=revision, cache_dir=cache_dir)) if chosen else None
+    except (HTTPError, OSError, ValueError, RuntimeError) as error:
+        raise explain(error, str(name), way_out) from error
+
+
+def choose_checkpoint(files: Sequence[str]) -> str | None:
+    """The checkpoint that a repository of these files is about, or None where it holds a diffusers folder or no checkpoint.
+
+    One at the root goes before those in folders, one called final before others, and else the name that sorts last, numbers as
+    numbers: the newest run's last step.
+    """
+    if any(file in files for file in FOLDER_FILES):
+        return None
+
+    def order(file: str) -> tuple[int, bool, list[tuple[int, str]]]:
+        numbers = [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file)]
+        return -file.count("/"), "final" in file.lower(), numbers
+
+    return max((file for file in files if file.endswith(CHECKPOINTS)), key=order, default=None)
+
+
+def _hub_files(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> list[str]:
+    """The files of a repository as the hub lists them or, where it cannot be asked, as an earlier download left them."""
+    try:
+        return HfApi().list_repo_files(repo_id, revision=revision)
+    except (HTTPError, OSError) as error:
+        try:
+            folder = Path(snapshot_download(repo_id, revision=revision, cache_dir=cache_dir, local_files_only=True))
+        except LocalEntryNotFoundError:
+            raise error from None  # says more than that the cache is empty
+        return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
