@@ -69,7 +69,8 @@ def run_ladder(
     else:
         model = _song_model(bench, steps, scale, strength, image_scale)
         sampling = asdict(model.options) | {"target": model.target}
-        mixes = {clip.name: sing(model, clip, bench.seed + index) for index, clip in enumerate(tqdm(bench.clips, desc="sampling", unit="clip", leave=False))}
+        clips = enumerate(tqdm(bench.clips, desc="sampling", unit="clip", leave=False))
+        mixes = {clip.name: sing(model, clip, bench.seed + index) for index, clip in clips}
     scored = evaluate_ladder(bench.clips, mixes, through_picture=False, seed=bench.seed, on_clip=bench.on_clip)
     means = summarise_ladder(scored)
     wrong = misordered(means)
