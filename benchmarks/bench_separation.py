@@ -66,7 +66,7 @@ def measure(name: str, args: cli.argparse.Namespace, device: str) -> dict:
     from riff.audio.separation import SeparationOptions, create_separator
     from riff.audio.spleeter_tf import SpleeterTensorFlow
     from riff.errors import RiffError
-    from riff.evaluation.sound_metrics import si_sdr
+    from riff.metrics.sounds import si_sdr
 
     separator = None
     try:

@@ -1,4 +1,4 @@
-"""How often does the network-free verdict of riff/evaluation/edit.py err? On synthesised songs whose parts are known.
+"""How often does the network-free verdict of riff/metrics/edit.py err? On synthesised songs whose parts are known.
 
     python benchmarks/calibrate_edit.py --num_clips 200
 
@@ -28,7 +28,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from riff.evaluation import edit
+    from riff.metrics import edit
 
     results = {}
     with ProcessPoolExecutor(args.num_workers) as pool:
@@ -51,8 +51,8 @@ def calibrate(catalogue: int, count: int, base: str) -> dict:
 
     from demo.edit_cases import edit_cases
     from riff.evaluation.control import through_autoencoder
-    from riff.evaluation.edit import melody_of, score_edit
-    from riff.evaluation.melody import median_pitch, register_obeyed
+    from riff.metrics.edit import melody_of, score_edit
+    from riff.metrics.melody import median_pitch, register_obeyed
     from riff.models.base import load_base
 
     cli.quieten_libraries()

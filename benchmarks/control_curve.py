@@ -58,7 +58,7 @@ def _clips(folder: Path) -> list[Path]:
 
 
 def _mean_score(clips, pairs, picture) -> float:  # type: ignore[no-untyped-def]
-    from riff.evaluation.picture_metrics import edge_scores
+    from riff.metrics.pictures import edge_scores
     from riff.spectrogram.edges import canny_edges
     from riff.spectrogram.image import load_grey
 

@@ -5,7 +5,7 @@
 
 Songs are synthesised (a catalogue that no model is trained on). Each is drawn twice over its accompaniment: in windows that are
 denoised together, and as clips of 512 frames, each drawn alone and brought to its accompaniment's level, end to end. A figure is
-how much more changes at borders than elsewhere (riff.evaluation.seams): 1 is no seam, but for the rhythm that the true mixes
+how much more changes at borders than elsewhere (riff.metrics.seams): 1 is no seam, but for the rhythm that the true mixes
 have at the same places. `grid` is every 512 frames, `starts` is where a window begins.
 """
 
@@ -70,7 +70,7 @@ def draw_and_measure(args: cli.argparse.Namespace, frames: int, paint: Paint) ->
     from tqdm import tqdm
 
     from demo.composition import compose
-    from riff.evaluation.seams import seam_curves
+    from riff.metrics.seams import seam_curves
     from riff.spectrogram.params import CLIP_FRAMES
 
     ways = {"windows": frames, "glued clips": CLIP_FRAMES}
@@ -90,7 +90,7 @@ def draw_and_measure(args: cli.argparse.Namespace, frames: int, paint: Paint) ->
 
 def ratios(curves: Sequence[Any], borders: Sequence[int]) -> dict[str, dict[str, Any]]:
     """By measure: the change at borders over the change elsewhere, of all songs together and of each."""
-    from riff.evaluation.seams import SeamCurves, border_ratio
+    from riff.metrics.seams import SeamCurves, border_ratio
 
     found = {}
     for measure in SeamCurves._fields:

@@ -116,9 +116,9 @@ class Song:
         """The measures but the last."""
         import numpy as np
 
-        from riff.evaluation.picture_metrics import grey_difference
-        from riff.evaluation.sound_metrics import si_sdr
-        from riff.evaluation.spectral_metrics import log_mel_l1
+        from riff.metrics.pictures import grey_difference
+        from riff.metrics.sounds import si_sdr
+        from riff.metrics.spectra import log_mel_l1
         from riff.spectrogram.image import mel_to_image
         from riff.spectrogram.mel import waveform_to_mel
         from riff.spectrogram.params import STANDARD

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from riff.errors import DataError, ModelError
-from riff.evaluation.clap import DEFAULT_CLAP, Clap, clap_scores, load_clap, optional_clap
+from riff.metrics.clap import DEFAULT_CLAP, Clap, clap_scores, load_clap, optional_clap
 
 RATE = 44_100  # Hz
 
@@ -74,7 +74,7 @@ def test_what_cannot_be_scored_is_refused(clap):
 
 
 def test_without_the_model_an_evaluation_goes_on_after_one_line(tmp_path):
-    program = "from riff.evaluation.clap import *; print(*(optional_clap(name, 'cpu', print) for name in {}))"
+    program = "from riff.metrics.clap import *; print(*(optional_clap(name, 'cpu', print) for name in {}))"
     names = [str(tmp_path / "nothing"), DEFAULT_CLAP]
     offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(

@@ -21,11 +21,11 @@ from riff.data.edit_records import EditRecord, read_edit_records
 from riff.data.instructions import DEFAULT_INSTRUCTIONS, NOTHING, kind_of_prompt, removals
 from riff.errors import ModelError, OptionError, RiffError
 from riff.evaluation.control import Scored
-from riff.evaluation.edit import judge, score_edit
 from riff.evaluation.edit_experiment import EDIT_METRICS, edit_case, evaluate_edit, summarise_edits, training_fingerprints
 from riff.evaluation.edit_takes import best_take, draw_candidates, draw_sweep
-from riff.evaluation.melody import register_of_prompt
 from riff.files import write_json
+from riff.metrics.edit import judge, score_edit
+from riff.metrics.melody import register_of_prompt
 from riff.models.base import load_base
 from riff.models.edit import attach_edit, load_edit_pipeline, save_edit_pipeline
 from riff.sampling.control import prepare_pipeline

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riff.errors import DataError
-from riff.evaluation.frechet import extrapolated_distance, frechet_distance
+from riff.metrics.frechet import extrapolated_distance, frechet_distance
 
 
 def exact_gaussian(mean: np.ndarray, covariance: np.ndarray, examples: int = 200, seed: int = 0) -> np.ndarray:

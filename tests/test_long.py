@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demo.composition import compose
-from riff.evaluation.sound_metrics import si_sdr
+from riff.metrics.sounds import si_sdr
 from riff.spectrogram import mel as mel_module
 from riff.spectrogram import phase
 from riff.spectrogram.image import image_to_mel, mel_to_image, waveform_to_image

@@ -14,7 +14,7 @@ from demo.evaluation import demo_clips
 from riff.evaluation.control import evaluate_control, summarise
 from riff.evaluation.edit_experiment import edit_case
 from riff.evaluation.edit_takes import draw_candidates
-from riff.evaluation.melody import register_obeyed
+from riff.metrics.melody import register_obeyed
 from riff.models.control import load_control_pipeline
 from riff.models.edit import load_edit_pipeline
 from riff.sampling.control import options_for, prepare_pipeline

@@ -13,7 +13,7 @@ from riff.errors import DataError, OptionError
 from riff.evaluation.bench import Bench, Result, load_bench
 from riff.evaluation.control import ClipPictures, through_autoencoder
 from riff.evaluation.need import EXPERIMENT, METRICS, ROWS, ink
-from riff.evaluation.picture_metrics import gradient_correlation
+from riff.metrics.pictures import gradient_correlation
 from riff.models.control import CONTROL
 from riff.sampling.control import SamplingOptions
 from riff.sampling.image_to_image import image_to_image_pipeline, sample_image_to_image

@@ -16,9 +16,9 @@ from demo.instructions import HELD_OUT_TEMPLATES, SINGERS, TRAINING_TEMPLATES
 from riff.errors import DataError
 from riff.evaluation.bench import Bench, Result, load_bench
 from riff.evaluation.control import ClipPictures, TrueClip
-from riff.evaluation.melody import register_of_prompt
 from riff.evaluation.prompts import EXPERIMENT, JUDGED_AGAIN, METRICS, ROWS, Styles, other_register
 from riff.evaluation.styles import STYLE_WORDS, StyleClassifier, features, style_of_prompt, with_style
+from riff.metrics.melody import register_of_prompt
 from riff.models.control import CONTROL
 
 MODEL = Path(__file__).parent.parent / "models" / "riff-cnet-mini"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riff.errors import DataError
-from riff.evaluation.seams import CONTEXT, SeamCurves, border_ratio, seam_curves
+from riff.metrics.seams import CONTEXT, SeamCurves, border_ratio, seam_curves
 
 BORDERS = [200, 400, 600]
 

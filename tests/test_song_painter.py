@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from demo.evaluation import demo_clips
 from riff.errors import ModelError
 from riff.evaluation import song_takes
-from riff.evaluation.edit import judge
 from riff.evaluation.song_takes import judge_song
+from riff.metrics.edit import judge
 from riff.models.base import load_base
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT, attach_edit, save_edit_pipeline

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from riff.errors import DataError
-from riff.evaluation.sound_metrics import beat_f1, chroma_cosine, onset_correlation, onset_f1, si_sdr
+from riff.metrics.sounds import beat_f1, chroma_cosine, onset_correlation, onset_f1, si_sdr
 
 RATE = 22_050  # Hz
 waveforms = hnp.arrays(np.float32, 700, elements=st.floats(-1, 1, width=32))

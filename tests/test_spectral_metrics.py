@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from riff.errors import DataError
-from riff.evaluation.spectral_metrics import log_mel_l1, log_spectral_distance, spectral_convergence
+from riff.metrics.spectra import log_mel_l1, log_spectral_distance, spectral_convergence
 
 RATE = 44_100  # Hz
 DISTANCES = (log_mel_l1, log_spectral_distance, spectral_convergence)

@@ -19,6 +19,7 @@ LEVELS = (
     {"data"},
     {"models"},
     {"training", "sampling"},
+    {"metrics"},
     {"evaluation", "hub"},
 )
 SIDEWAYS = {("training", "sampling")}  # the image log samples

@@ -9,8 +9,8 @@ import torch
 from demo.composition import Song, compose
 from riff.audio.io import resample
 from riff.errors import DataError
-from riff.evaluation.picture_metrics import grey_difference
-from riff.evaluation.sound_metrics import si_sdr
+from riff.metrics.pictures import grey_difference
+from riff.metrics.sounds import si_sdr
 from riff.sampling.control import match_level
 from riff.sampling.vocal import added_vocal, vocal_waveform
 from riff.spectrogram import phase

@@ -9,9 +9,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from riff.errors import DataError
-from riff.evaluation.edit import added_melody, melody_of
-from riff.evaluation.melody import PitchTrack
-from riff.evaluation.vocal_metrics import level_error, raw_pitch_accuracy
+from riff.metrics.edit import added_melody, melody_of
+from riff.metrics.melody import PitchTrack
+from riff.metrics.vocals import level_error, raw_pitch_accuracy
 from riff.spectrogram.image import waveform_to_image
 
 RATE = 44_100  # Hz

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from riff.evaluation.kept_samples import KeptSamples
-from riff.evaluation.picture_metrics import edge_scores, gradient_correlation, vocal_region
-from riff.evaluation.sound_metrics import chroma_cosine, onset_correlation
+from riff.metrics.pictures import edge_scores, gradient_correlation, vocal_region
+from riff.metrics.sounds import chroma_cosine, onset_correlation
 from riff.sampling.control import SamplingOptions, match_level
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform, waveform_to_image

@@ -15,12 +15,12 @@ from riff.data.edit_records import read_edit_records
 from riff.data.instructions import NOTHING, choose, removals
 from riff.evaluation.bench import Bench, Experiment, Result, mean_scores, shown_with
 from riff.evaluation.control import Scored, TrueClip, compared_sound, through_autoencoder
-from riff.evaluation.edit import Verdict, excess_picture, judge
 from riff.evaluation.edit_takes import best_take, draw_candidates
-from riff.evaluation.melody import register_obeyed, register_of_prompt
-from riff.evaluation.memorisation import fingerprints, nearest_distance
-from riff.evaluation.picture_metrics import grey_difference, vocal_region
-from riff.evaluation.sound_metrics import chroma_cosine, onset_correlation
+from riff.metrics.edit import Verdict, excess_picture, judge
+from riff.metrics.melody import register_obeyed, register_of_prompt
+from riff.metrics.memorisation import fingerprints, nearest_distance
+from riff.metrics.pictures import grey_difference, vocal_region
+from riff.metrics.sounds import chroma_cosine, onset_correlation
 from riff.models.edit import EDIT
 from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target
@@ -195,7 +195,7 @@ EXPERIMENT = Experiment(
     metrics=EDIT_METRIC_NAMES,
     note=(
         "Means over songs that no model saw. Whether an edit counts is seen from the pictures, without a network "
-        "(riff/evaluation/edit.py). The floor is the input through the model's autoencoder, the ceiling the true answer through "
+        "(riff/metrics/edit.py). The floor is the input through the model's autoencoder, the ceiling the true answer through "
         "it. Grey levels are scored outside the true vocal's region; chroma and onsets compare sounds that were all reconstructed "
         "from pictures, with the backing's, so a true vocal lowers them. The register's own ceiling is below 1, because singers' "
         "registers overlap. The nearest training example is a distance from 0, a copy, to 1.41."

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from riff.evaluation.edit import Verdict, judge
+from riff.metrics.edit import Verdict, judge
 from riff.sampling.edit import EditOptions, sample_edit
 from riff.sampling.edit_clip import VOCAL_LEVEL_DB, EditClip, finish_edit
 from riff.spectrogram.image import SpectrogramImage

@@ -18,12 +18,12 @@ import torch
 from riff.audio.io import to_channels
 from riff.errors import DataError
 from riff.evaluation.control import Scored, TrueClip, compared_sound
-from riff.evaluation.edit import added_melody, melody_of, score_edit
-from riff.evaluation.picture_metrics import edge_scores_by_region, vocal_region
-from riff.evaluation.sound_metrics import beat_f1, chroma_cosine, onset_correlation, onset_f1, si_sdr
-from riff.evaluation.spectral_metrics import log_mel_l1, log_spectral_distance, spectral_convergence
-from riff.evaluation.vocal_metrics import level_error, raw_pitch_accuracy
 from riff.evaluation.vocal_retrieval import random_partners, retrieve_partners, vocal_of
+from riff.metrics.edit import added_melody, melody_of, score_edit
+from riff.metrics.pictures import edge_scores_by_region, vocal_region
+from riff.metrics.sounds import beat_f1, chroma_cosine, onset_correlation, onset_f1, si_sdr
+from riff.metrics.spectra import log_mel_l1, log_spectral_distance, spectral_convergence
+from riff.metrics.vocals import level_error, raw_pitch_accuracy
 from riff.sampling.vocal import vocal_waveform
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import SpectrogramImage, waveform_to_image

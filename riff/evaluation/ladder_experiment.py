@@ -15,11 +15,11 @@ from riff.cli import warn
 from riff.data.clip_images import to_standard_rate
 from riff.errors import OptionError
 from riff.evaluation.bench import Bench, Experiment, Result, shown_with
-from riff.evaluation.clap import DEFAULT_CLAP, Clap, clap_scores, optional_clap
 from riff.evaluation.control import Scored, TrueClip
 from riff.evaluation.edit_experiment import instruction_for
-from riff.evaluation.frechet import extrapolated_distance
 from riff.evaluation.ladder import MODEL, TRUE, evaluate_ladder, misordered, rung_mixes, summarise_ladder
+from riff.metrics.clap import DEFAULT_CLAP, Clap, clap_scores, optional_clap
+from riff.metrics.frechet import extrapolated_distance
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT
 from riff.sampling.control import SamplingOptions, options_for

@@ -12,9 +12,9 @@ import torch
 
 from riff.audio.clips import SILENCE_RMS, rms
 from riff.evaluation.control import TrueClip
-from riff.evaluation.edit import melody_of
-from riff.evaluation.melody import REGISTER_BOUNDARY, median_pitch
 from riff.evaluation.songs import clips_of_folder
+from riff.metrics.edit import melody_of
+from riff.metrics.melody import REGISTER_BOUNDARY, median_pitch
 from riff.spectrogram.image import waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from riff.evaluation.bench import Bench, Experiment, Result, mean_scores, shown_with
 from riff.evaluation.control import ClipPictures, Scored, through_autoencoder, without_control
-from riff.evaluation.edit import judge
+from riff.metrics.edit import judge
 from riff.models.control import CONTROL
 from riff.sampling.control import SamplingOptions, match_level, options_for
 from riff.sampling.image_to_image import check_change
@@ -93,7 +93,7 @@ EXPERIMENT = Experiment(
     rows=ROWS,
     note=(
         "Means over songs that no model saw, against the accompaniment. Whether a vocal was added over the backing is told from "
-        "added energy, melody, motion and backing kept, without a network (riff/evaluation/edit.py). Edges and gradients are "
+        "added energy, melody, motion and backing kept, without a network (riff/metrics/edit.py). Edges and gradients are "
         "scored outside the true vocal's region; chroma and onsets compare sounds that were all reconstructed from pictures, and a "
         "vocal lowers them. The base is the UNet inside the model, which training leaves as it was but with --sd_locked False."
     ),

@@ -136,7 +136,7 @@ EXPERIMENT = Experiment(
     note=(
         "Means over songs that no model saw, seconds are medians on this machine. Whatever edges the control saw, all rows are "
         "scored against the accompaniment's at the default thresholds, outside the true vocal's region; whether a vocal was added "
-        "over the kept backing is told without a network (riff/evaluation/edit.py). Strength 0 is the base alone."
+        "over the kept backing is told without a network (riff/metrics/edit.py). Strength 0 is the base alone."
     ),
     flags=("steps", "scale", "strength", "settings", "compare"),
     run=run_settings,

@@ -11,8 +11,8 @@ import numpy as np
 from riff.audio.io import to_channels
 from riff.errors import DataError
 from riff.evaluation.control import TrueClip
-from riff.evaluation.picture_metrics import correlation
-from riff.evaluation.sound_metrics import CHROMA_FFT
+from riff.metrics.pictures import correlation
+from riff.metrics.sounds import CHROMA_FFT
 from riff.spectrogram.params import STANDARD
 
 SAME_TEMPO = np.log2(1.08)  # octaves: within 8 %

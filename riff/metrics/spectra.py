@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from riff.errors import DataError
-from riff.evaluation.sound_metrics import mono_pair
+from riff.metrics.sounds import mono_pair
 from riff.spectrogram.mel import waveform_to_mel
 from riff.spectrogram.params import STANDARD
 

@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 
 from riff.errors import DataError
-from riff.evaluation.melody import PitchTrack, follow_pitch, median_pitch
-from riff.evaluation.picture_metrics import correlation, gradient_correlation
+from riff.metrics.melody import PitchTrack, follow_pitch, median_pitch
+from riff.metrics.pictures import correlation, gradient_correlation
 from riff.sampling.control import level_ratio
 from riff.spectrogram.image import SILENCE
 from riff.spectrogram.mel import band_of

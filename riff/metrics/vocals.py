@@ -7,7 +7,7 @@ import numpy as np
 
 from riff.audio.loudness import loudness_against
 from riff.errors import DataError
-from riff.evaluation.melody import PitchTrack
+from riff.metrics.melody import PitchTrack
 
 PITCH_TOLERANCE = 50.0  # cents, a quarter tone
 MOST_LEVEL_ERROR = 20.0  # LU: more than this is not heard as a level but as no vocal, or no backing

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from riff.errors import DataError
-from riff.evaluation.picture_metrics import correlation
+from riff.metrics.pictures import correlation
 from riff.spectrogram.params import STANDARD
 
 CHROMA_FFT = 2**14  # 0.37 s at 44.1 kHz: tells semitones apart down to about 50 Hz
