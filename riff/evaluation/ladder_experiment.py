@@ -169,7 +169,7 @@ EXPERIMENT = Experiment(
         "the truth, none <= random <= retrieved < true; against the accompaniment, random <= retrieved <= true; of presence, none "
         "< any. A retrieved vocal is another song's that fits in key and tempo; of presence it must score as the true one does. "
         "The level error is how far the vocal's level over the backing is from the true one's; edges are scored inside and outside "
-        "the true vocal's region."
+        "the true vocal's region. Judged are the mixes themselves; the page plays what their pictures sound like."
     ),
     flags=("steps", "scale", "strength", "image_scale", "vocals", "clap"),
     run=run_ladder,
