@@ -13,6 +13,12 @@ from hub_stand_in import Hub
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT_TIMEOUT = 300  # seconds
+LONGEST = ("test_quickstart.py", "test_edit_training.py", "test_training.py", "test_convert_checkpoint.py", "test_inpaint_song.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no worker is left alone with one of them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def run_script(
