@@ -77,7 +77,7 @@ def test_what_leads_nowhere_is_said(results: None) -> None:
 
 def test_a_document_that_fell_behind_is_named_and_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = (ROOT / "README.md").read_text()
-    assert right.count("| 0.661 |") == 1
+    assert "| 0.661 |" in right
     (tmp_path / "README.md").write_text(right.replace("| 0.661 |", "| 0.961 |"))
     monkeypatch.setattr(tables.cli, "ROOT", tmp_path)
     with pytest.raises(tables.RiffError, match=r"README\.md: tables are not what the results say"):
