@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     regions = check_regions(list(zip(args.start, args.end, strict=True)), song.duration_s)
     clock.lap("separation")
     backing = backing_picture(song, device)
-    known = known_picture(song, model.target, args.keep_original_vocal, device) if regions else None
+    known = known_picture(song, backing, model.target, args.keep_original_vocal, device) if regions else None
     painter = SongPainter(model, backing, prompt, known, in_frames(regions, backing), layout)
     clock.lap("pictures")
     takes, shown = [], []

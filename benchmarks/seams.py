@@ -124,15 +124,12 @@ def load_painter(args: cli.argparse.Namespace, layout: Any) -> tuple[Paint, int,
     """What paints, its frames a latent column, and how it samples."""
     from demo.instructions import HELD_OUT_TEMPLATES, instructions
     from riff.models.base import latent_factor
-    from riff.models.control import CONTROL
-    from riff.models.kinds import kind_of_model
     from riff.sampling.song import SongPainter, load_song_model
 
-    controlled = kind_of_model(args.model) is CONTROL
     model = load_song_model(args.model, args.base, cli.choose_device(args.device), steps=args.steps)
 
     def paint(backing, song, seed):  # type: ignore[no-untyped-def]
-        prompt = song.prompt if controlled else instructions(song.facts, song.name, 1, HELD_OUT_TEMPLATES)[0]
+        prompt = song.prompt if model.follows_edges else instructions(song.facts, song.name, 1, HELD_OUT_TEMPLATES)[0]
         painter = SongPainter(model, backing, prompt, layout=layout)
         return painter.with_backing(painter.paint(seed))
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from riff.evaluation.control import COMPARED_ITERATIONS, ClipPictures, Scored, TrueClip
+from riff.evaluation.control import COMPARED_ITERATIONS, ClipPictures, Scored, TrueClip, means_by_kind
 from riff.evaluation.kept_samples import KeptSamples
 from riff.evaluation.songs import clips_of_folder
 from riff.models.control import CONTROL, load_control_pipeline
@@ -131,12 +131,8 @@ def load_ready(kind: ModelKind, model: str, base: str | None, device: str) -> An
 
 def mean_scores(scored: Sequence[Scored], metrics: Sequence[str]) -> dict[str, dict[str, float]]:
     """Mean of every metric by kind of picture, over the clips that have it; `clips` counts all of the kind."""
-    means: dict[str, dict[str, float]] = {}
-    for kind in dict.fromkeys(one.kind for one in scored):
-        rows = [one.scores for one in scored if one.kind == kind]
-        values = {metric: [row[metric] for row in rows if metric in row] for metric in metrics}
-        means[kind] = {metric: float(np.mean(found)) for metric, found in values.items() if found} | {"clips": len(rows)}
-    return means
+    clips = Counter(one.kind for one in scored)
+    return {kind: means | {"clips": clips[kind]} for kind, means in means_by_kind(scored, metrics).items()}
 
 
 def shown_with(scored: Sequence[Scored], caption: Callable[[Scored], str]) -> list[Shown]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from riff.evaluation.kept_samples import KeptSamples
 from riff.metrics.pictures import edge_scores, gradient_correlation, vocal_region
 from riff.metrics.sounds import chroma_cosine, onset_correlation
 from riff.sampling.control import SamplingOptions, match_level
+from riff.sampling.windows import encode_picture
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform, waveform_to_image
 
@@ -76,7 +77,7 @@ def evaluate_control(
         kinds = {
             "control": match_level(samples.control(*draw, options).pixels, pictures.backing),
             "floor": match_level(samples.control(*draw, uncontrolled).pixels, pictures.backing),
-            "ceiling": SpectrogramImage(through_autoencoder(pipeline.vae, pictures.mix.pixels), pictures.mix.max_value),
+            "ceiling": repainted(pipeline.vae, pictures.mix),
             "true mix": pictures.mix,
         }
         scored += [Scored(clip.name, kind, picture, pictures.score(picture)) for kind, picture in kinds.items()]
@@ -150,15 +151,28 @@ def compared_sound(image: SpectrogramImage, iterations: int = COMPARED_ITERATION
 @torch.inference_mode()
 def through_autoencoder(vae: Any, pixels: np.ndarray) -> np.ndarray:
     """uint8 (height, width) -> uint8, encoded to latents and decoded."""
-    picture = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1.0)[None, None].repeat(1, 3, 1, 1).to(vae.device, vae.dtype)
-    decoded = vae.decode(vae.encode(picture).latent_dist.mean).sample.float().mean(dim=1)[0]
+    decoded = vae.decode(encode_picture(vae, pixels)).sample.float().mean(dim=1)[0]
     return ((decoded + 1.0) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
+
+
+def repainted(vae: Any, picture: SpectrogramImage) -> SpectrogramImage:
+    """A picture as the best sample of a model with this autoencoder would show it, at its level."""
+    return SpectrogramImage(through_autoencoder(vae, picture.pixels), picture.max_value)
+
+
+def means_by_kind(scored: Sequence[Scored], metrics: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Mean of every metric by kind of picture, in the order in which they come, over the clips that have it."""
+    means: dict[str, dict[str, float]] = {}
+    for kind in dict.fromkeys(one.kind for one in scored):
+        rows = [one.scores for one in scored if one.kind == kind]
+        values = {metric: [row[metric] for row in rows if metric in row] for metric in metrics}
+        means[kind] = {metric: float(np.mean(found)) for metric, found in values.items() if found}
+    return means
 
 
 def summarise(scored: Sequence[Scored]) -> dict[str, dict[str, float]]:
     """Mean of every metric by kind, and for `control` the share of the way from floor to ceiling (`covered`)."""
-    kinds = list(dict.fromkeys(one.kind for one in scored))
-    means = {kind: {m: float(np.mean([one.scores[m] for one in scored if one.kind == kind])) for m in METRICS} for kind in kinds}
+    means = means_by_kind(scored, METRICS)
     if {"control", "floor", "ceiling"} <= set(means):
         means["covered"] = {
             metric: (means["control"][metric] - means["floor"][metric]) / (means["ceiling"][metric] - means["floor"][metric])

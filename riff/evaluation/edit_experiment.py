@@ -9,22 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from riff.data.edit_records import read_edit_records
 from riff.data.instructions import NOTHING, choose, removals
 from riff.evaluation.bench import Bench, Experiment, Result, mean_scores, shown_with
-from riff.evaluation.control import Scored, TrueClip, compared_sound, through_autoencoder
+from riff.evaluation.control import ClipPictures, Scored, TrueClip, compared_sound, repainted
 from riff.evaluation.edit_takes import best_take, draw_candidates
 from riff.metrics.edit import Verdict, excess_picture, judge
 from riff.metrics.melody import register_obeyed, register_of_prompt
 from riff.metrics.memorisation import fingerprints, nearest_distance
-from riff.metrics.pictures import grey_difference, vocal_region
+from riff.metrics.pictures import grey_difference
 from riff.metrics.sounds import chroma_cosine, onset_correlation
 from riff.models.edit import EDIT
 from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target
-from riff.spectrogram.image import SpectrogramImage, image_to_mel, mel_to_image, waveform_to_image
+from riff.spectrogram.image import SpectrogramImage, image_to_mel, mel_to_image
 
 EDIT_METRIC_NAMES = {
     "performed": "edit rate",
@@ -69,11 +68,9 @@ def evaluate_edit(
     """
     scored = []
     for index, clip in enumerate(clips):
-        mix, backing = (waveform_to_image(torch.from_numpy(part)) for part in (clip.mix, clip.accompaniment))
-        outside = ~vocal_region(backing, mix)
-        backing_sound = compared_sound(backing, ITERATIONS).numpy()
+        known = ClipPictures(clip, iterations=ITERATIONS)
         for kind in kinds:
-            case = edit_case(kind, clip, mix, backing, instruction)
+            case = edit_case(kind, clip, known.mix, known.backing, instruction)
             takes = draw_candidates(pipeline, case, options, seed + index, best_of, target)
             pictures = {kind: (takes[0].after, takes[0].verdict)}
             if best_of > 1:
@@ -82,9 +79,7 @@ def evaluate_edit(
             for name, picture in _references(pipeline.vae, case).items():
                 pictures[f"{kind} {name}"] = (picture, judge(kind, case.before.pixels, picture.pixels))
             for name, (picture, verdict) in pictures.items():
-                scores = _backing_scores(picture, backing, outside, backing_sound) | _verdict_scores(
-                    case, picture, verdict, training
-                )
+                scores = _backing_scores(known, picture) | _verdict_scores(case, picture, verdict, training)
                 scored.append(Scored(clip.name, name, picture, scores))
         on_clip()
     return scored
@@ -123,21 +118,19 @@ def training_fingerprints(folder: Path, target: str = "mix") -> np.ndarray:
 def _references(vae: Any, case: EditClip) -> dict[str, SpectrogramImage]:
     assert case.truth is not None  # a clip with known parts has one
     return {
-        "floor": SpectrogramImage(through_autoencoder(vae, case.before.pixels), case.before.max_value),
-        "ceiling": SpectrogramImage(through_autoencoder(vae, case.truth.pixels), case.truth.max_value),
+        "floor": repainted(vae, case.before),
+        "ceiling": repainted(vae, case.truth),
         "truth": case.truth,
     }
 
 
-def _backing_scores(
-    picture: SpectrogramImage, backing: SpectrogramImage, outside: np.ndarray, backing_sound: np.ndarray
-) -> dict[str, float]:
-    redrawn = mel_to_image(image_to_mel(picture), picture.params, backing.max_value)
-    sound, rate = compared_sound(picture, ITERATIONS).numpy(), picture.params.sample_rate
+def _backing_scores(known: ClipPictures, picture: SpectrogramImage) -> dict[str, float]:
+    redrawn, outside = mel_to_image(image_to_mel(picture), picture.params, known.backing.max_value), known.outside
+    sound, rate = compared_sound(picture, known.iterations).numpy(), picture.params.sample_rate
     return {
-        "grey_levels": grey_difference(redrawn.pixels[outside][None], backing.pixels[outside][None]),
-        "chroma_cosine": chroma_cosine(sound, backing_sound, rate),
-        "onset_correlation": onset_correlation(sound, backing_sound, rate),
+        "grey_levels": grey_difference(redrawn.pixels[outside][None], known.backing.pixels[outside][None]),
+        "chroma_cosine": chroma_cosine(sound, known.backing_sound, rate),
+        "onset_correlation": onset_correlation(sound, known.backing_sound, rate),
     }
 
 

@@ -17,7 +17,7 @@ import torch
 
 from riff.audio.io import to_channels
 from riff.errors import DataError
-from riff.evaluation.control import Scored, TrueClip, compared_sound
+from riff.evaluation.control import Scored, TrueClip, compared_sound, means_by_kind
 from riff.evaluation.vocal_retrieval import random_partners, retrieve_partners, vocal_of
 from riff.metrics.edit import added_melody, melody_of, score_edit
 from riff.metrics.pictures import edge_scores_by_region, vocal_region
@@ -124,12 +124,7 @@ def _check_mixes(clips: Sequence[TrueClip], mixes: Mapping[str, SpectrogramImage
 
 def summarise_ladder(scored: Sequence[Scored]) -> dict[str, dict[str, float]]:
     """Mean of every metric by rung, over the clips that have it."""
-    means: dict[str, dict[str, float]] = {}
-    for rung in (rung for rung in RUNGS if any(one.kind == rung for one in scored)):
-        rows = [one.scores for one in scored if one.kind == rung]
-        values = {metric: [row[metric] for row in rows if metric in row] for metric in LADDER_METRICS}
-        means[rung] = {metric: float(np.mean(found)) for metric, found in values.items() if found}
-    return means
+    return means_by_kind(scored, LADDER_METRICS)
 
 
 def misordered(means: Mapping[str, Mapping[str, float]]) -> dict[str, list[tuple[str, str]]]:

@@ -22,7 +22,7 @@ from riff.metrics.clap import DEFAULT_CLAP, Clap, clap_scores, optional_clap
 from riff.metrics.frechet import extrapolated_distance
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT
-from riff.sampling.control import SamplingOptions, options_for
+from riff.sampling.control import options_for
 from riff.sampling.edit import edit_options_for
 from riff.sampling.edit_clip import edit_target
 from riff.sampling.song import SongModel, SongPainter
@@ -95,7 +95,7 @@ def sing(model: SongModel, clip: TrueClip, seed: int) -> np.ndarray:
         float32, shape (channels, samples) at 44.1 kHz, before any headroom: the accompaniment at its own level, and the vocal.
     """
     song = Song(clip.mix, clip.mix - clip.accompaniment, clip.accompaniment, STANDARD.sample_rate, -np.inf)
-    prompt = clip.prompt if isinstance(model.options, SamplingOptions) else instruction_for(clip)
+    prompt = clip.prompt if model.follows_edges else instruction_for(clip)
     painted = SongPainter(model, backing_picture(song), prompt).paint(seed)
     mix = sung(song, painted, model.target)
     return clip.accompaniment + np.float32(mix.gain) * mix.vocal

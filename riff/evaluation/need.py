@@ -8,7 +8,7 @@ from dataclasses import asdict
 import numpy as np
 
 from riff.evaluation.bench import Bench, Experiment, Result, mean_scores, shown_with
-from riff.evaluation.control import ClipPictures, Scored, through_autoencoder, without_control
+from riff.evaluation.control import ClipPictures, Scored, repainted, without_control
 from riff.metrics.edit import judge
 from riff.models.control import CONTROL
 from riff.sampling.control import SamplingOptions, match_level, options_for
@@ -75,7 +75,7 @@ def _ways(bench: Bench, pictures: ClipPictures, seed: int, options: SamplingOpti
     for kind, sample in drawn.items():
         yield kind, match_level(sample.pixels, backing)
     yield "edges as sound", match_level(ink(edges), backing)
-    yield "ceiling", SpectrogramImage(through_autoencoder(bench.pipeline.vae, pictures.mix.pixels), pictures.mix.max_value)
+    yield "ceiling", repainted(bench.pipeline.vae, pictures.mix)
     yield "true mix", pictures.mix
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
+import librosa
 import numpy as np
 
 from riff.evaluation.bench import Bench, Experiment, Result, Shown, mean_scores
@@ -174,7 +175,7 @@ def _learn_styles(bench: Bench, style_songs: str) -> tuple[Styles | None, list[s
 def _caption(one: Scored, prompts: dict[str, str]) -> str:
     note, prompt = one.scores.get("median_note"), prompts.get(one.kind.removeprefix("no control, "))
     said = f': "{prompt}"' if prompt else ""
-    sung = f", median pitch {440.0 * 2.0 ** ((note - 69.0) / 12.0):.0f} Hz" if note is not None else ""
+    sung = f", median pitch {librosa.midi_to_hz(note):.0f} Hz" if note is not None else ""
     return f"{ROWS[one.kind]}{said}{sung}"
 
 

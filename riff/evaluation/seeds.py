@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 
+import librosa
 import numpy as np
 import torch
 
 from riff.evaluation.bench import Bench, Experiment, Result, Shown, mean_scores
-from riff.evaluation.control import ClipPictures, Scored, through_autoencoder, without_control
+from riff.evaluation.control import ClipPictures, Scored, repainted, without_control
 from riff.evaluation.edit_takes import CANDIDATE_STRIDE
 from riff.metrics.edit import excess_picture, melody_of
 from riff.metrics.melody import PitchTrack, median_pitch
@@ -129,23 +130,18 @@ def _true_vocals(bench: Bench, pictures: ClipPictures, singers: Sequence[ClipPic
     """The backing under the vocals of several songs, through the autoencoder: what a perfect model would come to."""
     backing = pictures.clip.accompaniment
     mixes = [waveform_to_image(torch.from_numpy(backing + one.clip.mix - one.clip.accompaniment)) for one in singers]
-    return _among([Singing.over(pictures.backing, _painted(bench, mix)) for mix in mixes], pictures.outside)
+    return _among([Singing.over(pictures.backing, repainted(bench.pipeline.vae, mix)) for mix in mixes], pictures.outside)
 
 
 def _itself(bench: Bench, pictures: ClipPictures) -> dict[str, float]:
-    return _among(
-        [Singing.over(pictures.backing, picture) for picture in (pictures.mix, _painted(bench, pictures.mix))], pictures.outside
-    )
-
-
-def _painted(bench: Bench, picture: SpectrogramImage) -> SpectrogramImage:
-    return SpectrogramImage(through_autoencoder(bench.pipeline.vae, picture.pixels), picture.max_value)
+    both = (pictures.mix, repainted(bench.pipeline.vae, pictures.mix))
+    return _among([Singing.over(pictures.backing, picture) for picture in both], pictures.outside)
 
 
 def _shown(pictures: ClipPictures, drawn: Sequence[Singing], seeds: Sequence[int]) -> Iterator[Shown]:
     for one, seed in zip(drawn, seeds, strict=True):
         note = median_pitch(one.track)
-        sung = f"median pitch {440.0 * 2.0 ** ((note - 69.0) / 12.0):.0f} Hz" if np.isfinite(note) else "sings nothing"
+        sung = f"median pitch {librosa.midi_to_hz(note):.0f} Hz" if np.isfinite(note) else "sings nothing"
         yield Shown(pictures.clip.name, f"seed {seed}", f"seed {seed}: {sung}", one.picture)
     yield Shown(pictures.clip.name, "true mix", "true mix", pictures.mix)
 

@@ -11,13 +11,12 @@ from tqdm import tqdm
 
 from riff.errors import OptionError
 from riff.evaluation.bench import Bench, Experiment, Result, load_bench, mean_scores, shown_with
-from riff.evaluation.control import ClipPictures, Scored, through_autoencoder
+from riff.evaluation.control import ClipPictures, Scored, repainted
 from riff.evaluation.need import vocal_scores
 from riff.models.control import CONTROL
 from riff.models.kinds import kind_of_model
 from riff.sampling.control import SamplingOptions, match_level, options_for
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
-from riff.spectrogram.image import SpectrogramImage
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.6, 2.0)
 CANNY = ((50, 100), (200, 400))  # beside the default
@@ -110,7 +109,7 @@ def _measure(bench: Bench, ways: dict[str, Variant], ceiling: bool = False) -> I
         for row, way in ways.items():
             yield _scored(bench, pictures, seed, row, way)
         if ceiling:
-            painted = SpectrogramImage(through_autoencoder(bench.pipeline.vae, pictures.mix.pixels), pictures.mix.max_value)
+            painted = repainted(bench.pipeline.vae, pictures.mix)
             yield Scored(pictures.clip.name, "ceiling", painted, pictures.score(painted) | vocal_scores(pictures, painted))
 
 

@@ -7,6 +7,8 @@ stays finite. `si_sdr` is in decibels and the exception: it says what it does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import librosa
 import mir_eval
 import numpy as np
@@ -110,10 +112,10 @@ def onset_f1(waveform: ArrayLike, reference: ArrayLike, sample_rate: int, tolera
     def onsets(envelope: np.ndarray) -> np.ndarray:
         return librosa.onset.onset_detect(onset_envelope=envelope, sr=sample_rate, hop_length=EVENT_HOP, units="time")
 
-    found, expected = (onsets(_onset_envelope(w, sample_rate, EVENT_HOP)) for w in mono_pair(waveform, reference))
-    if not len(found) or not len(expected):
-        return float(len(found) == len(expected))
-    return float(mir_eval.onset.f_measure(expected, found, window=tolerance_s)[0])
+    def agreement(expected: np.ndarray, found: np.ndarray) -> float:
+        return mir_eval.onset.f_measure(expected, found, window=tolerance_s)[0]
+
+    return _event_f1(waveform, reference, sample_rate, onsets, agreement)
 
 
 def beat_f1(waveform: ArrayLike, reference: ArrayLike, sample_rate: int, tolerance_s: float = BEAT_TOLERANCE_S) -> float:
@@ -138,10 +140,24 @@ def beat_f1(waveform: ArrayLike, reference: ArrayLike, sample_rate: int, toleran
     def beats(envelope: np.ndarray) -> np.ndarray:
         return librosa.beat.beat_track(onset_envelope=envelope, sr=sample_rate, hop_length=EVENT_HOP, units="time")[1]
 
-    found, expected = (beats(_onset_envelope(w, sample_rate, EVENT_HOP)) for w in mono_pair(waveform, reference))
+    def agreement(expected: np.ndarray, found: np.ndarray) -> float:
+        return mir_eval.beat.f_measure(expected, found, f_measure_threshold=tolerance_s)
+
+    return _event_f1(waveform, reference, sample_rate, beats, agreement)
+
+
+def _event_f1(
+    waveform: ArrayLike,
+    reference: ArrayLike,
+    sample_rate: int,
+    find: Callable[[np.ndarray], np.ndarray],
+    agreement: Callable[[np.ndarray, np.ndarray], float],
+) -> float:
+    """Agreement of the times, in seconds, that are found in both sounds' onset envelopes; without any on both sides 1."""
+    found, expected = (find(_onset_envelope(w, sample_rate, EVENT_HOP)) for w in mono_pair(waveform, reference))
     if not len(found) or not len(expected):
         return float(len(found) == len(expected))
-    return float(mir_eval.beat.f_measure(expected, found, f_measure_threshold=tolerance_s))
+    return float(agreement(expected, found))
 
 
 def _onset_envelope(waveform: np.ndarray, sample_rate: int, hop: int) -> np.ndarray:

@@ -39,8 +39,13 @@ class SongModel:
     canny: tuple[int, int] = (100, 200)
 
     @property
+    def follows_edges(self) -> bool:
+        """Whether it is a ControlNet, which takes prompts; an edit model takes instructions."""
+        return isinstance(self.options, SamplingOptions)
+
+    @property
     def default_prompt(self) -> str:
-        return "Generate a vocal melody" if isinstance(self.options, SamplingOptions) else "add a vocal melody"
+        return "Generate a vocal melody" if self.follows_edges else "add a vocal melody"
 
     def over(self, backing: np.ndarray, prompt: str) -> WindowPredictor:
         """What denoises windows over a backing's picture, uint8, shape (n_mels, frames)."""

@@ -22,16 +22,18 @@ def backing_picture(song: Song, device: str = "cpu") -> SpectrogramImage:
     return _picture(song.accompaniment, song.sample_rate, device)
 
 
-def known_picture(song: Song, target: str, keep_original_vocal: bool = True, device: str = "cpu") -> SpectrogramImage:
+def known_picture(
+    song: Song, backing: SpectrogramImage, target: str, keep_original_vocal: bool = True, device: str = "cpu"
+) -> SpectrogramImage:
     """The picture of what stands where nothing is painted.
 
     Args:
+        backing: `backing_picture`.
         target: what a model paints. For a `mix` the picture is that of the song, for `vocals` that of its vocal.
         keep_original_vocal: False takes the original vocal out of it.
     """
     if keep_original_vocal:
         return _picture(song.waveform if target == "mix" else song.vocals, song.sample_rate, device)
-    backing = backing_picture(song, device)
     return backing if target == "mix" else SpectrogramImage(np.full_like(backing.pixels, SILENCE), 0.0, backing.params)
 
 
