@@ -12,22 +12,36 @@ lie in lightning_logs/version_N/ and image_log/version_N/. The end, --max_train_
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from riff import cli
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
+    _add_places(parser)
+    _add_recipe(parser)
+    _add_run(parser)
+    _add_samples(parser)
+    return parser.parse_with_config(argv, resume=_settings_of_checkpoint)
+
+
+def _add_places(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     add("--train_data_dir", type=Path, default=Path("train-data"), help="folder of pairs")
+    add("--control_method", default="", help="name of the way of control: reads prompt-METHOD.json, names the result")
     add("--model", default="models/control_riffusion_ini", help="pipeline to train: folder with an attached ControlNet")
     add("--base", help="base of a --model that is a ControlNet alone: hub id, folder, file or mini (default: as it says itself)")
     add("--output", type=Path, help="folder for the result (default: models/riff-cnet-final, or riff-cnet-METHOD-final)")
     parser.add_flag("controlnet_only", default=False, help="write the ControlNet alone, in half precision, with its base's name")
-    add("--control_method", default="", help="name of the way of control: reads prompt-METHOD.json, names the result")
+    add("--log_dir", type=Path, default=Path("."), help="where lightning_logs/ and image_log/ lie")
+
+
+def _add_recipe(parser: cli.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--max_steps", type=int, default=100_000, help="optimizer steps in all")
-    add("--max_train_time", default="00:12:00:00", help="stop after this time, DD:HH:MM:SS")
     add("--batch_size", type=int, default=4, help="pairs a batch")
     add("--accumulate_gradient_batches", type=int, default=1, help="batches to one optimizer step")
     add("--learning_rate", type=float, help="peak learning rate (default: 1e-5, or 2e-6 with --sd_locked False)")
@@ -36,18 +50,25 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--prompt_dropout", type=float, default=0.5, help="share of pairs trained without their prompt")
     parser.add_flag("sd_locked", default=True, help="keep the base as it is; False also trains the UNet's decoder")
     parser.add_flag("only_mid_control", default=False, help="control the middle block alone")
+    parser.add_seed()
+
+
+def _add_run(parser: cli.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--max_train_time", default="00:12:00:00", help="stop after this time, DD:HH:MM:SS")
     parser.add_flag("save_gpu_memory", default=False, help="recompute activations; 8-bit Adam where bitsandbytes is installed")
     add("--precision", default="auto", choices=("auto", "32", "16", "bf16"), help="auto is bf16 on CUDA and 32 elsewhere")
-    add("--logger_freq", type=int, default=500, help="steps between samples of held-out songs")
-    add("--checkpoint_freq", type=int, default=1000, help="steps between checkpoints; the newest is kept")
-    add("--val_share", type=float, default=0.1, help="share of songs held out for the samples")
-    add("--sample_steps", type=int, default=20, help="denoising steps of a sample")
     add("--num_workers", type=int, default=2, help="processes that read pairs")
-    add("--log_dir", type=Path, default=Path("."), help="where lightning_logs/ and image_log/ lie")
+    add("--checkpoint_freq", type=int, default=1000, help="steps between checkpoints; the newest is kept")
     add("--resume", nargs="?", const="newest", help="go on from a checkpoint (default: the newest), with its settings")
     parser.add_device()
-    parser.add_seed()
-    return parser.parse_with_config(argv, resume=_settings_of_checkpoint)
+
+
+def _add_samples(parser: cli.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--val_share", type=float, default=0.1, help="share of songs held out for the samples")
+    add("--logger_freq", type=int, default=500, help="steps between samples of held-out songs")
+    add("--sample_steps", type=int, default=20, help="denoising steps of a sample")
 
 
 def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
@@ -61,22 +82,57 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    from riff.training.processes import join_processes
+
+    device = cli.choose_device(args.device)
+    with join_processes(device) as processes:
+        _train(args, device, processes)
+
+
+def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.files import make_folder
     from riff.models.control import load_control_pipeline, save_control_pipeline
     from riff.models.folders import read_origin
     from riff.sampling.control import SamplingOptions
-    from riff.training.callbacks import parse_duration
-    from riff.training.control import ControlObjective, train_control
-    from riff.training.module import TrainingOptions
+    from riff.training.control import ControlObjective, held_out_clips, prepare_control_data, train_control
     from riff.training.places import RunPlaces, find_checkpoint
-    from riff.training.run import RunSettings
 
-    max_seconds = parse_duration(args.max_train_time)
-    device = cli.choose_device(args.device)
+    settings = _run_settings(args, device)
     output = args.output or Path("models") / "-".join(["riff-cnet", *filter(None, [args.control_method]), "final"])
     make_folder(output.parent)  # better now than after hours of training
     resume = find_checkpoint(args.log_dir, args.resume) if args.resume else None
-    options = TrainingOptions(
+    with processes.first_goes_first():
+        places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.next(args.log_dir)
+        pipeline = load_control_pipeline(args.model, args.base)
+        data = prepare_control_data(args.train_data_dir, args.control_method, pipeline, device, args.val_share)
+    processes.say(f"{len(data.training)} pairs to train on, {len(data.held_out)} held out (other songs)")
+    origin = read_origin(args.model)
+    base = args.base or origin.get("base") or args.model
+    objective = ControlObjective(pipeline.unet, pipeline.controlnet, args.prompt_dropout, args.sd_locked, args.only_mid_control)
+    step, reason = train_control(
+        pipeline,
+        objective,
+        data,
+        _training_options(args),
+        places,
+        replace(settings, on_start=lambda: cli.write_config(places.config, args)),
+        sampling=SamplingOptions(steps=args.sample_steps),
+        clips=held_out_clips(data),
+        resume=resume,
+        processes=processes,
+    )
+    if not processes.is_first:
+        return
+    origin |= {"base": base, "steps": step, "version": places.version}
+    save_control_pipeline(pipeline, output, origin, args.controlnet_only, half=args.controlnet_only)
+    cli.write_manifest(output / "manifest.json", {**vars(args), "base": base}, steps=step, version=places.version)
+    print(f"{reason + '; ' if reason else ''}step {step}: {output} (samples in {places.images}, losses in {places.losses})")
+
+
+def _training_options(args: cli.argparse.Namespace) -> Any:
+    from riff.training.options import TrainingOptions
+
+    return TrainingOptions(
         learning_rate=args.learning_rate or (1e-5 if args.sd_locked else 2e-6),
         batch_size=args.batch_size,
         accumulate=args.accumulate_gradient_batches,
@@ -88,35 +144,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         num_workers=args.num_workers,
         seed=args.seed,
     )
-    pipeline = load_control_pipeline(args.model, args.base)
-    origin = read_origin(args.model)
-    base = args.base or origin.get("base") or args.model
-    places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.next(args.log_dir)
-    objective = ControlObjective(pipeline.unet, pipeline.controlnet, args.prompt_dropout, args.sd_locked, args.only_mid_control)
-    settings = RunSettings(
+
+
+def _run_settings(args: cli.argparse.Namespace, device: str) -> Any:
+    from riff.training.run import RunSettings
+    from riff.training.stopping import parse_duration
+
+    return RunSettings(
         device=device,
         precision=("bf16" if device == "cuda" else "32") if args.precision == "auto" else args.precision,
-        max_seconds=max_seconds,
+        max_seconds=parse_duration(args.max_train_time),
         sample_every=args.logger_freq,
         checkpoint_every=args.checkpoint_freq,
-        on_start=lambda: cli.write_config(places.config, args),
     )
-    step, reason = train_control(
-        pipeline,
-        objective,
-        args.train_data_dir,
-        args.control_method,
-        options,
-        places,
-        settings,
-        val_share=args.val_share,
-        sampling=SamplingOptions(steps=args.sample_steps),
-        resume=resume,
-    )
-    origin |= {"base": base, "steps": step, "version": places.version}
-    save_control_pipeline(pipeline, output, origin, args.controlnet_only, half=args.controlnet_only)
-    cli.write_manifest(output / "manifest.json", {**vars(args), "base": base}, steps=step, version=places.version)
-    print(f"{reason + '; ' if reason else ''}step {step}: {output} (samples in {places.images}, losses in {places.losses})")
 
 
 if __name__ == "__main__":

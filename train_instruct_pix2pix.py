@@ -256,7 +256,7 @@ def _folder_of_pairs(args: cli.argparse.Namespace) -> Path:
 
 def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int) -> Any:
     """The options of a step. epoch: its optimizer steps."""
-    from riff.training.module import TrainingOptions
+    from riff.training.options import TrainingOptions
 
     examples = processes * args.gradient_accumulation_steps * args.train_batch_size  # of an optimizer step
     return TrainingOptions(
@@ -279,8 +279,8 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int) 
 
 
 def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, places: Any) -> Any:
-    from riff.training.callbacks import parse_duration
     from riff.training.run import RunSettings, choose_precision
+    from riff.training.stopping import parse_duration
 
     return RunSettings(
         device=device,

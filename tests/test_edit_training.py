@@ -28,9 +28,11 @@ from riff.files import write_json
 from riff.models.base import load_base, weights_hash
 from riff.models.edit import attach_edit, load_edit_pipeline
 from riff.models.folders import read_origin
-from riff.training.callbacks import read_losses
+from riff.training.draws import Draws
 from riff.training.edit import ConditioningDropout, EditObjective
-from riff.training.module import Draws, NoiseTraining, TrainingOptions
+from riff.training.losses import read_losses
+from riff.training.module import NoiseTraining
+from riff.training.options import TrainingOptions
 from riff.training.processes import ALONE, Processes
 from riff.training.run import choose_precision
 

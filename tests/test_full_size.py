@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from demo.diffusion import new_scheduler
 from demo.tokenizer import train_tokenizer
 from riff.models.base import WITHOUT_SAFETY_CHECKER
-from riff.training.callbacks import read_losses
+from riff.training.losses import read_losses
 
 pytestmark = pytest.mark.slow
 

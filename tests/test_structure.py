@@ -98,7 +98,7 @@ def test_imports_point_downward(file: str) -> None:
         ("riff/spectrogram/mel.py", "from riff import cli, errors", True),
         ("riff/files.py", "from riff.errors import RiffError", True),
         ("riff/files.py", "import riff.spectrogram.mel", False),
-        ("riff/training/callbacks.py", "from riff.sampling.control import sample", True),
+        ("riff/training/samples.py", "from riff.sampling.control import sample", True),
         ("riff/sampling/control.py", "from riff.training.module import Module", False),
         ("riff/evaluation/report.py", "from riff.hub import upload", False),
         ("riff/hub.py", "from demo.make_songs import make", False),

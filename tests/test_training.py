@@ -18,7 +18,8 @@ from diffusers import StableDiffusionControlNetPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
-from riff.training.callbacks import parse_duration, read_losses
+from riff.training.losses import read_losses
+from riff.training.stopping import parse_duration
 
 
 def train(pairs: Path, model: Path, place: Path, *more: object, code: int = 0) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,20 @@ import torch
 from diffusers import UniPCMultistepScheduler
 
 from riff.data.datasets import ControlDataset, Example, one_of_each_song, split_by_song
-from riff.data.latents import check_sizes, encode
+from riff.data.latents import Encoded, check_sizes, encode
 from riff.data.records import PairRecord, read_records
 from riff.errors import DataError
 from riff.models.base import encoder_names
 from riff.models.control import with_control
 from riff.sampling.control import SamplingOptions, sample_control
 from riff.spectrogram.image import load_grey, load_image
-from riff.training.callbacks import HeldOutClip, SampleLog
-from riff.training.module import Draws, NoiseTraining, TrainingOptions
+from riff.training.draws import Draws
+from riff.training.module import NoiseTraining
+from riff.training.options import TrainingOptions
 from riff.training.places import RunPlaces
+from riff.training.processes import ALONE, Processes
 from riff.training.run import RunSettings, quieten_lightning, run_training
+from riff.training.samples import HeldOutClip, SampleLog
 
 
 class ControlObjective:
@@ -56,18 +60,49 @@ class ControlObjective:
         )[0]
 
 
+@dataclass(frozen=True)
+class ControlData:
+    """What a ControlNet is trained on.
+
+    Attributes:
+        training, held_out: of different songs. encoded: all their targets and prompts. names: `encoder_names` they belong to.
+    """
+
+    folder: Path
+    training: list[PairRecord]
+    held_out: list[PairRecord]
+    encoded: Encoded
+    names: tuple[str, str]
+
+
+def prepare_control_data(folder: Path, control_method: str, pipeline: Any, device: str, val_share: float) -> ControlData:
+    """Read a folder of pairs and encode what is not encoded yet.
+
+    Raises:
+        DataError: no usable pairs, pictures that are missing or of different sizes, or that do not fit the model.
+    """
+    records = read_records(folder, control_method)
+    training, held_out = split_by_song(records, val_share)
+    targets = [record.target for record in records]
+    check_sizes(folder, targets)
+    _check_hint_size(folder, records[0], pipeline)
+    names = encoder_names(pipeline)
+    encoded = encode(folder, targets, [record.prompt for record in records], pipeline, names, device)
+    return ControlData(folder, training, held_out, encoded, names)
+
+
 def train_control(
     pipeline: Any,
     objective: ControlObjective,
-    data_dir: Path,
-    control_method: str,
+    data: ControlData,
     options: TrainingOptions,
     places: RunPlaces,
     settings: RunSettings,
     *,
-    val_share: float,
     sampling: SamplingOptions,
+    clips: Sequence[HeldOutClip],
     resume: Path | None = None,
+    processes: Processes = ALONE,
 ) -> tuple[int, str]:
     """Train the pipeline's ControlNet in place.
 
@@ -75,35 +110,26 @@ def train_control(
         The step it reached, and why it stopped early ("" if it did not).
 
     Raises:
-        DataError: no usable pairs. ModelError: `resume` is of another model.
+        ModelError: `resume` is of another model.
     """
     quieten_lightning()
-    records = read_records(data_dir, control_method)
-    training, held_out = split_by_song(records, val_share)
-    print(f"{len(training)} pairs to train on, {len(held_out)} held out (other songs)")
-    targets = [record.target for record in records]
-    check_sizes(data_dir, targets)
-    _check_hint_size(data_dir, records[0], pipeline)
-    names = encoder_names(pipeline)
-    encoded = encode(data_dir, targets, [record.prompt for record in records], pipeline, names, settings.device)
-    dataset = ControlDataset(data_dir, training, encoded)
-    module = NoiseTraining(objective, pipeline.scheduler, dataset, options, fingerprint="-".join(names))
+    dataset = ControlDataset(data.folder, data.training, data.encoded)
+    module = NoiseTraining(objective, pipeline.scheduler, dataset, options, "-".join(data.names), processes)
     sampler = with_control(pipeline, pipeline.controlnet)
     sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     sampler.set_progress_bar_config(disable=True)
-    clips = held_out_clips(data_dir, held_out or training)
     draw = partial(sample_control, sampler, options=sampling)
     samples = SampleLog(sampler, draw, clips, places.images, settings.sample_every, options.seed)
-    return run_training(module, places, settings, samples, resume)
+    return run_training(module, places, settings, samples, resume, processes)
 
 
-def held_out_clips(data_dir: Path, records: Sequence[PairRecord], most: int = 4) -> list[HeldOutClip]:
-    """Clips to draw samples for: unshifted ones of different songs."""
+def held_out_clips(data: ControlData, most: int = 4) -> list[HeldOutClip]:
+    """Clips to draw samples for: unshifted ones of different songs that are held out, or trained on where none is."""
     clips = []
-    for record in one_of_each_song(records, most):
-        target = load_image(data_dir / record.target)
-        backing = load_image(data_dir / record.accompaniment) if record.accompaniment else target
-        edges = load_grey(data_dir / record.source)
+    for record in one_of_each_song(data.held_out or data.training, most):
+        target = load_image(data.folder / record.target)
+        backing = load_image(data.folder / record.accompaniment) if record.accompaniment else target
+        edges = load_grey(data.folder / record.source)
         shown = {"accompaniment": backing.pixels, "edges": edges}
         clips.append(HeldOutClip(Path(record.source).stem, record.prompt, edges, shown, backing, target))
     return clips

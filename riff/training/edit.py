@@ -23,11 +23,13 @@ from riff.models.base import encoder_names, size_multiple
 from riff.models.edit import with_unet
 from riff.sampling.edit import EditOptions, sample_edit
 from riff.spectrogram.image import load_image
-from riff.training.callbacks import HeldOutClip, SampleLog
-from riff.training.module import Draws, NoiseTraining, TrainingOptions
+from riff.training.draws import Draws
+from riff.training.module import NoiseTraining
+from riff.training.options import TrainingOptions
 from riff.training.places import RunPlaces
 from riff.training.processes import ALONE, Processes
 from riff.training.run import RunSettings, quieten_lightning, run_training
+from riff.training.samples import HeldOutClip, SampleLog
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from diffusers.training_utils import EMAModel, compute_snr
@@ -17,68 +15,10 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, Dataset
 
 from riff.data.datasets import Example, StepSampler
+from riff.training.draws import Draws
+from riff.training.optimizers import adamw, learning_rate_factor
+from riff.training.options import TrainingOptions
 from riff.training.processes import ALONE, Processes
-
-SCHEDULES = ("constant", "cosine", "linear")
-LOWEST_RATE = 0.01  # what a falling schedule ends at, as a share of the learning rate
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """What decides a training step, beside the data and the objective.
-
-    Attributes:
-        batch_size: examples of one process's batch. accumulate: batches to one optimizer step.
-        warmup_steps: optimizer steps of rising learning rate, with every schedule.
-        schedule: `constant`, or `cosine` or `linear` down to a hundredth at max_steps.
-        snr_gamma: bound of the loss's weight min(SNR, gamma) / SNR (Hang et al., ICCV 2023); 0 weighs all noise levels alike.
-        ema_decay: of the averaged weights that samples and the result are drawn with; 0 takes the weights as they are.
-        save_memory: recompute activations. eight_bit_adam: on CUDA, where bitsandbytes is installed.
-        seed: of data order, noise, timesteps and dropout.
-    """
-
-    learning_rate: float = 1e-5
-    batch_size: int = 4
-    accumulate: int = 1
-    max_steps: int = 100_000
-    warmup_steps: int = 0
-    schedule: str = "constant"
-    adam_betas: tuple[float, float] = (0.9, 0.999)
-    adam_epsilon: float = 1e-8
-    weight_decay: float = 1e-2
-    snr_gamma: float = 0.0
-    ema_decay: float = 0.0
-    save_memory: bool = False
-    eight_bit_adam: bool = False
-    num_workers: int = 2
-    seed: int = 0
-
-
-class Draws:
-    """The random numbers of one batch.
-
-    They are drawn on the CPU, so that every device has the same, and for the examples of all processes, of which each
-    takes its own: several processes train on what one with the multiplied batch would.
-    """
-
-    def __init__(self, seed: Sequence[int], examples: int, processes: Processes, device: torch.device) -> None:
-        mixed = np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0]  # neighbours give unrelated streams
-        self._generator = torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
-        self._all = examples * processes.count
-        self._own = slice(examples * processes.rank, examples * (processes.rank + 1))
-        self._device = device
-
-    def normal(self, *shape: int) -> torch.Tensor:
-        """Standard normal, shape (examples, *shape)."""
-        return torch.randn(self._all, *shape, generator=self._generator)[self._own].to(self._device)
-
-    def uniform(self, *shape: int) -> torch.Tensor:
-        """In [0, 1), shape (examples, *shape)."""
-        return torch.rand(self._all, *shape, generator=self._generator)[self._own].to(self._device)
-
-    def integers(self, high: int) -> torch.Tensor:
-        """From 0 to high - 1, shape (examples,)."""
-        return torch.randint(high, (self._all,), generator=self._generator)[self._own].to(self._device)
 
 
 class Objective(Protocol):
@@ -173,16 +113,9 @@ class NoiseTraining(pl.LightningModule):
         return (weights * mse_loss(predicted, noise, reduction="none")).mean()
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = _adamw(self.trained, self.options)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)
+        optimizer = adamw(self.trained, self.options)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(learning_rate_factor, self.options))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _learning_rate_factor(self, step: int) -> float:
-        rise, done = min(1.0, (step + 1) / max(1, self.options.warmup_steps)), min(1.0, step / self.options.max_steps)
-        if self.options.schedule == "constant":
-            return rise
-        fall = 1 - done if self.options.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
-        return rise * (LOWEST_RATE + (1 - LOWEST_RATE) * fall)
 
     def optimizer_step(self, *arguments: Any, **more: Any) -> None:
         super().optimizer_step(*arguments, **more)
@@ -219,21 +152,3 @@ class NoiseTraining(pl.LightningModule):
         self.batches_done = checkpoint["batches_done"]
         if self._average is not None and "average" in checkpoint:
             self._average.load_state_dict(checkpoint["average"])
-
-
-def _adamw(parameters: list[nn.Parameter], options: TrainingOptions) -> torch.optim.Optimizer:
-    """AdamW; in 8 bits where that is wanted and bitsandbytes is installed."""
-    settings: dict[str, Any] = {
-        "lr": options.learning_rate,
-        "betas": options.adam_betas,
-        "eps": options.adam_epsilon,
-        "weight_decay": options.weight_decay,
-    }
-    if options.eight_bit_adam and parameters[0].is_cuda:
-        try:
-            from bitsandbytes.optim import AdamW8bit
-
-            return AdamW8bit(parameters, **settings)
-        except ImportError:
-            pass
-    return torch.optim.AdamW(parameters, **settings, fused=parameters[0].is_cuda)

@@ -8,19 +8,19 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from riff.errors import ModelError, OptionError
-from riff.models.weights import check_weights_file
-from riff.training.callbacks import CheckpointLog, LossLog, SampleLog, StopInTime
+from riff.errors import OptionError
+from riff.training.checkpoints import CheckpointLog, check_checkpoint
+from riff.training.losses import LossLog
 from riff.training.module import NoiseTraining
 from riff.training.places import LOGS, RunPlaces
 from riff.training.processes import ALONE, Processes
+from riff.training.samples import SampleLog
+from riff.training.stopping import StopInTime
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # ours: Lightning's
 MIXED_PRECISIONS = {"no": "32", "bf16": "bf16", "fp16": "16"}  # accelerate's: ours
@@ -90,26 +90,6 @@ def run_training(
     checkpoints.save(trainer)
     module.keep_average()
     return trainer.global_step, stop.reason
-
-
-def check_checkpoint(path: Path, module: NoiseTraining) -> None:
-    """Refuse a checkpoint of another model.
-
-    Raises:
-        ModelError: it cannot be read, or does not fit what is trained, or what is frozen is another.
-    """
-    check_weights_file(path)
-    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    trained = {name: parameter.shape for name, parameter in module.named_parameters() if parameter.requires_grad}
-    fits = (
-        {name: value.shape for name, value in checkpoint.get("state_dict", {}).items()} == trained
-        and "batches_done" in checkpoint
-        # Checkpoints of earlier versions say nothing of the frozen models.
-        and checkpoint.get("fingerprint", module.fingerprint) == module.fingerprint
-        and ("average" in checkpoint or not module.options.ema_decay)
-    )
-    if not fits:
-        raise ModelError(f"{path}: a checkpoint of another model or objective; go on with the model and flags it was trained with")
 
 
 def choose_precision(mixed: str | None, device: str) -> str:

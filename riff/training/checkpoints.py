@@ -1,0 +1,59 @@
+"""The checkpoints of a run: kept while it goes, checked before it goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from riff.errors import ModelError
+from riff.models.weights import check_weights_file
+from riff.training.module import NoiseTraining
+from riff.training.places import CHECKPOINT_NAME
+
+
+class CheckpointLog(pl.Callback):
+    """Keep the newest checkpoints of a run, one every so many steps and one at its end.
+
+    Args:
+        limit: how many are kept, None for all.
+    """
+
+    def __init__(self, folder: Path, every_n_steps: int, limit: int | None) -> None:
+        self._folder, self._every, self._limit = folder, every_n_steps, limit
+        self._last_step = -1
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step and trainer.global_step % self._every == 0 and trainer.global_step != self._last_step:
+            self.save(trainer)
+
+    def save(self, trainer: pl.Trainer) -> None:
+        """Write the checkpoint of this step, if it is not there, then remove the oldest."""
+        self._last_step = trainer.global_step
+        file = self._folder / CHECKPOINT_NAME.format(step=trainer.global_step)
+        trainer.save_checkpoint(file)  # every process takes part
+        if trainer.is_global_zero and self._limit is not None:
+            for older in sorted(self._folder.glob("*.ckpt"))[: -self._limit]:
+                older.unlink()
+
+
+def check_checkpoint(path: Path, module: NoiseTraining) -> None:
+    """Refuse a checkpoint of another model.
+
+    Raises:
+        ModelError: it cannot be read, or does not fit what is trained, or what is frozen is another.
+    """
+    check_weights_file(path)
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    trained = {name: parameter.shape for name, parameter in module.named_parameters() if parameter.requires_grad}
+    fits = (
+        {name: value.shape for name, value in checkpoint.get("state_dict", {}).items()} == trained
+        and "batches_done" in checkpoint
+        # Checkpoints of earlier versions say nothing of the frozen models.
+        and checkpoint.get("fingerprint", module.fingerprint) == module.fingerprint
+        and ("average" in checkpoint or not module.options.ema_decay)
+    )
+    if not fits:
+        raise ModelError(f"{path}: a checkpoint of another model or objective; go on with the model and flags it was trained with")

@@ -1,0 +1,98 @@
+"""Samples of held-out clips over the training: to see, to hear, and to compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from riff.sampling.clip import UNKNOWN_LEVEL, save_take
+from riff.sampling.control import match_level
+from riff.spectrogram.image import SpectrogramImage
+from riff.spectrogram.sheet import contact_sheet
+
+
+@dataclass(frozen=True)
+class HeldOutClip:
+    """What a sample is drawn for.
+
+    Attributes:
+        condition: uint8, shape (height, width), what the sampler takes beside the prompt.
+        shown: caption -> picture, the sheet's columns before the sample. backing: whose level the sample is brought to; None
+            leaves it at the target's. target: what it should have become; None where nobody knows.
+    """
+
+    name: str
+    prompt: str
+    condition: np.ndarray
+    shown: dict[str, np.ndarray]
+    backing: SpectrogramImage | None
+    target: SpectrogramImage | None
+
+
+DrawSamples = Callable[[Sequence[np.ndarray], Sequence[str], Sequence[int]], list[np.ndarray]]  # conditions, prompts, seeds
+
+
+class SampleLog(pl.Callback):
+    """Every so many steps, draw samples for held-out clips, from the same noise each time, and keep them to see and hear.
+
+    Args:
+        pipeline: whose VAE and text encoder come to the device for it; it shares its other models with the module in training.
+        draw: draws with it: conditions, prompts and seeds to uint8 pictures.
+        folder: `image_log/version_N`; a step's files go to `step=000500/` there, and to TensorBoard.
+    """
+
+    def __init__(
+        self, pipeline: Any, draw: DrawSamples, clips: Sequence[HeldOutClip], folder: Path, every_n_steps: int, seed: int
+    ) -> None:
+        self._pipeline, self._draw_samples, self._clips, self._folder = pipeline, draw, list(clips), folder
+        self._every, self._seed = every_n_steps, seed
+        self._last_step = -1
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if trainer.global_step and trainer.global_step % self._every == 0 and trainer.global_step != self._last_step:
+            self._log(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.global_step != self._last_step:
+            self._log(trainer, pl_module)
+
+    def _log(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._last_step = trainer.global_step
+        if not self._clips or not trainer.is_global_zero:
+            return
+        folder = self._folder / f"step={trainer.global_step:06d}"
+        with pl_module.averaged():
+            drawn = self._draw(pl_module.device)
+        for clip, pixels in zip(self._clips, drawn, strict=True):
+            self._keep(trainer, folder, clip, pixels)
+
+    def _keep(self, trainer: pl.Trainer, folder: Path, clip: HeldOutClip, pixels: np.ndarray) -> None:
+        if clip.backing is not None:
+            sample = match_level(pixels, clip.backing)
+        else:
+            sample = SpectrogramImage(pixels, clip.target.max_value if clip.target else UNKNOWN_LEVEL)
+        waveform = save_take(folder, clip.name, sample, iterations=32)
+        columns = {**clip.shown, clip.prompt: pixels} | ({"target": clip.target.pixels} if clip.target else {})
+        contact_sheet(list(columns.values()), list(columns), folder / f"{clip.name}-sheet.png")
+        board = trainer.logger.experiment if trainer.logger else None  # type: ignore[union-attr]
+        if board is not None:
+            board.add_image(f"samples/{clip.name}", pixels[None], trainer.global_step)
+            rate = sample.params.sample_rate
+            board.add_audio(f"samples/{clip.name}", waveform, trainer.global_step, sample_rate=rate)
+
+    def _draw(self, device: torch.device) -> list[np.ndarray]:
+        self._pipeline.vae.to(device)
+        self._pipeline.text_encoder.to(device)
+        seeds = [self._seed + i for i in range(len(self._clips))]
+        conditions, prompts = [clip.condition for clip in self._clips], [clip.prompt for clip in self._clips]
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+            drawn = self._draw_samples(conditions, prompts, seeds)
+        self._pipeline.vae.to("cpu")
+        self._pipeline.text_encoder.to("cpu")
+        return drawn
