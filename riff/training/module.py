@@ -113,7 +113,7 @@ class NoiseTraining(pl.LightningModule):
         return (weights * mse_loss(predicted, noise, reduction="none")).mean()
 
     def configure_optimizers(self) -> dict[str, Any]:
-        optimizer = adamw(self.trained, self.options)
+        optimizer = adamw(self.named_parameters(), self.options)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(learning_rate_factor, self.options))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

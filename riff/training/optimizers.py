@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,22 +14,34 @@ from riff.training.options import TrainingOptions
 LOWEST_RATE = 0.01  # what a falling schedule ends at, as a share of the learning rate
 
 
-def adamw(parameters: list[nn.Parameter], options: TrainingOptions) -> torch.optim.Optimizer:
-    """AdamW; in 8 bits where that is wanted and bitsandbytes is installed."""
+def adamw(named_parameters: Iterable[tuple[str, nn.Parameter]], options: TrainingOptions) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter, ICLR 2019) of what requires gradients; in 8 bits where wanted and bitsandbytes is installed."""
+    groups = parameter_groups(named_parameters, options)
+    on_cuda = groups[0]["params"][0].is_cuda
     settings: dict[str, Any] = {
         "lr": options.learning_rate,
         "betas": options.adam_betas,
         "eps": options.adam_epsilon,
         "weight_decay": options.weight_decay,
     }
-    if options.eight_bit_adam and parameters[0].is_cuda:
+    if options.eight_bit_adam and on_cuda:
         try:
             from bitsandbytes.optim import AdamW8bit
 
-            return AdamW8bit(parameters, **settings)
+            return AdamW8bit(groups, **settings)
         except ImportError:
             pass
-    return torch.optim.AdamW(parameters, **settings, fused=parameters[0].is_cuda)
+    return torch.optim.AdamW(groups, **settings, fused=on_cuda)
+
+
+def parameter_groups(named_parameters: Iterable[tuple[str, nn.Parameter]], options: TrainingOptions) -> list[dict[str, Any]]:
+    """The optimizer's groups: parameters that require gradients, by their learning rate, in the order of the parameters."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in named_parameters:
+        if parameter.requires_grad:
+            factor = next((factor for start, factor in options.rate_factors if name.startswith(start)), 1.0)
+            groups.setdefault(factor, []).append(parameter)
+    return [{"params": parameters, "lr": options.learning_rate * factor} for factor, parameters in groups.items()]
 
 
 def learning_rate_factor(options: TrainingOptions, step: int) -> float:

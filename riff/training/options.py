@@ -11,6 +11,7 @@ class TrainingOptions:
 
     Attributes:
         batch_size: examples of one process's batch. accumulate: batches to one optimizer step.
+        rate_factors: (start of parameters' names, what their learning rate is multiplied by); the first that fits counts.
         warmup_steps: optimizer steps of rising learning rate, with every schedule.
         schedule: `constant`, or `cosine` or `linear` down to a hundredth at max_steps.
         snr_gamma: bound of the loss's weight min(SNR, gamma) / SNR (Hang et al., ICCV 2023); 0 weighs all noise levels alike.
@@ -20,6 +21,7 @@ class TrainingOptions:
     """
 
     learning_rate: float = 1e-5
+    rate_factors: tuple[tuple[str, float], ...] = ()
     batch_size: int = 4
     accumulate: int = 1
     max_steps: int = 100_000
