@@ -1,0 +1,124 @@
+"""Training the plain way, for bench_training.py to compare with: everything in the step, in float32.
+
+    python benchmarks/plain_training.py --kind control --model models/control_riffusion_ini --train_data_dir train-data
+
+As the usual examples do it, each step reads the pictures and the text, encodes both, and trains with torch's AdamW. Nothing is
+kept or sampled; the last line says the last loss and, on CUDA, the peak of allocated memory, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from riff import cli
+
+
+def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
+    parser = cli.ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("--kind", choices=("control", "edit"), required=True, help="what is trained")
+    add("--model", required=True, help="control: folder with an attached ControlNet; edit: base")
+    add("--train_data_dir", type=Path, required=True, help="folder of ControlNet pairs; edit: from the accompaniment to the mix")
+    add("--max_steps", type=int, default=20, help="steps")
+    add("--batch_size", type=int, default=4, help="pairs a batch")
+    add("--learning_rate", type=float, default=1e-5, help="of AdamW")
+    add("--num_workers", type=int, default=2, help="processes that read pairs")
+    parser.add_device()
+    parser.add_seed()
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    import torch
+
+    from riff.models.control import load_control_pipeline
+    from riff.models.edit import load_to_edit
+
+    torch.manual_seed(args.seed)
+    device = cli.choose_device(args.device)
+    pipeline = load_control_pipeline(args.model) if args.kind == "control" else load_to_edit(args.model)[0]
+    trained = pipeline.controlnet if args.kind == "control" else pipeline.unet
+    for part in (pipeline.vae, pipeline.text_encoder, pipeline.unet):
+        part.requires_grad_(False)
+    trained.requires_grad_(True).train()
+    pipeline.to(device)
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=args.learning_rate)
+    noise_of = control_noise if args.kind == "control" else edit_noise
+    for batch in batches(args, pipeline.tokenizer):
+        pictures = {name: tensor.to(device) for name, tensor in batch.items()}
+        with torch.no_grad():
+            latents = pipeline.vae.encode(pictures["target"]).latent_dist.sample() * pipeline.vae.config.scaling_factor
+            text = pipeline.text_encoder(pictures["tokens"])[0]
+        noise = torch.randn_like(latents)
+        timesteps = torch.randint(pipeline.scheduler.config.num_train_timesteps, (len(latents),), device=device)
+        noisy = pipeline.scheduler.add_noise(latents, noise, timesteps)
+        loss = torch.nn.functional.mse_loss(noise_of(pipeline, pictures, noisy, timesteps, text), noise)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else None
+    print(json.dumps({"loss": loss.item(), "peak_bytes": peak}))
+
+
+def control_noise(pipeline: Any, pictures: dict[str, Any], noisy: Any, timesteps: Any, text: Any) -> Any:
+    down, mid = pipeline.controlnet(noisy, timesteps, text, controlnet_cond=pictures["hint"], return_dict=False)
+    residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+    return pipeline.unet(noisy, timesteps, text, **residuals, return_dict=False)[0]
+
+
+def edit_noise(pipeline: Any, pictures: dict[str, Any], noisy: Any, timesteps: Any, text: Any) -> Any:
+    import torch
+
+    with torch.no_grad():
+        image = pipeline.vae.encode(pictures["input"]).latent_dist.mode()
+    return pipeline.unet(torch.cat([noisy, image], dim=1), timesteps, text, return_dict=False)[0]
+
+
+def batches(args: cli.argparse.Namespace, tokenizer: Any) -> Any:
+    """A batch for each step: pictures in colour, float32 (batch, 3, height, width), and tokens."""
+    from torch.utils.data import DataLoader, RandomSampler
+
+    from riff.data.records import read_records
+
+    records = read_records(args.train_data_dir)
+    dataset = PlainPairs(args.train_data_dir, records, tokenizer)
+    sampler = RandomSampler(records, replacement=True, num_samples=args.max_steps * args.batch_size)
+    return DataLoader(dataset, args.batch_size, sampler=sampler, num_workers=args.num_workers)
+
+
+class PlainPairs:
+    """Pairs, read and put into tokens anew each time."""
+
+    def __init__(self, folder: Path, records: Sequence[Any], tokenizer: Any) -> None:
+        self._folder, self._records, self._tokenizer = folder, records, tokenizer
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        record = self._records[index]
+        tokens = self._tokenizer(record.prompt, padding="max_length", truncation=True, return_tensors="pt").input_ids[0]
+        return {
+            "tokens": tokens,
+            "hint": self._read(record.source),
+            "target": self._read(record.target) * 2 - 1,
+            "input": self._read(record.accompaniment) * 2 - 1,
+        }
+
+    def _read(self, path: str) -> Any:
+        """float32, shape (3, height, width), 0..1."""
+        import numpy as np
+        import torch
+        from PIL import Image
+
+        with Image.open(self._folder / path) as image:
+            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
+
+
+if __name__ == "__main__":
+    cli.run(main)
