@@ -90,13 +90,41 @@ def main(argv: Sequence[str] | None = None) -> None:
     for seed, name in todo:
         runs.append({"way": name, "seed": seed, **bench.run(WAYS[name], seed)})
         print(f"{name}, seed {seed}: " + ", ".join(f"{point['step']}: {point['edge_f1']:.3f}" for point in runs[-1]["points"]))
-        cli.write_manifest(
-            args.output,
-            vars(args),
-            ways={name: asdict(WAYS[name]) for name in WAYS},
-            bounds=bench.bounds,
-            runs=runs,
-        )
+        write(args, bench, runs)
+    write(args, bench, runs)
+
+
+def write(args: cli.argparse.Namespace, bench: Bench, runs: list[dict[str, Any]]) -> None:
+    cli.write_manifest(
+        args.output,
+        vars(args),
+        ways={name: asdict(WAYS[name]) for name in WAYS},
+        bounds=bench.bounds,
+        full_size_features=bench.full_size_features,
+        summary={way: summarise(way, runs, bench.bounds) for way in dict.fromkeys(run["way"] for run in runs)},
+        runs=runs,
+    )
+
+
+def summarise(way: str, runs: Sequence[dict[str, Any]], bounds: dict[str, float]) -> dict[str, Any]:
+    """Over a way's seeds: edge F1 at each look, at the last look its standard error, its share of the way from floor to ceiling
+    and the share of the base's loss that is gone, seconds a step, and the hint encoder's features at the start."""
+    import numpy as np
+
+    own = [run for run in runs if run["way"] == way]
+    edge_f1 = np.array([[point["edge_f1"] for point in run["points"]] for run in own])  # (seeds, looks)
+    last = [run["points"][-1] for run in own]
+    loss = np.array([point["loss"] for point in last])
+    return {
+        "seeds": len(own),
+        "edge_f1": {str(point["step"]): mean for point, mean in zip(own[0]["points"], edge_f1.mean(axis=0), strict=True)},
+        "edge_f1_error": edge_f1[:, -1].std(ddof=1) / len(own) ** 0.5 if len(own) > 1 else None,
+        "covered": (edge_f1[:, -1].mean() - bounds["floor"]) / (bounds["ceiling"] - bounds["floor"]),
+        "loss_gone": 1 - loss.mean() / bounds["loss"],
+        "loss_gone_error": loss.std(ddof=1) / len(own) ** 0.5 / bounds["loss"] if len(own) > 1 else None,
+        "seconds_per_step": float(np.median([point["seconds"] / point["step"] for point in last])),
+        "features": {name: float(np.mean([run["features"][name] for run in own])) for name in own[0]["features"]},
+    }
 
 
 class Bench:
@@ -111,7 +139,8 @@ class Bench:
         self._args = args
         self._data = prepare_control_data(args.train_data_dir, "", attach_control(load_base(args.base)), "cpu", val_share=0.1)
         self._clips = one_of_each_song(self._data.held_out, args.num_clips)
-        self.bounds: dict[str, float] = {}
+        self.bounds = self._bounds()
+        self.full_size_features = self._full_size_features()
 
     def run(self, way: Way, seed: int) -> dict[str, Any]:
         """Train one way and look at it.
@@ -126,7 +155,6 @@ class Bench:
 
         module, pipeline = self._module(way, seed)
         features = feature_statistics(pipeline.controlnet.controlnet_cond_embedding, self._hints())
-        self._find_bounds(module, pipeline)
         optimizer = adamw(module.named_parameters(), module.options)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(module.options, step))
         points, seconds = [], 0.0
@@ -190,7 +218,7 @@ class Bench:
         dataset = ControlDataset(self._data.folder, self._clips, self._data.encoded)
         return torch.stack([dataset[index]["hint"] for index in range(len(dataset))])
 
-    def _look(self, pipeline: Any, strength: float = 1.0) -> float:
+    def _look(self, pipeline: Any) -> float:
         """Mean edge F1 of samples from fixed noise."""
         import numpy as np
         import torch
@@ -204,7 +232,7 @@ class Bench:
         sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
         sampler.set_progress_bar_config(disable=True)
         edges = [load_grey(self._data.folder / clip.source) for clip in self._clips]
-        options = SamplingOptions(steps=self._args.sample_steps, guidance_scale=1.0, strength=strength)
+        options = SamplingOptions(steps=self._args.sample_steps, guidance_scale=1.0)
         with torch.autocast("cpu", torch.bfloat16):
             drawn = sample_control(sampler, edges, [c.prompt for c in self._clips], range(len(edges)), options)
         return float(np.mean([self._score(clip, picture) for clip, picture in zip(self._clips, drawn, strict=True)]))
@@ -233,16 +261,33 @@ class Bench:
             losses = [module.noise_loss(batch, (number,)).item() for number, batch in enumerate(loader)]
         return sum(losses) / len(losses)
 
-    def _find_bounds(self, module: Any, pipeline: Any) -> None:
-        """An untrained ControlNet changes nothing, so its loss is the base's."""
+    def _bounds(self) -> dict[str, float]:
+        """Floor and ceiling of the edge F1, and the base's loss: an untrained ControlNet changes nothing."""
         from riff.evaluation.control import repainted
         from riff.spectrogram.image import load_image
 
-        if self.bounds:
-            return
+        module, pipeline = self._module(Way(), seed=0)
         mixes = [(clip, load_image(self._data.folder / clip.target)) for clip in self._clips]
         ceiling = sum(self._score(clip, repainted(pipeline.vae, mix).pixels) for clip, mix in mixes) / len(mixes)
-        self.bounds = {"floor": self._look(pipeline, strength=0.0), "ceiling": ceiling, "loss": self._loss(module)}
+        return {"floor": self._look(pipeline), "ceiling": ceiling, "loss": self._loss(module)}
+
+    def _full_size_features(self) -> dict[str, dict[str, float]]:
+        """`feature_statistics` of hint encoders of Stable Diffusion 1.5's widths, by their initialisation."""
+        import torch
+        from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
+
+        from riff.models.control import STOCK_HINT_CHANNELS, scale_hint_encoder
+
+        found = {}
+        for hint_init in ("stock", "scaled", "normalised"):
+            torch.manual_seed(0)
+            encoder = ControlNetConditioningEmbedding(320, block_out_channels=STOCK_HINT_CHANNELS)
+            if hint_init != "stock":
+                scale_hint_encoder(encoder)
+            if hint_init == "normalised":
+                normalise_hint_encoder(encoder, self._hints())
+            found[hint_init] = feature_statistics(encoder, self._hints())
+        return found
 
 
 def with_hint_width(pipeline: Any, channels: tuple[int, ...]) -> Any:
