@@ -73,7 +73,7 @@ def _add_samples(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     add("--val_share", type=float, default=0.1, help="share of songs held out for the samples and the loss on them")
     add("--val_freq", type=int, default=500, help="steps between looks at the loss on held-out songs; 0 is never")
-    add("--val_pictures", type=int, default=64, help="noised pictures of held-out songs to such a look")
+    add("--val_pictures", type=int, default=32, help="noised pictures of held-out songs to such a look")
     add("--logger_freq", type=int, default=500, help="steps between samples of held-out songs, and their edge F1")
     add("--sample_steps", type=int, default=20, help="denoising steps of a sample")
 

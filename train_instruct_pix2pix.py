@@ -6,10 +6,10 @@
 
 The flags of diffusers' example are taken. Latents and text embeddings are computed once and kept beside the pairs. Losses,
 samples of held-out songs and checkpoints lie in lightning_logs/version_N/ and image_log/version_N/ under --logging_dir;
-validation.jsonl beside losses.jsonl holds the loss on held-out songs. The
-end, --max_train_time and Ctrl-C all leave a pipeline in --output_dir that diffusers' StableDiffusionInstructPix2PixPipeline
-loads; --resume_from_checkpoint latest goes on exactly where the newest run of this --output_dir stopped, with its settings,
-or starts anew where there is none. N processes train on what one with N times the batch would.
+validation.jsonl beside losses.jsonl holds the loss on held-out songs. The end, --max_train_time and Ctrl-C all leave a
+pipeline in --output_dir that diffusers' StableDiffusionInstructPix2PixPipeline loads; --resume_from_checkpoint latest goes on
+exactly where the newest run of this --output_dir stopped, with its settings, or starts anew where there is none. N processes
+train on what one with N times the batch would.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _add_samples(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     add("--val_share", type=float, default=0.1, help="share of songs held out for the samples and the loss on them")
     add("--val_freq", type=int, default=500, help="steps between looks at the loss on held-out songs; 0 is never")
-    add("--val_pictures", type=int, default=64, help="noised pictures of held-out songs to such a look")
+    add("--val_pictures", type=int, default=32, help="noised pictures of held-out songs to such a look")
     add("--validation_steps", type=int, default=500, help="steps between samples")
     add("--validation_epochs", type=int, help="the same in epochs")
     add("--num_validation_images", type=int, default=4, help="samples of held-out songs")

@@ -25,6 +25,9 @@ class CheckpointLog(pl.Callback):
         self._folder, self._every, self._limit = folder, every_n_steps, limit
         self._last_step = -1
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._last_step = trainer.global_step or -1  # it is there; half a step later it could not be gone on from
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if trainer.global_step and trainer.global_step % self._every == 0:
             self._save(trainer, pl_module)

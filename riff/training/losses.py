@@ -21,8 +21,8 @@ FLUSH_EVERY = 25  # steps between two looks at the losses on a GPU, each of whic
 class LossLog(pl.Callback):
     """Write every optimizer step's loss to a file of JSON lines; on resuming, later lines are cut off first.
 
-    A loss or a gradient that is not finite ends the run. fp16's gradient scaler passes over such steps by itself: there it
-    takes as many in a row as lie between two looks.
+    A loss or a gradient that is not finite ends the run. fp16's gradient scaler passes over such steps by itself, but
+    not without end: there it takes 25 in a row.
 
     Args:
         looks: also look at the losses whenever one of these numbers divides the step, before anything else is done with it.
@@ -37,6 +37,7 @@ class LossLog(pl.Callback):
         self._pending: list[tuple[int, torch.Tensor]] = []
         self._step_losses: list[torch.Tensor] = []
         self._gradient_norm = torch.zeros(())
+        self._broken: list[tuple[int, str]] = []  # the newest steps in a row that came to no number, and of what
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last_step = trainer.global_step
@@ -75,21 +76,24 @@ class LossLog(pl.Callback):
         figures = trainer.strategy.reduce(torch.stack([pair for _, pair in self._pending]), reduce_op="mean").tolist()
         steps = [step for step, _ in self._pending]
         self._pending.clear()
-        broken = [step for step, pair in zip(steps, figures, strict=True) if not all(map(math.isfinite, pair))]
-        if has_scaler(trainer) and len(broken) < max(FLUSH_EVERY, len(steps)):
-            broken = []
-        lines = [
-            {"step": step, "loss": loss}
-            for step, (loss, _) in zip(steps, figures, strict=True)
-            if math.isfinite(loss) and not (broken and step >= broken[0])
-        ]
+        allowed = FLUSH_EVERY - 1 if has_scaler(trainer) else 0
+        lines = []
+        for step, (loss, gradient) in zip(steps, figures, strict=True):
+            if math.isfinite(loss) and math.isfinite(gradient):
+                self._broken.clear()
+            else:
+                self._broken.append((step, "gradient" if math.isfinite(loss) else "loss"))
+            if len(self._broken) == allowed + 1:
+                break
+            if math.isfinite(loss):
+                lines.append({"step": step, "loss": loss})
         self.recent.extend(line["loss"] for line in lines)
         if trainer.is_global_zero:
             with open(self._path, "a") as file:
                 file.writelines(json.dumps(line) + "\n" for line in lines)
-        if broken:
-            what = "loss" if not math.isfinite(figures[steps.index(broken[0])][0]) else "gradient"
-            raise TrainingError(f"step {broken[0]}: the {what} is not a finite number")
+        if len(self._broken) > allowed:
+            (step, what), row = self._broken[0], f" in {allowed + 1} steps in a row" if allowed else ""
+            raise TrainingError(f"step {step}: the {what} is not a finite number{row}")
 
 
 def has_scaler(trainer: pl.Trainer) -> bool:

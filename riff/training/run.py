@@ -46,7 +46,7 @@ class RunSettings:
     sample_every: int
     checkpoint_every: int
     validate_every: int = 500
-    validation_pictures: int = 64
+    validation_pictures: int = 32
     checkpoints_kept: int | None = 1
     max_grad_norm: float = 1.0
     resume_command: str = ""

@@ -70,6 +70,7 @@ class SampleLog(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Find what the samples' edges lie between, unless that is known from before a resumption."""
+        self._last_step = trainer.global_step or -1  # what a resumed run starts from was drawn for before
         if self._edges is None or self._draw_free is None or not trainer.is_global_zero:
             return
         conditions = [clip.condition for clip in self._clips]
