@@ -13,6 +13,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from riff import cli
 from riff.errors import OptionError, TrainingError
 from riff.training.checkpoints import CheckpointLog, check_checkpoint
 from riff.training.losses import LossLog
@@ -104,6 +105,8 @@ def run_training(
     try:
         trainer.fit(module, ckpt_path=resume, weights_only=True)
     except TrainingError as error:
+        if not processes.is_first:  # all have come to it, and one says so
+            raise SystemExit(cli.EXIT_FAILURE) from error
         raise TrainingError(f"{error}; {_way_on(places, settings)}") from error
     module.keep_average()
     return trainer.global_step, stop.reason
