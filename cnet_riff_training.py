@@ -5,8 +5,9 @@
     python cnet_riff_training.py --resume
 
 Latents and text embeddings are computed once and kept beside the pairs. Losses, samples of held-out songs and checkpoints
-lie in lightning_logs/version_N/ and image_log/version_N/. The end, --max_train_time and Ctrl-C all leave a pipeline in
---output that diffusers' StableDiffusionControlNetPipeline loads; --resume goes on exactly where a run stopped.
+lie in lightning_logs/version_N/ and image_log/version_N/; validation.jsonl beside losses.jsonl holds the loss on held-out
+songs and the edge F1 of their samples, which says when the control takes hold. The end, --max_train_time and Ctrl-C all leave
+a pipeline in --output that diffusers' StableDiffusionControlNetPipeline loads; --resume goes on exactly where a run stopped.
 """
 
 from __future__ import annotations
@@ -41,12 +42,16 @@ def _add_places(parser: cli.ArgumentParser) -> None:
 
 def _add_recipe(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
+    falls = "linear and cosine fall to a hundredth at --max_steps"
     add("--max_steps", type=int, default=100_000, help="optimizer steps in all")
     add("--batch_size", type=int, default=4, help="pairs a batch")
     add("--accumulate_gradient_batches", type=int, default=1, help="batches to one optimizer step")
     add("--learning_rate", type=float, help="peak learning rate (default: 1e-5, or 2e-6 with --sd_locked False)")
-    add("--lr_schedule", default="constant", choices=("constant", "cosine"), help="cosine falls to a hundredth at --max_steps")
-    add("--warmup_steps", type=int, default=0, help="steps in which the learning rate rises")
+    add("--lr_schedule", default="constant", choices=("constant", "linear", "cosine"), help=falls)
+    add("--warmup_steps", type=int, default=0, help="steps in which the learning rate rises, with every schedule")
+    add("--snr_gamma", type=float, default=0.0, help="min-SNR weight of the loss, 5 is usual; 0 weighs all noise levels alike")
+    parser.add_flag("use_ema", default=False, help="average the weights over the steps, for the samples and the result")
+    add("--ema_decay", type=float, default=0.9999, help="of the average; a short run's is lower")
     add("--prompt_dropout", type=float, default=0.5, help="share of pairs trained without their prompt")
     parser.add_flag("sd_locked", default=True, help="keep the base as it is; False also trains the UNet's decoder")
     parser.add_flag("only_mid_control", default=False, help="control the middle block alone")
@@ -66,8 +71,10 @@ def _add_run(parser: cli.ArgumentParser) -> None:
 
 def _add_samples(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--val_share", type=float, default=0.1, help="share of songs held out for the samples")
-    add("--logger_freq", type=int, default=500, help="steps between samples of held-out songs")
+    add("--val_share", type=float, default=0.1, help="share of songs held out for the samples and the loss on them")
+    add("--val_freq", type=int, default=500, help="steps between looks at the loss on held-out songs; 0 is never")
+    add("--val_pictures", type=int, default=32, help="noised pictures of held-out songs to such a look")
+    add("--logger_freq", type=int, default=500, help="steps between samples of held-out songs, and their edge F1")
     add("--sample_steps", type=int, default=20, help="denoising steps of a sample")
 
 
@@ -90,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
+    from riff.data.variety import low_variety
     from riff.files import make_folder
     from riff.models.control import load_control_pipeline, save_control_pipeline
     from riff.models.folders import read_origin
@@ -106,6 +114,9 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         pipeline = load_control_pipeline(args.model, args.base)
         data = prepare_control_data(args.train_data_dir, args.control_method, pipeline, device, args.val_share)
     processes.say(f"{len(data.training)} pairs to train on, {len(data.held_out)} held out (other songs)")
+    few = low_variety([pair.prompt for pair in data.training], [pair.song for pair in data.training])
+    if few and processes.is_first:
+        cli.warn(f"{few}; describe every song in the --prompt_file of make_cnet_dataset.py and make the pairs again")
     origin = read_origin(args.model)
     base = args.base or origin.get("base") or args.model
     objective = ControlObjective(pipeline.unet, pipeline.controlnet, args.prompt_dropout, args.sd_locked, args.only_mid_control)
@@ -126,19 +137,21 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     origin |= {"base": base, "steps": step, "version": places.version}
     save_control_pipeline(pipeline, output, origin, args.controlnet_only, half=args.controlnet_only)
     cli.write_manifest(output / "manifest.json", {**vars(args), "base": base}, steps=step, version=places.version)
-    print(f"{reason + '; ' if reason else ''}step {step}: {output} (samples in {places.images}, losses in {places.losses})")
+    print(f"{reason + '; ' if reason else ''}step {step}: {output} (samples in {places.images}, losses in {places.run})")
 
 
 def _training_options(args: cli.argparse.Namespace) -> Any:
     from riff.training.options import TrainingOptions
 
     return TrainingOptions(
-        learning_rate=args.learning_rate or (1e-5 if args.sd_locked else 2e-6),
+        learning_rate=_learning_rate(args),
         batch_size=args.batch_size,
         accumulate=args.accumulate_gradient_batches,
         max_steps=args.max_steps,
         warmup_steps=args.warmup_steps,
         schedule=args.lr_schedule,
+        snr_gamma=args.snr_gamma,
+        ema_decay=args.ema_decay if args.use_ema else 0.0,
         save_memory=args.save_gpu_memory,
         eight_bit_adam=args.save_gpu_memory,
         num_workers=args.num_workers,
@@ -146,16 +159,25 @@ def _training_options(args: cli.argparse.Namespace) -> Any:
     )
 
 
+def _learning_rate(args: cli.argparse.Namespace) -> float:
+    return args.learning_rate or (1e-5 if args.sd_locked else 2e-6)
+
+
 def _run_settings(args: cli.argparse.Namespace, device: str) -> Any:
-    from riff.training.run import RunSettings
+    from riff.training.run import RunSettings, steadier_ways
     from riff.training.stopping import parse_duration
 
+    precision = ("bf16" if device == "cuda" else "32") if args.precision == "auto" else args.precision
     return RunSettings(
         device=device,
-        precision=("bf16" if device == "cuda" else "32") if args.precision == "auto" else args.precision,
+        precision=precision,
         max_seconds=parse_duration(args.max_train_time),
         sample_every=args.logger_freq,
         checkpoint_every=args.checkpoint_freq,
+        validate_every=args.val_freq,
+        validation_pictures=args.val_pictures,
+        resume_command=f"python cnet_riff_training.py --learning_rate {_learning_rate(args) / 10:g} --resume",
+        other_ways=steadier_ways(precision, "--precision", "32", "--warmup_steps"),
     )
 
 

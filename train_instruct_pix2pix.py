@@ -5,10 +5,11 @@
     torchrun --nproc_per_node 4 train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --train_batch_size 4
 
 The flags of diffusers' example are taken. Latents and text embeddings are computed once and kept beside the pairs. Losses,
-samples of held-out songs and checkpoints lie in lightning_logs/version_N/ and image_log/version_N/ under --logging_dir. The
-end, --max_train_time and Ctrl-C all leave a pipeline in --output_dir that diffusers' StableDiffusionInstructPix2PixPipeline
-loads; --resume_from_checkpoint latest goes on exactly where the newest run of this --output_dir stopped, with its settings,
-or starts anew where there is none. N processes train on what one with N times the batch would.
+samples of held-out songs and checkpoints lie in lightning_logs/version_N/ and image_log/version_N/ under --logging_dir;
+validation.jsonl beside losses.jsonl holds the loss on held-out songs. The end, --max_train_time and Ctrl-C all leave a
+pipeline in --output_dir that diffusers' StableDiffusionInstructPix2PixPipeline loads; --resume_from_checkpoint latest goes on
+exactly where the newest run of this --output_dir stopped, with its settings, or starts anew where there is none. N processes
+train on what one with N times the batch would.
 """
 
 from __future__ import annotations
@@ -113,7 +114,9 @@ def _add_run(parser: cli.ArgumentParser) -> None:
 
 def _add_samples(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--val_share", type=float, default=0.1, help="share of songs held out for the samples")
+    add("--val_share", type=float, default=0.1, help="share of songs held out for the samples and the loss on them")
+    add("--val_freq", type=int, default=500, help="steps between looks at the loss on held-out songs; 0 is never")
+    add("--val_pictures", type=int, default=32, help="noised pictures of held-out songs to such a look")
     add("--validation_steps", type=int, default=500, help="steps between samples")
     add("--validation_epochs", type=int, help="the same in epochs")
     add("--num_validation_images", type=int, default=4, help="samples of held-out songs")
@@ -182,6 +185,7 @@ def _say_what_has_no_effect(args: cli.argparse.Namespace, device: str) -> None:
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff import hub
+    from riff.data.variety import low_variety
     from riff.files import make_folder
     from riff.models.edit import load_to_edit, save_edit_pipeline
     from riff.sampling.edit import EditOptions
@@ -215,6 +219,9 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         if args.val_image_url:
             clips.append(edit_of_picture(args.val_image_url, args.validation_prompt))
     processes.say(f"{len(data.training)} pairs to train on, {len(data.held_out)} held out (other songs)")
+    few = low_variety([pair.edit_prompt for pair in data.training], [pair.song for pair in data.training])
+    if few and processes.is_first:
+        cli.warn(f"{few}; describe every song in the --prompt_filepath of preprocess_musdb.py and make the pairs again")
     share = args.conditioning_dropout_prob
     shares = (args.text_dropout, args.image_dropout, args.both_dropout) if share is None else (share, share, share)
     objective = EditObjective(pipeline.unet, pipeline.vae.config.scaling_factor, ConditioningDropout(*shares))
@@ -236,9 +243,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     origin = {"base": base, "steps": step, "version": places.version, "target": data.target}
     save_edit_pipeline(pipeline, args.output_dir, origin, args.unet_only, half=args.unet_only)
     cli.write_manifest(args.output_dir / "manifest.json", {**vars(args), "base": base}, steps=step, version=places.version)
-    print(
-        f"{reason + '; ' if reason else ''}step {step}: {args.output_dir} (samples in {places.images}, losses in {places.losses})"
-    )
+    print(f"{reason + '; ' if reason else ''}step {step}: {args.output_dir} (samples in {places.images}, losses in {places.run})")
     if args.push_to_hub:
         logs, images = places.run.parent, places.images.parent
         files = hub.run_files(repo_id, places.version, logs, images, args.output_dir)
@@ -279,17 +284,23 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int) 
 
 
 def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, places: Any) -> Any:
-    from riff.training.run import RunSettings, choose_precision
+    from riff.training.run import RunSettings, choose_precision, steadier_ways
     from riff.training.stopping import parse_duration
 
+    precision = choose_precision(args.mixed_precision, device)
+    resume = f"python train_instruct_pix2pix.py --learning_rate {args.learning_rate / 10:g} --resume_from_checkpoint"
     return RunSettings(
         device=device,
-        precision=choose_precision(args.mixed_precision, device),
+        precision=precision,
         max_seconds=parse_duration(args.max_train_time) if args.max_train_time else float("inf"),
         sample_every=args.validation_epochs * epoch if args.validation_epochs else args.validation_steps,
         checkpoint_every=args.checkpointing_steps,
+        validate_every=args.val_freq,
+        validation_pictures=args.val_pictures,
         checkpoints_kept=args.checkpoints_total_limit or None,
         max_grad_norm=args.max_grad_norm,
+        resume_command=resume,
+        other_ways=steadier_ways(precision, "--mixed_precision", "no", "--lr_warmup_steps"),
         on_start=lambda: cli.write_config(places.config, args),
     )
 

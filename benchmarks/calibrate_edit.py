@@ -50,10 +50,10 @@ def calibrate(catalogue: int, count: int, base: str) -> dict:
     import torch
 
     from demo.edit_cases import edit_cases
-    from riff.evaluation.control import through_autoencoder
     from riff.metrics.edit import melody_of, score_edit
     from riff.metrics.melody import median_pitch, register_obeyed
     from riff.models.base import load_base
+    from riff.sampling.windows import through_autoencoder
 
     cli.quieten_libraries()
     torch.set_num_threads(1)

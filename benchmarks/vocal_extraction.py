@@ -91,8 +91,8 @@ class Song:
         import torch
 
         from demo.composition import compose
-        from riff.evaluation.control import through_autoencoder
         from riff.sampling.control import match_level
+        from riff.sampling.windows import through_autoencoder
         from riff.spectrogram.image import SpectrogramImage, waveform_to_image
         from riff.spectrogram.params import STANDARD
 

@@ -17,5 +17,9 @@ class ModelError(RiffError):
     """A model that cannot be found, loaded safely, or used in this place."""
 
 
+class TrainingError(RiffError):
+    """A training run that has come to numbers from which it cannot go on."""
+
+
 class OptionError(RiffError):
     """Flags that contradict each other or what is already on disk."""

@@ -15,13 +15,13 @@ from demo.composition import compose
 from demo.edit_cases import EDITS, NO_EDITS, NO_REMOVALS, QUIET_EDIT, REMOVALS, edit_cases
 from demo.instructions import SINGERS
 from riff.errors import DataError
-from riff.evaluation.control import through_autoencoder
 from riff.metrics import edit
 from riff.metrics.edit import excess_picture, is_removal, melody_of, score_edit
 from riff.metrics.melody import follow_pitch, median_pitch, register_obeyed, register_of_prompt
 from riff.metrics.memorisation import fingerprints, nearest_distance
 from riff.models.base import load_base
 from riff.sampling.control import level_ratio
+from riff.sampling.windows import through_autoencoder
 from riff.spectrogram.image import combine_pictures, image_to_mel, mel_to_image, waveform_to_image
 from riff.spectrogram.mel import band_of, mel_filterbank
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD

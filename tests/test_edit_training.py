@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 import train_instruct_pix2pix
 from riff.data.edit_records import read_edit_records
-from riff.errors import OptionError, RiffError
+from riff.errors import OptionError, RiffError, TrainingError
 from riff.files import write_json
 from riff.models.base import load_base, weights_hash
 from riff.models.edit import attach_edit, load_edit_pipeline
@@ -71,6 +71,10 @@ def losses(place: Path) -> list[dict[str, float]]:
     return read_losses(place / "lightning_logs/version_0/losses.jsonl")
 
 
+def held_out_losses(place: Path) -> dict[int, dict[str, float]]:
+    return {int(line["step"]): line for line in read_losses(place / "lightning_logs/version_0/validation.jsonl")}
+
+
 def unet_weights(place: Path) -> dict[str, torch.Tensor]:
     return load_file(place / "final/unet/diffusion_pytorch_model.safetensors")
 
@@ -78,6 +82,7 @@ def unet_weights(place: Path) -> dict[str, torch.Tensor]:
 RECIPE = (
     *("--use_ema", "--snr_gamma", 5, "--conditioning_dropout_prob", 0.1),
     *("--gradient_accumulation_steps", 2, "--lr_scheduler", "cosine", "--validation_steps", 3),
+    *("--val_freq", 3, "--val_pictures", 4),
 )
 
 
@@ -152,8 +157,15 @@ def test_going_on_equals_going_straight_through(
     said = capsys.readouterr().out
     assert f"no checkpoint of {tmp_path / 'final'} yet: starting anew" in said
     assert "--max_train_time is over; step 1:" in said
-    place = ("--output_dir", str(tmp_path / "final"), "--logging_dir", str(tmp_path), "--max_train_time", "01:00:00:00")
-    train_instruct_pix2pix.main([*place, "--resume_from_checkpoint", "latest"])
+    assert sorted(held_out_losses(tmp_path)) == [0, 1]
+    place = ["--output_dir", str(tmp_path / "final"), "--logging_dir", str(tmp_path), "--max_train_time", "01:00:00:00"]
+    resumed = [*place, "--resume_from_checkpoint", "latest", "--learning_rate"]
+    with pytest.raises(
+        TrainingError, match=r"step 3: the loss is not .* --learning_rate 1e\+29 --resume_from_checkpoint .*001.ckpt"
+    ):
+        train_instruct_pix2pix.main([*resumed, "1e30"])
+    train_instruct_pix2pix.main([*resumed, "1e-3"])
+    assert held_out_losses(straight).items() < held_out_losses(tmp_path).items()
     assert losses(tmp_path) == losses(straight)
     ours, theirs = unet_weights(tmp_path), unet_weights(straight)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
@@ -168,6 +180,9 @@ def test_two_processes_train_on_what_one_with_twice_the_batch_does(
     assert done.stdout.count("step 6:") == done.stdout.count("pairs to train on") == 1
     ours, theirs = ([line["loss"] for line in losses(place)] for place in (tmp_path, straight))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    looks, their_looks = held_out_losses(tmp_path), held_out_losses(straight)
+    assert looks.keys() == their_looks.keys() == {0, 3, 6}
+    assert all(looks[step] == pytest.approx(their_looks[step], rel=1e-4) for step in looks)
     assert len(list((tmp_path / "lightning_logs").iterdir())) == 1
     assert read_origin(tmp_path / "final")["target"] == "mix"
     weights, theirs_in_full = load_edit_pipeline(tmp_path / "final").unet.state_dict(), unet_weights(straight)

@@ -11,12 +11,13 @@ import pytest
 from demo.evaluation import demo_clips
 from riff.errors import DataError, OptionError
 from riff.evaluation.bench import Bench, Result, load_bench
-from riff.evaluation.control import ClipPictures, through_autoencoder
+from riff.evaluation.control import ClipPictures
 from riff.evaluation.need import EXPERIMENT, METRICS, ROWS, ink
 from riff.metrics.pictures import gradient_correlation
 from riff.models.control import CONTROL
 from riff.sampling.control import SamplingOptions
 from riff.sampling.image_to_image import image_to_image_pipeline, sample_image_to_image
+from riff.sampling.windows import through_autoencoder
 
 MODEL = Path(__file__).parent.parent / "models" / "riff-cnet-mini"
 

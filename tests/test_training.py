@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,11 +35,19 @@ def training_flags(pairs: Path, model: Path, place: Path) -> list[object]:
     ]
 
 
+RECIPE = ("--accumulate_gradient_batches", 2, "--snr_gamma", 5, "--lr_schedule", "constant", "--warmup_steps", 2)
+LOOKS = ("--logger_freq", 3, "--val_freq", 3, "--val_pictures", 4)
+
+
+def figures(place: Path) -> list[dict[str, float]]:
+    return read_losses(place / "lightning_logs/version_0/validation.jsonl")
+
+
 @pytest.fixture(scope="module")
 def straight(pairs: Path, tiny_control: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six steps in one go, two batches to a step."""
+    """Six steps in one go with every part of the recipe."""
     place = tmp_path_factory.mktemp("straight")
-    train(pairs, tiny_control, place, "--max_steps", 6, "--logger_freq", 3, "--accumulate_gradient_batches", 2)
+    train(pairs, tiny_control, place, "--max_steps", 6, *RECIPE, *LOOKS, "--use_ema")
     return place
 
 
@@ -67,12 +77,35 @@ def test_the_checkpoint_holds_no_frozen_weights_and_no_code(straight: Path) -> N
     assert all(name.startswith("controlnet.") for name in checkpoint["state_dict"])
 
 
+def test_held_out_songs_are_looked_at_with_the_loss_and_the_edges(straight: Path, pairs: Path) -> None:
+    from benchmarks.control_curve import curve
+
+    lines = figures(straight)
+    assert [(line["step"], *sorted(set(line) - {"step"})) for line in lines] == [
+        *((0, "loss", "plain_loss"), (0, "edge_f1_ceiling", "edge_f1_floor")),
+        *((3, "loss", "plain_loss"), (3, "edge_f1"), (6, "loss", "plain_loss"), (6, "edge_f1")),
+    ]
+    assert lines[0]["loss"] == lines[0]["plain_loss"]  # nothing is averaged yet
+    assert lines[-2]["loss"] != lines[-2]["plain_loss"]
+    edges = {line["step"]: line["edge_f1"] for line in lines if "edge_f1" in line}
+    assert edges == pytest.approx(curve(straight / "image_log/version_0", pairs))
+
+
 def test_resuming_equals_going_straight_through(straight: Path, pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
-    flags = ("--logger_freq", 3, "--accumulate_gradient_batches", 2)
-    train(pairs, tiny_control, tmp_path, "--max_steps", 3, *flags)
-    run_script("cnet_riff_training.py", "--resume", "--log_dir", tmp_path, "--max_steps", 6)
+    """Bit by bit, averaged weights and what is looked at included; also after an attempt that came to no number."""
+    train(pairs, tiny_control, tmp_path, "--max_steps", 3, *RECIPE, *LOOKS, "--use_ema")
+    kept = {path: path.read_bytes() for path in (tmp_path / "final").rglob("*.safetensors")}
+    resume = ("--log_dir", tmp_path, "--max_steps", 6, "--resume")
+    message = last_error(run_script("cnet_riff_training.py", "--learning_rate", 1e30, *resume, code=2))
+    assert "step 5: the loss is not a finite number; go on from the last checkpoint with a lower --learning_rate" in message
+    checkpoint = tmp_path / "lightning_logs/version_0/checkpoints/step=000003.ckpt"
+    assert f"python cnet_riff_training.py --learning_rate 1e+29 --resume {checkpoint} (or more --warmup_steps)" in message
+    assert list(checkpoint.parent.iterdir()) == [checkpoint]
+    assert {path: path.read_bytes() for path in kept} == kept
+    run_script("cnet_riff_training.py", "--learning_rate", 1e-3, *resume, checkpoint)
     ours, theirs = (read_losses(place / "lightning_logs/version_0/losses.jsonl") for place in (tmp_path, straight))
     assert ours == theirs
+    assert figures(tmp_path) == figures(straight)
     weights = [load_file(place / "final/controlnet/diffusion_pytorch_model.safetensors") for place in (tmp_path, straight)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
@@ -104,16 +137,32 @@ def test_ctrl_c_leaves_a_loadable_model(pairs: Path, tiny_control: Path, tmp_pat
     StableDiffusionControlNetPipeline.from_pretrained(tmp_path / "final", safety_checker=None)
 
 
-def test_the_time_limit_ends_a_run(pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
-    done = train(pairs, tiny_control, tmp_path, "--max_steps", 100_000, "--max_train_time", "00:00:00:01")
-    assert "--max_train_time is over" in done.stdout
+def test_the_time_limit_ends_a_run(straight: Path, pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
+    """Saved and looked at; and its losses are those of a run that looks at held-out songs on the way."""
+    limit = ("--max_steps", 100_000, "--max_train_time", "00:00:00:01")
+    done = train(pairs, tiny_control, tmp_path, *limit, *RECIPE, "--val_freq", 0)
+    step = int(re.search(r"--max_train_time is over; step (\d+):", done.stdout)[1])  # type: ignore[index]
     assert (tmp_path / "final" / "model_index.json").exists()
+    assert (tmp_path / f"lightning_logs/version_0/checkpoints/step={step:06d}.ckpt").exists()
+    assert [path.name for path in (tmp_path / "image_log/version_0").iterdir()] == [f"step={step:06d}"]
+    assert [sorted(line) for line in figures(tmp_path)] == [["edge_f1_ceiling", "edge_f1_floor", "step"], ["edge_f1", "step"]]
+    ours, theirs = (read_losses(place / "lightning_logs/version_0/losses.jsonl") for place in (tmp_path, straight))
+    assert [line["step"] for line in ours] == list(range(1, step + 1))
+    assert ours[:6] == theirs[:step]
+    assert "the model will hardly learn to follow words" not in done.stderr
 
 
 def test_a_configuration_file_counts_less_than_flags(pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
+    """And pairs of one prompt are warned of."""
     config = tmp_path / "config.yaml"
-    config.write_text("max_steps: 50\nlearning_rate: 0.001\nsd_locked: false\nonly_mid_control: true\n")
-    train(pairs, tiny_control, tmp_path, "--config", config, "--max_steps", 1, "--controlnet_only")
+    config.write_text("max_steps: 50\nlearning_rate: 0.001\nsd_locked: false\nonly_mid_control: true\nlr_schedule: linear\n")
+    same = tmp_path / "pairs"
+    shutil.copytree(pairs, same)
+    records = [json.loads(line) for line in (pairs / "prompt.json").read_text().splitlines()]
+    (same / "prompt.json").write_text("".join(json.dumps(record | {"prompt": "Generate a melody"}) + "\n" for record in records))
+    done = train(same, tiny_control, tmp_path, "--config", config, "--max_steps", 1, "--controlnet_only", "--val_pictures", 1)
+    assert "pairs of 3 songs have 1 different prompt, the commonest is on 100%: the model will hardly learn" in done.stderr
+    assert "describe every song in the --prompt_file of make_cnet_dataset.py" in done.stderr
     saved = (tmp_path / "lightning_logs/version_0/config.yaml").read_text()
     assert "max_steps: 1\n" in saved
     assert "only_mid_control: true" in saved

@@ -13,8 +13,8 @@ import torch
 from riff.evaluation.kept_samples import KeptSamples
 from riff.metrics.pictures import edge_scores, gradient_correlation, vocal_region
 from riff.metrics.sounds import chroma_cosine, onset_correlation
-from riff.sampling.control import SamplingOptions, match_level
-from riff.sampling.windows import encode_picture
+from riff.sampling.control import SamplingOptions, match_level, without_control
+from riff.sampling.windows import through_autoencoder
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform, waveform_to_image
 
@@ -85,11 +85,6 @@ def evaluate_control(
     return scored
 
 
-def without_control(options: SamplingOptions) -> SamplingOptions:
-    """The same draw of the base alone: a ControlNet at strength 0 adds nothing."""
-    return SamplingOptions(options.steps, options.guidance_scale, strength=0.0, negative_prompt=options.negative_prompt)
-
-
 class ClipPictures:
     """A clip whose parts are known, as pictures and sounds, each made when it is first asked for.
 
@@ -146,13 +141,6 @@ def compared_sound(image: SpectrogramImage, iterations: int = COMPARED_ITERATION
     Phases start at random for both, so that neither is more at home in its phases than the other.
     """
     return image_to_waveform(image, iterations, propagate=False)
-
-
-@torch.inference_mode()
-def through_autoencoder(vae: Any, pixels: np.ndarray) -> np.ndarray:
-    """uint8 (height, width) -> uint8, encoded to latents and decoded."""
-    decoded = vae.decode(encode_picture(vae, pixels)).sample.float().mean(dim=1)[0]
-    return ((decoded + 1.0) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
 
 
 def repainted(vae: Any, picture: SpectrogramImage) -> SpectrogramImage:

@@ -8,10 +8,10 @@ from dataclasses import asdict
 import numpy as np
 
 from riff.evaluation.bench import Bench, Experiment, Result, mean_scores, shown_with
-from riff.evaluation.control import ClipPictures, Scored, repainted, without_control
+from riff.evaluation.control import ClipPictures, Scored, repainted
 from riff.metrics.edit import judge
 from riff.models.control import CONTROL
-from riff.sampling.control import SamplingOptions, match_level, options_for
+from riff.sampling.control import SamplingOptions, match_level, options_for, without_control
 from riff.sampling.image_to_image import check_change
 from riff.spectrogram.image import SILENCE, SpectrogramImage
 

@@ -10,13 +10,13 @@ import librosa
 import numpy as np
 
 from riff.evaluation.bench import Bench, Experiment, Result, Shown, mean_scores
-from riff.evaluation.control import ClipPictures, Scored, TrueClip, without_control
+from riff.evaluation.control import ClipPictures, Scored, TrueClip
 from riff.evaluation.styles import StyleClassifier, style_of_prompt, with_style
 from riff.metrics.edit import excess_picture, judge
 from riff.metrics.melody import register_obeyed, register_of_prompt
 from riff.metrics.pictures import edge_scores
 from riff.models.control import CONTROL
-from riff.sampling.control import match_level, options_for
+from riff.sampling.control import match_level, options_for, without_control
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import SpectrogramImage
 

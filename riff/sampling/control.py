@@ -36,6 +36,11 @@ class SamplingOptions:
     negative_prompt: str = ""
 
 
+def without_control(options: SamplingOptions) -> SamplingOptions:
+    """The same draw of the base alone: a ControlNet at strength 0 adds nothing."""
+    return SamplingOptions(options.steps, options.guidance_scale, strength=0.0, negative_prompt=options.negative_prompt)
+
+
 def options_for(model: str | Path, guidance_scale: float | None, strength: float | None, **more: Any) -> SamplingOptions:
     """Options with what the user said, else what the model's `riff.json` recommends, else the defaults."""
     said = {"guidance_scale": guidance_scale, "strength": strength}

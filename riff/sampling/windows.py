@@ -208,3 +208,10 @@ def encode_picture(vae: Any, pixels: np.ndarray) -> torch.Tensor:
     """The mode of a picture's latents, unscaled: uint8 (height, width) -> (1, channels, height / factor, width / factor)."""
     scaled = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1.0)[None, None].repeat(1, 3, 1, 1)
     return vae.encode(scaled.to(vae.device, vae.dtype)).latent_dist.mode()
+
+
+@torch.inference_mode()
+def through_autoencoder(vae: Any, pixels: np.ndarray) -> np.ndarray:
+    """uint8 (height, width) -> uint8, encoded to latents and decoded."""
+    decoded = vae.decode(encode_picture(vae, pixels)).sample.float().mean(dim=1)[0]
+    return ((decoded + 1.0) * 127.5).round().clamp(0, 255).byte().cpu().numpy()

@@ -8,14 +8,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from riff.errors import ModelError
+from riff.errors import ModelError, TrainingError
 from riff.models.weights import check_weights_file
 from riff.training.module import NoiseTraining
 from riff.training.places import CHECKPOINT_NAME
 
 
 class CheckpointLog(pl.Callback):
-    """Keep the newest checkpoints of a run, one every so many steps and one at its end.
+    """Keep the newest checkpoints of a run, one every so many steps and one at its end, all of finite weights.
 
     Args:
         limit: how many are kept, None for all.
@@ -25,13 +25,28 @@ class CheckpointLog(pl.Callback):
         self._folder, self._every, self._limit = folder, every_n_steps, limit
         self._last_step = -1
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if trainer.global_step and trainer.global_step % self._every == 0 and trainer.global_step != self._last_step:
-            self.save(trainer)
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._last_step = trainer.global_step or -1  # it is there; half a step later it could not be gone on from
 
-    def save(self, trainer: pl.Trainer) -> None:
-        """Write the checkpoint of this step, if it is not there, then remove the oldest."""
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if trainer.global_step and trainer.global_step % self._every == 0:
+            self._save(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._save(trainer, pl_module)
+
+    def _save(self, trainer: pl.Trainer, module: NoiseTraining) -> None:
+        """Write the checkpoint of this step, unless it was just written, then remove the oldest.
+
+        Raises:
+            TrainingError: a weight is not finite; in all processes alike, and nothing is written.
+        """
+        if trainer.global_step == self._last_step:
+            return
         self._last_step = trainer.global_step
+        finite = bool(torch.stack([parameter.isfinite().all() for parameter in module.trained]).all())
+        if not trainer.strategy.reduce_boolean_decision(finite):
+            raise TrainingError(f"step {trainer.global_step}: a weight is not a finite number")
         file = self._folder / CHECKPOINT_NAME.format(step=trainer.global_step)
         trainer.save_checkpoint(file)  # every process takes part
         if trainer.is_global_zero and self._limit is not None:

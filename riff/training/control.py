@@ -17,15 +17,17 @@ from riff.data.records import PairRecord, read_records
 from riff.errors import DataError
 from riff.models.base import encoder_names
 from riff.models.control import with_control
-from riff.sampling.control import SamplingOptions, sample_control
+from riff.sampling.control import SamplingOptions, sample_control, without_control
 from riff.spectrogram.image import load_grey, load_image
 from riff.training.draws import Draws
+from riff.training.edge_curve import EdgeCurve
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
 from riff.training.places import RunPlaces
 from riff.training.processes import ALONE, Processes
 from riff.training.run import RunSettings, quieten_lightning, run_training
 from riff.training.samples import HeldOutClip, SampleLog
+from riff.training.validation import FigureLog, ValidationLog, some_of_all
 
 
 class ControlObjective:
@@ -49,8 +51,10 @@ class ControlObjective:
             for part in (unet.up_blocks, unet.conv_norm_out, unet.conv_out):
                 part.requires_grad_(True)
 
-    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: Draws) -> torch.Tensor:
-        text = torch.where(draws.uniform(1, 1) < self._prompt_dropout, batch["no_text"], batch["text"])
+    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: Draws | None) -> torch.Tensor:
+        text = batch["text"]
+        if draws is not None:
+            text = torch.where(draws.uniform(1, 1) < self._prompt_dropout, batch["no_text"], text)
         hint = batch["hint"].contiguous(memory_format=torch.channels_last)
         down, mid = self._controlnet(noisy, timesteps, text, controlnet_cond=hint, return_dict=False)
         if self._only_mid_control:
@@ -111,6 +115,7 @@ def train_control(
 
     Raises:
         ModelError: `resume` is of another model.
+        TrainingError: as `run_training`.
     """
     quieten_lightning()
     dataset = ControlDataset(data.folder, data.training, data.encoded)
@@ -119,8 +124,12 @@ def train_control(
     sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     sampler.set_progress_bar_config(disable=True)
     draw = partial(sample_control, sampler, options=sampling)
-    samples = SampleLog(sampler, draw, clips, places.images, settings.sample_every, options.seed)
-    return run_training(module, places, settings, samples, resume, processes)
+    draw_free = partial(sample_control, sampler, options=without_control(sampling))
+    figures, place = FigureLog(places.validation), places.images
+    samples = SampleLog(sampler, draw, clips, place, settings.sample_every, options.seed, EdgeCurve(figures), draw_free)
+    held_out = ControlDataset(data.folder, some_of_all(data.held_out, settings.validation_pictures), data.encoded)
+    validation = ValidationLog(held_out, figures, settings.validate_every, settings.validation_pictures)
+    return run_training(module, places, settings, figures, [validation, samples], resume, processes)
 
 
 def held_out_clips(data: ControlData, most: int = 4) -> list[HeldOutClip]:

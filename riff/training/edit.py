@@ -30,6 +30,7 @@ from riff.training.places import RunPlaces
 from riff.training.processes import ALONE, Processes
 from riff.training.run import RunSettings, quieten_lightning, run_training
 from riff.training.samples import HeldOutClip, SampleLog
+from riff.training.validation import FigureLog, ValidationLog, some_of_all
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,12 @@ class EditObjective:
         self._unet, self._scaling_factor = unet, scaling_factor
         self._dropout = dropout
 
-    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: Draws) -> torch.Tensor:
-        with_text, with_image = self._dropout.kept(draws.uniform(1, 1))
-        text = torch.where(with_text, batch["text"], batch["no_text"])
-        image = torch.where(with_image[..., None], batch["image"] / self._scaling_factor, 0.0)
+    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: Draws | None) -> torch.Tensor:
+        text, image = batch["text"], batch["image"] / self._scaling_factor
+        if draws is not None:
+            with_text, with_image = self._dropout.kept(draws.uniform(1, 1))
+            text = torch.where(with_text, text, batch["no_text"])
+            image = torch.where(with_image[..., None], image, 0.0)
         pictures = torch.cat([noisy, image], dim=1).contiguous(memory_format=torch.channels_last)
         return self._unet(pictures, timesteps, text, return_dict=False)[0]
 
@@ -151,6 +154,7 @@ def train_edit(
 
     Raises:
         ModelError: `resume` is of another model.
+        TrainingError: as `run_training`.
     """
     quieten_lightning()
     dataset = EditDataset(data.training, data.encoded)
@@ -159,7 +163,10 @@ def train_edit(
     sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     draw = partial(sample_edit, sampler, options=sampling)
     samples = SampleLog(sampler, draw, clips, places.images, settings.sample_every, options.seed)
-    return run_training(module, places, settings, samples, resume, processes)
+    figures = FigureLog(places.validation)
+    held_out = EditDataset(some_of_all(data.held_out, settings.validation_pictures), data.encoded)
+    validation = ValidationLog(held_out, figures, settings.validate_every, settings.validation_pictures)
+    return run_training(module, places, settings, figures, [validation, samples], resume, processes)
 
 
 def held_out_edits(data: EditData, most: int, prompt: str | None = None) -> list[HeldOutClip]:

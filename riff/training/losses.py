@@ -1,62 +1,113 @@
-"""The losses of a run, a line a step."""
+"""The losses of a run, a line a step, and the watch over them."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
-from riff.files import make_folder
+from riff.errors import TrainingError
+from riff.files import write_text
 
-FLUSH_EVERY = 25  # steps between two looks at the losses, each of which waits for the device
+FLUSH_EVERY = 25  # steps between two looks at the losses on a GPU, each of which waits for it
 
 
 class LossLog(pl.Callback):
-    """Write every optimizer step's loss to a file of JSON lines; on resuming, later lines are cut off first."""
+    """Write every optimizer step's loss to a file of JSON lines; on resuming, later lines are cut off first.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    A loss or a gradient that is not finite ends the run. fp16's gradient scaler passes over such steps by itself, but
+    not without end: there it takes 25 in a row.
+
+    Args:
+        looks: also look at the losses whenever one of these numbers divides the step, before anything else is done with it.
+
+    Attributes:
+        recent: the newest losses, for the progress bar.
+    """
+
+    def __init__(self, path: Path, looks: Sequence[int] = ()) -> None:
+        self.recent: deque[float] = deque(maxlen=FLUSH_EVERY)
+        self._path, self._looks = path, [every for every in looks if every]
         self._pending: list[tuple[int, torch.Tensor]] = []
         self._step_losses: list[torch.Tensor] = []
+        self._gradient_norm = torch.zeros(())
+        self._broken: list[tuple[int, str]] = []  # the newest steps in a row that came to no number, and of what
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._last_step = trainer.global_step
-        if not trainer.is_global_zero:
-            return
-        make_folder(self._path.parent)
-        lines = read_losses(self._path) if self._path.exists() else []
-        kept = [line for line in lines if line["step"] <= trainer.global_step]
-        self._path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        if trainer.is_global_zero:
+            cut_after(self._path, trainer.global_step)
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
+        gradients = [parameter.grad for parameter in pl_module.trained if parameter.grad is not None]
+        self._gradient_norm = torch.nn.utils.get_total_norm(gradients)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
         self._step_losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)  # Lightning hands out its share
-        if trainer.global_step == self._last_step:
+        step = trainer.global_step
+        if step == self._last_step:
             return  # still accumulating
-        self._last_step = trainer.global_step
-        self._pending.append((trainer.global_step, torch.stack(self._step_losses).mean()))
+        self._last_step = step
+        loss = torch.stack(self._step_losses).mean()
+        self._pending.append((step, torch.stack([loss, self._gradient_norm.to(loss)])))
         self._step_losses.clear()
-        if len(self._pending) >= FLUSH_EVERY:
+        may_wait = loss.is_cuda and len(self._pending) < FLUSH_EVERY
+        if not may_wait or any(step % every == 0 for every in self._looks):
             self._flush(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._flush(trainer)
 
     def _flush(self, trainer: pl.Trainer) -> None:
+        """Fetch, check and write the losses since the last time.
+
+        Raises:
+            TrainingError: a loss or a gradient was not finite; in all processes alike.
+        """
         if not self._pending:
             return
-        # The mean over the processes is the loss of the whole batch.
-        losses = trainer.strategy.reduce(torch.stack([loss for _, loss in self._pending]), reduce_op="mean").tolist()
+        # The mean over the processes is the loss of the whole batch, and not finite where one process's is not.
+        figures = trainer.strategy.reduce(torch.stack([pair for _, pair in self._pending]), reduce_op="mean").tolist()
+        steps = [step for step, _ in self._pending]
+        self._pending.clear()
+        allowed = FLUSH_EVERY - 1 if has_scaler(trainer) else 0
+        lines = []
+        for step, (loss, gradient) in zip(steps, figures, strict=True):
+            if math.isfinite(loss) and math.isfinite(gradient):
+                self._broken.clear()
+            else:
+                self._broken.append((step, "gradient" if math.isfinite(loss) else "loss"))
+            if len(self._broken) == allowed + 1:
+                break
+            if math.isfinite(loss):
+                lines.append({"step": step, "loss": loss})
+        self.recent.extend(line["loss"] for line in lines)
         if trainer.is_global_zero:
             with open(self._path, "a") as file:
-                steps = [step for step, _ in self._pending]
-                lines = ({"step": step, "loss": loss} for step, loss in zip(steps, losses, strict=True))
                 file.writelines(json.dumps(line) + "\n" for line in lines)
-        self._pending.clear()
+        if len(self._broken) > allowed:
+            (step, what), row = self._broken[0], f" in {allowed + 1} steps in a row" if allowed else ""
+            raise TrainingError(f"step {step}: the {what} is not a finite number{row}")
+
+
+def has_scaler(trainer: pl.Trainer) -> bool:
+    """Whether gradients are scaled, as fp16 needs it: steps whose gradients are not finite are then passed over."""
+    return getattr(trainer.precision_plugin, "scaler", None) is not None
 
 
 def read_losses(path: Path) -> list[dict[str, float]]:
-    """Lines `{"step": ..., "loss": ...}` of a `losses.jsonl`."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """Lines `{"step": ..., ...}` of a `losses.jsonl` or `validation.jsonl`; one that was being written at a crash is left out."""
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def cut_after(path: Path, step: int) -> list[dict[str, float]]:
+    """Keep the lines of such a file up to a step, for a run that goes on from there; there may be none. Returns them."""
+    kept = [line for line in (read_losses(path) if path.exists() else []) if line["step"] <= step]
+    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+    return kept

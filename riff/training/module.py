@@ -30,8 +30,8 @@ class Objective(Protocol):
 
     models: dict[str, Any]
 
-    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: Draws) -> torch.Tensor:
-        """The noise in `noisy`, of its shape."""
+    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: Draws | None) -> torch.Tensor:
+        """The noise in `noisy`, of its shape. draws: decide which conditions are dropped; None keeps all."""
 
 
 class NoiseTraining(pl.LightningModule):
@@ -59,7 +59,8 @@ class NoiseTraining(pl.LightningModule):
         self.strict_loading = False  # checkpoints hold what is trained, not what is frozen
         self.objective, self.options, self.fingerprint = objective, options, fingerprint
         self.batches_done = 0
-        self._noise_scheduler, self._dataset, self._processes = noise_scheduler, dataset, processes
+        self.processes, self.noise_levels = processes, int(noise_scheduler.config.num_train_timesteps)
+        self._noise_scheduler, self._dataset = noise_scheduler, dataset
         for name, model in objective.models.items():
             self.add_module(name, model)
             if options.save_memory:
@@ -71,7 +72,7 @@ class NoiseTraining(pl.LightningModule):
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def train_dataloader(self) -> DataLoader:
-        options, processes = self.options, self._processes
+        options, processes = self.options, self.processes
         sampler = StepSampler(
             len(self._dataset),  # type: ignore[arg-type]
             options.batch_size,
@@ -91,7 +92,7 @@ class NoiseTraining(pl.LightningModule):
     def training_step(self, batch: Example, _batch_index: int) -> torch.Tensor:
         loss = self.noise_loss(batch, seed=(self.options.seed, self.batches_done))
         self.batches_done += 1
-        self.log("train_loss", loss.detach(), prog_bar=True)
+        self.log("train_loss", loss.detach())
         return loss
 
     def noise_loss(self, batch: Example, seed: Sequence[int]) -> torch.Tensor:
@@ -100,20 +101,37 @@ class NoiseTraining(pl.LightningModule):
         Args:
             batch: stacked examples. seed: fixes latents, noise, timesteps and which conditions are dropped.
         """
-        mean, std = batch["moments"].unbind(dim=1)
-        draws = Draws(seed, len(mean), self._processes, mean.device)
-        latents, noise = mean + std * draws.normal(*mean.shape[1:]), draws.normal(*mean.shape[1:])
-        timesteps = draws.integers(self._noise_scheduler.config.num_train_timesteps)
-        noisy = self._noise_scheduler.add_noise(latents, noise, timesteps)
-        predicted = self.objective.predict_noise(batch, noisy, timesteps, draws).float()
+        moments = batch["moments"]
+        draws = Draws(seed, len(moments), self.processes, moments.device)
+        latent_noise, noise = draws.normal(*moments.shape[2:]), draws.normal(*moments.shape[2:])
+        timesteps = draws.integers(self.noise_levels)
+        predicted = self._predict(batch, latent_noise, noise, timesteps, draws)
         if not self.options.snr_gamma:
             return mse_loss(predicted, noise)
         snr = compute_snr(self._noise_scheduler, timesteps)
         weights = (snr.clamp(max=self.options.snr_gamma) / snr).view(-1, 1, 1, 1)
         return (weights * mse_loss(predicted, noise, reduction="none")).mean()
 
+    def validation_step(self, batch: Example, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """Mean squared error of the predicted noise for each example, float32, shape (examples,); no condition is dropped.
+
+        Args:
+            noise: shape (examples, 2, channels, height, width), of the latents about their mean, and what is predicted.
+            timesteps: int64, shape (examples,).
+        """
+        latent_noise, added = noise.unbind(dim=1)
+        return (self._predict(batch, latent_noise, added, timesteps, None) - added).square().mean(dim=(1, 2, 3))
+
+    def _predict(
+        self, batch: Example, latent_noise: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, draws: Draws | None
+    ) -> torch.Tensor:
+        mean, std = batch["moments"].unbind(dim=1)
+        noisy = self._noise_scheduler.add_noise(mean + std * latent_noise, noise, timesteps)
+        return self.objective.predict_noise(batch, noisy, timesteps, draws).float()
+
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = adamw(self.named_parameters(), self.options)
+        self._rates = [group["lr"] for group in optimizer.param_groups]
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(learning_rate_factor, self.options))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -126,14 +144,29 @@ class NoiseTraining(pl.LightningModule):
         if self._average is not None:
             self._average.to(self.device)
 
+    def on_train_start(self) -> None:
+        """Take the learning rate that this call names: a checkpoint brings that of the call which wrote it."""
+        for config in self.trainer.lr_scheduler_configs:
+            schedule = config.scheduler
+            schedule.base_lrs = list(self._rates)
+            for group, rate, factor in zip(schedule.optimizer.param_groups, self._rates, schedule.lr_lambdas, strict=True):
+                group["initial_lr"], group["lr"] = rate, rate * factor(schedule.last_epoch)
+
+    @property
+    def has_average(self) -> bool:
+        return self._average is not None
+
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Hold the averaged weights inside the block, if there are any."""
-        if self._average is not None:
-            self._average.store(self.trained)
-            self._average.copy_to(self.trained)
-        yield
-        if self._average is not None:
+        if self._average is None:
+            yield
+            return
+        self._average.store(self.trained)
+        self._average.copy_to(self.trained)
+        try:
+            yield
+        finally:
             self._average.restore(self.trained)
 
     def keep_average(self) -> None:

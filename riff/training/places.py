@@ -55,6 +55,10 @@ class RunPlaces:
     def losses(self) -> Path:
         return self.run / "losses.jsonl"
 
+    @property
+    def validation(self) -> Path:
+        return self.run / "validation.jsonl"
+
 
 def run_versions(folder: Path) -> set[int]:
     """The numbers N of a folder's `version_N`."""

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from riff.errors import OptionError
+from riff import cli
+from riff.errors import OptionError, TrainingError
 from riff.training.checkpoints import CheckpointLog, check_checkpoint
 from riff.training.losses import LossLog
 from riff.training.module import NoiseTraining
 from riff.training.places import LOGS, RunPlaces
 from riff.training.processes import ALONE, Processes
-from riff.training.samples import SampleLog
+from riff.training.progress import ProgressLog
 from riff.training.stopping import StopInTime
+from riff.training.validation import FigureLog
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # ours: Lightning's
 MIXED_PRECISIONS = {"no": "32", "bf16": "bf16", "fp16": "16"}  # accelerate's: ours
@@ -32,8 +34,10 @@ class RunSettings:
 
     Attributes:
         device: `cpu` or `cuda`. precision: `32`, `bf16` or `16`. max_seconds: after which it ends.
-        sample_every, checkpoint_every: optimizer steps. checkpoints_kept: the newest so many, None for all.
+        sample_every, validate_every, checkpoint_every: optimizer steps; 0 never looks at the loss on held-out songs.
+        validation_pictures: noised pictures to such a look. checkpoints_kept: the newest so many, None for all.
         max_grad_norm: that gradients are scaled down to.
+        resume_command: to which a checkpoint's path is added. other_ways: what else may help a run that came to no number.
         on_start: called when everything is ready and the first step comes next.
     """
 
@@ -42,8 +46,12 @@ class RunSettings:
     max_seconds: float
     sample_every: int
     checkpoint_every: int
+    validate_every: int = 500
+    validation_pictures: int = 32
     checkpoints_kept: int | None = 1
     max_grad_norm: float = 1.0
+    resume_command: str = ""
+    other_ways: str = ""
     on_start: Callable[[], None] = lambda: None
 
 
@@ -51,21 +59,28 @@ def run_training(
     module: NoiseTraining,
     places: RunPlaces,
     settings: RunSettings,
-    samples: SampleLog,
+    figures: FigureLog,
+    looks: Sequence[pl.Callback],
     resume: Path | None = None,
     processes: Processes = ALONE,
 ) -> tuple[int, str]:
     """Train the module's models in place, and leave losses, samples and checkpoints in their places.
+
+    Args:
+        figures, looks: what is found out about held-out songs, and the callbacks that find it.
 
     Returns:
         The step it reached, and why it stopped early ("" if it did not).
 
     Raises:
         ModelError: `resume` is no checkpoint, or one of another model.
+        TrainingError: a loss, a gradient or a weight was no longer finite.
     """
     if resume is not None:
         check_checkpoint(resume, module)
     stop = StopInTime(settings.max_seconds)
+    # The losses are looked at before a step is kept in any way, and a step is kept before the time that samples take.
+    losses = LossLog(places.losses, (settings.sample_every, settings.validate_every, settings.checkpoint_every))
     checkpoints = CheckpointLog(places.checkpoints, settings.checkpoint_every, settings.checkpoints_kept)
     trainer = pl.Trainer(
         accelerator="gpu" if settings.device == "cuda" else "cpu",
@@ -77,19 +92,38 @@ def run_training(
         max_steps=module.options.max_steps,
         accumulate_grad_batches=module.options.accumulate,
         gradient_clip_val=settings.max_grad_norm,
-        callbacks=[stop, LossLog(places.losses), samples, TQDMProgressBar(refresh_rate=5), checkpoints],
+        callbacks=[stop, losses, checkpoints, figures, *looks, ProgressLog(stop, losses, figures)],
         logger=TensorBoardLogger(places.root, name=LOGS, version=places.version),
         enable_checkpointing=False,  # CheckpointLog does it
         log_every_n_steps=10,
+        enable_progress_bar=False,  # ProgressLog does it
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
     if processes.is_first:
         settings.on_start()
-    trainer.fit(module, ckpt_path=resume, weights_only=True)
-    checkpoints.save(trainer)
+    try:
+        trainer.fit(module, ckpt_path=resume, weights_only=True)
+    except TrainingError as error:
+        if not processes.is_first:  # all have come to it, and one says so
+            raise SystemExit(cli.EXIT_FAILURE) from error
+        raise TrainingError(f"{error}; {_way_on(places, settings)}") from error
     module.keep_average()
     return trainer.global_step, stop.reason
+
+
+def _way_on(places: RunPlaces, settings: RunSettings) -> str:
+    """What to try after a run that came to no number."""
+    kept = sorted(places.checkpoints.glob("*.ckpt"))
+    if not kept:
+        return f"no checkpoint was written before; start anew with a lower --learning_rate, or {settings.other_ways}"
+    command = f"{settings.resume_command} {shlex.quote(str(kept[-1]))}"
+    return f"go on from the last checkpoint with a lower --learning_rate: {command} (or {settings.other_ways})"
+
+
+def steadier_ways(precision: str, flag: str, full: str, warmup: str) -> str:
+    """What may help a run that came to no number, beside a lower learning rate: more exact numbers, or a slower start."""
+    return {"16": f"{flag} bf16 or {full}", "bf16": f"{flag} {full}"}.get(precision, f"more {warmup}")
 
 
 def choose_precision(mixed: str | None, device: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import torch
 
 from riff.sampling.clip import UNKNOWN_LEVEL, save_take
 from riff.sampling.control import match_level
+from riff.sampling.windows import through_autoencoder
 from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.sheet import contact_sheet
+from riff.training.edge_curve import EdgeCurve
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,38 @@ class SampleLog(pl.Callback):
         pipeline: whose VAE and text encoder come to the device for it; it shares its other models with the module in training.
         draw: draws with it: conditions, prompts and seeds to uint8 pictures.
         folder: `image_log/version_N`; a step's files go to `step=000500/` there, and to TensorBoard.
+        edges: follows how the samples keep the accompaniment's edges, where that is what they are drawn from.
+        draw_free: draws without them, for its floor.
     """
 
     def __init__(
-        self, pipeline: Any, draw: DrawSamples, clips: Sequence[HeldOutClip], folder: Path, every_n_steps: int, seed: int
+        self,
+        pipeline: Any,
+        draw: DrawSamples,
+        clips: Sequence[HeldOutClip],
+        folder: Path,
+        every_n_steps: int,
+        seed: int,
+        edges: EdgeCurve | None = None,
+        draw_free: DrawSamples | None = None,
     ) -> None:
         self._pipeline, self._draw_samples, self._clips, self._folder = pipeline, draw, list(clips), folder
         self._every, self._seed = every_n_steps, seed
+        self._edges, self._draw_free = edges, draw_free
         self._last_step = -1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Find what the samples' edges lie between, unless that is known from before a resumption."""
+        self._last_step = trainer.global_step or -1  # what a resumed run starts from was drawn for before
+        if self._edges is None or self._draw_free is None or not trainer.is_global_zero:
+            return
+        conditions = [clip.condition for clip in self._clips]
+        targets = [clip.target.pixels for clip in self._clips if clip.target]
+        if not self._edges.can_follow(conditions) or len(targets) < len(conditions) or self._edges.is_bounded:
+            return
+        with self._at_work(pl_module.device):
+            repainted = [through_autoencoder(self._pipeline.vae, pixels) for pixels in targets]
+            self._edges.bound(trainer, conditions, self._draw(self._draw_free), repainted)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if trainer.global_step and trainer.global_step % self._every == 0 and trainer.global_step != self._last_step:
@@ -61,14 +88,18 @@ class SampleLog(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if trainer.global_step != self._last_step:
             self._log(trainer, pl_module)
+        if self._edges is not None and trainer.is_global_zero:
+            self._edges.report()
 
     def _log(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._last_step = trainer.global_step
         if not self._clips or not trainer.is_global_zero:
             return
         folder = self._folder / f"step={trainer.global_step:06d}"
-        with pl_module.averaged():
-            drawn = self._draw(pl_module.device)
+        with pl_module.averaged(), self._at_work(pl_module.device):
+            drawn = self._draw(self._draw_samples)
+        if self._edges is not None and self._edges.is_bounded:
+            self._edges.look(trainer, [clip.condition for clip in self._clips], drawn)
         for clip, pixels in zip(self._clips, drawn, strict=True):
             self._keep(trainer, folder, clip, pixels)
 
@@ -86,13 +117,17 @@ class SampleLog(pl.Callback):
             rate = sample.params.sample_rate
             board.add_audio(f"samples/{clip.name}", waveform, trainer.global_step, sample_rate=rate)
 
-    def _draw(self, device: torch.device) -> list[np.ndarray]:
+    def _draw(self, draw: DrawSamples) -> list[np.ndarray]:
+        """One sample of every clip, from the same noise each time."""
+        seeds = [self._seed + i for i in range(len(self._clips))]
+        return draw([clip.condition for clip in self._clips], [clip.prompt for clip in self._clips], seeds)
+
+    @contextmanager
+    def _at_work(self, device: torch.device) -> Iterator[None]:
+        """The VAE and the text encoder, which training does without, on the device inside the block."""
         self._pipeline.vae.to(device)
         self._pipeline.text_encoder.to(device)
-        seeds = [self._seed + i for i in range(len(self._clips))]
-        conditions, prompts = [clip.condition for clip in self._clips], [clip.prompt for clip in self._clips]
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            drawn = self._draw_samples(conditions, prompts, seeds)
+            yield
         self._pipeline.vae.to("cpu")
         self._pipeline.text_encoder.to("cpu")
-        return drawn

@@ -43,16 +43,22 @@ class StopInTime(pl.Callback):
         self._end = time.monotonic() + self._seconds
         self._previous = signal.signal(signal.SIGINT, self._interrupted)
 
+    def seconds_left(self) -> float:
+        return max(0.0, self._end - time.monotonic())
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return  # half a step could not be resumed
-        if time.monotonic() > self._end:
+        if not self.seconds_left():
             self.reason = "--max_train_time is over"
         # All processes stop after the same step, whichever of them was told to.
         if trainer.strategy.reduce_boolean_decision(bool(self.reason), all=False):
             trainer.should_stop = True
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        signal.signal(signal.SIGINT, self._previous)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         signal.signal(signal.SIGINT, self._previous)
 
     def _interrupted(self, _number: int, _frame: Any) -> None:
