@@ -51,7 +51,7 @@ class ControlObjective:
 
     def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: Draws) -> torch.Tensor:
         text = torch.where(draws.uniform(1, 1) < self._prompt_dropout, batch["no_text"], batch["text"])
-        hint = batch["hint"].contiguous(memory_format=torch.channels_last)
+        hint = (batch["hint"].float() / 255.0).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         down, mid = self._controlnet(noisy, timesteps, text, controlnet_cond=hint, return_dict=False)
         if self._only_mid_control:
             down = [torch.zeros_like(residual) for residual in down]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class RunSettings:
         device: `cpu` or `cuda`. precision: `32`, `bf16` or `16`. max_seconds: after which it ends.
         sample_every, checkpoint_every: optimizer steps. checkpoints_kept: the newest so many, None for all.
         max_grad_norm: that gradients are scaled down to.
-        on_start: called when everything is ready and the first step comes next.
+        on_start: called when everything is ready and the first step comes next. callbacks: Lightning's, beside the run's own.
     """
 
     device: str
@@ -45,6 +45,7 @@ class RunSettings:
     checkpoints_kept: int | None = 1
     max_grad_norm: float = 1.0
     on_start: Callable[[], None] = lambda: None
+    callbacks: Sequence[pl.Callback] = ()
 
 
 def run_training(
@@ -77,7 +78,7 @@ def run_training(
         max_steps=module.options.max_steps,
         accumulate_grad_batches=module.options.accumulate,
         gradient_clip_val=settings.max_grad_norm,
-        callbacks=[stop, LossLog(places.losses), samples, TQDMProgressBar(refresh_rate=5), checkpoints],
+        callbacks=[stop, *settings.callbacks, LossLog(places.losses), samples, TQDMProgressBar(refresh_rate=5), checkpoints],
         logger=TensorBoardLogger(places.root, name=LOGS, version=places.version),
         enable_checkpointing=False,  # CheckpointLog does it
         log_every_n_steps=10,

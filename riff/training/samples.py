@@ -91,7 +91,8 @@ class SampleLog(pl.Callback):
         self._pipeline.text_encoder.to(device)
         seeds = [self._seed + i for i in range(len(self._clips))]
         conditions, prompts = [clip.condition for clip in self._clips], [clip.prompt for clip in self._clips]
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        in_half = device.type == "cuda" or self._pipeline.unet.dtype != torch.float32
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_half):
             drawn = self._draw_samples(conditions, prompts, seeds)
         self._pipeline.vae.to("cpu")
         self._pipeline.text_encoder.to("cpu")
