@@ -1,7 +1,8 @@
 """Train the ControlNet that cnet_riff_add_control.py attached, on the pairs that make_cnet_dataset.py made.
 
     python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000
-    python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000 --batch_size 1 --save_gpu_memory True
+    python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000 --memory 8
+    python cnet_riff_training.py --memory 8 --dry_run
     python cnet_riff_training.py --resume
 
 Latents and text embeddings are computed once and kept beside the pairs. Losses, samples of held-out songs and checkpoints
@@ -61,8 +62,11 @@ def _add_recipe(parser: cli.ArgumentParser) -> None:
 def _add_run(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     add("--max_train_time", default="00:12:00:00", help="stop after this time, DD:HH:MM:SS")
-    parser.add_flag("save_gpu_memory", default=False, help="recompute activations; 8-bit Adam where bitsandbytes is installed")
-    add("--precision", default="auto", choices=("auto", "32", "16", "bf16"), help="auto is bf16 on CUDA and 32 elsewhere")
+    parser.add_memory()
+    add("--frozen_weights", choices=("32", "half"), help="how the base is stored (default: as --memory has it)")
+    parser.add_flag("save_gpu_memory", default=False, help="the same as --memory 12")
+    auto = "auto is bf16 on CUDA and where --memory stores weights so, 32 elsewhere"
+    add("--precision", default="auto", choices=("auto", "32", "16", "bf16"), help=auto)
     add("--num_workers", type=int, default=2, help="processes that read pairs")
     add("--checkpoint_freq", type=int, default=1000, help="steps between checkpoints; the newest is kept")
     add("--resume", nargs="?", const="newest", help="go on from a checkpoint (default: the newest), with its settings")
@@ -92,8 +96,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.training.processes import join_processes
 
     device = cli.choose_device(args.device)
+    if args.dry_run:
+        return _say_plan(args, device)
     with join_processes(device) as processes:
         _train(args, device, processes)
+
+
+def _say_plan(args: cli.argparse.Namespace, device: str) -> None:
+    from riff.models.control import load_control_pipeline
+    from riff.models.folders import read_configs
+    from riff.training.prediction import control_on_meta, peak_text, plan_text, predict_peak
+
+    options, precision = _training_options(args, device)
+    model = "" if args.base else args.model  # with another base, what the folder says of the UNet does not hold
+    configs = read_configs(model, ("unet", "vae", "controlnet"), lambda: load_control_pipeline(args.model, args.base))
+    objective = control_on_meta(configs, sd_locked=args.sd_locked, only_mid_control=args.only_mid_control)
+    print(plan_text(args.memory, options.savings, precision, objective.models), flush=True)
+    print(peak_text(predict_peak(objective, configs, options, precision), args.batch_size))
 
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
@@ -103,9 +122,13 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.models.folders import read_origin
     from riff.sampling.control import SamplingOptions
     from riff.training.control import ControlObjective, held_out_clips, prepare_control_data, train_control
+    from riff.training.memory import stored
     from riff.training.places import RunPlaces, find_checkpoint
+    from riff.training.prediction import MemoryWatch, control_on_meta
 
-    settings = _run_settings(args, device)
+    options, precision = _training_options(args, device)
+    watch = MemoryWatch(device, args.memory)
+    settings = _run_settings(args, device, precision, watch.log)
     output = args.output or Path("models") / "-".join(["riff-cnet", *filter(None, [args.control_method]), "final"])
     make_folder(output.parent)  # better now than after hours of training
     resume = find_checkpoint(args.log_dir, args.resume) if args.resume else None
@@ -120,30 +143,48 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     origin = read_origin(args.model)
     base = args.base or origin.get("base") or args.model
     objective = ControlObjective(pipeline.unet, pipeline.controlnet, args.prompt_dropout, args.sd_locked, args.only_mid_control)
-    step, reason = train_control(
-        pipeline,
-        objective,
-        data,
-        _training_options(args),
-        places,
-        replace(settings, on_start=lambda: cli.write_config(places.config, args)),
-        sampling=SamplingOptions(steps=args.sample_steps),
-        clips=held_out_clips(data),
-        resume=resume,
-        processes=processes,
-    )
+    if processes.is_first:
+        configs = {name: getattr(pipeline, name).config for name in ("unet", "vae", "controlnet")}
+        shapes = control_on_meta(configs, sd_locked=args.sd_locked, only_mid_control=args.only_mid_control)
+        watch.predict(shapes, configs, options, settings)
+    with stored(objective.models, pipeline.vae, options.savings, precision):
+        step, reason = train_control(
+            pipeline,
+            objective,
+            data,
+            options,
+            places,
+            replace(settings, on_start=lambda: cli.write_config(places.config, args)),
+            sampling=SamplingOptions(steps=args.sample_steps),
+            clips=held_out_clips(data),
+            resume=resume,
+            processes=processes,
+        )
     if not processes.is_first:
         return
     origin |= {"base": base, "steps": step, "version": places.version}
     save_control_pipeline(pipeline, output, origin, args.controlnet_only, half=args.controlnet_only)
-    cli.write_manifest(output / "manifest.json", {**vars(args), "base": base}, steps=step, version=places.version)
+    cli.write_manifest(
+        output / "manifest.json", {**vars(args), "base": base}, steps=step, version=places.version, memory=watch.report()
+    )
     print(f"{reason + '; ' if reason else ''}step {step}: {output} (samples in {places.images}, losses in {places.run})")
 
 
-def _training_options(args: cli.argparse.Namespace) -> Any:
+def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[Any, str]:
+    """The options of a step and the precision it is computed in; --memory becomes the preset that it stands for here."""
+    from riff.training.memory import choose_preset, choose_savings
     from riff.training.options import TrainingOptions
 
-    return TrainingOptions(
+    args.memory = choose_preset(args.memory, args.save_gpu_memory, device)
+    said = {
+        "checkpointing": args.gradient_checkpointing,
+        "frozen": args.frozen_weights,
+        "trained": args.trained_weights,
+        "moments": args.optimizer_state,
+    }
+    asked = None if args.precision == "auto" else args.precision
+    savings, precision = choose_savings(args.memory, said, asked, device, averaged=args.use_ema)
+    options = TrainingOptions(
         learning_rate=_learning_rate(args),
         batch_size=args.batch_size,
         accumulate=args.accumulate_gradient_batches,
@@ -152,22 +193,21 @@ def _training_options(args: cli.argparse.Namespace) -> Any:
         schedule=args.lr_schedule,
         snr_gamma=args.snr_gamma,
         ema_decay=args.ema_decay if args.use_ema else 0.0,
-        save_memory=args.save_gpu_memory,
-        eight_bit_adam=args.save_gpu_memory,
+        savings=savings,
         num_workers=args.num_workers,
         seed=args.seed,
     )
+    return options, precision
 
 
 def _learning_rate(args: cli.argparse.Namespace) -> float:
     return args.learning_rate or (1e-5 if args.sd_locked else 2e-6)
 
 
-def _run_settings(args: cli.argparse.Namespace, device: str) -> Any:
+def _run_settings(args: cli.argparse.Namespace, device: str, precision: str, memory_log: Any) -> Any:
     from riff.training.run import RunSettings, steadier_ways
     from riff.training.stopping import parse_duration
 
-    precision = ("bf16" if device == "cuda" else "32") if args.precision == "auto" else args.precision
     return RunSettings(
         device=device,
         precision=precision,
@@ -178,6 +218,7 @@ def _run_settings(args: cli.argparse.Namespace, device: str) -> Any:
         validation_pictures=args.val_pictures,
         resume_command=f"python cnet_riff_training.py --learning_rate {_learning_rate(args) / 10:g} --resume",
         other_ways=steadier_ways(precision, "--precision", "32", "--warmup_steps"),
+        callbacks=(memory_log,),
     )
 
 

@@ -1,6 +1,7 @@
 """Train an edit model, InstructPix2Pix on Riffusion, on pairs that preprocess_musdb.py made.
 
     python train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --resolution 512 --max_train_steps 15000
+    python train_instruct_pix2pix.py --memory 8 --dry_run
     accelerate launch train_instruct_pix2pix.py --dataset_name USER/NAME --mixed_precision fp16 --resume_from_checkpoint latest
     torchrun --nproc_per_node 4 train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --train_batch_size 4
 
@@ -81,7 +82,9 @@ def _add_recipe(parser: cli.ArgumentParser) -> None:
     schedules = ("constant", "constant_with_warmup", "cosine", "linear")
     add("--lr_scheduler", default="constant", choices=schedules, help="cosine and linear fall to a hundredth in the end")
     add("--lr_warmup_steps", type=int, default=0, help="steps in which the learning rate rises, with every schedule")
-    parser.add_flag("use_8bit_adam", default=False, help="on CUDA, where bitsandbytes is installed")
+    parser.add_flag(
+        "use_8bit_adam", default=False, help="the same as --optimizer_state 8bit; on CUDA, where bitsandbytes is installed"
+    )
     add("--adam_beta1", type=float, default=0.9, help="of AdamW")
     add("--adam_beta2", type=float, default=0.999, help="of AdamW")
     add("--adam_weight_decay", type=float, default=1e-2, help="of AdamW")
@@ -100,10 +103,14 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     add("--max_train_time", help="stop after this time, DD:HH:MM:SS (default: never)")
     add("--train_batch_size", type=int, default=4, help="pairs a batch, for each process")
     add("--gradient_accumulation_steps", type=int, default=1, help="batches to one optimizer step")
-    parser.add_flag("gradient_checkpointing", default=False, help="recompute activations, to save memory")
+    parser.add_memory()
     parser.add_flag("enable_xformers_memory_efficient_attention", default=False, help="has no effect")
     parser.add_flag("allow_tf32", default=False, help="on CUDA, multiply float32 in TF32")
-    add("--mixed_precision", choices=("no", "fp16", "bf16"), help="default: as accelerate says, else bf16 on CUDA and no elsewhere")
+    add(
+        "--mixed_precision",
+        choices=("no", "fp16", "bf16"),
+        help="default: as accelerate says, else bf16 on CUDA or with bf16 weights",
+    )
     add("--dataloader_num_workers", type=int, default=0, help="processes that read pairs")
     add("--checkpointing_steps", type=int, default=500, help="steps between checkpoints")
     add("--checkpoints_total_limit", type=int, default=1, help="how many checkpoints are kept, the newest; 0 is all")
@@ -163,6 +170,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = cli.choose_device(args.device)
     if args.allow_tf32 and device == "cuda":
         torch.set_float32_matmul_precision("high")
+    if args.dry_run:
+        return _say_plan(args, device)
     with join_processes(device) as processes:
         if processes.is_first:
             _say_what_has_no_effect(args, device)
@@ -183,6 +192,24 @@ def _say_what_has_no_effect(args: cli.argparse.Namespace, device: str) -> None:
         cli.warn(f"--{flag} has no effect: {reason}")
 
 
+def _say_plan(args: cli.argparse.Namespace, device: str) -> None:
+    from riff.models.edit import load_to_edit
+    from riff.models.folders import read_configs
+    from riff.training.prediction import edit_on_meta, peak_text, plan_text, predict_peak
+
+    options, precision = _training_options(args, 1, 1, device)
+    model = args.pretrained_model_name_or_path
+    configs = read_configs(model, ("unet", "vae"), lambda: load_to_edit(model, args.copy_bias, **_downloads(args))[0])
+    objective = edit_on_meta(configs)
+    print(plan_text(args.memory, options.savings, precision, objective.models), flush=True)
+    print(peak_text(predict_peak(objective, configs, options, precision, args.max_grad_norm), args.train_batch_size))
+
+
+def _downloads(args: cli.argparse.Namespace) -> dict[str, Any]:
+    """What is said of downloads, for `load_to_edit`."""
+    return {key: getattr(args, key) for key in ("revision", "variant", "cache_dir") if getattr(args, key)}
+
+
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff import hub
     from riff.data.variety import low_variety
@@ -197,7 +224,9 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         prepare_edit_data,
         train_edit,
     )
+    from riff.training.memory import stored
     from riff.training.places import RunPlaces
+    from riff.training.prediction import MemoryWatch, edit_on_meta
 
     # Better now than after hours of training.
     make_folder(args.output_dir.parent)
@@ -210,8 +239,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         processes.say(f"no checkpoint of {args.output_dir} yet: starting anew")
     places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.next(args.logging_dir)
     with processes.first_goes_first():
-        downloads = {key: getattr(args, key) for key in ("revision", "variant", "cache_dir") if getattr(args, key)}
-        pipeline, base = load_to_edit(args.pretrained_model_name_or_path, args.copy_bias, **downloads)
+        pipeline, base = load_to_edit(args.pretrained_model_name_or_path, args.copy_bias, **_downloads(args))
         data = prepare_edit_data(
             _folder_of_pairs(args), pipeline, device, args.val_share, args.resolution, args.max_train_samples, args.target
         )
@@ -226,23 +254,36 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     shares = (args.text_dropout, args.image_dropout, args.both_dropout) if share is None else (share, share, share)
     objective = EditObjective(pipeline.unet, pipeline.vae.config.scaling_factor, ConditioningDropout(*shares))
     epoch = -(-len(data.training) // (args.train_batch_size * args.gradient_accumulation_steps * processes.count))
-    step, reason = train_edit(
-        pipeline,
-        objective,
-        data,
-        _training_options(args, epoch, processes.count),
-        places,
-        _run_settings(args, device, epoch, places),
-        sampling=EditOptions(args.sample_steps, args.guidance_scale, args.image_guidance_scale),
-        clips=clips,
-        resume=resume,
-        processes=processes,
-    )
+    options, precision = _training_options(args, epoch, processes.count, device)
+    watch = MemoryWatch(device, args.memory)
+    settings = _run_settings(args, device, epoch, places, precision, watch.log)
+    if processes.is_first:
+        configs = {name: getattr(pipeline, name).config for name in ("unet", "vae")}
+        watch.predict(edit_on_meta(configs), configs, options, settings)
+    with stored(objective.models, pipeline.vae, options.savings, precision):
+        step, reason = train_edit(
+            pipeline,
+            objective,
+            data,
+            options,
+            places,
+            settings,
+            sampling=EditOptions(args.sample_steps, args.guidance_scale, args.image_guidance_scale),
+            clips=clips,
+            resume=resume,
+            processes=processes,
+        )
     if not processes.is_first:
         return
     origin = {"base": base, "steps": step, "version": places.version, "target": data.target}
     save_edit_pipeline(pipeline, args.output_dir, origin, args.unet_only, half=args.unet_only)
-    cli.write_manifest(args.output_dir / "manifest.json", {**vars(args), "base": base}, steps=step, version=places.version)
+    cli.write_manifest(
+        args.output_dir / "manifest.json",
+        {**vars(args), "base": base},
+        steps=step,
+        version=places.version,
+        memory=watch.report(),
+    )
     print(f"{reason + '; ' if reason else ''}step {step}: {args.output_dir} (samples in {places.images}, losses in {places.run})")
     if args.push_to_hub:
         logs, images = places.run.parent, places.images.parent
@@ -259,12 +300,29 @@ def _folder_of_pairs(args: cli.argparse.Namespace) -> Path:
     return unpack_dataset(args.dataset_name, columns, args.dataset_config_name, args.cache_dir, args.hub_token)
 
 
-def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int) -> Any:
-    """The options of a step. epoch: its optimizer steps."""
-    from riff.training.options import TrainingOptions
+def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, device: str) -> tuple[Any, str]:
+    """The options of a step and the precision it is computed in; --memory becomes the preset that it stands for here.
 
+    Args:
+        epoch: its optimizer steps.
+    """
+    import os
+
+    from riff.training.memory import choose_preset, choose_savings
+    from riff.training.options import TrainingOptions
+    from riff.training.run import choose_precision
+
+    args.memory = choose_preset(args.memory, False, device)
+    said = {
+        "checkpointing": args.gradient_checkpointing,
+        "trained": args.trained_weights,
+        "moments": "8bit" if args.use_8bit_adam else args.optimizer_state,
+    }
+    precision_said = args.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION")
+    precision = choose_precision(args.mixed_precision, device) if precision_said else None
+    savings, precision = choose_savings(args.memory, said, precision, device, averaged=args.use_ema)
     examples = processes * args.gradient_accumulation_steps * args.train_batch_size  # of an optimizer step
-    return TrainingOptions(
+    options = TrainingOptions(
         learning_rate=args.learning_rate * (examples if args.scale_lr else 1),
         batch_size=args.train_batch_size,
         accumulate=args.gradient_accumulation_steps,
@@ -276,18 +334,17 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int) 
         weight_decay=args.adam_weight_decay,
         snr_gamma=args.snr_gamma,
         ema_decay=args.ema_decay if args.use_ema else 0.0,
-        save_memory=args.gradient_checkpointing,
-        eight_bit_adam=args.use_8bit_adam,
+        savings=savings,
         num_workers=args.dataloader_num_workers,
         seed=args.seed,
     )
+    return options, precision
 
 
-def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, places: Any) -> Any:
-    from riff.training.run import RunSettings, choose_precision, steadier_ways
+def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, places: Any, precision: str, memory_log: Any) -> Any:
+    from riff.training.run import RunSettings, steadier_ways
     from riff.training.stopping import parse_duration
 
-    precision = choose_precision(args.mixed_precision, device)
     resume = f"python train_instruct_pix2pix.py --learning_rate {args.learning_rate / 10:g} --resume_from_checkpoint"
     return RunSettings(
         device=device,
@@ -302,6 +359,7 @@ def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, places:
         resume_command=resume,
         other_ways=steadier_ways(precision, "--mixed_precision", "no", "--lr_warmup_steps"),
         on_start=lambda: cli.write_config(places.config, args),
+        callbacks=(memory_log,),
     )
 
 

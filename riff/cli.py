@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXIT_FAILURE = 2
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TOKENS = ("hub_token",)  # flags that are never written down
-ONE_CALL = ("resume", "resume_from_checkpoint", "push_to_hub", *TOKENS)  # flags that a resumed run does not take over
+ONE_CALL = ("resume", "resume_from_checkpoint", "push_to_hub", "dry_run", *TOKENS)  # flags that a resumed run does not take over
 MANIFEST_PACKAGES = ("torch", "diffusers", "transformers", "pytorch-lightning", "librosa", "numpy", "opencv-python-headless")
 
 
@@ -55,7 +55,7 @@ class ArgumentParser(argparse.ArgumentParser):
     def __init__(self, description: str | None) -> None:
         super().__init__(description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
 
-    def add_flag(self, name: str, *, default: bool, help: str, group: argparse._ArgumentGroup | None = None) -> None:
+    def add_flag(self, name: str, *, default: bool | None, help: str, group: argparse._ArgumentGroup | None = None) -> None:
         """Add a boolean that can be said in every way people say booleans."""
         (group or self).add_argument(
             f"--{name}", f"--no-{name}", action=_BooleanAction, nargs="?", default=default, metavar="BOOL", help=help
@@ -95,6 +95,29 @@ class ArgumentParser(argparse.ArgumentParser):
             help="folder of SONG/{vocals,drums,bass,other}.wav or SONG.stem.mp4: take these, do not separate",
         )
         add("--spleeter_model_dir", type=Path, help="where Spleeter's weights lie (default: MODEL_PATH, else the user's cache)")
+
+    def add_memory(self) -> None:
+        """Add the flags of `riff.training.options.Savings` and of its presets."""
+        add = self.add_argument
+        add(
+            "--memory",
+            default="auto",
+            choices=("auto", "full", "24", "16", "12", "8"),
+            help="what to do for GPUs of so many GiB: full is nothing, 24 stores frozen weights in half precision, 16 also "
+            "recomputes activations, 12 also keeps AdamW's moments in bf16, 8 the trained weights too; auto goes by the GPU",
+        )
+        self.add_flag("gradient_checkpointing", default=None, help="recompute activations (default: as --memory has it)")
+        add(
+            "--trained_weights",
+            choices=("32", "bf16"),
+            help="how they are stored; bf16 is rounded stochastically (default: likewise)",
+        )
+        add(
+            "--optimizer_state", choices=("32", "bf16", "8bit"), help="AdamW's moments; 8bit: with bitsandbytes (default: likewise)"
+        )
+        self.add_flag(
+            "dry_run", default=False, help="say what would lie where and the memory it would take; train and write nothing"
+        )
 
     def add_seed(self, default: int = 0) -> None:
         self.add_argument("--seed", type=int, default=default, help="the same seed gives the same result")

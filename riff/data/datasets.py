@@ -38,7 +38,7 @@ class ControlDataset(Dataset):
     """ControlNet pairs as tensors.
 
     An example holds `moments` float32 (2, channels, height, width), `text` and `no_text` float32 (77, width), and `hint`
-    float32 (3, image height, image width), 0 or 1.
+    uint8 (1, image height, image width), 0 or 255: a twelfth of the three float channels that the objective makes of it.
     """
 
     def __init__(self, folder: Path, records: Sequence[PairRecord], encoded: Encoded) -> None:
@@ -49,12 +49,11 @@ class ControlDataset(Dataset):
 
     def __getitem__(self, index: int) -> Example:
         record = self.records[index]
-        edges = load_grey(self._folder / record.source).astype(np.float32) / 255.0
         return {
             "moments": self._encoded.picture(record.target),
             "text": self._encoded.text(record.prompt),
             "no_text": self._encoded.text(""),
-            "hint": torch.from_numpy(edges)[None].repeat(3, 1, 1),
+            "hint": torch.from_numpy(load_grey(self._folder / record.source))[None],
         }
 
 

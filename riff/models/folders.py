@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from riff.errors import ModelError
-from riff.files import atomic_folder, write_json
+from riff.files import atomic_folder, read_mapping, write_json
 from riff.models.base import load_base
 from riff.models.cldm import hint_range_of, load_base_parts, read_checkpoint
 from riff.models.ldm import blueprint_of_pipeline
-from riff.models.sources import DEFAULT_BASE, WITHOUT_SAFETY_CHECKER, explain, find_checkpoint, looks_like_path
+from riff.models.sources import DEFAULT_BASE, WITHOUT_SAFETY_CHECKER, explain, find_checkpoint, looks_like_path, resolve_base
 
 ORIGIN_FILE = "riff.json"  # which base a trained part belongs to, and what else is worth remembering
 
@@ -88,6 +88,19 @@ def load_model(kind: ModelKind, model: str | Path, base: str | None = None) -> A
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         raise explain(error, name, way_out) from error
     return kind.combine(load_base(base), getattr(pipeline, kind.part)) if base else pipeline
+
+
+def read_configs(model: str, names: Sequence[str], load: Callable[[], Any]) -> dict[str, dict[str, Any]]:
+    """The configurations of a pipeline's parts; where it is a folder, without its weights.
+
+    Args:
+        load: loads the pipeline, where it is none.
+    """
+    files = {name: Path(resolve_base(model)) / name / "config.json" for name in names}
+    if all(file.exists() for file in files.values()):
+        return {name: read_mapping(file) for name, file in files.items()}
+    pipeline = load()
+    return {name: dict(getattr(pipeline, name).config) for name in names}
 
 
 def read_origin(folder: str | Path) -> dict:

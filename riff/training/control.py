@@ -55,7 +55,7 @@ class ControlObjective:
         text = batch["text"]
         if draws is not None:
             text = torch.where(draws.uniform(1, 1) < self._prompt_dropout, batch["no_text"], text)
-        hint = batch["hint"].contiguous(memory_format=torch.channels_last)
+        hint = (batch["hint"].float() / 255.0).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         down, mid = self._controlnet(noisy, timesteps, text, controlnet_cond=hint, return_dict=False)
         if self._only_mid_control:
             down = [torch.zeros_like(residual) for residual in down]

@@ -63,7 +63,7 @@ class NoiseTraining(pl.LightningModule):
         self._noise_scheduler, self._dataset = noise_scheduler, dataset
         for name, model in objective.models.items():
             self.add_module(name, model)
-            if options.save_memory:
+            if options.savings.checkpointing:
                 model.enable_gradient_checkpointing()
         self._average = EMAModel(self.trained, decay=options.ema_decay, foreach=True) if options.ema_decay else None
 
@@ -137,6 +137,7 @@ class NoiseTraining(pl.LightningModule):
 
     def optimizer_step(self, *arguments: Any, **more: Any) -> None:
         super().optimizer_step(*arguments, **more)
+        self.zero_grad()  # sets them to None; Lightning would keep them until the next forward pass is over
         if self._average is not None:
             self._average.step(self.trained)
 

@@ -10,12 +10,19 @@ import torch
 from torch import nn
 
 from riff.training.options import TrainingOptions
+from riff.training.rounded_adamw import RoundedAdamW
 
 LOWEST_RATE = 0.01  # what a falling schedule ends at, as a share of the learning rate
 
 
-def adamw(named_parameters: Iterable[tuple[str, nn.Parameter]], options: TrainingOptions) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter, ICLR 2019) of what requires gradients; in 8 bits where wanted and bitsandbytes is installed."""
+def adamw(
+    named_parameters: Iterable[tuple[str, nn.Parameter]], options: TrainingOptions, fused: bool | None = None
+) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter, ICLR 2019) of what requires gradients, as the options' `Savings` store it.
+
+    Args:
+        fused: whether torch's own takes each parameter in one kernel, without temporaries (default: on CUDA).
+    """
     groups = parameter_groups(named_parameters, options)
     on_cuda = groups[0]["params"][0].is_cuda
     settings: dict[str, Any] = {
@@ -24,14 +31,22 @@ def adamw(named_parameters: Iterable[tuple[str, nn.Parameter]], options: Trainin
         "eps": options.adam_epsilon,
         "weight_decay": options.weight_decay,
     }
-    if options.eight_bit_adam and on_cuda:
+    savings = options.savings
+    if "bf16" in (savings.trained, savings.moments):
+        moments = torch.bfloat16 if savings.moments == "bf16" else torch.float32
+        return RoundedAdamW(groups, **settings, moments=moments, seed=options.seed)
+    if savings.moments == "8bit" and on_cuda:
         try:
             from bitsandbytes.optim import AdamW8bit
 
             return AdamW8bit(groups, **settings)
         except ImportError:
             pass
-    return torch.optim.AdamW(groups, **settings, fused=on_cuda)
+    optimizer = torch.optim.AdamW(groups, **settings, fused=on_cuda if fused is None else fused)
+    # Fused AdamW could undo a loss scaling by itself, and Lightning therefore refuses to clip its gradients. Without the offer
+    # they are unscaled before they are clipped, as anybody else's.
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+    return optimizer
 
 
 def parameter_groups(named_parameters: Iterable[tuple[str, nn.Parameter]], options: TrainingOptions) -> list[dict[str, Any]]:

@@ -39,6 +39,7 @@ class RunSettings:
         max_grad_norm: that gradients are scaled down to.
         resume_command: to which a checkpoint's path is added. other_ways: what else may help a run that came to no number.
         on_start: called when everything is ready and the first step comes next.
+        callbacks: Lightning's, beside the run's own.
     """
 
     device: str
@@ -53,6 +54,7 @@ class RunSettings:
     resume_command: str = ""
     other_ways: str = ""
     on_start: Callable[[], None] = lambda: None
+    callbacks: Sequence[pl.Callback] = ()
 
 
 def run_training(
@@ -92,7 +94,7 @@ def run_training(
         max_steps=module.options.max_steps,
         accumulate_grad_batches=module.options.accumulate,
         gradient_clip_val=settings.max_grad_norm,
-        callbacks=[stop, losses, checkpoints, figures, *looks, ProgressLog(stop, losses, figures)],
+        callbacks=[stop, *settings.callbacks, losses, checkpoints, figures, *looks, ProgressLog(stop, losses, figures)],
         logger=TensorBoardLogger(places.root, name=LOGS, version=places.version),
         enable_checkpointing=False,  # CheckpointLog does it
         log_every_n_steps=10,

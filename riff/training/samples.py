@@ -127,7 +127,8 @@ class SampleLog(pl.Callback):
         """The VAE and the text encoder, which training does without, on the device inside the block."""
         self._pipeline.vae.to(device)
         self._pipeline.text_encoder.to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        in_half = device.type == "cuda" or self._pipeline.unet.dtype != torch.float32
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_half):
             yield
         self._pipeline.vae.to("cpu")
         self._pipeline.text_encoder.to("cpu")

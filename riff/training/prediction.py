@@ -1,0 +1,158 @@
+"""What a run will take of the GPU's memory: a step of it on tensors that hold nothing, at any size on any machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from diffusers import ControlNetModel, DDPMScheduler, UNet2DConditionModel
+from torch import nn
+from torch._subclasses import FakeTensorMode
+
+from riff.cli import warn
+from riff.data.datasets import Example
+from riff.training.accounting import Build, Peak, trace_step
+from riff.training.control import ControlObjective
+from riff.training.edit import EditObjective
+from riff.training.memory import BESIDE_GIB, GIB, PRESETS, MemoryLog, gpu_memory, store_weights
+from riff.training.module import NoiseTraining, Objective
+from riff.training.options import Savings, TrainingOptions
+from riff.training.run import RunSettings
+
+Configs = Mapping[str, Mapping[str, Any]]  # diffusers' configurations by the names of a pipeline's parts
+TOKENS = 77  # of a text
+
+
+def control_on_meta(configs: Configs, **more: Any) -> ControlObjective:
+    """An objective of these shapes without weights. more: as `ControlObjective` takes it."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(dict(configs["unet"]))
+        return ControlObjective(unet, ControlNetModel.from_config(dict(configs["controlnet"])), **more)
+
+
+def edit_on_meta(configs: Configs) -> EditObjective:
+    """An objective of these shapes without weights, whose UNet is widened if it is not yet."""
+    wide = {**configs["unet"], "in_channels": 2 * configs["unet"]["out_channels"]}
+    with torch.device("meta"):
+        return EditObjective(UNet2DConditionModel.from_config(wide), scaling_factor=1.0)
+
+
+def predict_peak(
+    objective: Objective, configs: Configs, options: TrainingOptions, precision: str, max_grad_norm: float = 1.0
+) -> Peak:
+    """The fullest moment of a run's optimizer step, without the work spaces and the context (`trace_step`).
+
+    Args:
+        objective: on meta, of `control_on_meta` or `edit_on_meta`; it is used up. 8-bit moments are counted as bf16's, which is
+            a little too much.
+    """
+    build = step_of(objective, configs, options, precision)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        return trace_step(build, precision, max_grad_norm)
+
+
+def step_of(objective: Objective, configs: Configs, options: TrainingOptions, precision: str) -> Build:
+    """What `trace_step` takes, of an objective on meta: real tensors on the CPU, or fake ones under a `FakeTensorMode`."""
+    store_weights(objective.models, options.savings, precision)
+    noise_levels = DDPMScheduler()
+
+    def build() -> tuple[NoiseTraining, Any]:
+        for model in objective.models.values():
+            materialise(model)
+        module = NoiseTraining(objective, noise_levels, [None], options, "")  # type: ignore[arg-type]
+        return module, lambda: example_batch(configs, options.batch_size)
+
+    return build
+
+
+def materialise(model: nn.Module) -> None:
+    """Put zeros in place of parameters on meta, of their types and memory formats."""
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            zeros = torch.empty_strided(parameter.size(), parameter.stride(), dtype=parameter.dtype, device="cpu").zero_()
+            module.register_parameter(name, nn.Parameter(zeros, parameter.requires_grad))
+
+
+def example_batch(configs: Configs, examples: int) -> Example:
+    """A batch as either objective reads it, of zeros, at the size the UNet was made for."""
+    side, channels = configs["unet"]["sample_size"], configs["unet"]["out_channels"]
+    pixels = side * 2 ** (len(configs["vae"]["block_out_channels"]) - 1)
+    text = torch.zeros(examples, TOKENS, configs["unet"]["cross_attention_dim"])
+    batch = {"moments": torch.zeros(examples, 2, channels, side, side), "text": text, "no_text": text.clone()}
+    if "controlnet" in configs:
+        return batch | {"hint": torch.zeros(examples, 1, pixels, pixels, dtype=torch.uint8)}
+    return batch | {"image": torch.zeros(examples, channels, side, side)}
+
+
+def plan_text(preset: str, savings: Savings, precision: str, models: Mapping[str, nn.Module]) -> str:
+    """What lies where and in which type, a line each."""
+    half = {"bf16": "bf16", "16": "fp16"}.get(precision, "")
+    numbers = {
+        wanted: sum(p.numel() for model in models.values() for p in model.parameters() if p.requires_grad == wanted) / 1e6
+        for wanted in (True, False)
+    }
+    rounded = ", rounded stochastically"
+    frozen = f"{numbers[False]:.1f} M in {half if savings.frozen == 'half' else 'float32'}" if numbers[False] else "none"
+    trained = "bf16" + rounded if savings.trained == "bf16" else "float32"
+    moments = {"32": "float32", "bf16": "bf16" + rounded, "8bit": "8 bits where bitsandbytes is installed, else float32"}
+    lines = {
+        "computation": f"{half} by autocast" if half else "float32",
+        "frozen weights": frozen,
+        "trained weights": f"{numbers[True]:.1f} M in {trained}",
+        "AdamW's moments": moments[savings.moments],
+        "gradients": f"{'bf16' if savings.trained == 'bf16' else 'float32'}, freed after every step",
+        "activations": "recomputed in the backward pass" if savings.checkpointing else "kept",
+        "VAE, text encoder": "on the CPU, on the GPU for samples alone" + (", a picture at a time" if savings != Savings() else ""),
+    }
+    head = f"--memory {preset}" + ("" if savings == PRESETS[preset] else ", with what other flags say instead")
+    return "\n".join([head, *(f"  {name:18}{what}" for name, what in lines.items())])
+
+
+def peak_text(peak: Peak, batch_size: int) -> str:
+    """A prediction, by part, in one line and what it leaves out."""
+    parts = ", ".join(f"{part} {size / GIB:.2f}" for part, size in peak.parts.items() if size >= GIB / 200)
+    return (
+        f"predicted peak at batch {batch_size}: {peak.total / GIB:.2f} GiB, in the {peak.stage} ({parts}); "
+        f"allow {BESIDE_GIB} GiB more for the CUDA context and work spaces"
+    )
+
+
+class MemoryWatch:
+    """A run's memory as predicted before its start and as measured at its end; on a CPU, neither.
+
+    Attributes:
+        log: the callback that measures.
+    """
+
+    def __init__(self, device: str, preset: str) -> None:
+        self.log = MemoryLog()
+        self._device, self._preset = device, preset
+        self._predicted: Peak | None = None
+
+    def predict(self, objective: Objective, configs: Configs, options: TrainingOptions, settings: RunSettings) -> None:
+        """Predict the peak of a run on CUDA, and warn if its GPU does not hold it. objective: as for `predict_peak`."""
+        total = gpu_memory() if self._device == "cuda" else None
+        if total is None:
+            return
+        self._predicted = predict_peak(objective, configs, options, settings.precision, settings.max_grad_norm)
+        if words := warning(self._predicted, total, self._preset):
+            warn(words)
+
+    def report(self) -> dict[str, Any]:
+        """The figures for a manifest; said as well."""
+        if self._predicted is None:
+            return {"preset": self._preset}
+        predicted, measured = self._predicted.total / GIB, self.log.peak / GIB
+        print(f"GPU memory of a training step: {measured:.2f} GiB at the most, predicted {predicted:.2f} GiB")
+        return {"preset": self._preset, "predicted_peak_gib": round(predicted, 3), "measured_peak_gib": round(measured, 3)}
+
+
+def warning(peak: Peak, total: int, preset: str) -> str:
+    """What to do about a prediction that a GPU of so many bytes does not hold, "" where it does."""
+    needed = peak.total / GIB + BESIDE_GIB
+    if needed <= total / GIB:
+        return ""
+    smaller = list(PRESETS)[list(PRESETS).index(preset) + 1 :]
+    way_out = f"--memory {smaller[0]}, or a smaller batch," if smaller else "a smaller batch"
+    return f"this run wants about {needed:.1f} GiB of a GPU that has {total / GIB:.1f}: {way_out} takes less"
