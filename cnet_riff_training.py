@@ -3,10 +3,12 @@
     python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000
     python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000 --batch_size 1 --save_gpu_memory True
     python cnet_riff_training.py --resume
+    python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000 --devices 4 --strategy fsdp
 
 Latents and text embeddings are computed once and kept beside the pairs. Losses, samples of held-out songs and checkpoints
 lie in lightning_logs/version_N/ and image_log/version_N/. The end, --max_train_time and Ctrl-C all leave a pipeline in
---output that diffusers' StableDiffusionControlNetPipeline loads; --resume goes on exactly where a run stopped.
+--output that diffusers' StableDiffusionControlNetPipeline loads; --resume goes on exactly where a run stopped. All GPUs of
+the machine train together, each on batches of its own: N of them do what one with N times the batch would.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def _add_places(parser: cli.ArgumentParser) -> None:
 def _add_recipe(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     add("--max_steps", type=int, default=100_000, help="optimizer steps in all")
-    add("--batch_size", type=int, default=4, help="pairs a batch")
+    add("--batch_size", type=int, default=4, help="pairs a batch, for each process")
     add("--accumulate_gradient_batches", type=int, default=1, help="batches to one optimizer step")
     add("--learning_rate", type=float, help="peak learning rate (default: 1e-5, or 2e-6 with --sd_locked False)")
     add("--lr_schedule", default="constant", choices=("constant", "cosine"), help="cosine falls to a hundredth at --max_steps")
@@ -62,6 +64,7 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     add("--checkpoint_freq", type=int, default=1000, help="steps between checkpoints; the newest is kept")
     add("--resume", nargs="?", const="newest", help="go on from a checkpoint (default: the newest), with its settings")
     parser.add_device()
+    parser.add_machines()
 
 
 def _add_samples(parser: cli.ArgumentParser) -> None:
@@ -80,13 +83,19 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
     return RunPlaces.of_checkpoint(find_checkpoint(args.log_dir, args.resume)).config
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    from riff.training.launch import start_processes
     from riff.training.processes import join_processes
+    from riff.training.strategies import check_strategy
 
     device = cli.choose_device(args.device)
-    with join_processes(device) as processes:
-        _train(args, device, processes)
+    check_strategy(args.strategy, _precision(args, device))
+    status = start_processes(__file__, argv, device, args.devices, args.num_nodes)
+    if status is None:
+        with join_processes(device) as processes:
+            _train(args, device, processes)
+    return status or 0
 
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
@@ -101,8 +110,8 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     output = args.output or Path("models") / "-".join(["riff-cnet", *filter(None, [args.control_method]), "final"])
     make_folder(output.parent)  # better now than after hours of training
     resume = find_checkpoint(args.log_dir, args.resume) if args.resume else None
+    places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.next(args.log_dir)
     with processes.first_goes_first():
-        places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.next(args.log_dir)
         pipeline = load_control_pipeline(args.model, args.base)
         data = prepare_control_data(args.train_data_dir, args.control_method, pipeline, device, args.val_share)
     processes.say(f"{len(data.training)} pairs to train on, {len(data.held_out)} held out (other songs)")
@@ -140,7 +149,7 @@ def _training_options(args: cli.argparse.Namespace) -> Any:
         warmup_steps=args.warmup_steps,
         schedule=args.lr_schedule,
         save_memory=args.save_gpu_memory,
-        eight_bit_adam=args.save_gpu_memory,
+        eight_bit_adam=args.save_gpu_memory and args.strategy != "fsdp",  # it cannot work on parts
         num_workers=args.num_workers,
         seed=args.seed,
     )
@@ -152,11 +161,16 @@ def _run_settings(args: cli.argparse.Namespace, device: str) -> Any:
 
     return RunSettings(
         device=device,
-        precision=("bf16" if device == "cuda" else "32") if args.precision == "auto" else args.precision,
+        precision=_precision(args, device),
         max_seconds=parse_duration(args.max_train_time),
         sample_every=args.logger_freq,
         checkpoint_every=args.checkpoint_freq,
+        strategy=args.strategy,
     )
+
+
+def _precision(args: cli.argparse.Namespace, device: str) -> str:
+    return ("bf16" if device == "cuda" else "32") if args.precision == "auto" else args.precision
 
 
 if __name__ == "__main__":

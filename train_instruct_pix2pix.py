@@ -2,13 +2,14 @@
 
     python train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --resolution 512 --max_train_steps 15000
     accelerate launch train_instruct_pix2pix.py --dataset_name USER/NAME --mixed_precision fp16 --resume_from_checkpoint latest
-    torchrun --nproc_per_node 4 train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --train_batch_size 4
+    python train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --devices 4 --strategy fsdp
 
 The flags of diffusers' example are taken. Latents and text embeddings are computed once and kept beside the pairs. Losses,
 samples of held-out songs and checkpoints lie in lightning_logs/version_N/ and image_log/version_N/ under --logging_dir. The
 end, --max_train_time and Ctrl-C all leave a pipeline in --output_dir that diffusers' StableDiffusionInstructPix2PixPipeline
 loads; --resume_from_checkpoint latest goes on exactly where the newest run of this --output_dir stopped, with its settings,
-or starts anew where there is none. N processes train on what one with N times the batch would.
+or starts anew where there is none. All GPUs of the machine train together, each on batches of its own: N of them do what one
+with N times the batch would.
 """
 
 from __future__ import annotations
@@ -109,6 +110,7 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     add("--resume_from_checkpoint", help="go on: latest of this --output_dir, or a checkpoint's path")
     add("--local_rank", type=int, default=-1, help="set by the launcher")
     parser.add_device()
+    parser.add_machines()
 
 
 def _add_samples(parser: cli.ArgumentParser) -> None:
@@ -146,12 +148,15 @@ def _checkpoint(args: cli.argparse.Namespace) -> Path | None:
     return Path(args.resume_from_checkpoint)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     import torch
 
     from riff.errors import OptionError
+    from riff.training.launch import start_processes
     from riff.training.processes import join_processes
+    from riff.training.run import choose_precision
+    from riff.training.strategies import check_strategy
 
     if args.random_flip:
         raise OptionError("--random_flip: a spectrogram that is flipped sounds backwards; leave the flag out")
@@ -160,10 +165,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = cli.choose_device(args.device)
     if args.allow_tf32 and device == "cuda":
         torch.set_float32_matmul_precision("high")
-    with join_processes(device) as processes:
-        if processes.is_first:
-            _say_what_has_no_effect(args, device)
-        _train(args, device, processes)
+    check_strategy(args.strategy, choose_precision(args.mixed_precision, device))
+    status = start_processes(__file__, argv, device, args.devices, args.num_nodes)
+    if status is None:
+        with join_processes(device) as processes:
+            if processes.is_first:
+                _say_what_has_no_effect(args, device)
+            _train(args, device, processes)
+    return status or 0
 
 
 def _say_what_has_no_effect(args: cli.argparse.Namespace, device: str) -> None:
@@ -174,6 +183,8 @@ def _say_what_has_no_effect(args: cli.argparse.Namespace, device: str) -> None:
         reasons["allow_tf32"] = "only CUDA has TF32"
     if args.use_8bit_adam and (device != "cuda" or find_spec("bitsandbytes") is None):
         reasons["use_8bit_adam"] = "it needs CUDA and bitsandbytes; plain AdamW is taken"
+    elif args.use_8bit_adam and args.strategy == "fsdp":
+        reasons["use_8bit_adam"] = "fsdp shares out what it would make smaller; plain AdamW is taken"
     if args.report_to != "tensorboard":
         reasons["report_to"] = "losses and samples go to TensorBoard and to files"
     for flag, reason in reasons.items():
@@ -272,7 +283,7 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int) 
         snr_gamma=args.snr_gamma,
         ema_decay=args.ema_decay if args.use_ema else 0.0,
         save_memory=args.gradient_checkpointing,
-        eight_bit_adam=args.use_8bit_adam,
+        eight_bit_adam=args.use_8bit_adam and args.strategy != "fsdp",  # it cannot work on parts
         num_workers=args.dataloader_num_workers,
         seed=args.seed,
     )
@@ -290,6 +301,7 @@ def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, places:
         checkpoint_every=args.checkpointing_steps,
         checkpoints_kept=args.checkpoints_total_limit or None,
         max_grad_norm=args.max_grad_norm,
+        strategy=args.strategy,
         on_start=lambda: cli.write_config(places.config, args),
     )
 

@@ -120,7 +120,9 @@ def train_control(
     sampler.set_progress_bar_config(disable=True)
     draw = partial(sample_control, sampler, options=sampling)
     samples = SampleLog(sampler, draw, clips, places.images, settings.sample_every, options.seed)
-    return run_training(module, places, settings, samples, resume, processes)
+    ended = run_training(module, places, settings, samples, resume, processes)
+    pipeline.register_modules(**objective.models)
+    return ended
 
 
 def held_out_clips(data: ControlData, most: int = 4) -> list[HeldOutClip]:

@@ -159,7 +159,9 @@ def train_edit(
     sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     draw = partial(sample_edit, sampler, options=sampling)
     samples = SampleLog(sampler, draw, clips, places.images, settings.sample_every, options.seed)
-    return run_training(module, places, settings, samples, resume, processes)
+    ended = run_training(module, places, settings, samples, resume, processes)
+    pipeline.register_modules(**objective.models)
+    return ended
 
 
 def held_out_edits(data: EditData, most: int, prompt: str | None = None) -> list[HeldOutClip]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from riff.errors import OptionError
 from riff.training.checkpoints import CheckpointLog, check_checkpoint
@@ -20,7 +21,9 @@ from riff.training.module import NoiseTraining
 from riff.training.places import LOGS, RunPlaces
 from riff.training.processes import ALONE, Processes
 from riff.training.samples import SampleLog
+from riff.training.sharding import whole_models
 from riff.training.stopping import StopInTime
+from riff.training.strategies import new_strategy
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # ours: Lightning's
 MIXED_PRECISIONS = {"no": "32", "bf16": "bf16", "fp16": "16"}  # accelerate's: ours
@@ -33,7 +36,7 @@ class RunSettings:
     Attributes:
         device: `cpu` or `cuda`. precision: `32`, `bf16` or `16`. max_seconds: after which it ends.
         sample_every, checkpoint_every: optimizer steps. checkpoints_kept: the newest so many, None for all.
-        max_grad_norm: that gradients are scaled down to.
+        max_grad_norm: that gradients are scaled down to. strategy: `auto`, `ddp` or `fsdp`, of several processes.
         on_start: called when everything is ready and the first step comes next.
     """
 
@@ -44,6 +47,7 @@ class RunSettings:
     checkpoint_every: int
     checkpoints_kept: int | None = 1
     max_grad_norm: float = 1.0
+    strategy: str = "auto"
     on_start: Callable[[], None] = lambda: None
 
 
@@ -56,6 +60,9 @@ def run_training(
     processes: Processes = ALONE,
 ) -> tuple[int, str]:
     """Train the module's models in place, and leave losses, samples and checkpoints in their places.
+
+    Models that were shared out stay so: the objective's `models` are then other ones, whole, in the first process, and none
+    in the others.
 
     Returns:
         The step it reached, and why it stopped early ("" if it did not).
@@ -71,7 +78,8 @@ def run_training(
         accelerator="gpu" if settings.device == "cuda" else "cpu",
         devices=processes.local_count,
         num_nodes=processes.count // processes.local_count,
-        strategy="ddp" if processes.count > 1 else "auto",
+        strategy=new_strategy(settings.strategy, processes, unused=getattr(module.objective, "leaves_unused", False)),
+        plugins=[TorchElasticEnvironment() if processes.count > 1 else LightningEnvironment()],  # not what else it might find
         use_distributed_sampler=False,  # StepSampler shares the batches out
         precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
         max_steps=module.options.max_steps,
@@ -89,6 +97,8 @@ def run_training(
     trainer.fit(module, ckpt_path=resume, weights_only=True)
     checkpoints.save(trainer)
     module.keep_average()
+    if module.is_sharded:
+        module.objective.models = whole_models(module.objective.models, wanted=processes.is_first)
     return trainer.global_step, stop.reason
 
 

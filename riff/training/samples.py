@@ -64,11 +64,14 @@ class SampleLog(pl.Callback):
 
     def _log(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._last_step = trainer.global_step
-        if not self._clips or not trainer.is_global_zero:
+        # Models that are shared out only compute together, so all processes draw, and the first keeps it.
+        if not self._clips or not (trainer.is_global_zero or pl_module.is_sharded):
             return
         folder = self._folder / f"step={trainer.global_step:06d}"
         with pl_module.averaged():
             drawn = self._draw(pl_module.device)
+        if not trainer.is_global_zero:
+            return
         for clip, pixels in zip(self._clips, drawn, strict=True):
             self._keep(trainer, folder, clip, pixels)
 
