@@ -87,10 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from riff.training.launch import start_processes
     from riff.training.processes import join_processes
-    from riff.training.strategies import check_strategy
 
     device = cli.choose_device(args.device)
-    check_strategy(args.strategy, _precision(args, device))
     status = start_processes(__file__, argv, device, args.devices, args.num_nodes)
     if status is None:
         with join_processes(device) as processes:
@@ -105,8 +103,10 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.sampling.control import SamplingOptions
     from riff.training.control import ControlObjective, held_out_clips, prepare_control_data, train_control
     from riff.training.places import RunPlaces, find_checkpoint
+    from riff.training.strategies import check_strategy
 
     settings = _run_settings(args, device)
+    check_strategy(settings.strategy, settings.precision)
     output = args.output or Path("models") / "-".join(["riff-cnet", *filter(None, [args.control_method]), "final"])
     make_folder(output.parent)  # better now than after hours of training
     resume = find_checkpoint(args.log_dir, args.resume) if args.resume else None

@@ -155,8 +155,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.errors import OptionError
     from riff.training.launch import start_processes
     from riff.training.processes import join_processes
-    from riff.training.run import choose_precision
-    from riff.training.strategies import check_strategy
 
     if args.random_flip:
         raise OptionError("--random_flip: a spectrogram that is flipped sounds backwards; leave the flag out")
@@ -165,7 +163,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     device = cli.choose_device(args.device)
     if args.allow_tf32 and device == "cuda":
         torch.set_float32_matmul_precision("high")
-    check_strategy(args.strategy, choose_precision(args.mixed_precision, device))
     status = start_processes(__file__, argv, device, args.devices, args.num_nodes)
     if status is None:
         with join_processes(device) as processes:
@@ -205,7 +202,10 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         train_edit,
     )
     from riff.training.places import RunPlaces
+    from riff.training.run import choose_precision
+    from riff.training.strategies import check_strategy
 
+    check_strategy(args.strategy, choose_precision(args.mixed_precision, device))
     # Better now than after hours of training.
     make_folder(args.output_dir.parent)
     repo_id = args.hub_model_id or args.output_dir.name

@@ -45,6 +45,8 @@ class ControlObjective:
         self._prompt_dropout, self._only_mid_control = prompt_dropout, only_mid_control
         # On the full picture with few channels, channels last is twice as fast.
         controlnet.controlnet_cond_embedding.to(memory_format=torch.channels_last)
+        if only_mid_control:
+            controlnet.controlnet_down_blocks.requires_grad_(False)  # several processes wait for the gradients of what is trained
         if not sd_locked:
             for part in (unet.up_blocks, unet.conv_norm_out, unet.conv_out):
                 part.requires_grad_(True)

@@ -66,6 +66,7 @@ def start_processes(script: str, argv: Sequence[str] | None, device: str, device
 def _run(command: tuple[str, ...], environments: dict[int, dict[str, str]]) -> int:
     """Run Python with this command in each environment; the exit status is 0, or that of the first process to fail."""
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes speak for themselves
+    stays = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # under nohup, a run outlives its terminal
     with TemporaryDirectory() as folder:
         context = multiprocessing.start_processes(
             name="training",
@@ -82,6 +83,8 @@ def _run(command: tuple[str, ...], environments: dict[int, dict[str, str]]) -> i
 
         # Ctrl-C: the processes save what they have, however long it takes; a terminal's does not reach their sessions.
         signal.signal(signal.SIGINT, pass_on)
+        if stays:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             failures = list(context.wait(period=0.2).failures.values())
         except multiprocessing.SignalException as ended:

@@ -19,7 +19,7 @@ from riff.training.draws import Draws
 from riff.training.optimizers import adamw, learning_rate_factor
 from riff.training.options import TrainingOptions
 from riff.training.processes import ALONE, Processes
-from riff.training.sharding import local_parts, shard_models, shared_like, whole_of_parts
+from riff.training.sharding import local_parts, reshard, shard_models, shared_like, whole_of_parts
 
 
 class Objective(Protocol):
@@ -86,6 +86,7 @@ class NoiseTraining(pl.LightningModule):
             self._average.shadow_params = [part.detach().clone() for part in self.trained]
 
     def _trained_parameters(self) -> list[nn.Parameter]:
+        reshard(self)
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def train_dataloader(self) -> DataLoader:

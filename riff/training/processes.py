@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from pytorch_lightning.plugins.environments import SLURMEnvironment
 from torch import distributed
 from torch.distributed.rendezvous import rendezvous
 
@@ -63,7 +62,7 @@ def launched_processes() -> tuple[int, int] | None:
     Raises:
         OptionError: `srun` does not say how many processes a machine has.
     """
-    if "WORLD_SIZE" not in os.environ and "SLURM_STEP_ID" in os.environ and SLURMEnvironment.detect():
+    if "WORLD_SIZE" not in os.environ and "SLURM_STEP_ID" in os.environ:
         _translate_slurm()
     if "WORLD_SIZE" in os.environ:
         count = int(os.environ["WORLD_SIZE"])
@@ -72,6 +71,10 @@ def launched_processes() -> tuple[int, int] | None:
 
 
 def _translate_slurm() -> None:
+    from pytorch_lightning.plugins.environments import SLURMEnvironment  # seconds, which only srun is worth
+
+    if not SLURMEnvironment.detect():
+        return  # an interactive shell
     if int(os.environ["SLURM_NTASKS"]) > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
         raise OptionError("srun: say how many processes each machine has, with --ntasks-per-node")
     slurm = SLURMEnvironment()

@@ -78,7 +78,7 @@ def run_training(
         accelerator="gpu" if settings.device == "cuda" else "cpu",
         devices=processes.local_count,
         num_nodes=processes.count // processes.local_count,
-        strategy=new_strategy(settings.strategy, processes, unused=getattr(module.objective, "leaves_unused", False)),
+        strategy=new_strategy(settings.strategy, processes),
         plugins=[TorchElasticEnvironment() if processes.count > 1 else LightningEnvironment()],  # not what else it might find
         use_distributed_sampler=False,  # StepSampler shares the batches out
         precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
@@ -92,6 +92,9 @@ def run_training(
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
+    if processes.count > 1:
+        examples = processes.count * module.options.accumulate * module.options.batch_size
+        processes.say(f"{processes.count} processes, {examples} pairs a step")
     if processes.is_first:
         settings.on_start()
     trainer.fit(module, ckpt_path=resume, weights_only=True)

@@ -28,6 +28,13 @@ def shard_models(models: Iterable[Any], mesh: DeviceMesh, half: bool) -> None:
             fully_shard(block, mesh=mesh, mp_policy=policy)
 
 
+def reshard(model: nn.Module) -> None:
+    """Let go of weights that a forward pass without a backward one has left whole, where the model is shared out."""
+    for part in model.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+
+
 def local_parts(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
     """This process's parts, which share their memory with the tensors; whole tensors as they are."""
     return [

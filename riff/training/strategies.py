@@ -11,7 +11,7 @@ from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Str
 
 from riff.errors import OptionError
 from riff.training.processes import Processes
-from riff.training.sharding import load_whole_optimizer_state, shared_like, whole, whole_optimizer_state
+from riff.training.sharding import load_whole_optimizer_state, reshard, shared_like, whole, whole_optimizer_state
 
 
 def check_strategy(name: str, precision: str) -> None:
@@ -32,18 +32,17 @@ def check_strategy(name: str, precision: str) -> None:
         raise OptionError("--strategy fsdp: 16-bit floats overflow without a scaler, which it has not; train in bf16 or 32 bits")
 
 
-def new_strategy(name: str, processes: Processes, *, unused: bool = False) -> Strategy | str:
+def new_strategy(name: str, processes: Processes) -> Strategy | str:
     """Lightning's strategy for these processes.
 
     Args:
         name: `auto`, `ddp` or `fsdp`; one process needs none of them.
-        unused: some of what is trained has no part in the loss.
     """
     if processes.count == 1:
         return "auto"
     if name == "fsdp":
         return ShardingStrategy(processes.count)
-    return DDPStrategy(gradient_as_bucket_view=True, find_unused_parameters=unused)
+    return DDPStrategy(gradient_as_bucket_view=True)
 
 
 class ShardingStrategy(ModelParallelStrategy):
@@ -57,6 +56,7 @@ class ShardingStrategy(ModelParallelStrategy):
         return True
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
+        reshard(self.lightning_module)
         # What is frozen is in no checkpoint, and gathering it would cost the most.
         return {name: whole(value) for name, value in self.lightning_module.named_parameters() if value.requires_grad}
 
