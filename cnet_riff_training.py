@@ -4,11 +4,13 @@
     python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000 --memory 8
     python cnet_riff_training.py --memory 8 --dry_run
     python cnet_riff_training.py --resume
+    python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000 --devices 4 --strategy fsdp
 
 Latents and text embeddings are computed once and kept beside the pairs. Losses, samples of held-out songs and checkpoints
 lie in lightning_logs/version_N/ and image_log/version_N/; validation.jsonl beside losses.jsonl holds the loss on held-out
 songs and the edge F1 of their samples, which says when the control takes hold. The end, --max_train_time and Ctrl-C all leave
 a pipeline in --output that diffusers' StableDiffusionControlNetPipeline loads; --resume goes on exactly where a run stopped.
+All GPUs of the machine train together, each on batches of its own: N of them do what one with N times the batch would.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ def _add_recipe(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     falls = "linear and cosine fall to a hundredth at --max_steps"
     add("--max_steps", type=int, default=100_000, help="optimizer steps in all")
-    add("--batch_size", type=int, default=4, help="pairs a batch")
+    add("--batch_size", type=int, default=4, help="pairs a batch, for each process")
     add("--accumulate_gradient_batches", type=int, default=1, help="batches to one optimizer step")
     add("--learning_rate", type=float, help="peak learning rate (default: 1e-5, or 2e-6 with --sd_locked False)")
     add("--lr_schedule", default="constant", choices=("constant", "linear", "cosine"), help=falls)
@@ -71,6 +73,7 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     add("--checkpoint_freq", type=int, default=1000, help="steps between checkpoints; the newest is kept")
     add("--resume", nargs="?", const="newest", help="go on from a checkpoint (default: the newest), with its settings")
     parser.add_device()
+    parser.add_machines()
 
 
 def _add_samples(parser: cli.ArgumentParser) -> None:
@@ -91,15 +94,20 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
     return RunPlaces.of_checkpoint(find_checkpoint(args.log_dir, args.resume)).config
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    from riff.training.launch import start_processes
     from riff.training.processes import join_processes
 
     device = cli.choose_device(args.device)
     if args.dry_run:
-        return _say_plan(args, device)
-    with join_processes(device) as processes:
-        _train(args, device, processes)
+        _say_plan(args, device)
+        return 0
+    status = start_processes(__file__, argv, device, args.devices, args.num_nodes)
+    if status is None:
+        with join_processes(device) as processes:
+            _train(args, device, processes)
+    return status or 0
 
 
 def _say_plan(args: cli.argparse.Namespace, device: str) -> None:
@@ -125,15 +133,17 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.training.memory import stored
     from riff.training.places import RunPlaces, find_checkpoint
     from riff.training.prediction import MemoryWatch, control_on_meta
+    from riff.training.strategies import check_strategy
 
     options, precision = _training_options(args, device)
     watch = MemoryWatch(device, args.memory)
     settings = _run_settings(args, device, precision, watch.log)
+    check_strategy(settings.strategy, settings.precision)
     output = args.output or Path("models") / "-".join(["riff-cnet", *filter(None, [args.control_method]), "final"])
     make_folder(output.parent)  # better now than after hours of training
     resume = find_checkpoint(args.log_dir, args.resume) if args.resume else None
+    places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.next(args.log_dir)
     with processes.first_goes_first():
-        places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.next(args.log_dir)
         pipeline = load_control_pipeline(args.model, args.base)
         data = prepare_control_data(args.train_data_dir, args.control_method, pipeline, device, args.val_share)
     processes.say(f"{len(data.training)} pairs to train on, {len(data.held_out)} held out (other songs)")
@@ -147,7 +157,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         configs = {name: getattr(pipeline, name).config for name in ("unet", "vae", "controlnet")}
         shapes = control_on_meta(configs, sd_locked=args.sd_locked, only_mid_control=args.only_mid_control)
         watch.predict(shapes, configs, options, settings)
-    with stored(objective.models, pipeline.vae, options.savings, precision):
+    with stored(objective, pipeline.vae, options.savings, precision):
         step, reason = train_control(
             pipeline,
             objective,
@@ -183,7 +193,8 @@ def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[Any, s
         "moments": args.optimizer_state,
     }
     asked = None if args.precision == "auto" else args.precision
-    savings, precision = choose_savings(args.memory, said, asked, device, averaged=args.use_ema)
+    sharded = args.strategy == "fsdp"
+    savings, precision = choose_savings(args.memory, said, asked, device, averaged=args.use_ema, sharded=sharded)
     options = TrainingOptions(
         learning_rate=_learning_rate(args),
         batch_size=args.batch_size,
@@ -218,8 +229,13 @@ def _run_settings(args: cli.argparse.Namespace, device: str, precision: str, mem
         validation_pictures=args.val_pictures,
         resume_command=f"python cnet_riff_training.py --learning_rate {_learning_rate(args) / 10:g} --resume",
         other_ways=steadier_ways(precision, "--precision", "32", "--warmup_steps"),
+        strategy=args.strategy,
         callbacks=(memory_log,),
     )
+
+
+def _precision(args: cli.argparse.Namespace, device: str) -> str:
+    return ("bf16" if device == "cuda" else "32") if args.precision == "auto" else args.precision
 
 
 if __name__ == "__main__":

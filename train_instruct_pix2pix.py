@@ -3,14 +3,14 @@
     python train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --resolution 512 --max_train_steps 15000
     python train_instruct_pix2pix.py --memory 8 --dry_run
     accelerate launch train_instruct_pix2pix.py --dataset_name USER/NAME --mixed_precision fp16 --resume_from_checkpoint latest
-    torchrun --nproc_per_node 4 train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --train_batch_size 4
+    python train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --devices 4 --strategy fsdp
 
 The flags of diffusers' example are taken. Latents and text embeddings are computed once and kept beside the pairs. Losses,
 samples of held-out songs and checkpoints lie in lightning_logs/version_N/ and image_log/version_N/ under --logging_dir;
 validation.jsonl beside losses.jsonl holds the loss on held-out songs. The end, --max_train_time and Ctrl-C all leave a
 pipeline in --output_dir that diffusers' StableDiffusionInstructPix2PixPipeline loads; --resume_from_checkpoint latest goes on
-exactly where the newest run of this --output_dir stopped, with its settings, or starts anew where there is none. N processes
-train on what one with N times the batch would.
+exactly where the newest run of this --output_dir stopped, with its settings, or starts anew where there is none. All GPUs
+of the machine train together, each on batches of its own: N of them do what one with N times the batch would.
 """
 
 from __future__ import annotations
@@ -117,6 +117,7 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     add("--resume_from_checkpoint", help="go on: latest of this --output_dir, or a checkpoint's path")
     add("--local_rank", type=int, default=-1, help="set by the launcher")
     parser.add_device()
+    parser.add_machines()
 
 
 def _add_samples(parser: cli.ArgumentParser) -> None:
@@ -156,11 +157,12 @@ def _checkpoint(args: cli.argparse.Namespace) -> Path | None:
     return Path(args.resume_from_checkpoint)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     import torch
 
     from riff.errors import OptionError
+    from riff.training.launch import start_processes
     from riff.training.processes import join_processes
 
     if args.random_flip:
@@ -171,11 +173,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.allow_tf32 and device == "cuda":
         torch.set_float32_matmul_precision("high")
     if args.dry_run:
-        return _say_plan(args, device)
-    with join_processes(device) as processes:
-        if processes.is_first:
-            _say_what_has_no_effect(args, device)
-        _train(args, device, processes)
+        _say_plan(args, device)
+        return 0
+    status = start_processes(__file__, argv, device, args.devices, args.num_nodes)
+    if status is None:
+        with join_processes(device) as processes:
+            if processes.is_first:
+                _say_what_has_no_effect(args, device)
+            _train(args, device, processes)
+    return status or 0
 
 
 def _say_what_has_no_effect(args: cli.argparse.Namespace, device: str) -> None:
@@ -186,6 +192,8 @@ def _say_what_has_no_effect(args: cli.argparse.Namespace, device: str) -> None:
         reasons["allow_tf32"] = "only CUDA has TF32"
     if args.use_8bit_adam and (device != "cuda" or find_spec("bitsandbytes") is None):
         reasons["use_8bit_adam"] = "it needs CUDA and bitsandbytes; plain AdamW is taken"
+    elif args.use_8bit_adam and args.strategy == "fsdp":
+        reasons["use_8bit_adam"] = "fsdp shares out what it would make smaller; plain AdamW is taken"
     if args.report_to != "tensorboard":
         reasons["report_to"] = "losses and samples go to TensorBoard and to files"
     for flag, reason in reasons.items():
@@ -227,6 +235,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.training.memory import stored
     from riff.training.places import RunPlaces
     from riff.training.prediction import MemoryWatch, edit_on_meta
+    from riff.training.strategies import check_strategy
 
     # Better now than after hours of training.
     make_folder(args.output_dir.parent)
@@ -257,10 +266,11 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     options, precision = _training_options(args, epoch, processes.count, device)
     watch = MemoryWatch(device, args.memory)
     settings = _run_settings(args, device, epoch, places, precision, watch.log)
+    check_strategy(settings.strategy, settings.precision)
     if processes.is_first:
         configs = {name: getattr(pipeline, name).config for name in ("unet", "vae")}
         watch.predict(edit_on_meta(configs), configs, options, settings)
-    with stored(objective.models, pipeline.vae, options.savings, precision):
+    with stored(objective, pipeline.vae, options.savings, precision):
         step, reason = train_edit(
             pipeline,
             objective,
@@ -320,7 +330,8 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, 
     }
     precision_said = args.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION")
     precision = choose_precision(args.mixed_precision, device) if precision_said else None
-    savings, precision = choose_savings(args.memory, said, precision, device, averaged=args.use_ema)
+    sharded = args.strategy == "fsdp"
+    savings, precision = choose_savings(args.memory, said, precision, device, averaged=args.use_ema, sharded=sharded)
     examples = processes * args.gradient_accumulation_steps * args.train_batch_size  # of an optimizer step
     options = TrainingOptions(
         learning_rate=args.learning_rate * (examples if args.scale_lr else 1),
@@ -358,6 +369,7 @@ def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, places:
         max_grad_norm=args.max_grad_norm,
         resume_command=resume,
         other_ways=steadier_ways(precision, "--mixed_precision", "no", "--lr_warmup_steps"),
+        strategy=args.strategy,
         on_start=lambda: cli.write_config(places.config, args),
         callbacks=(memory_log,),
     )

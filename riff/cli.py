@@ -22,6 +22,7 @@ from riff.files import read_mapping, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 EXIT_FAILURE = 2
+EXIT_INTERRUPTED = 130
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TOKENS = ("hub_token",)  # flags that are never written down
 ONE_CALL = ("resume", "resume_from_checkpoint", "push_to_hub", "dry_run", *TOKENS)  # flags that a resumed run does not take over
@@ -73,6 +74,27 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def add_device(self) -> None:
         self.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where tensors live")
+
+    def add_machines(self) -> None:
+        """Add the flags of what a training run is spread over; `riff.training.launch` and `.strategies` read them."""
+        add = self.add_argument
+        add(
+            "--devices", default="auto", type=_devices, help="processes on this machine, one a device: auto is all GPUs, or one CPU"
+        )
+        add(
+            "--num_nodes",
+            default=1,
+            type=_count,
+            help="machines; run the same command on each, with MASTER_ADDR (of the first) and NODE_RANK (0, 1, ...) set; all of "
+            "them must see the same folders",
+        )
+        add(
+            "--strategy",
+            default="auto",
+            choices=("auto", "ddp", "fsdp", "deepspeed"),
+            help="with several processes: ddp keeps the models in each; fsdp shares weights, gradients and optimizer out, for "
+            "models that do not fit into one; auto is ddp; deepspeed is refused, fsdp does the same",
+        )
 
     def add_separation(self, none: str = "") -> None:
         """Add the flags of `riff.audio.separation.SeparationOptions`; `separation_options` reads them.
@@ -160,6 +182,16 @@ class ArgumentParser(argparse.ArgumentParser):
             self.set_defaults(**{key: value if plain else str(value)})
 
 
+def _devices(text: str) -> str:
+    return text if text == "auto" else str(_count(text))
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return int(text)
+
+
 def _read_config(path: Path, flag: str) -> dict[str, Any]:
     try:
         return read_mapping(path)
@@ -187,21 +219,35 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
     quieten_libraries()
     try:
         status = main(None) or 0
-    except RiffError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        status = EXIT_FAILURE
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        status = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    except OSError as error:
-        if error.errno not in OUT_OF_SPACE:
-            raise
-        print(f"error: {error.filename or 'the disk'}: {error.strerror}; make room and run the same command again", file=sys.stderr)
-        status = EXIT_FAILURE
+    except (RiffError, KeyboardInterrupt, OSError) as error:
+        status = report(error, aloud=_is_first_on_machine())
     sys.exit(status)
+
+
+def report(error: BaseException, aloud: bool = True) -> int:
+    """Say what ended a command in one line on stderr, and return the exit status; what is nobody's fault but the code's is raised.
+
+    Args:
+        aloud: False says nothing, because another process does.
+    """
+    line, status = f"error: {' '.join(str(error).split())}", EXIT_FAILURE
+    if isinstance(error, KeyboardInterrupt):
+        line, status = "interrupted", EXIT_INTERRUPTED
+    elif isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    elif isinstance(error, OSError) and error.errno in OUT_OF_SPACE:
+        line = f"error: {error.filename or 'the disk'}: {error.strerror}; make room and run the same command again"
+    elif not isinstance(error, RiffError):
+        raise error
+    if aloud:
+        print(line, file=sys.stderr)
+    return status
+
+
+def _is_first_on_machine() -> bool:
+    """Whether this is the first, or only, process that a launcher started on this machine for one run."""
+    return os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0"
 
 
 def warn(message: str) -> None:

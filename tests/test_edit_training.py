@@ -37,6 +37,7 @@ from riff.training.processes import ALONE, Processes
 from riff.training.run import choose_precision
 
 CPU = torch.device("cpu")
+CHECKPOINT = "lightning_logs/version_0/checkpoints/step=000006.ckpt"
 
 
 @pytest.fixture(scope="session")
@@ -171,11 +172,13 @@ def test_going_on_equals_going_straight_through(
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_train_on_what_one_with_twice_the_batch_does(
-    straight: Path, edit_pairs: Path, tiny_base: Path, tmp_path: Path
+    straight: Path, edit_pairs: Path, tiny_base: Path, tmp_path: Path, strategy: str
 ) -> None:
     script = [str(ROOT / "train_instruct_pix2pix.py"), *flags(edit_pairs, tiny_base, tmp_path, *RECIPE)]
     more = ["--train_batch_size", "1", "--max_train_steps", "6", "--unet_only", "--target", "mix", "--gradient_checkpointing"]
+    more += ["--strategy", strategy]
     done = launch("torch.distributed.run", "--standalone", "--nproc_per_node", "2", *script, *more)
     assert done.stdout.count("step 6:") == done.stdout.count("pairs to train on") == 1
     ours, theirs = ([line["loss"] for line in losses(place)] for place in (tmp_path, straight))
@@ -187,6 +190,8 @@ def test_two_processes_train_on_what_one_with_twice_the_batch_does(
     assert read_origin(tmp_path / "final")["target"] == "mix"
     weights, theirs_in_full = load_edit_pipeline(tmp_path / "final").unet.state_dict(), unet_weights(straight)
     assert all(torch.allclose(weights[name], theirs_in_full[name], atol=3e-3) for name in theirs_in_full)  # kept in fp16
+    averages = (torch.load(place / CHECKPOINT, weights_only=True)["average"]["shadow_params"] for place in (tmp_path, straight))
+    assert all(torch.allclose(average, theirs, atol=3e-3) for average, theirs in zip(*averages, strict=True))
 
 
 def test_a_data_set_of_parquet_files_with_a_validation_picture(edit_pairs: Path, tiny_base: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -202,12 +203,20 @@ def test_what_does_not_go_together_is_refused(said: dict[str, str], precision: s
         choose_savings("full", said, precision, "cpu")
 
 
+def test_what_is_shared_out_is_stored_in_32_bits() -> None:
+    savings, _ = choose_savings("8", {"moments": None}, None, "cpu", sharded=True)
+    assert savings == Savings(checkpointing=True)
+    with pytest.raises(OptionError, match="--strategy fsdp"):
+        choose_savings("full", {"moments": "bf16"}, None, "cpu", sharded=True)
+
+
 def test_stored_weights_come_back_to_the_bit() -> None:
     models = {"frozen": torch.nn.Linear(8, 8).requires_grad_(False), "trained": torch.nn.Linear(8, 8)}
     before = {name: model.weight.detach().clone() for name, model in models.items()}
     vae = torch.nn.Module()
     vae.enable_slicing = lambda: None  # type: ignore[assignment]
-    with stored(models, vae, PRESETS["8"], "bf16"):
+    objective = SimpleNamespace(models=models)
+    with stored(objective, vae, PRESETS["8"], "bf16"):  # type: ignore[arg-type]
         assert {model.weight.dtype for model in models.values()} == {torch.bfloat16}
     assert torch.equal(models["frozen"].weight, before["frozen"])
     assert torch.equal(models["trained"].weight, before["trained"].bfloat16().float())

@@ -47,6 +47,8 @@ class ControlObjective:
         self._prompt_dropout, self._only_mid_control = prompt_dropout, only_mid_control
         # On the full picture with few channels, channels last is twice as fast.
         controlnet.controlnet_cond_embedding.to(memory_format=torch.channels_last)
+        if only_mid_control:
+            controlnet.controlnet_down_blocks.requires_grad_(False)  # several processes wait for the gradients of what is trained
         if not sd_locked:
             for part in (unet.up_blocks, unet.conv_norm_out, unet.conv_out):
                 part.requires_grad_(True)
@@ -129,7 +131,9 @@ def train_control(
     samples = SampleLog(sampler, draw, clips, place, settings.sample_every, options.seed, EdgeCurve(figures), draw_free)
     held_out = ControlDataset(data.folder, some_of_all(data.held_out, settings.validation_pictures), data.encoded)
     validation = ValidationLog(held_out, figures, settings.validate_every, settings.validation_pictures)
-    return run_training(module, places, settings, figures, [validation, samples], resume, processes)
+    ended = run_training(module, places, settings, figures, [validation, samples], resume, processes)
+    pipeline.register_modules(**objective.models)
+    return ended
 
 
 def held_out_clips(data: ControlData, most: int = 4) -> list[HeldOutClip]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch.distributed.tensor import DTensor
 
 from riff.errors import TrainingError
 from riff.files import write_text
@@ -45,8 +46,9 @@ class LossLog(pl.Callback):
             cut_after(self._path, trainer.global_step)
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
-        gradients = [parameter.grad for parameter in pl_module.trained if parameter.grad is not None]
-        self._gradient_norm = torch.nn.utils.get_total_norm(gradients)
+        gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        self._gradient_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
         self._step_losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)  # Lightning hands out its share

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch.distributed.tensor import DTensor
 
 from riff.errors import OptionError
+from riff.training.module import Objective
 from riff.training.options import Savings
 
 GIB = 2**30
@@ -47,19 +49,27 @@ def choose_preset(memory: str, save_gpu_memory: bool, device: str) -> str:
 
 
 def choose_savings(
-    preset: str, said: Mapping[str, Any], precision: str | None, device: str, averaged: bool = False
+    preset: str, said: Mapping[str, Any], precision: str | None, device: str, averaged: bool = False, sharded: bool = False
 ) -> tuple[Savings, str]:
     """The savings of a preset and the precision to compute in, with what was said for itself in place of the preset's.
 
     Args:
         said: fields of `Savings`, None where nothing was said. precision: `32`, `bf16`, `16`, or None likewise.
         averaged: whether an average of the weights is kept, which moves by less than bf16 weights can show.
+        sharded: whether the models are shared out over several GPUs, which are then stored in float32.
 
     Raises:
         OptionError: things were said that do not go together.
     """
     explicit = {name: value for name, value in said.items() if value is not None}
     fields = {**vars(PRESETS[preset]), **explicit}
+    if sharded:
+        for name in ("frozen", "trained", "moments"):
+            if explicit.get(name, "32") != "32":
+                raise OptionError(
+                    f"--strategy fsdp shares out weights and moments of 32 bits; leave out what asks for {explicit[name]}"
+                )
+            fields[name] = "32"
     if precision is None:
         precision = BF16 if device == "cuda" or HALF in fields.values() or fields["trained"] == BF16 else "32"
     unfit = {
@@ -91,23 +101,28 @@ def store_weights(models: Mapping[str, torch.nn.Module], savings: Savings, preci
 
 
 @contextmanager
-def stored(models: Mapping[str, torch.nn.Module], vae: Any, savings: Savings, precision: str) -> Iterator[None]:
+def stored(objective: Objective, vae: Any, savings: Savings, precision: str) -> Iterator[None]:
     """Store the models' weights as a run wants them; afterwards they are float32 again, the frozen ones to the bit.
 
     Samples are decoded one picture at a time where anything is saved, for the VAE at its full width takes more than training.
     """
-    frozen = {
-        parameter: parameter.data for model in models.values() for parameter in model.parameters() if not parameter.requires_grad
-    }
+    frozen = {name: value.data for name, value in _parameters(objective) if not value.requires_grad}
     if savings != Savings():
         vae.enable_slicing()
-    store_weights(models, savings, precision)
+    store_weights(objective.models, savings, precision)
     try:
         yield
     finally:
-        for model in models.values():
-            for parameter in model.parameters():
-                parameter.data = frozen[parameter] if parameter in frozen else parameter.data.float()
+        for name, parameter in _parameters(objective):
+            if not isinstance(parameter, DTensor):  # a run that was ended leaves models shared out
+                parameter.data = frozen[name] if name in frozen else parameter.data.float()
+
+
+def _parameters(objective: Objective) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """Those of all models, by names that stay when a run that shares its models out puts others in their place."""
+    for model in objective.models:
+        for name, parameter in objective.models[model].named_parameters():
+            yield f"{model}.{name}", parameter
 
 
 class MemoryLog(pl.Callback):

@@ -19,6 +19,7 @@ from riff.training.draws import Draws
 from riff.training.optimizers import adamw, learning_rate_factor
 from riff.training.options import TrainingOptions
 from riff.training.processes import ALONE, Processes
+from riff.training.sharding import local_parts, reshard, shard_models, shared_like, whole_of_parts
 
 
 class Objective(Protocol):
@@ -68,7 +69,25 @@ class NoiseTraining(pl.LightningModule):
         self._average = EMAModel(self.trained, decay=options.ema_decay, foreach=True) if options.ema_decay else None
 
     @property
-    def trained(self) -> list[nn.Parameter]:
+    def trained(self) -> list[torch.Tensor]:
+        """What is trained, or this process's parts of it where the models are shared out."""
+        return local_parts(self._trained_parameters())
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process holds a part of the models, so that they only compute together."""
+        return self.device_mesh is not None
+
+    def configure_model(self) -> None:
+        if self.device_mesh is None:
+            return
+        half = str(self.trainer.precision).startswith("bf16")
+        shard_models(self.objective.models.values(), self.device_mesh["data_parallel"], half)
+        if self._average is not None:
+            self._average.shadow_params = [part.detach().clone() for part in self.trained]
+
+    def _trained_parameters(self) -> list[nn.Parameter]:
+        reshard(self)
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def train_dataloader(self) -> DataLoader:
@@ -180,9 +199,14 @@ class NoiseTraining(pl.LightningModule):
         checkpoint["state_dict"] = {name: value for name, value in checkpoint["state_dict"].items() if name in trained}
         checkpoint["batches_done"], checkpoint["fingerprint"] = self.batches_done, self.fingerprint
         if self._average is not None:
-            checkpoint["average"] = self._average.state_dict()
+            average = self._average.state_dict()
+            checkpoint["average"] = average | {
+                "shadow_params": whole_of_parts(average["shadow_params"], like=self._trained_parameters())
+            }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.batches_done = checkpoint["batches_done"]
         if self._average is not None and "average" in checkpoint:
             self._average.load_state_dict(checkpoint["average"])
+            pairs = zip(self._average.shadow_params, self._trained_parameters(), strict=True)
+            self._average.shadow_params = local_parts(shared_like(average, parameter) for average, parameter in pairs)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from riff import cli
 from riff.errors import OptionError, TrainingError
@@ -21,7 +22,9 @@ from riff.training.module import NoiseTraining
 from riff.training.places import LOGS, RunPlaces
 from riff.training.processes import ALONE, Processes
 from riff.training.progress import ProgressLog
+from riff.training.sharding import whole_models
 from riff.training.stopping import StopInTime
+from riff.training.strategies import new_strategy
 from riff.training.validation import FigureLog
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # ours: Lightning's
@@ -36,7 +39,7 @@ class RunSettings:
         device: `cpu` or `cuda`. precision: `32`, `bf16` or `16`. max_seconds: after which it ends.
         sample_every, validate_every, checkpoint_every: optimizer steps; 0 never looks at the loss on held-out songs.
         validation_pictures: noised pictures to such a look. checkpoints_kept: the newest so many, None for all.
-        max_grad_norm: that gradients are scaled down to.
+        max_grad_norm: that gradients are scaled down to. strategy: `auto`, `ddp` or `fsdp`, of several processes.
         resume_command: to which a checkpoint's path is added. other_ways: what else may help a run that came to no number.
         on_start: called when everything is ready and the first step comes next.
         callbacks: Lightning's, beside the run's own.
@@ -53,6 +56,7 @@ class RunSettings:
     max_grad_norm: float = 1.0
     resume_command: str = ""
     other_ways: str = ""
+    strategy: str = "auto"
     on_start: Callable[[], None] = lambda: None
     callbacks: Sequence[pl.Callback] = ()
 
@@ -67,6 +71,9 @@ def run_training(
     processes: Processes = ALONE,
 ) -> tuple[int, str]:
     """Train the module's models in place, and leave losses, samples and checkpoints in their places.
+
+    Models that were shared out stay so: the objective's `models` are then other ones, whole, in the first process, and none
+    in the others.
 
     Args:
         figures, looks: what is found out about held-out songs, and the callbacks that find it.
@@ -88,7 +95,8 @@ def run_training(
         accelerator="gpu" if settings.device == "cuda" else "cpu",
         devices=processes.local_count,
         num_nodes=processes.count // processes.local_count,
-        strategy="ddp" if processes.count > 1 else "auto",
+        strategy=new_strategy(settings.strategy, processes),
+        plugins=[TorchElasticEnvironment() if processes.count > 1 else LightningEnvironment()],  # not what else it might find
         use_distributed_sampler=False,  # StepSampler shares the batches out
         precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
         max_steps=module.options.max_steps,
@@ -102,6 +110,9 @@ def run_training(
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
+    if processes.count > 1:
+        examples = processes.count * module.options.accumulate * module.options.batch_size
+        processes.say(f"{processes.count} processes, {examples} pairs a step")
     if processes.is_first:
         settings.on_start()
     try:
@@ -111,6 +122,8 @@ def run_training(
             raise SystemExit(cli.EXIT_FAILURE) from error
         raise TrainingError(f"{error}; {_way_on(places, settings)}") from error
     module.keep_average()
+    if module.is_sharded:
+        module.objective.models = whole_models(module.objective.models, wanted=processes.is_first)
     return trainer.global_step, stop.reason
 
 

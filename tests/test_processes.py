@@ -1,0 +1,296 @@
+"""Training by several processes, by the real scripts: the same as one, however they are started, stopped and resumed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, run_script
+from safetensors.torch import load_file
+
+import cnet_riff_training
+from riff import cli
+from riff.errors import OptionError, RiffError
+from riff.training import launch
+from riff.training.losses import read_losses
+from riff.training.processes import launched_processes
+from riff.training.strategies import check_strategy
+
+LAUNCHERS = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in LAUNCHERS} | {
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONWARNINGS": "ignore",
+    "PYTHONPATH": str(ROOT),
+}
+LOSS_TOLERANCE = 1e-5  # relative; sums over a batch are added up in another order
+WEIGHT_TOLERANCE = 2e-4  # a fifth of the learning rate: Adam's first steps turn on the last digits of tiny gradients
+
+
+def flags(pairs: Path, model: Path, place: Path, *more: object) -> list[str]:
+    said = [
+        *("--train_data_dir", pairs, "--model", model, "--output", place / "final", "--log_dir", place, "--learning_rate", 1e-3),
+        *("--num_workers", 0, "--sample_steps", 1, "--device", "cpu", "--controlnet_only"),
+    ]
+    return [str(one) for one in (*said, *more)]
+
+
+def losses(place: Path) -> dict[float, float]:
+    return {line["step"]: line["loss"] for line in read_losses(place / "lightning_logs/version_0/losses.jsonl")}
+
+
+def checkpoint(place: Path) -> dict:
+    (file,) = (place / "lightning_logs/version_0/checkpoints").iterdir()
+    return torch.load(file, weights_only=True)
+
+
+def assert_close(ours: Path, theirs: Path) -> None:
+    """Two runs that differ in nothing but their processes: losses, checkpoints and results."""
+    np.testing.assert_allclose(list(losses(ours).values()), list(losses(theirs).values()), rtol=LOSS_TOLERANCE)
+    a, b = checkpoint(ours), checkpoint(theirs)
+    assert a.keys() == b.keys()
+    assert list(a["state_dict"]) == list(b["state_dict"])
+    for name, value in a["state_dict"].items():
+        torch.testing.assert_close(value, b["state_dict"][name], rtol=0, atol=WEIGHT_TOLERANCE)
+    states = [one["optimizer_states"][0] for one in (a, b)]
+    assert states[0]["param_groups"] == states[1]["param_groups"]
+    for number, state in states[0]["state"].items():
+        for name, value in state.items():
+            torch.testing.assert_close(value, states[1]["state"][number][name], rtol=1e-2, atol=1e-5)
+    results = [load_file(place / "final/diffusion_pytorch_model.safetensors") for place in (ours, theirs)]
+    assert results[0].keys() == results[1].keys()
+    assert all((results[0][name] - value).abs().max() < 2 * WEIGHT_TOLERANCE for name, value in results[1].items())  # in fp16
+
+
+def step_of(place: Path) -> int:
+    return int(checkpoint(place)["global_step"])
+
+
+@pytest.fixture(scope="module")
+def half(pairs: Path, tiny_control: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two steps by one process."""
+    place = tmp_path_factory.mktemp("half")
+    cnet_riff_training.main(flags(pairs, tiny_control, place, "--batch_size", 2, "--max_steps", 2))
+    return place
+
+
+def going_on(half: Path, place: Path, *more: object) -> list[str]:
+    """Flags that go on from there, in a folder of one's own."""
+    shutil.copytree(half, place, dirs_exist_ok=True)
+    return [str(one) for one in ("--resume", "--log_dir", place, "--output", place / "final", *more)]
+
+
+@pytest.fixture(scope="module")
+def resumed(half: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """On by two processes that share the models out, stopped by Ctrl-C and resumed for two steps; what the former printed."""
+    place = tmp_path_factory.mktemp("resumed")
+    more = ("--batch_size", 1, "--devices", 2, "--strategy", "fsdp", "--checkpoint_freq", 1, "--max_steps", 500)
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "cnet_riff_training.py"), *going_on(half, place, *more)],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    first, deadline = place / "lightning_logs/version_0/checkpoints/step=000002.ckpt", time.monotonic() + 200
+    while first.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0
+    run_script("cnet_riff_training.py", "--resume", "--log_dir", place, "--max_steps", step_of(place) + 2)
+    return place, output
+
+
+@pytest.fixture(scope="module")
+def straight(half: Path, resumed: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same steps in one go, by two processes that srun started."""
+    place, steps = tmp_path_factory.mktemp("straight"), step_of(resumed[0])
+    said = going_on(half, place, "--batch_size", 1, "--strategy", "fsdp", "--max_steps", steps)
+    port = {"MASTER_PORT": str(free_port())}
+    tasks = [
+        subprocess.Popen(
+            [sys.executable, str(ROOT / "cnet_riff_training.py"), *said],
+            env=ENVIRONMENT | slurm(rank) | port,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    ended = [(*task.communicate(timeout=200), task.returncode) for task in tasks]
+    assert [status for *_, status in ended] == [0, 0], ended
+    assert [f"step {steps}:" in output for output, *_ in ended] == [True, False]
+    return place
+
+
+def test_ctrl_c_reaches_all_processes_and_leaves_a_run_to_resume(resumed: tuple[Path, str]) -> None:
+    place, output = resumed
+    assert output.count("interrupted; step") == output.count("2 processes, 2 pairs a step") == 1
+    assert list(losses(place)) == list(range(1, step_of(place) + 1))
+    assert [path.name for path in (place / "lightning_logs").iterdir()] == ["version_0"]
+
+
+def test_two_processes_that_share_the_models_out_train_as_one_does(half: Path, resumed: tuple[Path, str], tmp_path: Path) -> None:
+    cnet_riff_training.main(going_on(half, tmp_path, "--max_steps", step_of(resumed[0])))
+    assert_close(resumed[0], tmp_path)
+
+
+def test_resuming_with_two_processes_equals_going_straight_through(resumed: tuple[Path, str], straight: Path) -> None:
+    """Bit by bit."""
+    assert losses(straight) == losses(resumed[0])
+    ours, theirs = checkpoint(straight), checkpoint(resumed[0])
+    assert all(torch.equal(value, theirs["state_dict"][name]) for name, value in ours["state_dict"].items())
+
+
+def slurm(rank: int) -> dict[str, str]:
+    """What `srun --nodes 1 --ntasks 2 --ntasks-per-node 2` says to a task."""
+    said = {"JOB_ID": 4711, "STEP_ID": 0, "NTASKS": 2, "NTASKS_PER_NODE": 2, "PROCID": rank, "LOCALID": rank, "NODEID": 0}
+    return {f"SLURM_{name}": str(value) for name, value in said.items()} | {"SLURM_NODELIST": "127.0.0.1"}
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def test_the_exit_status_is_that_of_the_process_that_failed() -> None:
+    def run(program: str) -> int:
+        return launch._run(("-c", f"import os, signal, sys, time; {program}"), {0: {"N": "0"}, 1: {"N": "1"}})
+
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)]
+    try:
+        assert run("sys.exit(0)") == 0
+        assert run("sys.exit(3) if os.environ['N'] == '1' else time.sleep(60)") == 3
+        with pytest.raises(RiffError, match="process 0 of the run was ended by SIGKILL; the machine's memory may be full"):
+            run("os.kill(os.getpid(), signal.SIGKILL) if os.environ['N'] == '0' else time.sleep(60)")
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+NODE = """
+import sys
+from torch import distributed, ones
+from riff import cli
+from riff.errors import DataError
+from riff.training.launch import start_processes
+from riff.training.processes import join_processes
+
+def main(argv):
+    status = start_processes(__file__, argv, "cpu", "1", 2)
+    if status is None:
+        with join_processes("cpu") as processes:
+            total = ones(1) * (processes.rank + 1)
+            distributed.all_reduce(total)
+            print(processes.rank, processes.count, processes.local_count, int(total))
+            with processes.first_goes_first():
+                raise DataError("no pairs there")
+    return status or 0
+
+cli.run(main)
+"""
+
+
+def test_two_machines_find_each_other_and_say_once_what_went_wrong(tmp_path: Path) -> None:
+    """The second process waits for the first, which fails."""
+    script = tmp_path / "node.py"
+    script.write_text(NODE)
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    machines = [
+        subprocess.Popen(
+            [sys.executable, str(script)],
+            env=ENVIRONMENT | address | {"NODE_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    ended = [(*machine.communicate(timeout=200), machine.returncode) for machine in machines]
+    assert [(output.split(), status) for output, _, status in ended] == [(["0", "2", "1", "3"], 2), (["1", "2", "1", "3"], 2)]
+    assert [error for _, error, _ in ended] == ["error: no pairs there\n", ""]
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "words"),
+    [
+        ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, ("4", 1), "--devices 4: the launcher started 2 on this machine"),
+        ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, ("auto", 3), "--num_nodes 3: the launcher uses 2"),
+        ({"ACCELERATE_MIXED_PRECISION": "no"}, ("2", 1), "--devices 2: the launcher started 1 on this machine"),
+        ({}, ("1", 2), "--num_nodes 2: on every machine set MASTER_ADDR"),
+        ({"MASTER_ADDR": "a", "NODE_RANK": "2"}, ("1", 2), "NODE_RANK to the machine's number, 0 to 1"),
+        ({"SLURM_STEP_ID": "0", "SLURM_NTASKS": "2"}, ("auto", 1), "with --ntasks-per-node"),
+    ],
+)
+def test_contradictions_are_named(
+    bare: Callable[[dict[str, str]], None], environment: dict[str, str], arguments: tuple[str, int], words: str
+) -> None:
+    bare(environment)
+    with pytest.raises(OptionError, match=words):
+        launch.start_processes("none.py", [], "cpu", *arguments)
+
+
+def test_who_started_a_process(bare: Callable[[dict[str, str]], None]) -> None:
+    bare({})
+    assert launched_processes() is None
+    bare({"SLURM_NTASKS": "4"})  # in a batch script, but not by srun
+    assert launched_processes() is None
+    bare({"ACCELERATE_MIXED_PRECISION": "no"})
+    assert launched_processes() == (1, 1)
+    bare(slurm(1) | {"WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"})  # torchrun under srun
+    assert launched_processes() == (8, 4)
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
+    """Set these of the launchers' variables, and no others."""
+
+    def set_only(values: dict[str, str]) -> None:
+        for name in list(os.environ):
+            if name in LAUNCHERS or name.startswith(("SLURM", "ACCELERATE")):
+                monkeypatch.delenv(name)
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+
+    return set_only
+
+
+def test_strategies_that_are_refused() -> None:
+    with pytest.raises(OptionError, match="--strategy deepspeed: its checkpoints"):
+        check_strategy("deepspeed", "32")
+    with pytest.raises(OptionError, match="--strategy fsdp: 16-bit floats"):
+        check_strategy("fsdp", "16")
+
+
+@pytest.mark.parametrize("devices", ["0", "-1", "all", "1.5"])
+def test_devices_are_auto_or_a_number(devices: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = cli.ArgumentParser("x")
+    parser.add_machines()
+    assert parser.parse_args(["--devices", "3"]).devices == "3"
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--devices={devices}"])
+    assert "is no number above 0" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_gpus_train_as_one_does(strategy: str, pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
+    places = {"1": tmp_path / "one", "2": tmp_path / "two"}
+    for devices, place in places.items():
+        said = flags(pairs, tiny_control, place, "--max_steps", 4, "--batch_size", 2 // int(devices), "--precision", 32)
+        run_script("cnet_riff_training.py", *said, "--device", "cuda", "--devices", devices, "--strategy", strategy)
+    np.testing.assert_allclose(list(losses(places["2"]).values()), list(losses(places["1"]).values()), rtol=1e-3)
+    assert list(checkpoint(places["2"])["state_dict"]) == list(checkpoint(places["1"])["state_dict"])
