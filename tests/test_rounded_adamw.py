@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -94,7 +95,7 @@ def test_it_learns_as_float32_does_and_rounding_to_nearest_does_not() -> None:
 
 def test_in_float32_it_is_torchs_own() -> None:
     ours, theirs = small_model(), small_model()
-    settings = {"lr": 1e-3, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}
+    settings: dict[str, Any] = {"lr": 1e-3, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}
     optimizers = (
         RoundedAdamW(ours.parameters(), **settings, moments=torch.float32),
         torch.optim.AdamW(theirs.parameters(), **settings),
