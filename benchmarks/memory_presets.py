@@ -20,7 +20,10 @@ from riff import cli
 
 UNET = {"sample_size": 64, "in_channels": 4, "out_channels": 4, "cross_attention_dim": 768}
 VAE = {"block_out_channels": (128, 256, 512, 512)}
-CONFIGS = {"control": {"unet": UNET, "vae": VAE, "controlnet": {"cross_attention_dim": 768}}, "edit": {"unet": UNET, "vae": VAE}}
+CONFIGS: dict[str, Any] = {
+    "control": {"unet": UNET, "vae": VAE, "controlnet": {"cross_attention_dim": 768}},
+    "edit": {"unet": UNET, "vae": VAE},
+}
 STEPS = 3  # the first makes the optimizer's state
 
 
