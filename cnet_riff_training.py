@@ -65,9 +65,10 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     add("--max_train_time", default="00:12:00:00", help="stop after this time, DD:HH:MM:SS")
     parser.add_memory()
+    parser.add_flag("compile", default=False, help="torch.compile the models' blocks: minutes at the start; worth nothing on a CPU")
     add("--frozen_weights", choices=("32", "half"), help="how the base is stored (default: as --memory has it)")
     parser.add_flag("save_gpu_memory", default=False, help="the same as --memory 12")
-    auto = "auto is bf16 on CUDA and where --memory stores weights so, 32 elsewhere"
+    auto = "auto is bf16 on CUDA, on CPUs that multiply in it, and where --memory stores weights so; 32 elsewhere"
     add("--precision", default="auto", choices=("auto", "32", "16", "bf16"), help=auto)
     add("--num_workers", type=int, default=2, help="processes that read pairs")
     add("--checkpoint_freq", type=int, default=1000, help="steps between checkpoints; the newest is kept")
@@ -205,6 +206,7 @@ def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[Any, s
         snr_gamma=args.snr_gamma,
         ema_decay=args.ema_decay if args.use_ema else 0.0,
         savings=savings,
+        compile=args.compile,
         num_workers=args.num_workers,
         seed=args.seed,
     )

@@ -104,12 +104,13 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     add("--train_batch_size", type=int, default=4, help="pairs a batch, for each process")
     add("--gradient_accumulation_steps", type=int, default=1, help="batches to one optimizer step")
     parser.add_memory()
+    parser.add_flag("compile", default=False, help="torch.compile the models' blocks: minutes at the start; worth nothing on a CPU")
     parser.add_flag("enable_xformers_memory_efficient_attention", default=False, help="has no effect")
     parser.add_flag("allow_tf32", default=False, help="on CUDA, multiply float32 in TF32")
     add(
         "--mixed_precision",
         choices=("no", "fp16", "bf16"),
-        help="default: as accelerate says, else bf16 on CUDA or with bf16 weights",
+        help="default: as accelerate says, else bf16 on CUDA, on CPUs that multiply in it, or with bf16 weights",
     )
     add("--dataloader_num_workers", type=int, default=0, help="processes that read pairs")
     add("--checkpointing_steps", type=int, default=500, help="steps between checkpoints")
@@ -320,7 +321,7 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, 
 
     from riff.training.memory import choose_preset, choose_savings
     from riff.training.options import TrainingOptions
-    from riff.training.run import choose_precision
+    from riff.training.precision import choose_precision
 
     args.memory = choose_preset(args.memory, False, device)
     said = {
@@ -346,6 +347,7 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, 
         snr_gamma=args.snr_gamma,
         ema_decay=args.ema_decay if args.use_ema else 0.0,
         savings=savings,
+        compile=args.compile,
         num_workers=args.dataloader_num_workers,
         seed=args.seed,
     )

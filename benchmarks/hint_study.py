@@ -1,13 +1,11 @@
 """How soon does a ControlNet follow its hint, and what decides it? One short training for each way and seed.
 
-    python demo/make_songs.py --num_songs 700 --seconds 11 --seed 1 --output outputs/control-songs
-    python make_cnet_dataset.py --audio_dir outputs/control-songs --train_data_dir outputs/control-pairs --no-pitch_augment
     OMP_NUM_THREADS=1 python benchmarks/hint_study.py --train_data_dir outputs/control-pairs
 
-Every way starts from the same base, sees the same batches, noise and timesteps, and is looked at on the same clips of held-out
-songs from the same noise: the edge F1 of its samples outside the vocal's region, and the loss over held-out pairs. The floor is
-the base without a ControlNet, the ceiling the true mix through the autoencoder. Runs that are in --output already are not made
-again.
+The songs and pairs are those of demo/train_riff_cnet_mini.sh. Every way starts from the same base, sees the same batches, noise
+and timesteps, and is looked at on the same clips of held-out songs from the same noise: the edge F1 of its samples outside the
+vocal's region, and the loss over held-out pairs. The floor is the base without a ControlNet, the ceiling the true mix through
+the autoencoder. Runs that are in --output already are not made again.
 """
 
 from __future__ import annotations
@@ -216,7 +214,8 @@ class Bench:
         from riff.data.datasets import ControlDataset
 
         dataset = ControlDataset(self._data.folder, self._clips, self._data.encoded)
-        return torch.stack([dataset[index]["hint"] for index in range(len(dataset))])
+        grey = torch.stack([dataset[index]["hint"] for index in range(len(dataset))])  # (clips, 1, height, width), uint8
+        return (grey.float() / 255.0).repeat(1, 3, 1, 1)
 
     def _look(self, pipeline: Any) -> float:
         """Mean edge F1 of samples from fixed noise."""

@@ -33,8 +33,8 @@ from riff.training.edit import ConditioningDropout, EditObjective
 from riff.training.losses import read_losses
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
+from riff.training.precision import choose_precision
 from riff.training.processes import ALONE, Processes
-from riff.training.run import choose_precision
 
 CPU = torch.device("cpu")
 CHECKPOINT = "lightning_logs/version_0/checkpoints/step=000006.ckpt"
@@ -64,7 +64,7 @@ def flags(pairs: Path, base: Path, place: Path, *more: object) -> list[str]:
     return [
         *("--train_data_dir", str(pairs), "--pretrained_model_name_or_path", str(base), "--output_dir", str(place / "final")),
         *("--logging_dir", str(place), "--train_batch_size", "2", "--learning_rate", "1e-3", "--sample_steps", "2"),
-        *("--device", "cpu", *map(str, more)),
+        *("--device", "cpu", "--mixed_precision", "no", *map(str, more)),
     ]
 
 
@@ -274,7 +274,11 @@ def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OptionError, match="mixed precision fp8"):
         choose_precision(None, "cuda")
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
-    assert (choose_precision(None, "cuda"), choose_precision(None, "cpu")) == ("bf16", "32")
+    assert choose_precision(None, "cuda") == "bf16"
+    for supported, precision in ((True, "bf16"), (False, "32")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda supported=supported: supported)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        assert choose_precision(None, "cpu") == precision
 
 
 @given(st.floats(0, 0.3), st.floats(0, 0.3), st.floats(0, 0.3))

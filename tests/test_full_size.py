@@ -7,13 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import run_script
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file
-from transformers import CLIPTextConfig, CLIPTextModel
 
-from demo.diffusion import new_scheduler
-from demo.tokenizer import train_tokenizer
-from riff.models.base import WITHOUT_SAFETY_CHECKER
+from riff.files import read_mapping
 from riff.training.losses import read_losses
 
 pytestmark = pytest.mark.slow
@@ -21,27 +17,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def full_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real widths and depths; random weights in half precision."""
-    torch.manual_seed(0)
-    text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12, num_hidden_layers=12, projection_dim=768)
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-        sample_size=512,
-    )
-    pipeline = StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=CLIPTextModel(text),
-        tokenizer=train_tokenizer(["Generate a sad male vocal pop melody"]),
-        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
-        scheduler=new_scheduler(),
-        **WITHOUT_SAFETY_CHECKER,
-    )
-    assert sum(parameter.numel() for parameter in pipeline.unet.parameters()) == 859_520_964
     folder = tmp_path_factory.mktemp("full") / "base"
-    pipeline.to(dtype=torch.float16).save_pretrained(folder)
+    run_script("demo/full_size.py", "--output", folder, timeout=1800)
+    assert read_mapping(folder / "unet" / "config.json")["block_out_channels"] == [320, 640, 1280, 1280]
     return folder
 
 

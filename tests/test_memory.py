@@ -190,8 +190,15 @@ def test_a_name_for_a_preset_and_none_on_a_cpu() -> None:
     ],
 )
 def test_what_is_said_wins(
-    preset: str, said: dict[str, Any], precision: str | None, averaged: bool, wanted: Savings, computed: str
+    preset: str,
+    said: dict[str, Any],
+    precision: str | None,
+    averaged: bool,
+    wanted: Savings,
+    computed: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("riff.training.memory.default_precision", lambda _device: "32")
     assert choose_savings(preset, said, precision, "cpu", averaged) == (wanted, computed)
 
 

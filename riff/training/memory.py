@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 from riff.errors import OptionError
 from riff.training.module import Objective
 from riff.training.options import Savings
+from riff.training.precision import default_precision
 
 GIB = 2**30
 BF16, HALF = "bf16", "half"
@@ -71,7 +72,7 @@ def choose_savings(
                 )
             fields[name] = "32"
     if precision is None:
-        precision = BF16 if device == "cuda" or HALF in fields.values() or fields["trained"] == BF16 else "32"
+        precision = BF16 if HALF in fields.values() or fields["trained"] == BF16 else default_precision(device)
     unfit = {
         "frozen": (
             precision == "32" and fields["frozen"] == HALF,

@@ -15,6 +15,7 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, Dataset
 
 from riff.data.datasets import Example, StepSampler
+from riff.training.compilation import compile_blocks
 from riff.training.draws import Draws
 from riff.training.optimizers import adamw, learning_rate_factor
 from riff.training.options import TrainingOptions
@@ -66,6 +67,8 @@ class NoiseTraining(pl.LightningModule):
             self.add_module(name, model)
             if options.savings.checkpointing:
                 model.enable_gradient_checkpointing()
+        if options.compile:
+            compile_blocks(objective.models.values())
         self._average = EMAModel(self.trained, decay=options.ema_decay, foreach=True) if options.ema_decay else None
 
     @property

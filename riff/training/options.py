@@ -43,7 +43,7 @@ class TrainingOptions:
         schedule: `constant`, or `cosine` or `linear` down to a hundredth at max_steps.
         snr_gamma: bound of the loss's weight min(SNR, gamma) / SNR (Hang et al., ICCV 2023); 0 weighs all noise levels alike.
         ema_decay: of the averaged weights that samples and the result are drawn with; 0 takes the weights as they are.
-        savings: of memory.
+        savings: of memory. compile: the models' blocks, with `torch.compile`.
         seed: of data order, noise, timesteps, dropout and stochastic rounding.
     """
 
@@ -60,5 +60,6 @@ class TrainingOptions:
     snr_gamma: float = 0.0
     ema_decay: float = 0.0
     savings: Savings = Savings()
+    compile: bool = False
     num_workers: int = 2
     seed: int = 0

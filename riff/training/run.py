@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from riff import cli
-from riff.errors import OptionError, TrainingError
+from riff.errors import TrainingError
 from riff.training.checkpoints import CheckpointLog, check_checkpoint
 from riff.training.losses import LossLog
 from riff.training.module import NoiseTraining
@@ -28,7 +27,6 @@ from riff.training.strategies import new_strategy
 from riff.training.validation import FigureLog
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # ours: Lightning's
-MIXED_PRECISIONS = {"no": "32", "bf16": "bf16", "fp16": "16"}  # accelerate's: ours
 
 
 @dataclass(frozen=True)
@@ -139,23 +137,6 @@ def _way_on(places: RunPlaces, settings: RunSettings) -> str:
 def steadier_ways(precision: str, flag: str, full: str, warmup: str) -> str:
     """What may help a run that came to no number, beside a lower learning rate: more exact numbers, or a slower start."""
     return {"16": f"{flag} bf16 or {full}", "bf16": f"{flag} {full}"}.get(precision, f"more {warmup}")
-
-
-def choose_precision(mixed: str | None, device: str) -> str:
-    """The precision of a run: as asked for, else as `accelerate launch` says, else bf16 on CUDA and 32 elsewhere.
-
-    Args:
-        mixed: `no`, `fp16` or `bf16`, None where nothing was asked for.
-
-    Raises:
-        OptionError: accelerate's configuration wants another one.
-    """
-    mixed = mixed or os.environ.get("ACCELERATE_MIXED_PRECISION") or ("bf16" if device == "cuda" else "no")
-    if mixed not in MIXED_PRECISIONS:
-        raise OptionError(f"mixed precision {mixed}, from accelerate's configuration, is unknown; give --mixed_precision bf16")
-    if mixed == "fp16" and device == "cpu":
-        return "bf16"  # a CPU has no fp16 training
-    return MIXED_PRECISIONS[mixed]
 
 
 def quieten_lightning() -> None:
