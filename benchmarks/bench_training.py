@@ -40,7 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--base", default="mini", help="base of both models")
     add("--train_data_dir", type=Path, default=Path("train-data"), help="folder of ControlNet pairs with accompaniments")
     add("--kinds", nargs="+", default=["control", "edit"], choices=("control", "edit"), help="what to train")
-    add("--memory", nargs="+", default=["off"], help="presets to measure (see --memory of the scripts)")
+    add("--memory", nargs="+", default=["full"], help="presets to measure (see --memory of the scripts)")
     add("--steps", nargs=2, type=int, default=[5, 25], metavar=("FEW", "MANY"), help="the two numbers of steps")
     add("--rounds", type=int, default=3, help="turns of every way; the median counts")
     add("--batch_size", type=int, default=4, help="pairs a batch")
@@ -161,7 +161,8 @@ def cuda_peak(lines: Sequence[str], manifest: Path) -> int | None:
     """The peak of GPU memory, as the plain script's last line or our script's manifest says it; None on a CPU."""
     if lines and lines[-1].startswith("{"):
         return json.loads(lines[-1])["peak_bytes"]
-    return json.loads(manifest.read_text()).get("peak_bytes")
+    measured = (json.loads(manifest.read_text())["memory"] or {}).get("measured_peak_gib")
+    return int(measured * 2**30) if measured else None
 
 
 if __name__ == "__main__":
