@@ -48,7 +48,7 @@ def draw(results: dict[str, Any]) -> Any:
             plot.set_xlabel("optimizer steps" if axis == "step" else "seconds of training")
             plot.grid(alpha=0.3)
         row[0].set_ylabel(label)
-    plots[0][0].legend(fontsize="small")
+    figure.legend(*plots[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure
 
 
