@@ -128,7 +128,7 @@ def losses_of(log: LossLog, losses: list[float], scaler: object = None, gradient
         weight = torch.nn.Parameter(torch.ones(2))
         weight.grad = torch.full((2,), gradient)
         trainer = trainer_at(step, scaler)
-        log.on_before_optimizer_step(trainer, SimpleNamespace(parameters=lambda: [weight]), None)
+        log.on_before_optimizer_step(trainer, SimpleNamespace(parameters=lambda weight=weight: [weight]), None)
         log.on_train_batch_end(trainer, None, {"loss": torch.tensor(loss)})  # type: ignore[arg-type]
 
 
