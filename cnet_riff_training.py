@@ -65,7 +65,6 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     add("--max_train_time", default="00:12:00:00", help="stop after this time, DD:HH:MM:SS")
     parser.add_memory()
-    parser.add_flag("compile", default=False, help="torch.compile the models' blocks: minutes at the start; worth nothing on a CPU")
     add("--frozen_weights", choices=("32", "half"), help="how the base is stored (default: as --memory has it)")
     parser.add_flag("save_gpu_memory", default=False, help="the same as --memory 12")
     auto = "auto is bf16 on CUDA, on CPUs that multiply in it, and where --memory stores weights so; 32 elsewhere"
@@ -79,11 +78,8 @@ def _add_run(parser: cli.ArgumentParser) -> None:
 
 def _add_samples(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--val_share", type=float, default=0.1, help="share of songs held out for the samples and the loss on them")
-    add("--val_freq", type=int, default=500, help="steps between looks at the loss on held-out songs; 0 is never")
-    add("--val_pictures", type=int, default=32, help="noised pictures of held-out songs to such a look")
+    parser.add_held_out()
     add("--logger_freq", type=int, default=500, help="steps between samples of held-out songs, and their edge F1")
-    add("--sample_steps", type=int, default=20, help="denoising steps of a sample")
 
 
 def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:

@@ -104,7 +104,6 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     add("--train_batch_size", type=int, default=4, help="pairs a batch, for each process")
     add("--gradient_accumulation_steps", type=int, default=1, help="batches to one optimizer step")
     parser.add_memory()
-    parser.add_flag("compile", default=False, help="torch.compile the models' blocks: minutes at the start; worth nothing on a CPU")
     parser.add_flag("enable_xformers_memory_efficient_attention", default=False, help="has no effect")
     parser.add_flag("allow_tf32", default=False, help="on CUDA, multiply float32 in TF32")
     add(
@@ -123,15 +122,12 @@ def _add_run(parser: cli.ArgumentParser) -> None:
 
 def _add_samples(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--val_share", type=float, default=0.1, help="share of songs held out for the samples and the loss on them")
-    add("--val_freq", type=int, default=500, help="steps between looks at the loss on held-out songs; 0 is never")
-    add("--val_pictures", type=int, default=32, help="noised pictures of held-out songs to such a look")
+    parser.add_held_out()
     add("--validation_steps", type=int, default=500, help="steps between samples")
     add("--validation_epochs", type=int, help="the same in epochs")
     add("--num_validation_images", type=int, default=4, help="samples of held-out songs")
     add("--validation_prompt", help="one instruction for all samples (default: each pair's own)")
     add("--val_image_url", help="a picture to edit with --validation_prompt as well: a file or an address")
-    add("--sample_steps", type=int, default=20, help="denoising steps of a sample")
     add("--guidance_scale", type=float, default=7.5, help="of the samples")
     add("--image_guidance_scale", type=float, default=1.5, help="of the samples")
 

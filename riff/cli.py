@@ -119,7 +119,7 @@ class ArgumentParser(argparse.ArgumentParser):
         add("--spleeter_model_dir", type=Path, help="where Spleeter's weights lie (default: MODEL_PATH, else the user's cache)")
 
     def add_memory(self) -> None:
-        """Add the flags of `riff.training.options.Savings` and of its presets."""
+        """Add the flags of `riff.training.options.Savings` and of its presets, and of what costs or saves time."""
         add = self.add_argument
         add(
             "--memory",
@@ -138,8 +138,19 @@ class ArgumentParser(argparse.ArgumentParser):
             "--optimizer_state", choices=("32", "bf16", "8bit"), help="AdamW's moments; 8bit: with bitsandbytes (default: likewise)"
         )
         self.add_flag(
+            "compile", default=False, help="torch.compile the models' blocks: minutes at the start; worth nothing on a CPU"
+        )
+        self.add_flag(
             "dry_run", default=False, help="say what would lie where and the memory it would take; train and write nothing"
         )
+
+    def add_held_out(self) -> None:
+        """Add the flags of what a training run looks at on songs that it does not train on."""
+        add = self.add_argument
+        add("--val_share", type=float, default=0.1, help="share of songs held out for the samples and the loss on them")
+        add("--val_freq", type=int, default=500, help="steps between looks at the loss on held-out songs; 0 is never")
+        add("--val_pictures", type=int, default=32, help="noised pictures of held-out songs to such a look")
+        add("--sample_steps", type=int, default=20, help="denoising steps of a sample")
 
     def add_seed(self, default: int = 0) -> None:
         self.add_argument("--seed", type=int, default=default, help="the same seed gives the same result")
