@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hub_stand_in import Hub
+from script_process import run_forked
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT_TIMEOUT = 300  # seconds
@@ -32,15 +32,7 @@ def run_script(
         "PYTHONWARNINGS": "ignore",
         "PYTHONPATH": str(ROOT),
     }
-    done = subprocess.run(
-        [sys.executable, str(ROOT / script), *map(str, arguments)],
-        cwd=cwd or ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    done = run_forked(ROOT / script, [*map(str, arguments)], cwd or ROOT, environment, timeout)
     assert done.returncode == code, f"{script} ended with {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     assert "Traceback" not in done.stderr
     return done

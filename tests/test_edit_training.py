@@ -64,7 +64,7 @@ def flags(pairs: Path, base: Path, place: Path, *more: object) -> list[str]:
     return [
         *("--train_data_dir", str(pairs), "--pretrained_model_name_or_path", str(base), "--output_dir", str(place / "final")),
         *("--logging_dir", str(place), "--train_batch_size", "2", "--learning_rate", "1e-3", "--sample_steps", "2"),
-        *("--device", "cpu", "--mixed_precision", "no", *map(str, more)),
+        *("--device", "cpu", "--mixed_precision", "no", "--val_pictures", "2", *map(str, more)),
     ]
 
 

@@ -41,7 +41,7 @@ def flags(pairs: Path, model: Path, place: Path, *more: object) -> list[str]:
     said = [
         *("--train_data_dir", pairs, "--model", model, "--output", place / "final", "--log_dir", place, "--learning_rate", 1e-3),
         *("--num_workers", 0, "--sample_steps", 1, "--device", "cpu", "--controlnet_only"),
-        *("--precision", 32),  # which alone is the same for any number of processes
+        *("--val_pictures", 2, "--precision", 32),  # which alone is the same for any number of processes
     ]
     return [str(one) for one in (*said, *more)]
 

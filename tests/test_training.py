@@ -25,13 +25,15 @@ from riff.training.stopping import parse_duration
 
 
 def train(pairs: Path, model: Path, place: Path, *more: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    return run_script("cnet_riff_training.py", *training_flags(pairs, model, place), *more, code=code)
+    exact = ("--precision", 32)  # the same on every CPU
+    return run_script("cnet_riff_training.py", *training_flags(pairs, model, place), *exact, *more, code=code)
 
 
 def training_flags(pairs: Path, model: Path, place: Path) -> list[object]:
     return [
         *("--train_data_dir", pairs, "--model", model, "--output", place / "final", "--log_dir", place),
         *("--batch_size", 2, "--learning_rate", 1e-3, "--num_workers", 0, "--sample_steps", 2, "--device", "cpu"),
+        *("--val_pictures", 2),
     ]
 
 
