@@ -81,7 +81,7 @@ def test_the_checkpoint_holds_no_frozen_weights_and_no_code(straight: Path) -> N
 
 @pytest.mark.slow
 def test_compiled_blocks_compute_the_same(straight: Path, pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
-    train(pairs, tiny_control, tmp_path, "--max_steps", 6, "--logger_freq", 3, "--accumulate_gradient_batches", 2, "--compile")
+    train(pairs, tiny_control, tmp_path, "--max_steps", 6, *RECIPE, "--compile")
     ours, theirs = (read_losses(place / "lightning_logs/version_0/losses.jsonl") for place in (tmp_path, straight))
     assert [line["loss"] for line in ours] == pytest.approx([line["loss"] for line in theirs], rel=1e-3)
 
