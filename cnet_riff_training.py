@@ -152,8 +152,8 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     objective = ControlObjective(pipeline.unet, pipeline.controlnet, args.prompt_dropout, args.sd_locked, args.only_mid_control)
     if processes.is_first:
         configs = {name: getattr(pipeline, name).config for name in ("unet", "vae", "controlnet")}
-        shapes = control_on_meta(configs, sd_locked=args.sd_locked, only_mid_control=args.only_mid_control)
-        watch.predict(shapes, configs, options, settings)
+        how = {"sd_locked": args.sd_locked, "only_mid_control": args.only_mid_control}
+        watch.predict(lambda: control_on_meta(configs, **how), configs, options, settings)
     with stored(objective, pipeline.vae, options.savings, precision):
         step, reason = train_control(
             pipeline,

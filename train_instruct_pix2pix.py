@@ -266,7 +266,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     check_strategy(settings.strategy, settings.precision)
     if processes.is_first:
         configs = {name: getattr(pipeline, name).config for name in ("unet", "vae")}
-        watch.predict(edit_on_meta(configs), configs, options, settings)
+        watch.predict(lambda: edit_on_meta(configs), configs, options, settings)
     with stored(objective, pipeline.vae, options.savings, precision):
         step, reason = train_edit(
             pipeline,

@@ -10,6 +10,12 @@ import torch
 from riff.training.processes import Processes
 
 
+def keyed_generator(key: Sequence[int], device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator whose numbers are a function of the key alone; neighbouring keys give unrelated streams."""
+    mixed = np.random.SeedSequence(list(key)).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(mixed >> np.uint64(1)))
+
+
 class Draws:
     """The random numbers of one batch.
 
@@ -18,8 +24,7 @@ class Draws:
     """
 
     def __init__(self, seed: Sequence[int], examples: int, processes: Processes, device: torch.device) -> None:
-        mixed = np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0]  # neighbours give unrelated streams
-        self._generator = torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
+        self._generator = keyed_generator(seed)
         self._all = examples * processes.count
         self._own = slice(examples * processes.rank, examples * (processes.rank + 1))
         self._device = device

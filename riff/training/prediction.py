@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -130,12 +130,14 @@ class MemoryWatch:
         self._device, self._preset = device, preset
         self._predicted: Peak | None = None
 
-    def predict(self, objective: Objective, configs: Configs, options: TrainingOptions, settings: RunSettings) -> None:
-        """Predict the peak of a run on CUDA, and warn if its GPU does not hold it. objective: as for `predict_peak`."""
+    def predict(
+        self, objective: Callable[[], Objective], configs: Configs, options: TrainingOptions, settings: RunSettings
+    ) -> None:
+        """Predict the peak of a run on CUDA, and warn if its GPU does not hold it. objective: makes what `predict_peak` takes."""
         total = gpu_memory() if self._device == "cuda" else None
         if total is None:
             return
-        self._predicted = predict_peak(objective, configs, options, settings.precision, settings.max_grad_norm)
+        self._predicted = predict_peak(objective(), configs, options, settings.precision, settings.max_grad_norm)
         if words := warning(self._predicted, total, self._preset):
             warn(words)
 

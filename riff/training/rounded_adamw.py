@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
+
+from riff.training.draws import keyed_generator
 
 PIECE = 2**22  # elements that are worked on in float32 at a time: about 100 MB of temporaries, and few calls
 
@@ -115,8 +116,7 @@ class RandomBits:
     """Sixteen random bits an element, a function of the key alone."""
 
     def __init__(self, key: Sequence[int], device: torch.device) -> None:
-        mixed = int(np.random.SeedSequence(list(key)).generate_state(1, np.uint64)[0] >> np.uint64(1))
-        self._generator, self._device = torch.Generator(device).manual_seed(mixed), device
+        self._generator, self._device = keyed_generator(key, device), device
 
     def draw(self, count: int) -> torch.Tensor:
         """int32, shape (count,), from 0 to 2**16 - 1."""
