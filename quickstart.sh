@@ -19,7 +19,7 @@ find_python() {
 
 setup() {
     local extras=$1 stamp=".venv/installed-$1" python
-    if [ -e "$stamp" ] && cmp -s envs/requirements-lock.txt "$stamp"; then
+    if [ -e "$stamp" ] && cat envs/requirements*-lock.txt | cmp -s - "$stamp"; then
         return
     fi
     python=$(find_python)
@@ -35,7 +35,7 @@ setup() {
         .venv/bin/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-dev-lock.txt
     fi
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-    cp envs/requirements-lock.txt "$stamp"
+    cat envs/requirements*-lock.txt >"$stamp"
 }
 
 if [ "${1:-}" = --setup-only ]; then
