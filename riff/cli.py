@@ -152,6 +152,24 @@ class ArgumentParser(argparse.ArgumentParser):
         add("--val_pictures", type=int, default=32, help="noised pictures of held-out songs to such a look")
         add("--sample_steps", type=int, default=20, help="denoising steps of a sample")
 
+    def add_logger(self, project: str, older_name: str | None = None) -> None:
+        """Add the flags of where a training run shows how it goes; `riff.training.loggers` reads them.
+
+        Args:
+            project: the default at Weights & Biases. older_name: of the first flag, by which people know it.
+        """
+        names = [older_name, "--logger"] if older_name else ["--logger"]
+        add = self.add_argument
+        add(
+            *names,
+            nargs="+",
+            default=["tensorboard"],
+            choices=("tensorboard", "wandb", "csv"),
+            help="where figures, and samples to see and hear, are shown: in TensorBoard, at Weights & Biases (pip install wandb; "
+            "without a network: WANDB_MODE=offline), in metrics.csv (figures alone); one or several",
+        )
+        add("--wandb_project", default=project, help="of the run at Weights & Biases")
+
     def add_seed(self, default: int = 0) -> None:
         self.add_argument("--seed", type=int, default=default, help="the same seed gives the same result")
 
@@ -182,15 +200,26 @@ class ArgumentParser(argparse.ArgumentParser):
         unknown = sorted(set(values) - set(actions))
         if unknown:
             raise OptionError(f"{flag} {path}: {unknown[0]} is no flag of this command; see --help")
-        for key, value in values.items():
-            action = actions[key]
-            # As text, the value passes through the flag's own type and choices.
-            plain = value is None or isinstance(action, _BooleanAction)
-            if action.choices is not None and value is not None and value not in action.choices:
-                raise OptionError(f"{flag} {path}: {key}: {value} is none of {', '.join(map(str, action.choices))}")
-            if plain and value is not None and not isinstance(value, bool):
-                raise OptionError(f"{flag} {path}: {key}: {value} is neither true nor false")
-            self.set_defaults(**{key: value if plain else str(value)})
+        self.set_defaults(**{key: _as_default(actions[key], value, f"{flag} {path}: {key}") for key, value in values.items()})
+
+
+def _as_default(action: argparse.Action, value: Any, place: str) -> Any:
+    """A configuration's value as its flag's default: text where there is a type, for it then passes through that.
+
+    Raises:
+        OptionError: none of the flag's choices, or no boolean where it is one.
+    """
+    if value is None:
+        return None
+    if isinstance(action, _BooleanAction):
+        if not isinstance(value, bool):
+            raise OptionError(f"{place}: {value} is neither true nor false")
+        return value
+    several = value if isinstance(value, list) else [value]
+    for one in several:
+        if action.choices is not None and one not in action.choices:
+            raise OptionError(f"{place}: {one} is none of {', '.join(map(str, action.choices))}")
+    return [str(one) for one in several] if action.nargs == "+" else str(value)
 
 
 def _devices(text: str) -> str:
