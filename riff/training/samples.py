@@ -145,7 +145,7 @@ class SampleLog(pl.Callback):
 def _show_references(trainer: pl.Trainer, clip: HeldOutClip) -> None:
     """Put what a clip's samples are compared with on the loggers, and its prompt."""
     for logger in trainer.loggers:
-        logger.write(f"{clip.name}/prompt", clip.prompt, trainer.global_step)  # type: ignore[attr-defined]
+        logger.write(f"{clip.name}/prompt", clip.prompt, trainer.global_step)
     for caption, one in (clip.shown | ({"target": clip.target} if clip.target else {})).items():
         sound = without_clipping(image_to_waveform(one)[None].numpy()) if isinstance(one, SpectrogramImage) else None
         _show(trainer, f"{clip.name}/{caption}", one, sound)
@@ -154,9 +154,9 @@ def _show_references(trainer: pl.Trainer, clip: HeldOutClip) -> None:
 def _show(trainer: pl.Trainer, name: str, picture: np.ndarray | SpectrogramImage, sound: np.ndarray | None) -> None:
     """Put a picture on the loggers and, where there is one, its sound, float32 of shape (1, samples)."""
     for logger in trainer.loggers:
-        logger.show(name, _pixels(picture), trainer.global_step)  # type: ignore[attr-defined]
+        logger.show(name, _pixels(picture), trainer.global_step)
         if sound is not None:
-            logger.play(name, sound, STANDARD.sample_rate, trainer.global_step)  # type: ignore[attr-defined]
+            logger.play(name, sound, STANDARD.sample_rate, trainer.global_step)
 
 
 def _pixels(picture: np.ndarray | SpectrogramImage) -> np.ndarray:
