@@ -165,8 +165,9 @@ class ArgumentParser(argparse.ArgumentParser):
             nargs="+",
             default=["tensorboard"],
             choices=("tensorboard", "wandb", "csv"),
-            help="where figures, and samples to see and hear, are shown: in TensorBoard, at Weights & Biases (pip install wandb; "
-            "without a network: WANDB_MODE=offline), in metrics.csv (figures alone); one or several",
+            metavar="LOGGER",
+            help="where figures, and samples to see and hear, are shown, one or several: tensorboard, wandb (Weights & Biases; pip "
+            "install wandb, and without a network WANDB_MODE=offline), csv (metrics.csv, figures alone)",
         )
         add("--wandb_project", default=project, help="of the run at Weights & Biases")
 
