@@ -17,6 +17,7 @@ from riff import cli
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
+    parser.heading("songs and results")
     parser.add_argument(
         "--audio_dir", type=Path, default=Path("raw-audio"), help="folder of songs, or of MUSDB18's, as SONG/ or SONG.stem.mp4"
     )
@@ -25,10 +26,12 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_argument("--limit", type=int, help="process at most this many songs (default: all)")
     parser.add_argument("--start_ind", type=int, default=0, help="leave out this many songs at the start, in order of name")
     parser.add_separation()
+    parser.heading("pairs")
     parser.add_flag("pitch_augment", default=True, help="also make every pair at -3 to 3 semitones")
     parser.add_argument("--min_vocal_ratio", type=float, default=0.1, help="drop clips whose vocal is below this share of the RMS")
     parser.add_argument("--canny_low", type=int, default=100, help="lower threshold of the edges")
     parser.add_argument("--canny_high", type=int, default=200, help="upper threshold of the edges")
+    parser.heading("machine")
     parser.add_device()
     parser.add_overwrite("the pairs that are there")
     args = parser.parse_args(argv)
@@ -41,6 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     return args
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from dataclasses import asdict
@@ -77,4 +81,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

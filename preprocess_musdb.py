@@ -22,15 +22,20 @@ from riff import cli
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
+    parser.heading("songs and results")
     add("--root_data_dir", type=Path, required=True, help="folder of MUSDB18 or of songs like its")
     add("--output_dir", type=Path, default=Path("musdb-pix2pix/train"), help="folder for the pairs")
+    parser.heading("edits")
     add("--gen_stem", default="vocals", help="the stem that the edit adds: vocals, drums, bass or other")
     add("--target", help="what the edited picture shows: the name of --gen_stem for that alone, or mix (default: --gen_stem's)")
+    parser.add_flag("with_removal", default=False, help="also make pairs that take the stem away")
+    parser.add_flag("with_noop", default=False, help="also make pairs that change nothing")
     add(
         "--prompt_filepath",
         type=Path,
         help='instructions, one {"file": "Artist - Title", "edit_prompt": "..."} a line; a song may have several lines',
     )
+    parser.heading("clips")
     add("--frame_overlap", type=float, default=0.0, help="share of a clip that the next one repeats, from 0 to below 1")
     add("--frame_len_seconds", type=float, default=5.11, help="length of a clip; a multiple of 0.64 s, less 0.01 s")
     add(
@@ -40,10 +45,9 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         help="use a clip when the stem's power in it is at least this share of the stem's power where it plays",
     )
     parser.add_flag("pitch_augment", default=False, help="also make every pair at -3 to 3 semitones")
-    parser.add_flag("with_removal", default=False, help="also make pairs that take the stem away")
-    parser.add_flag("with_noop", default=False, help="also make pairs that change nothing")
     add("--max_examples", type=int, help="stop after this many pairs (default: no limit)")
     parser.add_flag("save_wav", default=False, help="also write the sound of the unshifted clips, as wav/CLIP_{input,edited}.wav")
+    parser.heading("machine")
     parser.add_device()
     parser.add_seed()
     parser.add_overwrite("the pairs that are there")
@@ -54,6 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     return args
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from dataclasses import asdict, fields
@@ -93,4 +98,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from riff.audio.clips import rms
+from riff.cli import progress_bar
 from riff.data.lines import SONGS_FILE, SongLedger
 from riff.data.records import Prompt, prompt_of
 from riff.data.songs import SongFile
@@ -115,7 +115,7 @@ def build_songs(
         max_pairs: in the whole folder; the song that reaches it is cut short.
     """
     report = BuildReport()
-    progress = tqdm(songs, desc="songs", unit="song")
+    progress = progress_bar(songs, desc="songs", unit="song")
     for song in progress:
         prompt = prompt_of(song.name, prompts)
         if song.name in ledger.done:
