@@ -13,6 +13,7 @@ from riff.spectrogram.image import SpectrogramImage, mel_to_image
 from riff.spectrogram.mel import magnitude_to_mel, top_frequency, waveform_to_magnitude
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 
+CLIPS_ON_DEVICE = 8  # transformed at once on a GPU, in about a gigabyte for two parts
 PITCH_SHIFTS = (0, -3, -2, -1, 1, 2, 3)  # semitones
 
 
@@ -52,9 +53,13 @@ def clip_images(
         semitones: the pitches.
     """
     top_hz = max(top_frequency(STANDARD, shift) for shift in semitones)
-    for start in starts:
-        mono = np.stack([part[:, start : start + clip_samples].mean(axis=0) for part in parts])
-        magnitude = waveform_to_magnitude(torch.from_numpy(mono).to(device), STANDARD, top_hz)  # (parts, bins, frames)
-        for shift in semitones:
-            images = tuple(mel_to_image(mel) for mel in magnitude_to_mel(magnitude, STANDARD, shift))
-            yield ClipImages(start / STANDARD.sample_rate, shift, images)
+    at_once = 1 if device == "cpu" else CLIPS_ON_DEVICE
+    for first in range(0, len(starts), at_once):
+        clips = [
+            np.stack([part[:, start : start + clip_samples].mean(axis=0) for part in parts]) for start in starts[first:][:at_once]
+        ]
+        magnitudes = waveform_to_magnitude(torch.from_numpy(np.stack(clips)).to(device), STANDARD, top_hz)
+        for start, magnitude in zip(starts[first:], magnitudes, strict=False):  # (parts, bins, frames)
+            for shift in semitones:
+                images = tuple(mel_to_image(mel) for mel in magnitude_to_mel(magnitude, STANDARD, shift))
+                yield ClipImages(start / STANDARD.sample_rate, shift, images)
