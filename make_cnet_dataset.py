@@ -33,6 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_argument("--canny_high", type=int, default=200, help="upper threshold of the edges")
     parser.heading("machine")
     parser.add_device()
+    parser.add_num_workers()
     parser.add_overwrite("the pairs that are there")
     args = parser.parse_args(argv)
     if args.limit is not None and args.limit < 1:
@@ -50,9 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dataclasses import asdict
 
     from riff.audio.separation import open_songs, separation_options
-    from riff.data.build import MANIFEST
-    from riff.data.pairs import PairSettings, build_pairs, pairs_folder
-    from riff.data.records import read_prompts
+    from riff.data.build import Build
+    from riff.data.engines import choose_num_workers, processes
+    from riff.data.pairs import NONE_LEFT, PairMaker, PairSettings, pairs_folder
+    from riff.data.pairs_folder import MANIFEST
+    from riff.data.records import DEFAULT_PROMPT, read_prompts
     from riff.data.songs import list_songs, names_without_song, unique_slugs
     from riff.errors import OptionError
 
@@ -70,9 +73,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     opener = open_songs(separation_options(args, device), [song.path for song in songs], cli.warn)
     described = {**asdict(settings), "separator": opener.name}
     folder = pairs_folder(args.train_data_dir)
-    folder.prepare(described, args.overwrite)
-    cli.write_manifest(folder.path / MANIFEST, vars(args), settings=described)
-    report = build_pairs(songs, unique_slugs(everything), prompts, folder, settings, opener, device, cli.warn)
+    maker = PairMaker(settings, opener, device)
+    engine = processes(min(args.num_workers or choose_num_workers(device), len(songs)))
+    with folder.prepared(described, args.overwrite):
+        cli.write_manifest(folder.path / MANIFEST, vars(args), settings=described)
+        slugs = unique_slugs(everything)
+        report = Build(songs, slugs, prompts, DEFAULT_PROMPT, folder, maker, NONE_LEFT, engine=engine, warn=cli.warn).run()
     print(
         f"{report.pairs} pairs in {args.train_data_dir}: {report.made} songs made now, {report.skipped} done before, "
         f"{report.dropped_clips} clips without a vocal dropped, {report.failed} songs failed"

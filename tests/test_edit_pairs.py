@@ -237,7 +237,7 @@ def test_another_setting_asks_for_overwrite(root: Path, tmp_path: Path) -> None:
     assert len(read_edit_records(tmp_path)) == 2
     (tmp_path / "manifest.json").unlink()
     with pytest.raises(OptionError, match="another origin"):
-        edit_pairs_folder(tmp_path).prepare({}, overwrite=False)
+        edit_pairs_folder(tmp_path).prepared({}, overwrite=False).__enter__()
 
 
 def test_bad_songs_are_named_and_the_good_ones_are_finished(root: Path, tmp_path: Path) -> None:

@@ -179,6 +179,11 @@ class ArgumentParser(argparse.ArgumentParser):
         add("--val_pictures", type=int, default=32, help="noised pictures of held-out songs to such a look")
         add("--sample_steps", type=int, default=20, help="denoising steps of a sample")
 
+    def add_num_workers(self) -> None:
+        self.add_argument(
+            "--num_workers", type=_count, metavar="N", help="processes (default: one a core, as memory allows; 4 share a GPU)"
+        )
+
     def add_seed(self, default: int = 0) -> None:
         self.add_argument("--seed", type=int, default=default, help="the same seed gives the same result")
 

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from riff.audio.clips import rms
 from riff.audio.io import resample
+from riff.data.songs import SongFile
+from riff.errors import AudioError
 from riff.spectrogram.image import SpectrogramImage, mel_to_image
 from riff.spectrogram.mel import magnitude_to_mel, top_frequency, waveform_to_magnitude
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
@@ -23,6 +26,15 @@ def pitch_shifts(augment: bool) -> tuple[int, ...]:
 
 def to_standard_rate(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     return resample(waveform, sample_rate, STANDARD.sample_rate)
+
+
+def check_usable(song: SongFile, mix: np.ndarray, clip_samples: int = CLIP_SAMPLES) -> None:
+    """Raise AudioError for a mix, float32 (channels, samples) at 44.1 kHz, that is silent or shorter than a clip."""
+    if mix.shape[1] < clip_samples:
+        seconds, need = mix.shape[1] / STANDARD.sample_rate, clip_samples / STANDARD.sample_rate
+        raise AudioError(f"{song.path}: {seconds:.2f} s is shorter than a clip ({need:.2f} s); use a longer song")
+    if rms(mix) == 0:
+        raise AudioError(f"{song.path}: holds only silence; take it out")
 
 
 @dataclass(frozen=True)
