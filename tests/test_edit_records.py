@@ -83,5 +83,7 @@ def test_what_the_journal_writes_is_read_back(tmp_path_factory: pytest.TempPathF
     journal.add("song\u2028", [asdict(record) for record in records], prompt="p")
     with open(folder / "metadata.jsonl", "ab") as file:  # a run that was killed inside a letter
         file.write('{"input_file_path": "é'.encode()[:-1])
-    assert SongJournal(folder / "metadata.jsonl").num_pairs == len(records)
+    again = SongJournal(folder / "metadata.jsonl")
+    assert (again.num_pairs, again.unfinished()) == (len(records), [])
+    again.clean()
     assert read_edit_records(folder) == records

@@ -179,10 +179,29 @@ class ArgumentParser(argparse.ArgumentParser):
         add("--val_pictures", type=int, default=32, help="noised pictures of held-out songs to such a look")
         add("--sample_steps", type=int, default=20, help="denoising steps of a sample")
 
-    def add_num_workers(self) -> None:
+    def add_pitch_method(self) -> None:
         self.add_argument(
-            "--num_workers", type=_count, metavar="N", help="processes (default: one a core, as memory allows; 4 share a GPU)"
+            "--pitch_method",
+            default="warp",
+            choices=("warp", "stretch"),
+            help="warp reads one transform at other frequencies, which keeps the timing; stretch shifts the sound itself",
         )
+
+    def add_workers(self) -> None:
+        """Add the flags of where songs are made into pairs; `riff.data.engines.choose_engine` and `shard_of_songs` read them."""
+        self.heading("machine")
+        self.add_device()
+        add = self.add_argument
+        add("--num_workers", type=_count, metavar="N", help="processes (default: one a core, as memory allows; 4 share a GPU)")
+        add("--engine", default="local", choices=("local", "ray"), help="ray: workers are those of a Ray cluster (pip install ray)")
+        add("--ray_address", help="of a cluster, auto for the one this machine belongs to (default: a new one on this machine)")
+        add(
+            "--shard_index",
+            type=int,
+            metavar="N",
+            help="for batch queues: make the songs of this shard alone, from 0 on",
+        )
+        add("--num_shards", type=_count, metavar="N", help="of so many; each has a folder of its own in that of the pairs")
 
     def add_seed(self, default: int = 0) -> None:
         self.add_argument("--seed", type=int, default=default, help="the same seed gives the same result")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from riff.cli import progress_bar
+from riff.cli import MinuteLines, progress_bar
 from riff.data.content import is_unchanged
 from riff.data.engines import Engine, one_process
 from riff.data.journal import SongJournal
@@ -20,7 +20,11 @@ from riff.errors import RiffError
 
 @dataclass
 class BuildReport:
-    """What a run did, song by song; `left_out` are those that came after enough pairs."""
+    """What a run did, song by song.
+
+    Attributes:
+        left_out: songs that came after enough pairs. pairs: in the folder. clips: of the songs made.
+    """
 
     made: int = 0
     pairs: int = 0
@@ -28,6 +32,12 @@ class BuildReport:
     skipped: int = 0
     failed: int = 0
     left_out: int = 0
+    clips: int = 0
+
+    @property
+    def songs(self) -> int:
+        """Songs that are dealt with."""
+        return self.made + self.skipped + self.failed + self.left_out
 
 
 @dataclass
@@ -57,21 +67,30 @@ class Build:
     def run(self) -> BuildReport:
         """Make them, in a folder that is `PairsFolder.prepared`."""
         self._staging, self._journal = Staging(self.folder.path), SongJournal(self.folder.path / self.folder.records_file)
-        self._staging.tidy()
-        staged = {song.song for song in self._staging.songs()}
-        self.folder.remove_pairs(record for record in self._journal.unfinished if record.get("song") not in staged)
-        self._progress = progress_bar(total=len(self.songs), desc="songs", unit="song")
+        self._clear_up()
+        lines = MinuteLines(len(self.songs), "songs")
         try:
-            with self._progress:
+            with progress_bar(total=len(self.songs), desc="songs", unit="song") as progress:
                 for job, result in self.engine(StageSong(self.folder.path, self.maker), self._jobs()):
                     self._take(job, result)
-                    self._progress.update()
-                    self._progress.set_postfix_str(f"{self._journal.num_pairs} pairs")
+                    counted = f"{self.report.clips} clips, {self._journal.num_pairs} pairs"
+                    progress.update(self.report.songs - progress.n)
+                    progress.set_postfix_str(counted)
+                    lines.tell(self.report.songs, counted)
         finally:
             self._staging.tidy()
         self._staging.finish()
         self.report.pairs = self._journal.num_pairs
         return self.report
+
+    def _clear_up(self) -> None:
+        """Remove what a run left that broke off, but for songs that are made and only have to be taken in."""
+        self._staging.tidy()
+        staged = {song.song: song.slug for song in self._staging.songs()}
+        for song in staged.keys() & self._journal.done.keys():
+            self._staging.drop(staged.pop(song))
+        self.folder.remove_pairs(record for record in self._journal.unfinished() if record.get("song") not in staged)
+        self._journal.clean()
 
     def _jobs(self) -> Iterator[SongJob]:
         for song in self.songs:
@@ -84,8 +103,6 @@ class Build:
                 if prompt is None:
                     self.warn(f"{song.name}: no prompt for this song; using {self.default_prompt!r}")
                 yield SongJob(song, self.slugs[song.name], self.default_prompt if prompt is None else prompt)
-                continue
-            self._progress.update()
 
     def _is_done(self, song: SongFile, prompt: Any) -> bool:
         line = self._journal.done.get(song.name)
@@ -93,7 +110,9 @@ class Build:
             return False
         if "content" in line and not self._is_unchanged(song, line["content"]):
             self.warn(f"{song.name}: has changed since its pairs were made; making them again")
-            self.folder.remove_pairs(self._journal.forget(song.name))
+            self._journal.forget(song.name)
+            self.folder.remove_pairs(self._journal.unfinished())
+            self._journal.clean()
             return False
         if prompt is not None and prompt != line["prompt"]:
             self.warn(f"{song.name}: its prompt has changed since its pairs were made; use --overwrite to make them again")
@@ -127,6 +146,7 @@ class Build:
         )
         self._staging.drop(result.slug)
         self.report.made += 1
+        self.report.clips += result.clips - result.dropped
         self.report.dropped_clips += result.dropped
         if not records:
             self.warn(f"{job.song.name}: {self.none_left}")

@@ -1,10 +1,11 @@
-"""Clips of a song's parts -> spectrogram images at every pitch; one transform of a clip serves all pitches."""
+"""Clips of a song's parts -> spectrogram images at every pitch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import librosa
 import numpy as np
 import torch
 
@@ -13,7 +14,7 @@ from riff.audio.io import resample
 from riff.data.songs import SongFile
 from riff.errors import AudioError
 from riff.spectrogram.image import SpectrogramImage, mel_to_image
-from riff.spectrogram.mel import magnitude_to_mel, top_frequency, waveform_to_magnitude
+from riff.spectrogram.mel import magnitude_to_mel, top_frequency, waveform_to_magnitude, waveform_to_mel
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 
 CLIPS_ON_DEVICE = 8  # transformed at once on a GPU, in about a gigabyte for two parts
@@ -37,6 +38,20 @@ def check_usable(song: SongFile, mix: np.ndarray, clip_samples: int = CLIP_SAMPL
         raise AudioError(f"{song.path}: holds only silence; take it out")
 
 
+def shift_pitch(waveform: np.ndarray, semitones: int) -> np.ndarray:
+    """Shift the pitch of a sound in time, by librosa's phase vocoder, which smears its onsets a little.
+
+    Args:
+        waveform: float32, shape (channels, samples), at 44.1 kHz.
+
+    Returns:
+        The same shape and kind; the waveform itself for no shift.
+    """
+    if semitones == 0:
+        return waveform
+    return librosa.effects.pitch_shift(waveform, sr=STANDARD.sample_rate, n_steps=semitones).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class ClipImages:
     """One clip at one pitch: an image of each part, in the order in which the parts were given."""
@@ -56,6 +71,7 @@ def clip_images(
     semitones: Sequence[int],
     device: str = "cpu",
     clip_samples: int = CLIP_SAMPLES,
+    pitch_method: str = "warp",
 ) -> Iterator[ClipImages]:
     """Yield the images of every clip at every pitch.
 
@@ -63,7 +79,16 @@ def clip_images(
         parts: float32, shape (channels, samples), at 44.1 kHz.
         starts: of the clips, in samples.
         semitones: the pitches.
+        pitch_method: `warp` reads the mel bands of one transform at other frequencies, which leaves the timing exact; `stretch`
+            shifts the sound (`shift_pitch`) and transforms it anew.
     """
+    if pitch_method == "stretch":
+        for start in starts:
+            mono = np.stack([part[:, start : start + clip_samples].mean(axis=0) for part in parts])
+            for shift in semitones:
+                mels = waveform_to_mel(torch.from_numpy(shift_pitch(mono, shift)).to(device))
+                yield ClipImages(start / STANDARD.sample_rate, shift, tuple(mel_to_image(mel) for mel in mels))
+        return
     top_hz = max(top_frequency(STANDARD, shift) for shift in semitones)
     at_once = 1 if device == "cpu" else CLIPS_ON_DEVICE
     for first in range(0, len(starts), at_once):

@@ -11,7 +11,7 @@ import numpy as np
 from riff.audio.clips import cut_clips, powerful_clips
 from riff.audio.io import write_audio
 from riff.audio.stems import STEM_NAMES, read_stems, stem_files
-from riff.data.clip_images import ClipImages, check_usable, clip_images, pitch_shifts, to_standard_rate
+from riff.data.clip_images import ClipImages, check_usable, clip_images, pitch_shifts, shift_pitch, to_standard_rate
 from riff.data.edit_records import EDIT_RECORDS_FILE, EditRecord
 from riff.data.instructions import NOTHING, choose, draw, removals
 from riff.data.making import ClipCount, SongJob
@@ -56,6 +56,7 @@ class EditSettings:
     save_wav: bool = False
     max_examples: int | None = None
     seed: int = 0
+    pitch_method: str = "warp"
 
     def __post_init__(self) -> None:
         if self.gen_stem not in STEM_NAMES:
@@ -150,17 +151,19 @@ def write_shared(folder: Path, settings: EditSettings) -> None:
 
 
 def _make_records(folder: Path, song: _EditSong, settings: EditSettings, device: str) -> Iterator[EditRecord]:
-    """Write the pictures of every clip at every pitch, and the sound of the unshifted ones, and yield their records."""
+    """Write the pictures of every clip at every pitch, and their sounds if asked, and yield their records."""
     shifts = pitch_shifts(settings.pitch_augment)
-    for clip in clip_images((song.backing, song.edited), song.starts, shifts, device, settings.clip_samples):
+    parts, method = (song.backing, song.edited), settings.pitch_method
+    for clip in clip_images(parts, song.starts, shifts, device, settings.clip_samples, method):
         name = clip.name(song.slug)
         for kind, image in zip((INPUT, EDITED), clip.images, strict=True):
             write_new(folder / kind / name, image_to_png(image))
-        if settings.save_wav and clip.semitones == 0:  # a shifted clip is a picture only, it has no waveform
+        if settings.save_wav:
             start = round(clip.start_s * STANDARD.sample_rate)
-            for kind, part in (("input", song.backing), ("edited", song.edited)):
+            for kind, part in zip(("input", "edited"), parts, strict=True):
                 path = folder / WAV / f"{Path(name).stem}_{kind}.wav"
-                write_audio(path, part[:, start : start + settings.clip_samples], STANDARD.sample_rate, subtype="FLOAT")
+                sound = shift_pitch(part[:, start : start + settings.clip_samples], clip.semitones)
+                write_audio(path, sound, STANDARD.sample_rate, subtype="FLOAT")
         yield from _records_of_clip(song, clip, settings)
 
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -20,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from riff.data.making import Failure, SongJob
 from riff.data.staging import StagedSong
-from riff.errors import RiffError
+from riff.errors import OptionError, RiffError
 
 Work = Callable[[SongJob], StagedSong | Failure]
 Engine = Callable[[Work, Iterable[SongJob]], Iterator[tuple[SongJob, StagedSong | Failure]]]  # the results, in the jobs' order
@@ -29,6 +30,21 @@ AHEAD = 2  # songs a worker that are begun or wait, while the first of them is n
 WORKER_BYTES = 1.5 * 2**30  # of a worker that separates a song of five minutes
 MOST_ON_CUDA = 4  # processes that share a GPU
 PRELOADED = ("riff.data.pairs", "riff.data.edit_pairs")
+
+
+def choose_engine(args: Namespace, device: str, num_songs: int) -> Engine:
+    """The engine of the flags that `riff.cli.ArgumentParser.add_workers` adds.
+
+    Raises:
+        OptionError: a flag of Ray's without it, or Ray without its package.
+    """
+    if args.engine == "ray":
+        from riff.data.ray_engine import ray_engine
+
+        return ray_engine(args.num_workers, args.ray_address, device)
+    if args.ray_address is not None:
+        raise OptionError(f"--ray_address {args.ray_address}: only --engine ray takes it")
+    return processes(min(args.num_workers or choose_num_workers(device), num_songs))
 
 
 def choose_num_workers(device: str) -> int:

@@ -17,42 +17,42 @@ class SongJournal:
     """The songs that are done, a line each in `songs.jsonl`, and the file of their records beside it.
 
     A song's records are appended to their file first and its line to the journal second, so that records of a song without a
-    line are from a run that broke off; they are dropped on opening.
+    line are from a run that broke off. They stay until `clean`, because they tell which pictures that run left.
 
     Attributes:
         done: a song's line by its name: how many pairs, of which prompt, of which content. num_pairs: of all songs.
-        unfinished: the records that were dropped on opening.
     """
 
     def __init__(self, records_file: Path) -> None:
         self._records, self._songs = records_file, records_file.with_name(SONGS_FILE)
         self.done: dict[str, dict[str, Any]] = {line["song"]: line for line in _whole_lines(self._songs)}
-        records = list(_whole_lines(self._records))
-        self.unfinished = [record for record in records if record.get("song") not in self.done]
-        self._keep(record for record in records if record.get("song") in self.done)
+        self.num_pairs = sum(record.get("song") in self.done for record in _whole_lines(self._records))
+        self._write_songs()
+
+    def unfinished(self) -> list[dict[str, Any]]:
+        """The records of songs that are not done."""
+        return [record for record in _whole_lines(self._records) if record.get("song") not in self.done]
+
+    def clean(self) -> None:
+        """Drop the records of songs that are not done, and what is no whole line."""
+        kept = [record for record in _whole_lines(self._records) if record.get("song") in self.done]
+        write_text(self._records, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept))
 
     def add(self, song: str, records: Iterable[Mapping[str, Any]], **facts: Any) -> None:
-        """Note a song as done: its records, and what else is to be known of it."""
+        """Note a song as done: its records, and what else is to be known of it; after `clean`."""
         lines = [json.dumps(record, ensure_ascii=False) for record in records]
         _append(self._records, lines)
         self.done[song] = {"song": song, "pairs": len(lines), **facts}
         _append(self._songs, [json.dumps(self.done[song], ensure_ascii=False)])
         self.num_pairs += len(lines)
 
-    def forget(self, song: str) -> list[dict[str, Any]]:
-        """Take a song out again, and return its records."""
-        del self.done[song]
-        records = list(_whole_lines(self._records))
-        self._keep(record for record in records if record.get("song") in self.done)
-        return [record for record in records if record.get("song") == song]
+    def forget(self, song: str) -> None:
+        """Take a song out again; its records are unfinished ones then."""
+        self.num_pairs -= self.done.pop(song)["pairs"]
+        self._write_songs()
 
-    def _keep(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Write both files anew: with these records, and the songs that are done."""
-        kept = [json.dumps(record, ensure_ascii=False) for record in records]
-        self.num_pairs = len(kept)
-        # The journal first: what it does not name counts for nothing.
+    def _write_songs(self) -> None:
         write_text(self._songs, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self.done.values()))
-        write_text(self._records, "".join(line + "\n" for line in kept))
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -32,6 +32,7 @@ class PairSettings:
     min_vocal_ratio: float = 0.1
     canny_low: int = CANNY_LOW
     canny_high: int = CANNY_HIGH
+    pitch_method: str = "warp"
 
     @property
     def semitones(self) -> tuple[int, ...]:
@@ -76,7 +77,7 @@ def make_pairs(
         starts: of the clips, in samples.
         slug: of the song, for the names.
     """
-    for clip in clip_images((mix, accompaniment), starts, settings.semitones, device):
+    for clip in clip_images((mix, accompaniment), starts, settings.semitones, device, pitch_method=settings.pitch_method):
         target, backing = clip.images
         edges = canny_edges(backing.pixels, settings.canny_low, settings.canny_high)
         yield Pair(clip.name(slug), clip.start_s, clip.semitones, target, backing, edges)

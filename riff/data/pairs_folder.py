@@ -61,6 +61,7 @@ class PairsFolder:
             raise OptionError(f"{self.path}: holds pairs of another origin (no {MANIFEST}); use another folder, or --overwrite")
 
     def _require_same(self, settings: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
+        earlier = {"pitch_method": "warp", **earlier}  # which was the only one once
         for key, value in settings.items():
             if earlier.get(key) != value:
                 raise OptionError(

@@ -86,6 +86,7 @@ class Staging:
                 os.replace(staged, target)
 
     def drop(self, slug: str) -> None:
+        (self._staging / slug / FACTS).unlink(missing_ok=True)  # first: what is half removed is not there
         shutil.rmtree(self._staging / slug, ignore_errors=True)
 
     def undo(self, slug: str) -> None:
