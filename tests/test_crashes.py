@@ -42,7 +42,7 @@ class SmallMaker:
             paths = [f"{kind}/{job.slug}_{number}.png" for kind in ("source", "target")]
             for path in paths:
                 write_new(folder / path, encode_png(np.full((4, 4), value, np.uint8)))
-            records.append(PairRecord(*paths, prompt=job.prompt, song=job.song.name))
+            records.append(PairRecord(paths[0], paths[1], prompt=job.prompt, song=job.song.name))
         self.meddle(job.song.path)
         return records, ClipCount(len(content), 0)
 
@@ -172,7 +172,7 @@ def test_a_song_that_is_staged_and_no_longer_wanted_leaves_nothing(songs: Path, 
                     os._exit(9)
             real(source, target)
 
-        os.replace = replace_some
+        os.replace = replace_some  # type: ignore[assignment]
         build(songs, pairs)
 
     assert die_at(10**6, first_two_moves_then_death)
