@@ -12,6 +12,7 @@ from pathlib import Path
 from riff import cli
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.ArgumentParser(__doc__)
     parser.add_argument("version", metavar="VERSION", type=int, help="number of the training run, N in version_N")
@@ -46,4 +47,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

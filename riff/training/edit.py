@@ -13,10 +13,10 @@ from urllib.request import urlopen
 import torch
 from diffusers import UniPCMultistepScheduler
 
-from riff.data.build import MANIFEST, SETTINGS_KEY
 from riff.data.datasets import EditDataset, Example, one_of_each_song, split_by_song
 from riff.data.edit_records import EditRecord, read_edit_records
 from riff.data.latents import Encoded, check_sizes, encode
+from riff.data.pairs_folder import MANIFEST, SETTINGS_KEY
 from riff.errors import DataError, OptionError
 from riff.files import read_mapping
 from riff.models.base import encoder_names, size_multiple
