@@ -1,0 +1,214 @@
+"""Songs to pairs: how many a second, against the predecessor's way, and what takes the time.
+
+    python benchmarks/bench_preprocessing.py --num_songs 8 --workers 1 2
+
+Both sides get the same songs with their stems, so that no separation is measured, and write all seven pitches of every clip to the
+same disk. The predecessor's way is written out in plain_preprocessing.py and makes --plain_clips clips, once on one thread and
+once with as many as the machine has cores. Ours is the whole of make_cnet_dataset.py's way from stems to flushed files and
+journal, workers' start included. The stages are timed by themselves, on one thread, and so are ways to write a picture.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from riff import cli
+
+FLAC = ("--format", "flac")
+
+
+def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
+    parser = cli.ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("--num_songs", type=int, default=8, help="synthesised songs")
+    add("--seconds", type=float, default=62.0, help="of each")
+    add("--plain_clips", type=int, default=4, help="clips that the predecessor's way makes")
+    add("--workers", type=int, nargs="+", default=[1, os.cpu_count() or 1], help="numbers of processes to measure")
+    add("--output", type=Path, default=Path("benchmarks/results/bench_preprocessing.json"), help="where the figures go")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    import torch
+
+    with tempfile.TemporaryDirectory(prefix="riff-") as temporary:
+        folder = Path(temporary)
+        songs = make_songs(folder / "songs", args.num_songs, args.seconds)
+        results: dict[str, Any] = {}
+        for threads in sorted({1, os.cpu_count() or 1}):
+            torch.set_num_threads(threads)
+            results[f"plain, {threads} threads"] = {"pairs_per_second": plain_rate(songs, folder / "plain", args.plain_clips)}
+        torch.set_num_threads(1)
+        for count in args.workers:
+            results[f"{count} workers"] = {"pairs_per_second": our_rate(songs, folder / f"ours-{count}", count)}
+        cores = f"plain, {max(1, os.cpu_count() or 1)} threads"
+        for count in args.workers:
+            ours = results[f"{count} workers"]
+            for name, key in (("plain, 1 threads", "times_plain"), (cores, "times_plain_on_all_cores")):
+                ours[key] = ours["pairs_per_second"] / results[name]["pairs_per_second"]
+        stages, writers = time_stages(songs, folder / "stages")
+    for name, result in results.items():
+        print(f"{name:22}" + "".join(f"{key} {value:.2f}  " for key, value in result.items()))
+    for name, milliseconds in stages.items():
+        print(f"{name:40}{milliseconds:8.2f} ms a pair")
+    for name, writer in writers.items():
+        print(f"{name:40}{writer['milliseconds']:8.2f} ms a picture {writer['bytes']:10,.0f} bytes")
+    cli.write_manifest(args.output, vars(args), results=results, milliseconds_per_pair=stages, writers=writers)
+
+
+def make_songs(folder: Path, count: int, seconds: float) -> Path:
+    """Synthesise songs with stems, in processes that are not measured."""
+    import subprocess
+    import sys
+
+    flags = ["--num_songs", str(count), "--seconds", str(seconds), "--seed", "9", "--output", str(folder)]
+    subprocess.run([sys.executable, str(cli.ROOT / "demo" / "make_songs.py"), *flags], check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def open_parts(song: Path) -> tuple[Any, Any, Any]:
+    """Mix, accompaniment and vocals of a song, float32, shape (channels, samples)."""
+    from riff.audio.stems import read_stems
+
+    stems, _ = read_stems(song)
+    return stems.accompaniment + stems.vocals, stems.accompaniment, stems.vocals
+
+
+def song_folders(songs: Path) -> list[Path]:
+    return sorted(path for path in songs.iterdir() if path.is_dir())
+
+
+def plain_rate(songs: Path, folder: Path, clips: int) -> float:
+    """Pairs a second of the predecessor's way."""
+    from plain_preprocessing import make_pairs
+
+    from riff.audio.clips import cut_clips
+    from riff.data.clip_images import PITCH_SHIFTS
+    from riff.spectrogram.params import CLIP_SAMPLES
+
+    first = song_folders(songs)[0]
+    make_pairs(folder, "warm", open_parts(first), [0], [1])  # plans and filters are made once
+    began = time.perf_counter()
+    parts = open_parts(first)
+    made = make_pairs(folder, "song", parts, cut_clips(parts[0].shape[1], CLIP_SAMPLES)[:clips], PITCH_SHIFTS)
+    return made / (time.perf_counter() - began)
+
+
+def our_rate(songs: Path, folder: Path, num_workers: int) -> float:
+    """Pairs a second of make_cnet_dataset.py, from its start in a warm process to its end."""
+    from riff.audio.separation import SongOpener
+    from riff.data.build import Build
+    from riff.data.engines import processes
+    from riff.data.pairs import NONE_LEFT, PairMaker, PairSettings, pairs_folder
+    from riff.data.songs import list_songs, unique_slugs
+
+    listed = list_songs(songs)
+    place = pairs_folder(folder)
+    maker = PairMaker(PairSettings(min_vocal_ratio=0.0), SongOpener(None))
+    began = time.perf_counter()
+    with place.prepared({}, overwrite=False):
+        build = Build(
+            listed, unique_slugs(listed), {}, "sing", place, maker, NONE_LEFT, None, processes(num_workers), lambda _: None
+        )
+        return build.run().pairs / (time.perf_counter() - began)
+
+
+def time_stages(songs: Path, folder: Path) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Milliseconds a pair by stage, over the clips of one song, and ways to write a picture."""
+    import torch
+
+    from riff.data.clip_images import PITCH_SHIFTS
+    from riff.spectrogram.edges import canny_edges, edges_to_png
+    from riff.spectrogram.image import image_to_png, mel_to_image
+    from riff.spectrogram.mel import magnitude_to_mel, top_frequency, waveform_to_magnitude
+    from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
+
+    first = song_folders(songs)[0]
+    mix, accompaniment, _ = open_parts(first)
+    clips = [
+        torch.from_numpy(part[:, s : s + CLIP_SAMPLES].mean(axis=0))
+        for s in range(0, 5 * CLIP_SAMPLES, CLIP_SAMPLES)
+        for part in (mix, accompaniment)
+    ]
+    top = top_frequency(STANDARD, min(PITCH_SHIFTS))
+    pairs = len(clips) // 2 * len(PITCH_SHIFTS)
+    stages: dict[str, float] = {}
+
+    def timed(name: str, work: Callable[[], list[Any]]) -> list[Any]:
+        work()
+        began = time.perf_counter()
+        done = work()
+        stages[name] = (time.perf_counter() - began) / pairs * 1000
+        return done
+
+    magnitudes = timed("transform, one for seven pitches", lambda: [waveform_to_magnitude(clip, STANDARD, top) for clip in clips])
+    mels = timed("mel bands", lambda: [magnitude_to_mel(one, STANDARD, shift) for one in magnitudes for shift in PITCH_SHIFTS])
+    images = timed("grey levels", lambda: [mel_to_image(mel) for mel in mels])
+    edges = timed("edges", lambda: [canny_edges(image.pixels) for image in images[: len(images) // 2]])
+    files = timed("PNG", lambda: [image_to_png(image) for image in images] + [edges_to_png(one) for one in edges])
+    timed("writing and flushing", lambda: write_files(folder, files))
+    return stages, time_writers(images[::7])
+
+
+def write_files(folder: Path, files: Sequence[bytes]) -> list[None]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{number}.png" for number in range(len(files))]
+    for path, content in zip(paths, files, strict=True):
+        path.write_bytes(content)
+
+    def flush(path: Path) -> None:
+        with open(path, "rb+") as file:
+            os.fsync(file.fileno())
+
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(flush, paths))
+
+
+def time_writers(images: Sequence[Any]) -> dict[str, dict[str, float]]:
+    """What a spectrogram's picture costs in other forms."""
+    from PIL import Image
+
+    from riff.spectrogram import png
+
+    def pillow(image: Any, **options: Any) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(image.to_rgb()).save(buffer, **options)
+        return buffer.getvalue()
+
+    def ours(level: int) -> Callable[[Any], bytes]:
+        def write(image: Any) -> bytes:
+            png.LEVEL, before = level, png.LEVEL
+            try:
+                return png.encode_png(image.pixels, channels=3)
+            finally:
+                png.LEVEL = before
+
+        return write
+
+    ways: dict[str, Callable[[Any], bytes]] = {f"PNG, libdeflate level {level}": ours(level) for level in (1, 2, 4, 6)}
+    ways |= {
+        f"PNG, Pillow level {level}": lambda image, n=level: pillow(image, format="PNG", compress_level=n) for level in (1, 3, 6)
+    }
+    ways["WebP lossless, fastest"] = lambda image: pillow(image, format="WEBP", lossless=True, method=0, quality=0)
+    ways["WebP lossless, Pillow's default"] = lambda image: pillow(image, format="WEBP", lossless=True)
+    ways["JPEG, Pillow's default"] = lambda image: pillow(image, format="JPEG")
+    found = {}
+    for name, way in ways.items():
+        way(images[0])
+        began = time.perf_counter()
+        sizes = [len(way(image)) for image in images]
+        found[name] = {"milliseconds": (time.perf_counter() - began) / len(images) * 1000, "bytes": sum(sizes) / len(sizes)}
+    return found
+
+
+if __name__ == "__main__":
+    cli.run(main)
