@@ -179,7 +179,8 @@ def _look_items(folder: PairFolder, looks: dict[int, PairLook], options: Inspect
         if look.silent:
             yield "silent", Item(result, "", number)
         elif look.vocal_db is not None and look.vocal_db < options.min_vocal_db:
-            yield "weak", Item(result, f"{look.vocal_db:.0f} dB", number, -look.vocal_db)
+            level = f"{look.vocal_db:.0f} dB" if math.isfinite(look.vocal_db) else "none at all"
+            yield "weak", Item(result, level, number, -look.vocal_db)
         if look.black_share is not None and look.black_share > MOST_BLACK:
             yield "black", Item(result, f"{look.black_share:.0%} of its pixels", number, look.black_share)
         if look.edge_share is not None and look.edge_share < FEWEST_EDGES:

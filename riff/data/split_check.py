@@ -80,7 +80,7 @@ def _song_items(inspection: Inspection, held_out: set[str], shared: list[Shared]
         yield "leak" if apart else "copy", Item(song, f"is {other}: {links[song][other]}", lines[song])
     for one in shared:
         if not one.same_recording and one.first in lines and one.second in lines:
-            yield "shared", Item(f"{one.first} and {one.second}", f"{len(one.clips)} clips", bad=len(one.clips))
+            yield "shared", Item(f"{one.first} and {one.second}", f"clips: {len(one.clips)}", bad=len(one.clips))
 
 
 def _val_items(inspection: Inspection, val: Inspection, shared: list[Shared]) -> Iterator[tuple[str, Item]]:

@@ -16,13 +16,13 @@ from riff.data.inspection import Inspection
 from riff.data.pair_folders import RecordLine
 from riff.data.pictures import read_picture
 from riff.evaluation.inspection_text import fact_rows, verdict
-from riff.evaluation.report import Report, Take
+from riff.evaluation.report import Cell, Report, Take
 from riff.sampling.clip import save_take
 from riff.spectrogram.edges import save_edges
 from riff.spectrogram.image import SpectrogramImage, load_image
 from riff.spectrogram.sheet import contact_sheet
 
-SHEET_PICTURES, SHEET_COLUMNS, THUMBNAIL = 48, 8, 160  # pixels
+SHEET_PICTURES, SHEET_COLUMNS, THUMBNAIL = 48, 12, 160  # pixels; wide, so that the sheet has a row of the page
 BINS = 30
 WORST = 2  # of each kind of finding
 NAMES_LISTED = 8
@@ -43,12 +43,16 @@ def write_inspection(folder: Path, inspection: Inspection, num_shown: int, argum
     write_manifest(folder / "report.json", arguments, verdict=verdict(inspection), facts=inspection.facts, findings=found)
     report = Report(f"{inspection.folder.path.resolve().name}, inspected", verdict(inspection))
     _add_findings(report, inspection.findings)
-    for section in inspection.facts:
-        report.section(section.capitalize())
-        report.table(["", "figure"], fact_rows(inspection.facts[section]))
-    _add_histograms(report, inspection)
     good = [line for line in _unshifted(inspection) if _result(inspection, line) is not None]
     _add_sheet(report, inspection, evenly(good, SHEET_PICTURES), folder / "sheet.png")
+    report.section("Figures")
+    rows: list[list[Cell]] = [[section, *row] for section, facts in inspection.facts.items() for row in fact_rows(facts)]
+    report.table(["", "what", "figure"], rows)
+    for what in ("commonest", "words that not all have"):
+        counts = inspection.facts["prompts"][what]
+        if counts:
+            report.table([f"prompts: {what}", "pairs"], [[text, count] for text, count in counts.items()])
+    _add_histograms(report, inspection)
     report.section("Clips to hear, chosen evenly")
     for line in evenly(good, num_shown):
         report.takes(list(_takes(inspection, line, folder / "clips")))
@@ -107,7 +111,7 @@ def _add_histograms(report: Report, inspection: Inspection) -> None:
     for things, counts in (("songs", songs), ("prompts", prompts)):
         if len(counts) > 1:
             ranked = [(rank, count) for rank, count in enumerate(sorted(counts.values(), reverse=True), start=1)]
-            report.chart({f"pairs of one of the {things}": ranked}, f"{things}, from the one with the most pairs on", "pairs")
+            report.chart({things: ranked}, f"{things}, from the one with the most pairs on", "pairs")
 
 
 def _unshifted(inspection: Inspection) -> list[RecordLine]:

@@ -17,7 +17,7 @@ def verdict(inspection: Inspection) -> str:
     errors = [finding for finding in inspection.findings if finding.error]
     path = inspection.folder.path
     if errors:
-        return f"{path} is not fit to train on: {'; '.join(f'{len(e.items):,} {KINDS[e.kind].says}' for e in errors)}"
+        return f"{path} is not fit to train on: {'; '.join(f'{KINDS[e.kind].says}: {len(e.items):,}' for e in errors)}"
     warnings = len(inspection.findings)
     looked = f"; {warnings} kind{'s' * (warnings > 1)} of things to look at" if warnings else ""
     pairs, songs = (inspection.facts["pairs"][key] for key in ("records", "songs"))
@@ -32,7 +32,7 @@ def table_text(inspection: Inspection) -> str:
         width = max(len(str(name)) for name, _ in rows)
         lines += [section, *(f"  {name!s:{width}}  {value}" for name, value in rows)]
     lines += [f"warning: {finding}" for finding in inspection.findings if not finding.error]
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def error_lines(inspection: Inspection) -> Iterator[str]:
@@ -53,11 +53,13 @@ def _text(value: Any) -> str:
         return "unknown"
     if isinstance(value, dict):
         if "median" in value:
-            return f"{_text(value['median'])} (5 %: {_text(value['5 %'])}, 95 %: {_text(value['95 %'])}, of {value['of']:,})"
+            digits = 1 if max(abs(value["5 %"]), abs(value["95 %"])) > 1 else 3
+            low, middle, high = (f"{value[name]:.{digits}f}" for name in ("5 %", "median", "95 %"))
+            return f"{middle} (5 %: {low}, 95 %: {high}, of {value['of']:,})"
         named = [f"{name} ({_text(count)})" for name, count in list(value.items())[:LONGEST]]
         return ", ".join(named) + (" …" if len(value) > LONGEST else "")
     if isinstance(value, list):
         return ", ".join(f"{item:+g}" if item else "0" for item in value)
     if isinstance(value, float):
-        return f"{value:,.3f}" if abs(value) < 1 else f"{value:,.1f}"
+        return f"{value:,.3f}" if abs(value) < 1 else f"{value:,.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
