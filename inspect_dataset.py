@@ -33,7 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--target", help="what edited pictures show: a stem's name for it alone, or mix (default: as manifest.json says)")
     add("--min_vocal_db", type=float, default=-25.0, help="vocal over backing, in dB, below which a clip has hardly any vocal")
     add("--output", type=Path, default=Path("outputs/inspection"), help="folder for the page and report.json")
-    add("--num_shown", type=int, default=12, help="clips to hear on the page, besides the worst of each kind")
+    add("--num_shown", type=int, default=12, help="clips to hear on the page, besides the worst two of each kind; 0 for none")
     add("--num_workers", type=int, default=os.cpu_count() or 1, help="processes that read pictures")
     add(
         "--fix",

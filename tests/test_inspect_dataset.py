@@ -264,7 +264,11 @@ def test_silent_and_weak_clips(copy: Path) -> None:
     shutil.copy(copy / second["accompaniment"], copy / second["target"])
     items = [{**line, "target_max": None} for line in lines(copy)]
     write_lines(copy, *items)
-    inspect(copy)
+    inspect(copy, "--num_shown", 1)
+    page = (copy.parent / "train-data-inspected" / "index.html").read_text()
+    assert "Pairs whose picture is silent</h2>" in page
+    assert "Clips with hardly any vocal</h2>" in page
+    assert page.count("<audio") == 3 * 2  # a clip of those chosen evenly, a silent and a weak one, each with its backing
     assert found(copy)["silent"] == {first["target"]}
     assert found(copy)["weak"] == {second["target"]}
     inspect(copy, "--fix")

@@ -8,11 +8,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from riff.data.edit_pairs import SILENT_IMAGE
 from riff.data.findings import KINDS, Finding, Item, findings
 from riff.data.lines import SongLedger
-from riff.data.pair_folders import open_pair_folder
+from riff.data.pair_folders import CONTROL_PAIRS, open_pair_folder, read_lines
 from riff.data.records import read_records
 from riff.data.set_aside import orphans, plan_set_aside, set_aside
 
@@ -162,3 +164,27 @@ def test_only_what_was_asked_for_is_moved(copy: Path, groups: tuple[str, ...]) -
     found = findings([(kind, Item("x", "", (number,))) for number, kind in enumerate(kinds[:8], start=1)])
     plan = plan_set_aside(open_pair_folder(copy), found, groups)
     assert plan.lines.keys() == {number for number, kind in enumerate(kinds[:8], start=1) if KINDS[kind].fix in groups}
+
+
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.lists(st.integers(), max_size=2))
+ITEMS = st.dictionaries(st.sampled_from(["source", "target", "prompt", "song", "start_s", "semitones", "target_max"]), VALUES)
+TEXTS = st.one_of(st.binary(max_size=40), ITEMS.map(lambda item: json.dumps(item).encode()))
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=6))
+@settings(deadline=None, max_examples=60)
+def test_any_line_is_read_or_named_and_none_is_lost(tmp_path_factory: pytest.TempPathFactory, texts: list[bytes]) -> None:
+    """Whatever the lines hold; those that can be read have numbers and text that can be written down."""
+    good = b'{"source": "source/a.png", "target": "target/a.png", "prompt": "sing"}'
+    path = tmp_path_factory.getbasetemp() / "lines" / "prompt.json"
+    path.parent.mkdir(exist_ok=True)
+    written = [good, *(text.replace(b"\n", b" ") for text in texts)]
+    path.write_bytes(b"\n".join(written))
+    lines = read_lines(path, CONTROL_PAIRS)
+    assert lines[0].record.target == "target/a.png"
+    kept = [line.text.encode("utf-8", "surrogateescape") for line in lines]
+    assert kept == [text for text in written if text.decode("utf-8", "surrogateescape").strip()]
+    for line in lines:
+        assert (line.record is None) == bool(line.problem)
+        if line.record is not None:
+            json.dumps(vars(line.record), allow_nan=False, ensure_ascii=False).encode()

@@ -36,6 +36,7 @@ KINDS = {
     "black": Kind("pictures that are cut off at black", False),
     "no_edges": Kind("edge maps that are empty", False),
     "full_edges": Kind("edge maps that are nearly full", False),
+    "params": Kind("pictures with other spectrogram parameters than Riffusion's", False),
     "no_maximum": Kind("pictures that do not say how loud they are", False),
     "orphan": Kind("files that no record names", False, "broken"),
     "variety": Kind("prompts that are too alike", False),

@@ -86,7 +86,7 @@ def inspect_pairs(path: str | Path, options: InspectionOptions) -> Inspection:
 def _tasks(folder: PairFolder, options: InspectionOptions) -> list[PairTask]:
     kind, settings = folder.kind, folder.settings
     thresholds = (settings.get("canny_low"), settings.get("canny_high"))
-    known = all(isinstance(value, int) for value in thresholds)
+    known = all(isinstance(value, int) for value in thresholds) and thresholds[0] <= thresholds[1]  # type: ignore[operator]
     target = "mix" if kind.edges else options.target or settings.get("target")
     alone = None if target is None else target != "mix"
     places: set[tuple[str, float]] = set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,7 +15,7 @@ from riff.data.records import PAIR_FORMAT, PairRecord, pairs_file
 from riff.errors import DataError, RiffError
 from riff.files import read_mapping
 
-Record = PairRecord | EditRecord
+LARGEST_NUMBER = 1e9  # that a record may hold: 30 years in seconds, or a maximum of 16-bit samples many times over
 
 
 @dataclass(frozen=True)
@@ -122,8 +121,9 @@ def open_pair_folder(path: str | Path, control_method: str = "") -> PairFolder:
         raise DataError(f"{path}: holds {' and '.join(there)}; keep ControlNet pairs and edit pairs in folders of their own")
     (name,) = there
     manifest = path / MANIFEST
-    settings = read_mapping(manifest).get(SETTINGS_KEY) or {} if manifest.exists() else {}
-    return PairFolder(path, names[name], name, read_lines(path / name, names[name]), settings)
+    settings = read_mapping(manifest).get(SETTINGS_KEY) if manifest.exists() else {}
+    lines = read_lines(path / name, names[name])
+    return PairFolder(path, names[name], name, lines, settings if isinstance(settings, dict) else {})
 
 
 def read_lines(path: Path, kind: PairKind) -> list[RecordLine]:
@@ -133,7 +133,7 @@ def read_lines(path: Path, kind: PairKind) -> list[RecordLine]:
         DataError: the file cannot be read at all, or holds nothing.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+        text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")  # bytes that are no text are kept as they are
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if text.lstrip().startswith("["):
@@ -157,8 +157,13 @@ def _read_line(number: int, text: str, folder: Path, kind: PairKind) -> RecordLi
         record = record_of(item, folder, kind.record_type, kind.record_format)
         for field in fields(kind.record_type):
             value = getattr(record, field.name)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise DataError(f'"{field.name}" is no finite number')
+            if isinstance(value, (int, float)) and not abs(value) <= LARGEST_NUMBER:
+                raise DataError(f'"{field.name}" is out of all bounds')
+            if isinstance(value, str):
+                value.encode()
+        text.encode()
+    except UnicodeEncodeError:
+        return RecordLine(number, text, None, "holds bytes that are no text in UTF-8")
     except json.JSONDecodeError as error:
         return RecordLine(number, text, None, f"is no JSON ({error.msg})")
     except RiffError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -135,7 +135,7 @@ def read_picture(path: Path) -> Picture:
             params, max_value = SpectrogramParams.from_exif(opened.getexif())
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, ArithmeticError, struct.error, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).replace(str(path), "it").split())[:120]
         raise DataError(f"cannot be read ({reason or type(error).__name__})") from error
     if values.ndim == 3:
@@ -160,41 +160,41 @@ def vocal_level(backing: float | None, result: float | None, alone: bool | None)
     return float(10 * np.log10(vocal / backing)) if vocal > 0 else float("-inf")
 
 
-def picture_energy(pixels: np.ndarray, max_value: float, params: SpectrogramParams = STANDARD) -> float:
+def picture_energy(pixels: np.ndarray, max_value: float) -> float:
     """What a picture's sound has of energy in a frame: its mel values squared, each band by its width, against a sine's.
 
     A band sums the magnitudes of as many bins as it is wide, so dividing its square by its width leaves the energy of a
     noise as it is.
 
     Args:
-        pixels: uint8, shape (n_mels, frames).
+        pixels: uint8, shape (512, frames), of the standard parameters.
 
     Returns:
         1 for a sine at full scale.
     """
-    return _weighted(pixels, max_value, params) / _sine_energy(params)
+    return _weighted(pixels, max_value) / _sine_energy()
 
 
 @cache
-def _energy_table(params: SpectrogramParams) -> tuple[np.ndarray, np.ndarray]:
-    """Squared mel value of each grey level, float32 (256,), and what the square in each row of a picture counts, (n_mels,)."""
-    table = ((255.0 - np.arange(256)) / 255.0) ** (2.0 / params.power_for_image)
-    frequencies = np.linspace(params.min_frequency, params.max_frequency, 4 * params.n_mels)
-    width = np.gradient(frequencies, band_of(frequencies, params))  # Hz that a band is wide
-    centre = np.interp(np.arange(params.n_mels), band_of(frequencies, params), width)
-    return table.astype(np.float32), 1.0 / centre[::-1]
+def _energy_table() -> tuple[np.ndarray, np.ndarray]:
+    """Squared mel value of each grey level, float32 (256,), and what the square in each row of a picture counts, (512,)."""
+    table = ((255.0 - np.arange(256)) / 255.0) ** (2.0 / STANDARD.power_for_image)
+    frequencies = np.linspace(STANDARD.min_frequency, STANDARD.max_frequency, 4 * STANDARD.n_mels)
+    bands = band_of(frequencies)
+    widths = np.interp(np.arange(STANDARD.n_mels), bands, np.gradient(frequencies, bands))  # Hz
+    return table.astype(np.float32), 1.0 / widths[::-1]
 
 
 @cache
-def _sine_energy(params: SpectrogramParams) -> float:
+def _sine_energy() -> float:
     """Of the picture of a sine at full scale, 1 kHz, against the weights of `_energy_table`."""
-    time = torch.arange(params.clip_samples(SINE_FRAMES)) / params.sample_rate
-    picture = waveform_to_image(torch.sin(2 * torch.pi * 1_000.0 * time), params)
-    return _weighted(picture.pixels, picture.max_value, params)
+    time = torch.arange(STANDARD.clip_samples(SINE_FRAMES)) / STANDARD.sample_rate
+    picture = waveform_to_image(torch.sin(2 * torch.pi * 1_000.0 * time))
+    return _weighted(picture.pixels, picture.max_value)
 
 
-def _weighted(pixels: np.ndarray, max_value: float, params: SpectrogramParams) -> float:
-    table, weights = _energy_table(params)
+def _weighted(pixels: np.ndarray, max_value: float) -> float:
+    table, weights = _energy_table()
     rows = table[pixels].sum(axis=1, dtype=np.float64)
     return float(rows @ weights) * max_value**2 / pixels.shape[1]
 
@@ -207,14 +207,25 @@ def _energy(task: PairTask, key: str, picture: Picture, look: PairLook) -> float
     elif said is not None and abs(picture.max_value - said) > MAXIMUM_TOLERANCE * max(said, picture.max_value):
         look.flaws.append(Flaw("maximum", file, f"holds the maximum {picture.max_value:.6g}, and its record says {said:.6g}"))
     max_value = said if picture.max_value is None else picture.max_value
-    if max_value is None or picture.pixels.shape[0] != picture.params.n_mels:
+    if picture.params != STANDARD:
+        look.flaws.append(Flaw("params", file, _first_difference(picture.params)))
         return None
-    return picture_energy(picture.pixels, max_value, picture.params)
+    if max_value is None or picture.pixels.shape[0] != STANDARD.n_mels:
+        return None
+    return picture_energy(picture.pixels, max_value)
+
+
+def _first_difference(params: SpectrogramParams) -> str:
+    name, value, standard = next(
+        (name, value, standard) for name, value in asdict(params).items() if value != (standard := getattr(STANDARD, name))
+    )
+    return f"{name.replace('_', ' ')} {value}, not {standard}"
 
 
 def _look_at_result(task: PairTask, picture: Picture, energy: float | None, look: PairLook) -> None:
     look.black_share = float((picture.pixels == 0).mean())
-    look.seconds = picture.params.clip_samples(picture.pixels.shape[1]) / picture.params.sample_rate
+    if picture.params == STANDARD:
+        look.seconds = STANDARD.clip_samples(picture.pixels.shape[1]) / STANDARD.sample_rate
     look.silent = not task.silent and (energy == 0 or int(picture.pixels.min()) >= SILENCE - 1)
     if energy:
         look.level_db = float(10 * np.log10(energy))

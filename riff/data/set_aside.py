@@ -82,7 +82,9 @@ def set_aside(folder: PairFolder, plan: SetAsidePlan) -> None:
     notes = [{"reason": plan.lines[line.number], "records_file": folder.records_file, "record": line.text} for line in going]
     notes += [{"reason": reason, "file": file} for file, reason in plan.files.items()]
     if notes:
-        _note(folder.path / BROKEN / REASONS, [json.dumps(note, ensure_ascii=False) for note in notes])
+        _note(
+            folder.path / BROKEN / REASONS, [json.dumps(note) for note in notes]
+        )  # ASCII: a record may hold bytes that are no text
     if going:
         kept = [line.text for line in folder.lines if line.number not in plan.lines]
         write_text(folder.path / folder.records_file, "".join(text + "\n" for text in kept))

@@ -17,14 +17,13 @@ from riff.data.pair_folders import RecordLine
 from riff.data.pictures import read_picture
 from riff.evaluation.inspection_text import fact_rows, verdict
 from riff.evaluation.report import Cell, Report, Take
-from riff.sampling.clip import save_take
 from riff.spectrogram.edges import save_edges
 from riff.spectrogram.image import SpectrogramImage, load_image
 from riff.spectrogram.sheet import contact_sheet
 
 SHEET_PICTURES, SHEET_COLUMNS, THUMBNAIL = 48, 12, 160  # pixels; wide, so that the sheet has a row of the page
 BINS = 30
-WORST = 2  # of each kind of finding
+WORST = 2  # of each kind of finding, at most
 NAMES_LISTED = 8
 LOUDNESS_NOTE = (
     "From the pictures and their maxima: 0 dB is a sine at full scale. Vocal over backing is the energy that the mix has more "
@@ -36,7 +35,7 @@ def write_inspection(folder: Path, inspection: Inspection, num_shown: int, argum
     """Write `report.json`, `index.html`, `sheet.png` and the sounds of some clips under `folder`; returns the page.
 
     Args:
-        num_shown: clips to hear, chosen evenly; the worst of each kind come on top of them.
+        num_shown: clips to hear, chosen evenly; the worst of each kind come on top of them, unless it is 0.
         arguments: of the command.
     """
     found = [finding.to_json() for finding in inspection.findings]
@@ -53,10 +52,11 @@ def write_inspection(folder: Path, inspection: Inspection, num_shown: int, argum
         if counts:
             report.table([f"prompts: {what}", "pairs"], [[text, count] for text, count in counts.items()])
     _add_histograms(report, inspection)
-    report.section("Clips to hear, chosen evenly")
+    if num_shown:
+        report.section("Clips to hear, chosen evenly")
     for line in evenly(good, num_shown):
         report.takes(list(_takes(inspection, line, folder / "clips")))
-    _add_worst(report, inspection, folder / "clips")
+    _add_worst(report, inspection, min(num_shown, WORST), folder / "clips")
     return report.write(folder / "index.html")
 
 
@@ -141,6 +141,8 @@ def _add_sheet(report: Report, inspection: Inspection, lines: Sequence[RecordLin
 
 def _takes(inspection: Inspection, line: RecordLine, folder: Path) -> Iterator[Take]:
     """The pictures of a pair that can be read, the spectrograms with their sound, written under `folder`."""
+    from riff.sampling.clip import save_take  # imports diffusers, which a page without sounds does not need
+
     kind, look = inspection.folder.kind, inspection.looks[line.number]
     prompt = getattr(line.record, kind.prompt)
     pictures = inspection.folder.pictures(line.record)
@@ -168,12 +170,12 @@ def _spectrogram(inspection: Inspection, line: RecordLine, key: str) -> Spectrog
     return image if image.pixels.shape[0] == image.params.n_mels else None
 
 
-def _add_worst(report: Report, inspection: Inspection, folder: Path) -> None:
+def _add_worst(report: Report, inspection: Inspection, most: int, folder: Path) -> None:
     """A section for each kind of finding whose pairs can be looked at."""
     lines = {line.number: line for line in inspection.folder.readable}
     for finding in inspection.findings:
         items = [item for item in finding.items if any(number in lines for number in item.lines)]
-        shown = [(item, lines[number]) for item in items[:WORST] for number in item.lines[:1] if number in lines]
+        shown = [(item, lines[number]) for item in items[:most] for number in item.lines[:1] if number in lines]
         takes = [(item, list(_takes(inspection, line, folder))) for item, line in shown]
         if any(found for _, found in takes):
             report.section(KINDS[finding.kind].says.capitalize())
