@@ -103,7 +103,7 @@ def look_at_pair(task: PairTask) -> PairLook:
             pictures[key] = read_picture(task.folder / file)
             look.sizes[key] = pictures[key].pixels.shape
         except FileNotFoundError:
-            look.flaws.append(Flaw("missing", file, "is not there"))
+            look.flaws.append(Flaw("missing", file, ""))
         except DataError as error:
             look.flaws.append(Flaw("unreadable", file, str(error)))
     spectrograms = {key: pictures[key] for key in (task.backing, task.result) if key in pictures}
@@ -137,7 +137,7 @@ def read_picture(path: Path) -> Picture:
         raise
     except (OSError, SyntaxError, ValueError, TypeError, ArithmeticError, struct.error, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).replace(str(path), "it").split())[:120]
-        raise DataError(f"cannot be read ({reason or type(error).__name__})") from error
+        raise DataError(reason or type(error).__name__) from error
     if values.ndim == 3:
         if int(np.ptp(values[::8, ::8].astype(np.int16), axis=2).max()) > COLOUR:
             raise DataError("holds colours; a spectrogram has three equal channels")

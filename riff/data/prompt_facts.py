@@ -48,9 +48,7 @@ def prompt_facts(folder: PairFolder) -> dict[str, Any]:
         "most tokens, at least": max(map(fewest_tokens, counts), default=0),
         "songs with the default prompt": sum(1 for _ in _default_songs(folder)),
         "commonest": _commonest(counts, COMMONEST),
-        "words that not all have": _commonest(
-            {word: count for word, count in words.items() if count < len(prompts)}, 4 * COMMONEST
-        ),
+        "words that not all have": _commonest({word: count for word, count in words.items() if count < len(prompts)}, COMMONEST),
     }
 
 

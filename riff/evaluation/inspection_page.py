@@ -45,7 +45,9 @@ def write_inspection(folder: Path, inspection: Inspection, num_shown: int, argum
     good = [line for line in _unshifted(inspection) if _result(inspection, line) is not None]
     _add_sheet(report, inspection, evenly(good, SHEET_PICTURES), folder / "sheet.png")
     report.section("Figures")
-    rows: list[list[Cell]] = [[section, *row] for section, facts in inspection.facts.items() for row in fact_rows(facts)]
+    rows: list[list[Cell]] = []
+    for section, facts in inspection.facts.items():
+        rows += [["" if index else section, *row] for index, row in enumerate(fact_rows(facts))]
     report.table(["", "what", "figure"], rows)
     for what in ("commonest", "words that not all have"):
         counts = inspection.facts["prompts"][what]
