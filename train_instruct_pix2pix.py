@@ -50,8 +50,14 @@ def _add_places(parser: cli.ArgumentParser) -> None:
     add("--revision", help="revision of a base on the hub")
     add("--variant", help="variant of the base's files, such as fp16")
     parser.heading("data")
-    add("--train_data_dir", type=Path, default=Path("musdb-pix2pix/train"), help="folder of edit pairs (metadata.jsonl)")
-    add("--dataset_name", help="instead of it: a data set on the hub, or a folder of Parquet files")
+    add(
+        "--train_data_dir",
+        type=Path,
+        default=Path("musdb-pix2pix/train"),
+        help="edit pairs: a folder (metadata.jsonl); shards that pack_dataset.py or upload_musdb.py made, as 'DIR/*.tar' or "
+        "'DIR/pairs-{000000..000031}.parquet'; or USER/NAME of a data set of shards on the hub",
+    )
+    add("--dataset_name", help="instead of it: any data set that `datasets` reads, of the hub or a folder; it is unpacked first")
     add("--dataset_config_name", help="configuration of the data set")
     add("--original_image_column", default="original_image", help="its column of input pictures")
     add("--edited_image_column", default="edited_image", help="its column of edited pictures")
@@ -260,7 +266,14 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     with processes.first_goes_first():
         pipeline, base = load_to_edit(args.pretrained_model_name_or_path, args.copy_bias, **_downloads(args))
         data = prepare_edit_data(
-            _folder_of_pairs(args), pipeline, device, args.val_share, args.resolution, args.max_train_samples, args.target
+            _folder_of_pairs(args),
+            pipeline,
+            device,
+            args.val_share,
+            args.resolution,
+            args.max_train_samples,
+            args.target,
+            args.hub_token,
         )
         clips = held_out_edits(data, args.num_validation_images, args.validation_prompt)
         if args.val_image_url:
