@@ -18,6 +18,7 @@ from riff.errors import DataError, OptionError
 GROUP_ROWS = 10  # pairs that are read at once: to come to one picture, those beside it in its column are read as well
 COLUMNS_KEPT = 3  # of row groups read last, so that going through pairs in their order reads each once
 LISTED_ROWS = 1000  # at once
+PLAIN: dict[str, Any] = {"compression": "none", "use_dictionary": False, "write_statistics": False}  # PNGs gain nothing by more
 
 
 class ParquetShard:
@@ -119,7 +120,7 @@ class ParquetWriter:
         pictures = {column: Image() for column in layout.columns.values()}
         self._schema = Features(pictures | {name: kinds[kind] for name, kind in layout.values.items()}).arrow_schema
         self._layout, self._rows = layout, list[dict[str, Any]]()
-        self._writer = _pyarrow().parquet.ParquetWriter(path, self._schema, compression="none", write_statistics=False)
+        self._writer = _pyarrow().parquet.ParquetWriter(path, self._schema, **PLAIN)
 
     def __enter__(self) -> ParquetWriter:
         return self

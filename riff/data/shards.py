@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +27,16 @@ class ShardItem:
 
 
 class Shard(Protocol):
-    """Pairs in one file, read at random. It can be pickled, and holds no open file, so that it works in any process."""
+    """Pairs in one file, read at random once they are listed. It can be pickled, and holds no open file, for any process."""
 
     path: Path
 
-    def items(self) -> Iterator[ShardItem]:
-        """The pairs in their order, without their pictures."""
+    def items(self) -> Iterable[ShardItem]:
+        """The pairs in their order, without their pictures.
+
+        Raises:
+            DataError: the shard is broken, or holds other things than pairs of its layout.
+        """
 
     def read(self, row: int, key: str) -> bytes:
         """A picture of a pair, as its file was.

@@ -141,7 +141,7 @@ def _order(path: Path) -> list[tuple[int, str]]:
 def _open_shard(path: Path, layout: ShardLayout, cache: Path, folder: Path) -> Shard:
     if path.suffix == ".parquet":
         return ParquetShard(path, layout)
-    return TarShard(path, layout, cache / INDEX_FOLDER / f"{_label(path, folder).replace('/', '~')}.npz")
+    return TarShard(path, layout, cache / INDEX_FOLDER / f"{_label(path, folder).replace('/', '~')}.json")
 
 
 def _label(path: Path, folder: Path) -> str:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
-from typing import Any
-from zipfile import BadZipFile
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from riff.data.shard_layouts import ShardLayout, layout_by
 from riff.data.shards import ShardFile, ShardItem
 from riff.errors import DataError
-from riff.files import atomic_path, make_folder
+from riff.files import write_text
 
 RECORD = "json"  # the member of a pair that is no picture
 ABSENT = -1  # offset of a picture that a pair does without
@@ -24,58 +23,61 @@ LONGEST_END = 1 << 20  # bytes of zeros that may follow the last member
 
 
 class TarShard:
-    """A tar whose members are read at random by an index of where they lie, made once.
+    """A tar whose members are read at random by an index, which is made once: where the pictures lie, and the records.
 
     Args:
         index: file that keeps it.
-
-    Raises:
-        DataError: no whole tar, or one that holds other things than pairs of this layout.
     """
 
     def __init__(self, path: Path, layout: ShardLayout, index: Path) -> None:
-        self.path, self._layout = path, layout
+        self.path, self._layout, self._index = path, layout, index
         self._file, self._keys = ShardFile(path), list(layout.members)
-        kept = self._load_index(index)
-        self._names, self._places = kept or self._make_index(index)
+        self._places = np.empty((0, len(self._keys), 2), np.int64)  # (pairs, pictures, 2): offset and size
 
-    def items(self) -> Iterator[ShardItem]:
-        with self._file.opened() as file:
-            for name, (record, *pictures) in zip(self._names.tolist(), self._places.tolist(), strict=True):
-                there = frozenset(key for key, (offset, _) in zip(self._keys, pictures, strict=True) if offset != ABSENT)
-                file.seek(record[0])
-                yield ShardItem(name, self._parse(name, file.read(record[1])), there)
+    def items(self) -> list[ShardItem]:
+        index = self._read_index() or self._make_index()
+        self._places = np.array(index["places"], np.int64)
+        there = (self._places[:, :, 0] != ABSENT).tolist()
+        return [
+            ShardItem(name, record, frozenset(key for key, is_there in zip(self._keys, flags, strict=True) if is_there))
+            for name, record, flags in zip(index["names"], index["records"], there, strict=True)
+        ]
 
     def read(self, row: int, key: str) -> bytes:
-        offset, size = self._places[row, 1 + self._keys.index(key)].tolist()
+        offset, size = self._places[row, self._keys.index(key)].tolist()
         with self._file.opened() as file:
             file.seek(offset)
             return file.read(size)
 
-    def _parse(self, name: str, text: bytes) -> dict[str, Any]:
+    def _read_index(self) -> dict[str, Any] | None:
+        """The index that is kept, unless it is of another state of the shard or of the other kind of pairs."""
         try:
-            values = json.loads(text)
+            index = json.loads(self._index.read_text(encoding="utf-8"))
+            return index if index["of"] == self._identity() else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _make_index(self) -> dict[str, Any]:
+        names, places = self._check(self._list_members())
+        with self._file.opened() as file:
+            records = [self._parse(file, name, *members[0]) for name, members in zip(names, places, strict=True)]
+        pictures = [members[1:] for members in places]
+        index = {"of": self._identity(), "names": names, "places": pictures, "records": records}
+        write_text(self._index, json.dumps(index, ensure_ascii=False))
+        return index
+
+    def _identity(self) -> list[Any]:
+        return [*self._file.identity, self._keys]
+
+    def _parse(self, file: BinaryIO, name: str, offset: int, size: int) -> dict[str, Any]:
+        file.seek(offset)
+        try:
+            values = json.loads(file.read(size))
         except ValueError:
             values = None
         if not isinstance(values, dict):
             raise DataError(f"{self.path}: {name}.{RECORD} is no JSON object; pack the pairs again")
         return values
-
-    def _load_index(self, index: Path) -> tuple[np.ndarray, np.ndarray] | None:
-        """The index that is kept, unless it is of another state of the shard or of the other kind of pairs."""
-        try:
-            with np.load(index) as kept:
-                same = kept["shard"].tolist() == [*self._file.identity] and kept["keys"].tolist() == self._keys
-                return (kept["names"], kept["places"]) if same else None
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-            return None
-
-    def _make_index(self, index: Path) -> tuple[np.ndarray, np.ndarray]:
-        names, places = self._check(self._list_members())
-        make_folder(index.parent)
-        with atomic_path(index) as temporary:
-            np.savez(temporary, names=names, places=places, shard=self._file.identity, keys=self._keys)
-        return names, places
 
     def _list_members(self) -> dict[str, dict[str, tuple[int, int]]]:
         """name of a pair -> what comes after it, without the suffix of a picture -> (offset, size), from the tar's headers."""
@@ -113,8 +115,12 @@ class TarShard:
         if part:
             of_pair[part] = (member.offset_data, member.size)
 
-    def _check(self, members: dict[str, dict[str, tuple[int, int]]]) -> tuple[np.ndarray, np.ndarray]:
-        """Names (pairs,), and int64 (pairs, 1 + pictures, 2) offsets and sizes of the record and the pictures in their order."""
+    def _check(self, members: dict[str, dict[str, tuple[int, int]]]) -> tuple[list[str], list[list[tuple[int, int]]]]:
+        """The pairs' names, and the offset and size of each one's record and pictures, in their order.
+
+        Raises:
+            DataError: a pair without its record or a picture, pairs of the other kind, or none.
+        """
         parts = [RECORD, *self._layout.members.values()]
         required = {self._layout.members[key] for key in self._layout.required}
         names, places = [], []
@@ -131,7 +137,7 @@ class TarShard:
             places.append([of_pair.get(part, (ABSENT, 0)) for part in parts])
         if not names:
             raise DataError(f"{self.path}: holds no {self._layout.record_format.kind}")
-        return np.array(names), np.array(places, np.int64)
+        return names, places
 
 
 class TarWriter:
