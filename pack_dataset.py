@@ -36,6 +36,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    import shlex
+
     from riff.data.build import MANIFEST
     from riff.data.pack import pack, plan_packing, prepare_output
 
@@ -45,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         cli.write_manifest(args.output / MANIFEST, vars(args), **manifest)
     written, shards = pack(packing, args.output), len(packing.shards)
     print(f"{packing.num_pairs} pairs in {shards} shards in {args.output}: {written} written now, {shards - written} there before")
-    print(f"train on them with: python {packing.layout.trained_by} --train_data_dir {args.output}")
+    place = shlex.quote(str(args.output))
+    print(f"train on them with: python {packing.layout.trained_by} --train_data_dir {place}")
 
 
 if __name__ == "__main__":

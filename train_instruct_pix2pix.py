@@ -236,6 +236,7 @@ def _downloads(args: cli.argparse.Namespace) -> dict[str, Any]:
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff import hub
+    from riff.data.places import HubAccess
     from riff.data.variety import low_variety
     from riff.files import make_folder
     from riff.models.edit import load_to_edit, save_edit_pipeline
@@ -273,7 +274,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
             args.resolution,
             args.max_train_samples,
             args.target,
-            args.hub_token,
+            HubAccess(args.hub_token, args.cache_dir),
         )
         clips = held_out_edits(data, args.num_validation_images, args.validation_prompt)
         if args.val_image_url:

@@ -406,13 +406,14 @@ def test_places_that_are_none(packed: Callable[..., Path], tmp_path: Path) -> No
 
 
 CODE = """
+import os
 from pathlib import Path
 from riff import cli
-from riff.data.places import open_pairs
+from riff.data.places import HubAccess, open_pairs
 from riff.data.shard_layouts import CONTROL_SHARDS
 
 def main(argv):
-    store, records = open_pairs(Path("me/pairs"), CONTROL_SHARDS, "prompt.json")
+    store, records = open_pairs(Path("me/pairs"), CONTROL_SHARDS, "prompt.json", HubAccess(os.environ["TOKEN"], Path("cache")))
     print(len(records), len(store.read(records[-1].target)), store.cache)
 
 cli.run(main)
@@ -426,7 +427,7 @@ def test_a_data_set_of_the_hub_is_downloaded_once(hub: Hub, packed: Callable[...
             "HF_ENDPOINT": hub.url,
             "HOME": str(tmp_path),
             "HF_HUB_DISABLE_XET": "1",
-            "HF_TOKEN": TOKEN,
+            "TOKEN": TOKEN,
             "PYTHONPATH": str(ROOT),
         }
         command = [sys.executable, "-c", CODE]
@@ -443,7 +444,7 @@ def test_a_data_set_of_the_hub_is_downloaded_once(hub: Hub, packed: Callable[...
     done = look()
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] == "17"
-    assert done.stdout.split()[2] == str(tmp_path / ".cache" / "riff-cnet" / "me--pairs")
+    assert done.stdout.split()[2] == "cache/me--pairs"
     assert not any("big.bin" in line for line in hub.requests)
     assert look(HF_HUB_OFFLINE="1").stdout == done.stdout
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -23,15 +24,22 @@ NUM_SHARDS_KEY = "shards"  # of the manifest beside them
 LARGEST_RANGE = 1_000_000
 
 
+@dataclass(frozen=True)
+class HubAccess:
+    """token: of the hub (default: the one that is logged in). cache: folder for downloads and latents (default: the user's)."""
+
+    token: str | None = None
+    cache: Path | None = None
+
+
 def open_pairs(
-    place: Path, layout: ShardLayout[Record], records_file: str, token: str | None = None
+    place: Path, layout: ShardLayout[Record], records_file: str, hub: HubAccess = HubAccess()
 ) -> tuple[PairStore, list[Record]]:
     """The pairs of a place, in their order, and the store that reads their pictures.
 
     Args:
         place: folder that holds `records_file`; folder of shards; pattern of shards, such as `DIR/*.tar` or
             `DIR/pairs-{000..031}.tar`; or USER/NAME on the hub, whose shards are downloaded once.
-        token: of the hub (default: the one that is logged in).
 
     Raises:
         DataError: no pairs there, shards that are missing, broken or of other pairs, or no such data set.
@@ -40,7 +48,8 @@ def open_pairs(
         return FolderStore(place), read_record_lines(place / records_file, layout.record_type, layout.record_format)
     shards, cache = find_shards(place), None
     if not shards and _may_be_on_hub(place):
-        shards, cache = find_shards(_download(str(place), layout, token)), DEFAULT_CACHE / str(place).replace("/", "--")
+        shards = find_shards(_download(str(place), layout, hub))
+        cache = (hub.cache or DEFAULT_CACHE) / str(place).replace("/", "--")
         if not shards:
             raise DataError(f"{place}: the data set on the hub holds no {' and no '.join(SHARD_SUFFIXES)} files; name another")
     if not shards:  # raises, and says how pairs are made
@@ -111,10 +120,10 @@ def _may_be_on_hub(place: Path) -> bool:
     return not place.exists() and not place.parent.exists() and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(place)) is not None
 
 
-def _download(name: str, layout: ShardLayout, token: str | None) -> Path:
+def _download(name: str, layout: ShardLayout, hub: HubAccess) -> Path:
     wanted = [f"*{suffix}" for suffix in SHARD_SUFFIXES] + [f"*{MANIFEST}"]
     try:
-        return Path(snapshot_download(name, repo_type="dataset", allow_patterns=wanted, token=token))
+        return Path(snapshot_download(name, repo_type="dataset", allow_patterns=wanted, token=hub.token, cache_dir=hub.cache))
     except (HTTPError, OSError, ValueError, RuntimeError) as error:
         text = " ".join(str(error).split())[:120] or type(error).__name__
         made_by = f"{layout.record_format.made_by} {name}"

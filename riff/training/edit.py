@@ -17,7 +17,7 @@ from riff.data.build import MANIFEST, SETTINGS_KEY
 from riff.data.datasets import EditDataset, Example, one_of_each_song, split_by_song
 from riff.data.edit_records import EDIT_RECORDS_FILE, EditRecord
 from riff.data.latents import Encoded, check_sizes, encode
-from riff.data.places import open_pairs
+from riff.data.places import HubAccess, open_pairs
 from riff.data.shard_layouts import EDIT_SHARDS
 from riff.data.stores import PairStore
 from riff.errors import DataError, OptionError
@@ -117,19 +117,19 @@ def prepare_edit_data(
     resolution: int | None,
     most: int | None,
     target: str,
-    token: str | None = None,
+    hub: HubAccess,
 ) -> EditData:
     """Read edit pairs and encode what is not encoded yet.
 
     Args:
-        place, token: of the pairs, as in `open_pairs`.
+        place, hub: of the pairs, as in `open_pairs`.
         resolution: height and width that the pictures must have, None for any that fits the model.
         most: pairs to train on, None for all. target: as in `EditData`, or `auto` for what their manifest says.
 
     Raises:
         DataError: no usable pairs, pictures that are missing or of different sizes, or that do not fit the model.
     """
-    store, records = open_pairs(place, EDIT_SHARDS, EDIT_RECORDS_FILE, token)
+    store, records = open_pairs(place, EDIT_SHARDS, EDIT_RECORDS_FILE, hub)
     pictures = [path for record in records for path in (record.input_file_path, record.edited_file_path)]
     height, width = check_sizes(store, pictures)
     if resolution is not None and (height, width) != (resolution, resolution):
