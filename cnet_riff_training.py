@@ -95,6 +95,7 @@ def _add_samples(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     parser.add_held_out()
     add("--logger_freq", type=int, default=500, help="steps between samples of held-out songs, and their edge F1")
+    parser.add_logger(project="riff-cnet")
 
 
 def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
@@ -143,11 +144,14 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.models.folders import read_origin
     from riff.sampling.control import SamplingOptions
     from riff.training.control import ControlObjective, held_out_clips, prepare_control_data, train_control
+    from riff.training.loggers import check_loggers
     from riff.training.memory import stored
     from riff.training.places import RunPlaces, find_checkpoint
     from riff.training.prediction import MemoryWatch, control_on_meta
     from riff.training.strategies import check_strategy
 
+    if processes.is_first:
+        check_loggers(args.logger)
     options, precision = _training_options(args, device)
     watch = MemoryWatch(device, args.memory)
     settings = _run_settings(args, device, precision, watch.log)
@@ -244,6 +248,8 @@ def _run_settings(args: cli.argparse.Namespace, device: str, precision: str, mem
         resume_command=f"{cli.called_as()} --learning_rate {_learning_rate(args) / 10:g} --resume",
         other_ways=steadier_ways(precision, "--precision", "32", "--warmup_steps"),
         strategy=args.strategy,
+        loggers=args.logger,
+        project=args.wandb_project,
         callbacks=(memory_log,),
     )
 

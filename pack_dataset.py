@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     import shlex
 
-    from riff.data.build import MANIFEST
     from riff.data.pack import pack, plan_packing, prepare_output
+    from riff.data.pairs_folder import MANIFEST
 
     packing = plan_packing(args.data_dir, args.control_method, args.format, args.pairs_per_shard)
     manifest = packing.manifest()

@@ -69,7 +69,7 @@ def _add_places(parser: cli.ArgumentParser) -> None:
     add("--output_dir", type=Path, default=Path("models/riff-pix2pix-final"), help="folder for the result")
     parser.add_flag("unet_only", default=False, help="write the UNet alone, in half precision, with its base's name")
     add("--logging_dir", type=Path, default=Path("."), help="where lightning_logs/ and image_log/ lie")
-    add("--report_to", default="tensorboard", help="TensorBoard is what there is")
+    parser.add_logger(project="riff-pix2pix", older_name="--report_to")
     parser.add_flag("push_to_hub", default=False, help="upload the run and its result to the hub in the end")
     add("--hub_model_id", help="USER/NAME on the hub (default: the name of --output_dir)")
     add("--hub_token", help="token of the hub, instead of HF_TOKEN or `hf auth login`")
@@ -210,8 +210,6 @@ def _say_what_has_no_effect(args: cli.argparse.Namespace, device: str) -> None:
         reasons["use_8bit_adam"] = "it needs CUDA and bitsandbytes; plain AdamW is taken"
     elif args.use_8bit_adam and args.strategy == "fsdp":
         reasons["use_8bit_adam"] = "fsdp shares out what it would make smaller; plain AdamW is taken"
-    if args.report_to != "tensorboard":
-        reasons["report_to"] = "losses and samples go to TensorBoard and to files"
     for flag, reason in reasons.items():
         cli.warn(f"--{flag} has no effect: {reason}")
 
@@ -249,12 +247,15 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         prepare_edit_data,
         train_edit,
     )
+    from riff.training.loggers import check_loggers
     from riff.training.memory import stored
     from riff.training.places import RunPlaces
     from riff.training.prediction import MemoryWatch, edit_on_meta
     from riff.training.strategies import check_strategy
 
     # Better now than after hours of training.
+    if processes.is_first:
+        check_loggers(args.report_to)
     make_folder(args.output_dir.parent)
     repo_id = args.hub_model_id or args.output_dir.name
     if args.push_to_hub:
@@ -395,6 +396,8 @@ def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, places:
         resume_command=resume,
         other_ways=steadier_ways(precision, "--mixed_precision", "no", "--lr_warmup_steps"),
         strategy=args.strategy,
+        loggers=args.report_to,
+        project=args.wandb_project,
         on_start=lambda: cli.write_config(places.config, args),
         callbacks=(memory_log,),
     )

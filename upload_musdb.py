@@ -42,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     import tempfile
 
     from riff import hub
-    from riff.data.build import MANIFEST, SETTINGS_KEY
     from riff.data.edit_records import read_edit_records
+    from riff.data.pairs_folder import MANIFEST, SETTINGS_KEY
     from riff.data.parquet import SHARDS, dataset_card, draw_records, plan_shards, write_dataset
     from riff.files import read_mapping
 

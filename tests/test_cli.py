@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -165,6 +166,16 @@ def test_a_progress_bar_is_for_terminals(script: Path) -> None:
     os.close(theirs)
     assert b"greeting: 100%" in os.read(ours, 10_000)
     os.close(ours)
+
+
+def test_a_line_a_minute_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    lines = cli.MinuteLines(10, "songs")
+    for done, seconds in ((1, 30), (2, 61), (3, 62), (5, 122)):
+        now = 1000.0 + seconds
+        lines.tell(done, f"{done * 3} pairs")
+    assert capsys.readouterr().err.splitlines() == ["2 of 10 songs, 6 pairs, 0:04:04 left", "5 of 10 songs, 15 pairs, 0:02:02 left"]
 
 
 def test_main_with_flags_is_a_function_and_without_them_a_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ LEVELS = (
     {"metrics"},
     {"training"},
     {"evaluation", "hub"},
+    {"notebook"},
 )
 SCREEN = 50  # lines of help that can be taken in without headings
 BANNED = {"torchvision", "torchaudio"}  # neither has a build for every torch that this runs on

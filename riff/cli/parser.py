@@ -26,8 +26,11 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefa
         super().__init__(prog, max_help_position=32, width=width, **more)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        is_said = action.required or action.default in (None, "", [])
-        return action.help if is_said else super()._get_help_string(action)
+        if action.required or action.default in (None, "", []):
+            return action.help
+        if isinstance(action.default, list):
+            return f"{action.help} (default: {' '.join(map(str, action.default))})"
+        return super()._get_help_string(action)
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
         kinds: dict[Any, str] = {int: "N", float: "X", Path: "PATH"}
@@ -179,6 +182,49 @@ class ArgumentParser(argparse.ArgumentParser):
         add("--val_pictures", type=int, default=32, help="noised pictures of held-out songs to such a look")
         add("--sample_steps", type=int, default=20, help="denoising steps of a sample")
 
+    def add_pitch_method(self) -> None:
+        self.add_argument(
+            "--pitch_method",
+            default="warp",
+            choices=("warp", "stretch"),
+            help="warp reads one transform at other frequencies, which keeps the timing; stretch shifts the sound itself",
+        )
+
+    def add_workers(self) -> None:
+        """Add the flags of where songs are made into pairs; `riff.data.engines.choose_engine` and `shard_of_songs` read them."""
+        self.heading("machine")
+        self.add_device()
+        add = self.add_argument
+        add("--num_workers", type=_count, metavar="N", help="processes (default: one a core, as memory allows; 4 share a GPU)")
+        add("--engine", default="local", choices=("local", "ray"), help="ray: workers are those of a Ray cluster (pip install ray)")
+        add("--ray_address", help="of a cluster, auto for the one this machine belongs to (default: a new one on this machine)")
+        add(
+            "--shard_index",
+            type=int,
+            metavar="N",
+            help="for batch queues: make the songs of this shard alone, from 0 on",
+        )
+        add("--num_shards", type=_count, metavar="N", help="of so many; each has a folder of its own in that of the pairs")
+
+    def add_logger(self, project: str, older_name: str | None = None) -> None:
+        """Add the flags of where a training run shows how it goes; `riff.training.loggers` reads them.
+
+        Args:
+            project: the default at Weights & Biases. older_name: of the first flag, by which people know it.
+        """
+        names = [older_name, "--logger"] if older_name else ["--logger"]
+        add = self.add_argument
+        add(
+            *names,
+            nargs="+",
+            default=["tensorboard"],
+            choices=("tensorboard", "wandb", "csv"),
+            metavar="LOGGER",
+            help="where figures, and samples to see and hear, are shown, one or several: tensorboard, wandb (Weights & Biases; pip "
+            "install wandb, and without a network WANDB_MODE=offline), csv (metrics.csv, figures alone)",
+        )
+        add("--wandb_project", default=project, help="of the run at Weights & Biases")
+
     def add_seed(self, default: int = 0) -> None:
         self.add_argument("--seed", type=int, default=default, help="the same seed gives the same result")
 
@@ -210,15 +256,26 @@ class ArgumentParser(argparse.ArgumentParser):
         unknown = sorted(set(values) - set(actions))
         if unknown:
             raise OptionError(f"{flag} {path}: {unknown[0]} is no flag of this command; see --help")
-        for key, value in values.items():
-            action = actions[key]
-            # As text, the value passes through the flag's own type and choices.
-            plain = value is None or isinstance(action, _BooleanAction)
-            if action.choices is not None and value is not None and value not in action.choices:
-                raise OptionError(f"{flag} {path}: {key}: {value} is none of {', '.join(map(str, action.choices))}")
-            if plain and value is not None and not isinstance(value, bool):
-                raise OptionError(f"{flag} {path}: {key}: {value} is neither true nor false")
-            self.set_defaults(**{key: value if plain else str(value)})
+        self.set_defaults(**{key: _as_default(actions[key], value, f"{flag} {path}: {key}") for key, value in values.items()})
+
+
+def _as_default(action: argparse.Action, value: Any, place: str) -> Any:
+    """A configuration's value as its flag's default: text where there is a type, for it then passes through that.
+
+    Raises:
+        OptionError: none of the flag's choices, or no boolean where it is one.
+    """
+    if value is None:
+        return None
+    if isinstance(action, _BooleanAction):
+        if not isinstance(value, bool):
+            raise OptionError(f"{place}: {value} is neither true nor false")
+        return value
+    several = value if isinstance(value, list) else [value]
+    for one in several:
+        if action.choices is not None and one not in action.choices:
+            raise OptionError(f"{place}: {one} is none of {', '.join(map(str, action.choices))}")
+    return [str(one) for one in several] if action.nargs == "+" else str(value)
 
 
 def called_as() -> str:

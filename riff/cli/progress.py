@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+LINE_EVERY = 60  # seconds
 
 
 def progress_bar(*what: Any, **settings: Any) -> tqdm:
@@ -15,6 +18,27 @@ def progress_bar(*what: Any, **settings: Any) -> tqdm:
     from tqdm import tqdm
 
     return tqdm(*what, **{"disable": None, **settings})
+
+
+class MinuteLines:
+    """Where stderr is no terminal, and so has no progress bar: a line a minute.
+
+    Args:
+        total: of what is counted. unit: what that is, in the plural.
+    """
+
+    def __init__(self, total: int, unit: str) -> None:
+        self._total, self._unit = total, unit
+        self._began = self._said = time.monotonic()
+
+    def tell(self, done: int, more: str = "") -> None:
+        """Say how many are done, what else there is to say, and the time left, if a minute has passed since the last line."""
+        now = time.monotonic()
+        if sys.stderr.isatty() or now - self._said < LINE_EVERY or not done:
+            return
+        self._said = now
+        left = timedelta(seconds=round((now - self._began) / done * (self._total - done)))
+        warn(", ".join(filter(None, [f"{done} of {self._total} {self._unit}", more, f"{left} left"])))
 
 
 def warn(message: str) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from riff.cli import progress_bar
-from riff.data.build import MANIFEST, SETTINGS_KEY
 from riff.data.datasets import SongClip
 from riff.data.edit_records import EDIT_RECORDS_FILE
 from riff.data.lines import read_record_lines
+from riff.data.pairs_folder import MANIFEST, SETTINGS_KEY
 from riff.data.parquet_shards import ParquetWriter
 from riff.data.places import NUM_SHARDS_KEY
 from riff.data.records import pairs_file

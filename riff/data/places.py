@@ -11,8 +11,8 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HTTPError
 
-from riff.data.build import MANIFEST
 from riff.data.lines import read_record_lines
+from riff.data.pairs_folder import MANIFEST
 from riff.data.shard_layouts import Record, ShardLayout
 from riff.data.stores import FolderStore, PairStore, open_shards
 from riff.data.unpack import DEFAULT_CACHE
