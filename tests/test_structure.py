@@ -22,6 +22,7 @@ LEVELS = (
     {"metrics"},
     {"training"},
     {"evaluation", "hub"},
+    {"app"},
 )
 BANNED = {"torchvision", "torchaudio"}  # neither has a build for every torch that this runs on
 ROOT_SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
