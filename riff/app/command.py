@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,8 @@ def _serve(args: cli.argparse.Namespace, root: Path) -> None:
             **server,
         )
         print(f"open {blocks.local_url}", flush=True)
-        blocks.block_thread()
+        while blocks.is_running:
+            time.sleep(1.0)
     except OSError as error:
         raise OptionError(f"--port {args.port}: {' '.join(str(error).split())}") from error
     finally:

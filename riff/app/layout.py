@@ -109,7 +109,9 @@ class Layout:
     def _add_advanced(self, first: ModelChoice) -> None:
         scales, edges = scales_of(first), first.follows_edges
         with gr.Row():
-            self.num_takes = gr.Slider(1, MOST_TAKES, 2, step=1, label="Takes", info="to compare, each of its own seed")
+            self.num_takes = gr.Slider(
+                1, MOST_TAKES, 2, step=1, label="Takes", info="to compare, of a seed each", elem_id="takes-wanted"
+            )
             self.best_of = gr.Slider(1, MOST_CANDIDATES, 1, step=1, label="Best of", info="so many are made for each take kept")
             self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="the same seed gives the same take", elem_id="seed")
         with gr.Row():

@@ -78,7 +78,7 @@ class Page:
         at_once: dict[str, Any] = {"concurrency_limit": None, **QUIET}
         on.prepare.click(self._prepare, [*region, *canny], shown, **at_once)
         on.sing.click(self._draw, {on.edges, *region, *canny, *wishes}, shown, **at_once)
-        on.cancel.click(self._stop, None, [on.state], queue=False, **QUIET)
+        on.cancel.click(self._stop, None, [on.state], **at_once)
         suited = [on.prompt, on.scale, on.strength, on.image_scale, on.edge_settings, on.edges_column]
         on.model.input(self._suit, [on.model, on.prompt], suited, **QUIET)
         gr.on([on.low.release, on.high.release], self._find_edges, [*region, *canny], [on.edges], **QUIET)
@@ -183,14 +183,15 @@ def _one_sentence() -> Iterator[None]:
     try:
         yield
     except RiffError as error:
-        raise gr.Error(said_to_visitor(error), duration=10) from None
+        raise gr.Error(said_to_visitor(error), duration=10, print_exception=False) from None
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         sentence = "This went wrong, through no fault of yours; try again, or tell whoever runs this page"
-        raise gr.Error(sentence, duration=10) from error
+        raise gr.Error(sentence, duration=10, print_exception=False) from error
 
 
 def said_to_visitor(error: RiffError) -> str:
     """An error's sentence, with files named without their folders."""
     sentence = re.sub(r"(?<![\w:/.])/(?:[^\s/:;,()']+/)+", "", str(error))
-    return sentence[:1].upper() + sentence[1:]
+    first = sentence.split(" ", 1)[0]
+    return sentence[:1].upper() + sentence[1:] if first.isalpha() else sentence  # a file's name keeps its own letters
