@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +67,7 @@ class Actions:
 
     async def prepare(
         self, session: Session, start_s: float | None, end_s: float | None, canny: tuple[int, int]
-    ) -> AsyncIterator[Shown]:
+    ) -> AsyncGenerator[Shown, None]:
         """Take the vocal out of a part, and show what is left and its edges."""
         region = self._region(session, start_s, end_s)
         shown: list[Shown] = []
@@ -74,8 +75,9 @@ class Actions:
         def work(job: Job) -> None:
             shown.append(self._show_part(session, self._part(job, session, region), canny))
 
-        async for progress in self._follow(session, work):
-            yield progress
+        async with aclosing(self._follow(session, work)) as looks:
+            async for progress in looks:
+                yield progress
         yield shown[0] if shown else Shown(status_line("Cancelled."))
 
     def edges(self, session: Session, start_s: float | None, end_s: float | None, canny: tuple[int, int]) -> dict[str, Any] | None:
@@ -87,7 +89,7 @@ class Actions:
 
     async def draw(
         self, session: Session, start_s: float | None, end_s: float | None, wishes: Wishes, painted: dict[str, Any] | None
-    ) -> AsyncIterator[Shown]:
+    ) -> AsyncGenerator[Shown, None]:
         """Sing a part anew; every take is shown when it is there.
 
         Args:
@@ -116,11 +118,12 @@ class Actions:
                 del session.takes[MOST_SHOWN:]
 
         count = session.drawn
-        async for progress in self._follow(session, work):
-            news = fresh.pop() if fresh else progress
-            takes = takes_page(session.takes) if session.drawn > count else None
-            count = session.drawn
-            yield progress._replace(backing=news.backing, edges=news.edges, takes=takes)
+        async with aclosing(self._follow(session, work)) as looks:
+            async for progress in looks:
+                news = fresh.pop() if fresh else progress
+                takes = takes_page(session.takes) if session.drawn > count else None
+                count = session.drawn
+                yield progress._replace(backing=news.backing, edges=news.edges, takes=takes)
         done = session.job is not None and session.job.future.done() and not session.job.future.exception()
         news = fresh.pop() if fresh else Shown("")
         text = "" if done else status_line("Cancelled.")
@@ -136,7 +139,7 @@ class Actions:
         self._worker.close()
         self.sessions.close_all()
 
-    async def _follow(self, session: Session, work: Callable[[Job], None]) -> AsyncIterator[Shown]:
+    async def _follow(self, session: Session, work: Callable[[Job], None]) -> AsyncGenerator[Shown, None]:
         """Do the work in its turn and tell how far it is; whoever stops listening stops the work.
 
         Raises:

@@ -18,8 +18,15 @@ STATIC = Path(__file__).parent / "static"
 DEMO_SONG = ROOT / "raw-audio" / "pop-0005.ogg"
 SUFFIXES = [*sorted(AUDIO_SUFFIXES), Path(STEM_FILE_SUFFIX).suffix]
 FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]  # of the visitor's machine: nothing is fetched from elsewhere
+TEAL = "#007a74"  # of edges everywhere in this project
 THEME = gr.themes.Default(primary_hue="teal", neutral_hue="gray", font=FONTS, font_mono=["ui-monospace", "monospace"]).set(
-    body_text_color_subdued="*neutral_500", block_info_text_color="*neutral_500"
+    body_text_color_subdued="*neutral_500",
+    block_info_text_color="*neutral_500",
+    button_primary_background_fill=TEAL,
+    button_primary_background_fill_hover="#00635e",
+    slider_color=TEAL,
+    checkbox_background_color_selected=TEAL,
+    checkbox_border_color_selected=TEAL,
 )
 FOLLOWING, TOLD = "Generate an uplifting female vocal pop melody", "add an uplifting female vocal pop melody"
 
@@ -93,7 +100,13 @@ class Layout:
         gr.HTML("<h2>2. Vocal</h2>")
         with gr.Row():
             self.prompt = gr.Textbox(
-                label="Prompt: what is to be sung", value=prompt_for(first), max_lines=3, elem_id="prompt", scale=3
+                label="Prompt: what is to be sung",
+                value=prompt_for(first),
+                lines=2,
+                max_lines=3,
+                elem_id="prompt",
+                scale=3,
+                min_width=300,
             )
             self.model = gr.Radio(
                 [(_described(choice), choice.title) for choice in models],

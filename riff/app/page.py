@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -112,14 +112,16 @@ class Page:
 
     async def _prepare(
         self, start: float | None, end: float | None, low: float, high: float, request: gr.Request
-    ) -> AsyncIterator[list[Any]]:
-        async for shown in _said(lambda: self._actions.prepare(self._session(request), start, end, (int(low), int(high)))):
-            yield _updates(shown)
+    ) -> AsyncGenerator[list[Any], None]:
+        canny = (int(low), int(high))
+        async with aclosing(_said(lambda: self._actions.prepare(self._session(request), start, end, canny))) as said:
+            async for shown in said:
+                yield _updates(shown)
 
-    async def _draw(self, values: dict[Any, Any], request: gr.Request) -> AsyncIterator[list[Any]]:
+    async def _draw(self, values: dict[Any, Any], request: gr.Request) -> AsyncGenerator[list[Any], None]:
         on, given = self._on, values
 
-        def begin() -> AsyncIterator[Shown]:
+        def begin() -> AsyncGenerator[Shown, None]:
             wishes = Wishes(
                 given[on.model],
                 (given[on.prompt] or "").strip(),
@@ -136,8 +138,9 @@ class Page:
             )
             return self._actions.draw(self._session(request), given[on.start], given[on.end], wishes, given[on.edges])
 
-        async for shown in _said(begin):
-            yield _updates(shown)
+        async with aclosing(_said(begin)) as said:
+            async for shown in said:
+                yield _updates(shown)
 
     def _stop(self, request: gr.Request) -> str:
         self._actions.stop(self._session(request))
@@ -166,12 +169,13 @@ def _updates(shown: Shown) -> list[Any]:
     return [shown.status, gr.update(visible=shown.busy), *[gr.update(interactive=not shown.busy)] * 2, row, *rest]
 
 
-async def _said(begin: Callable[[], AsyncIterator[Shown]]) -> AsyncIterator[Shown]:
+async def _said(begin: Callable[[], AsyncGenerator[Shown, None]]) -> AsyncGenerator[Shown, None]:
     """What is shown one after the other, and an error as a sentence, which stays on the page."""
     try:
         with _one_sentence():
-            async for shown in begin():
-                yield shown
+            async with aclosing(begin()) as one_after_the_other:
+                async for shown in one_after_the_other:
+                    yield shown
     except gr.Error as error:
         yield Shown(status_line(str(error.message), "error"))
         raise

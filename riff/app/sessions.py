@@ -152,7 +152,7 @@ class Sessions:
             OptionError: it is not theirs, or there is none.
         """
         upload = Path(path).resolve()
-        if not upload.is_relative_to((self.uploads / visitor).resolve()) or not upload.is_file():
+        if not visitor or not upload.is_relative_to((self.uploads / visitor).resolve()) or not upload.is_file():
             raise OptionError("this upload is not there any more; drop the song again")
         return upload
 

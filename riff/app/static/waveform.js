@@ -27,11 +27,13 @@ function drawPeaks() {
   canvas.height = Math.max(1, lane.clientHeight * scale);
   const context = canvas.getContext("2d"), middle = canvas.height / 2;
   context.fillStyle = getComputedStyle(lane).color;
-  const width = canvas.width / song.peaks.length;
-  song.peaks.forEach((peak, column) => {
+  const bars = Math.max(1, Math.min(song.peaks.length, Math.floor(canvas.width / (3 * scale))));
+  const width = canvas.width / bars, each = song.peaks.length / bars;
+  for (let bar = 0; bar < bars; bar++) {
+    const peak = Math.max(...song.peaks.slice(Math.floor(bar * each), Math.max(Math.floor(bar * each) + 1, Math.floor((bar + 1) * each))));
     const height = Math.max(scale, (peak / 100) * canvas.height * 0.9);
-    context.fillRect(column * width, middle - height / 2, Math.max(width * 0.7, 1), height);
-  });
+    context.fillRect(Math.round(bar * width), middle - height / 2, Math.max(1, Math.round(width - scale)), height);
+  }
 }
 
 function placeRegion() {
