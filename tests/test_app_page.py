@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
 import numpy as np
@@ -23,6 +24,9 @@ from PIL import Image
 
 from riff.audio.io import read_audio, write_audio
 from riff.spectrogram.image import load_image
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Request
 
 pytest.importorskip("gradio", reason="the page needs Gradio: pip install '.[app]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="drives a browser: pip install playwright")
@@ -68,7 +72,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
+def browser() -> Iterator[Browser]:
     fake_microphone = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
     flags = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required", *fake_microphone]
     with sync_api.sync_playwright() as playwright:
@@ -80,11 +84,11 @@ def browser() -> Iterator[sync_api.Browser]:
 class Visitor:
     """Somebody at the page, and what their browser asked for."""
 
-    def __init__(self, browser: sync_api.Browser, server: Server) -> None:
+    def __init__(self, browser: Browser, server: Server) -> None:
         self.context = browser.new_context(viewport={"width": 1280, "height": 900}, permissions=["microphone"])
         self.server, self.page = server, self.context.new_page()
         self.page.set_default_timeout(TIMEOUT)
-        self.asked: list[sync_api.Request] = []
+        self.asked: list[Request] = []
         self.page.on("request", lambda request: self.asked.append(request))
         self.page.goto(server.url)
         self.page.wait_for_selector("#song-file input[type=file]", state="attached")
@@ -122,7 +126,7 @@ class Visitor:
         toast.wait_for()
         return toast.inner_text()
 
-    def take(self, number: int) -> sync_api.Locator:
+    def take(self, number: int) -> Locator:
         card = self.page.locator("#takes .take", has_text=f"Take {number}").first
         card.wait_for()
         return card
@@ -137,7 +141,7 @@ class Visitor:
 
 
 @pytest.fixture
-def visitor(browser: sync_api.Browser, server: Server) -> Iterator[Visitor]:
+def visitor(browser: Browser, server: Server) -> Iterator[Visitor]:
     somebody = Visitor(browser, server)
     yield somebody
     somebody.context.close()
@@ -152,7 +156,7 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def download(visitor: Visitor, link: sync_api.Locator, folder: Path) -> Path:
+def download(visitor: Visitor, link: Locator, folder: Path) -> Path:
     with visitor.page.expect_download() as waiting:
         link.click()
     path = folder / waiting.value.suggested_filename
@@ -212,7 +216,8 @@ def test_painted_edges_are_sent_as_they_are_seen(visitor: Visitor, song: Path) -
     visitor.page.click("#sing")
     assert "along painted edges" in visitor.take(1).inner_text()
     posted = [request.post_data_json for request in visitor.asked if request.url.endswith("/queue/join?")]
-    painted = next(one["painted"] for data in posted for one in data["data"] if isinstance(one, dict) and one.get("painted"))
+    values = [one for data in posted if data for one in data["data"] if isinstance(one, dict)]
+    painted = next(one["painted"] for one in values if one.get("painted"))
     np.testing.assert_array_equal(np.array(picture_of(painted).convert("L")), after)
     visitor.page.click("#edges .again")
     np.testing.assert_array_equal(edges_seen(visitor), before)
@@ -303,7 +308,7 @@ def test_bad_files_end_in_a_sentence(visitor: Visitor, song: Path, tmp_path: Pat
     visitor.open(song)
 
 
-def test_a_second_visitor_waits_and_a_closed_page_leaves_nothing(browser: sync_api.Browser, server: Server, song: Path) -> None:
+def test_a_second_visitor_waits_and_a_closed_page_leaves_nothing(browser: Browser, server: Server, song: Path) -> None:
     first, second = Visitor(browser, server), Visitor(browser, server)
     for somebody in (first, second):
         somebody.open(song)
@@ -324,7 +329,7 @@ def test_a_second_visitor_waits_and_a_closed_page_leaves_nothing(browser: sync_a
     first.context.close()
 
 
-def test_nobody_fetches_what_is_not_theirs(visitor: Visitor, browser: sync_api.Browser, server: Server, song: Path) -> None:
+def test_nobody_fetches_what_is_not_theirs(visitor: Visitor, browser: Browser, server: Server, song: Path) -> None:
     visitor.open(song)
     own = next(request.url for request in visitor.asked if "/files/" in request.url).removeprefix(server.url)
     upload = next(path for path in server.sessions() if path.name in own) / "rock.ogg"
@@ -346,3 +351,20 @@ def test_a_recording_is_a_song(visitor: Visitor) -> None:
     visitor.page.get_by_role("button", name="Stop", exact=True).first.click()
     visitor.page.wait_for_selector("#waveform .region")
     assert json.loads(visitor.page.locator("#end input").input_value()) > 0.8
+
+
+@pytest.mark.slow
+def test_the_picture_of_the_page(visitor: Visitor) -> None:
+    """Makes docs/app.png where APP_SCREENSHOTS is docs."""
+    visitor.page.click("#demo-song")
+    visitor.page.wait_for_selector("#waveform .region")
+    visitor.number("#start", 5)
+    visitor.number("#end", 15.2)
+    visitor.page.click("#sing")
+    visitor.take(2)
+    visitor.status("")
+    visitor.page.locator("#takes img").evaluate_all("images => Promise.all(images.map(one => one.decode()))")
+    visitor.screenshot("app")
+    path = SCREENSHOTS / "app.png"
+    Image.open(path).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+    assert path.stat().st_size < 300_000

@@ -139,7 +139,7 @@ class Actions:
         self._worker.close()
         self.sessions.close_all()
 
-    async def _follow(self, session: Session, work: Callable[[Job], None]) -> AsyncGenerator[Shown, None]:
+    async def _follow(self, session: Session, work: Callable[[Job], object]) -> AsyncGenerator[Shown, None]:
         """Do the work in its turn and tell how far it is; whoever stops listening stops the work.
 
         Raises:

@@ -74,7 +74,7 @@ class Worker:
         self._lock = threading.Lock()
         self._longest_queue = longest_queue
 
-    def submit(self, work: Callable[[Job], None]) -> Job:
+    def submit(self, work: Callable[[Job], object]) -> Job:
         """Line up; what the work raises, or `Stopped`, is in the job's future.
 
         Raises:
