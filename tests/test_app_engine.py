@@ -223,11 +223,12 @@ def test_jobs_are_done_in_their_order_and_know_their_place() -> None:
     second, third = worker.submit(lambda _: done.append(2)), worker.submit(lambda _: done.append(3))
     assert [worker.place(job) for job in (first, second, third)] == [0, 1, 2]
     second.stop()
+    assert second.future.cancelled()  # at once, not when its turn comes
+    assert [worker.place(job) for job in (first, third)] == [0, 1]
     go.set()
     third.future.result(10)
     assert done == [1, 3]
-    with pytest.raises(Stopped):
-        second.future.result()
+    assert [job.finished for job in (first, second, third)] == [True, False, True]
     worker.close()
 
 

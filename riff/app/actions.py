@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from riff.app.cards import backing_card, clock, progress_line, status_line, take_card, takes_page
+from riff.app.cards import backing_card, clock, judged, progress_line, status_line, take_card, takes_page
 from riff.app.engine import Engine, Wishes, edges_of
 from riff.app.jobs import Job, Stopped, Worker
 from riff.app.painted_edges import read_painted_edges
@@ -124,7 +124,7 @@ class Actions:
                 takes = takes_page(session.takes) if session.drawn > count else None
                 count = session.drawn
                 yield progress._replace(backing=news.backing, edges=news.edges, takes=takes)
-        done = session.job is not None and session.job.future.done() and not session.job.future.exception()
+        done = session.job is not None and session.job.finished
         news = fresh.pop() if fresh else Shown("")
         text = "" if done else status_line("Cancelled.")
         yield Shown(text, False, news.backing, news.edges, takes_page(session.takes) if session.drawn > count else None)
@@ -197,8 +197,7 @@ class Actions:
         saved = save_take_files(session.folder, f"-{session.drawn}", take, mix)
         files = {"mix.wav": saved.sounds["mix"], "vocal.wav": saved.sounds["vocal"]}
         files["spectrogram.png"] = session.folder / f"spectrogram-{session.drawn}.png"
-        heard = "a vocal is heard" if take.verdict.performed else "hardly a vocal: try another seed, or best of more"
-        lines = [words, f"{wishes.model}, seed {take.seed}, {clock(part.start_s)} to {clock(part.end_s)}; {heard}"]
+        lines = [words, f"{wishes.model}, seed {take.seed}, {clock(part.start_s)} to {clock(part.end_s)}", judged(take.verdict)]
         return take_card(
             f"Take {session.drawn}",
             lines,

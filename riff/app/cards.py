@@ -7,6 +7,7 @@ from html import escape
 
 from riff.app.jobs import Job
 from riff.app.songs import Upload
+from riff.metrics.edit import MIN_BACKING_KEPT, Verdict
 
 
 def clock(seconds: float) -> str:
@@ -83,6 +84,15 @@ def take_card(title: str, lines: Sequence[str], sounds: Mapping[str, str], pictu
         f'<figure class="card take"><h4>{escape(title)}</h4>{_picture(picture, f"spectrogram of {title}")}{players}'
         f'<figcaption>{small}<p class="downloads">Download {links}</p></figcaption></figure>'
     )
+
+
+def judged(verdict: Verdict) -> str:
+    """What the score of edits says of a take, and what to try where it is not good."""
+    if verdict.performed:
+        return "A vocal was found in it."
+    if verdict.scores.backing_kept < MIN_BACKING_KEPT:
+        return "The model strayed from the backing: try another seed, or more strength."
+    return "No clear vocal was found: try another seed, or the best of more."
 
 
 def takes_page(cards: Sequence[str]) -> str:

@@ -42,12 +42,18 @@ class Job:
         self._check()
 
     def stop(self) -> None:
-        """Let it end at its next step, or never begin."""
+        """Let it end at its next step; if it is still waiting, it leaves the queue now."""
         self._stop.set()
+        self.future.cancel()
 
     @property
     def stopping(self) -> bool:
         return self._stop.is_set()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of it was done."""
+        return self.future.done() and not self.future.cancelled() and self.future.exception() is None
 
     @property
     def seconds_left(self) -> float | None:
@@ -71,11 +77,11 @@ class Worker:
     def __init__(self, longest_queue: int = 20) -> None:
         self._executor = ThreadPoolExecutor(1, "worker")
         self._jobs: list[Job] = []  # running or waiting, in order
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a job that is stopped while it waits leaves at once
         self._longest_queue = longest_queue
 
     def submit(self, work: Callable[[Job], object]) -> Job:
-        """Line up; what the work raises, or `Stopped`, is in the job's future.
+        """Line up. What the work raises is in the job's future, or `Stopped`; what was stopped while it waited is cancelled.
 
         Raises:
             RiffError: too many are waiting.
@@ -102,7 +108,7 @@ class Worker:
     def close(self) -> None:
         """Stop everything, and wait until the running job has noticed."""
         with self._lock:
-            for job in self._jobs:
+            for job in list(self._jobs):
                 job.stop()
         self._executor.shutdown(wait=True, cancel_futures=True)
 

@@ -196,6 +196,6 @@ def _one_sentence() -> Iterator[None]:
 
 def said_to_visitor(error: RiffError) -> str:
     """An error's sentence, with files named without their folders."""
-    sentence = re.sub(r"(?<![\w:/.])/(?:[^\s/:;,()']+/)+", "", str(error))
+    sentence = re.sub(r"(?<![\w:/.])/(?:[^/:;,()'\"]+/)+", "", str(error))
     first = sentence.split(" ", 1)[0]
     return sentence[:1].upper() + sentence[1:] if first.isalpha() else sentence  # a file's name keeps its own letters
