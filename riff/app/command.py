@@ -20,7 +20,7 @@ SEPARATORS = ("auto", "spleeter", "spleeter-tf", "demucs", "demucs_ft", "repet")
 def parse_args(argv: Sequence[str] | None, description: str | None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(description)
     add = parser.add_argument
-    host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
+    host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), os.environ.get("GRADIO_SERVER_PORT", "7860")
     add("--host", default=host, help="address to listen at; 0.0.0.0 is every network that this machine is in")
     add("--port", type=int, default=port, help="to listen at; 0 is the first free one from 7860 on")
     add(
@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None, description: str | None = __doc__) -
     try:
         _serve(args, root)
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever says it twice is as much in earnest about this
         shutil.rmtree(root, ignore_errors=True)
 
 
@@ -108,7 +109,7 @@ def _serve(args: cli.argparse.Namespace, root: Path) -> None:
         while blocks.is_running:
             time.sleep(1.0)
     except OSError as error:
-        raise OptionError(f"--port {args.port}: {' '.join(str(error).split())}") from error
+        raise OptionError(f"--port {args.port}: taken already, or --host {args.host} is not this machine; choose another") from error
     finally:
         actions.close()
         blocks.close()

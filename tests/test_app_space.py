@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_script
 from huggingface_hub import SpaceCard
 from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 
@@ -97,6 +97,19 @@ def test_what_is_uploaded_runs_as_a_space_does(tmp_path: Path) -> None:
         process.wait(30)
     time.sleep(0.1)
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "models/nowhere"], "error: models/nowhere: no such folder"),
+        (["--max_seconds", "2"], "--max_seconds 6 or more"),
+        (["--separator", "magic"], "invalid choice: 'magic'"),
+    ],
+)
+def test_bad_flags_end_in_one_line(flags: list[str], message: str) -> None:
+    pytest.importorskip("gradio")
+    assert message in run_script("app.py", *flags, code=2).stderr
 
 
 def test_only_this_machine_reaches_the_page_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
