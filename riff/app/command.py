@@ -109,7 +109,9 @@ def _serve(args: cli.argparse.Namespace, root: Path) -> None:
         while blocks.is_running:
             time.sleep(1.0)
     except OSError as error:
-        raise OptionError(f"--port {args.port}: taken already, or --host {args.host} is not this machine; choose another") from error
+        raise OptionError(
+            f"--port {args.port}: taken already, or --host {args.host} is not this machine; choose another"
+        ) from error
     finally:
         actions.close()
         blocks.close()

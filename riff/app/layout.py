@@ -24,6 +24,8 @@ THEME = gr.themes.Default(primary_hue="teal", neutral_hue="gray", font=FONTS, fo
     block_info_text_color="*neutral_500",
     button_primary_background_fill=TEAL,
     button_primary_background_fill_hover="#00635e",
+    button_primary_background_fill_dark=TEAL,
+    button_primary_background_fill_hover_dark="#00635e",
     slider_color=TEAL,
     checkbox_background_color_selected=TEAL,
     checkbox_border_color_selected=TEAL,
@@ -59,7 +61,8 @@ class Layout:
         with gr.Column(visible=False) as self.rest:
             self._add_part()
             with gr.Row(visible=False, elem_classes="pair") as self.part_row:
-                self.backing = gr.HTML(elem_id="backing", min_width=320)
+                with gr.Column(min_width=320):
+                    self.backing = gr.HTML(elem_id="backing")
                 with gr.Column(visible=models[0].follows_edges, min_width=320) as self.edges_column:
                     self.edges = gr.HTML(html_template=EDGES, js_on_load=_script("edges.js"), elem_id="edges")
             self._add_vocal(models)
@@ -90,8 +93,8 @@ class Layout:
             self.another = gr.Button("Another song", size="sm", scale=0, min_width=130, elem_id="another-song")
         self.waveform = gr.HTML(html_template=WAVEFORM, js_on_load=_script("waveform.js"), elem_id="waveform")
         with gr.Row(elem_classes="plain"):
-            self.start = gr.Number(label="Part begins at, seconds", minimum=0, step=0.1, elem_id="start")
-            self.end = gr.Number(label="Part ends at, seconds", minimum=0, step=0.1, elem_id="end")
+            self.start = gr.Number(label="From, seconds", minimum=0, step=0.1, elem_id="start", min_width=120)
+            self.end = gr.Number(label="To, seconds", minimum=0, step=0.1, elem_id="end", min_width=120)
             self.prepare = gr.Button("Take the vocal out", elem_id="prepare", min_width=200)
         gr.HTML('<p class="hint">Singing takes it out too. Do it first to hear the backing and to see and change its edges.</p>')
 
