@@ -1,8 +1,8 @@
 """The rules that the stand-in for the hub holds a card's metadata to.
 
-The hub's own checks run on its servers and can not be had here. These are written down from its documentation (hub-docs, modelcard.md:
-what is required of `model-index`), from its list of tasks (huggingface.js, packages/tasks), and from huggingface_hub's own
-reading of a card, which is used as it is. Licences are those that this project's cards name, of the many that the hub knows.
+The hub's own checks run on its servers and cannot be had here. These are written down from its documentation (hub-docs,
+modelcard.md: what is required of `model-index`) and from its list of tasks (huggingface.js, packages/tasks); huggingface_hub's
+own reading of a card is used as it is. Licences are those that this project's cards name, of the many that the hub knows.
 """
 
 from __future__ import annotations

@@ -51,7 +51,10 @@ class Repository:
 
 @dataclass
 class Fault:
-    """What goes wrong with requests whose line holds `part`: a status, or `DROPPED`. times: then no more. after: so many go well."""
+    """What goes wrong with requests whose line holds `part`: a status, or `DROPPED`.
+
+    times: so many go wrong, and then no more. after: so many go well before.
+    """
 
     part: str
     kind: int | str
@@ -123,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests.append(f"{self.command} {path}")
         fault = self.server.fault(self.server.requests[-1])
         if fault == DROPPED:
-            self.rfile.read(10)
+            self.rfile.read1(5)
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
             return None
