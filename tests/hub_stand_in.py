@@ -268,14 +268,20 @@ def _upload_mode(path: str, files: dict[str, bytes]) -> dict[str, Any]:
 
 
 def run_against_hub(
-    script: str, folder: Path, endpoint: str, *arguments: str, token: str | None = TOKEN, **environment: str
+    script: str,
+    folder: Path,
+    endpoint: str,
+    *arguments: str,
+    token: str | None = TOKEN,
+    stderr: int = subprocess.PIPE,
+    **environment: str,
 ) -> subprocess.CompletedProcess:
     """Run a script in a folder, with the stand-in as its hub and none of this machine's settings for the real one."""
     kept = {key: value for key, value in os.environ.items() if not key.lower().startswith(("hf_", "hugging", "http"))}
     settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hf"), "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
     settings |= environment | ({"HF_TOKEN": token} if token else {})
     command = [sys.executable, "-c", SCRIPT, str(ROOT / script), *arguments]
-    return subprocess.run(command, cwd=folder, env=kept | settings, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, env=kept | settings, stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=300)
 
 
 def assert_one_line(result: subprocess.CompletedProcess, *words: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import pty
 import re
 import socket
 from functools import partial
@@ -12,9 +14,10 @@ import pytest
 from hub_stand_in import DROPPED, TOKEN, Fault, Hub, Repository, assert_one_line, run_against_hub
 from huggingface_hub import ModelCard
 
-from riff.errors import ModelError
+from riff.errors import ModelError, RiffError
 from riff.files import is_own_card
 from riff.hub.files import newest_checkpoint
+from riff.hub.trouble import explained
 
 upload_run = partial(run_against_hub, "upload_checkpoints.py")
 REPO = "me/riff-cnet-test"
@@ -141,8 +144,12 @@ def test_a_commit_that_fails_ends_in_one_line_and_the_same_command_sends_nothing
     hub: Hub, run_folder: Path, kind: int | str
 ) -> None:
     hub.faults = [Fault("/commit/", kind)]
-    words = {500: (REPO, "500", "told to fail", "again"), 401: ("401", "make a new one", "goes on")}
-    assert_one_line(upload_run(run_folder, hub.url, "3", REPO), *words.get(kind, (hub.url, "goes on")))
+    words: dict[int | str, tuple[str, ...]] = {
+        500: (REPO, "500", "told to fail", "again"),
+        401: ("401", "make a new one", "goes on"),
+        DROPPED: (hub.url, "goes on"),
+    }
+    assert_one_line(upload_run(run_folder, hub.url, "3", REPO), *words[kind])
     assert not hub.repositories[REPO].files
     assert len(hub.uploads()) == LARGE_FILES
     hub.faults.clear()
@@ -299,6 +306,21 @@ def test_an_upload_needs_no_room_for_a_cache(hub: Hub, run_folder: Path) -> None
     done = upload_run(run_folder, hub.url, "3", REPO, HF_HOME="/dev/null/full")
     assert done.returncode == 0, done.stderr
     assert re.search(r"card: .*left alone", done.stdout)
+
+
+@pytest.mark.parametrize(("number", "way_out"), [(errno.ENOSPC, "make room, or set HF_HOME"), (errno.EIO, "run the same command")])
+def test_a_disk_that_fails_is_named_in_one_line(number: int, way_out: str) -> None:
+    with pytest.raises(RiffError, match=f"/full.*{way_out}"), explained(REPO, "http://hub"):
+        raise OSError(number, os.strerror(number), "/full")
+
+
+def test_a_progress_bar_is_for_terminals(hub: Hub, run_folder: Path) -> None:
+    ours, theirs = pty.openpty()
+    done = upload_run(run_folder, hub.url, "3", REPO, stderr=theirs)
+    assert done.returncode == 0
+    os.close(theirs)
+    assert "uploading: " in os.read(ours, 10_000).decode()
+    os.close(ours)
 
 
 def test_newest_checkpoint(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def test_what_went_up_is_what_lay_there(work: Path, filled: Hub, card: str) -> N
 
 
 def test_the_card_tells_what_the_run_left(work: Path, card: str) -> None:
-    metadata = ModelCard(card).data
+    metadata: Any = ModelCard(card).data
     assert broken_rules(card, "model") == []
     assert [result.metric_type for result in metadata.eval_results or []] == ["mse", "f1"]
     assert "last look, step 2" in card
