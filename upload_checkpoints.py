@@ -2,7 +2,8 @@
 
 Upload what training left to a model repository on the Hugging Face hub: the image log of version 3, its newest
 checkpoint and configuration, and the final pipeline, with a model card that says what it is and how well it does.
-Running it again sends only what changed, and goes on where a connection broke. What looks like a secret stays here.
+Running it again sends only what changed, and goes on where a connection broke. What looks like a secret stays here, and
+texts go with ~ in place of home folders. A card that nobody edited is written anew each time, with the --report given then.
 
     python upload_checkpoints.py 3 USER/NAME --what model log --private
     python upload_checkpoints.py 3 USER/NAME --report outputs/evaluation --revision steps-5000

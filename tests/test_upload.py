@@ -318,8 +318,8 @@ def test_a_progress_bar_is_for_terminals(hub: Hub, run_folder: Path) -> None:
     ours, theirs = pty.openpty()
     done = upload_run(run_folder, hub.url, "3", REPO, stderr=theirs)
     assert done.returncode == 0
-    os.close(theirs)
     assert "uploading: " in os.read(ours, 10_000).decode()
+    os.close(theirs)
     os.close(ours)
 
 
