@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import socket
+import termios
 from functools import partial
 from pathlib import Path
 
@@ -316,6 +317,8 @@ def test_a_disk_that_fails_is_named_in_one_line(number: int, way_out: str) -> No
 
 def test_a_progress_bar_is_for_terminals(hub: Hub, run_folder: Path) -> None:
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (24, 80))  # a bar is not drawn where there is no room
+    os.set_blocking(ours, False)
     done = upload_run(run_folder, hub.url, "3", REPO, stderr=theirs)
     assert done.returncode == 0
     assert "uploading: " in os.read(ours, 10_000).decode()
