@@ -47,6 +47,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
 
@@ -77,4 +78,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

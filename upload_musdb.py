@@ -38,12 +38,13 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     return args
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     import tempfile
 
-    from riff.data.build import MANIFEST, SETTINGS_KEY
     from riff.data.edit_records import read_edit_records
+    from riff.data.pairs_folder import MANIFEST, SETTINGS_KEY
     from riff.data.parquet import SHARDS, dataset_card, draw_records, plan_shards, write_dataset
     from riff.files import CARD, read_mapping
     from riff.hub.files import Files
@@ -79,4 +80,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

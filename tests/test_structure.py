@@ -22,7 +22,9 @@ LEVELS = (
     {"metrics"},
     {"training"},
     {"evaluation", "hub"},
+    {"notebook"},
 )
+SCREEN = 50  # lines of help that can be taken in without headings
 BANNED = {"torchvision", "torchaudio"}  # neither has a build for every torch that this runs on
 ROOT_SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
 RIFF_FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "riff").rglob("*.py"))
@@ -129,3 +131,5 @@ def test_a_script_answers_help(script: str) -> None:
     assert result.returncode == 0, result.stderr
     assert f"python {script}" in result.stdout
     assert "--help" in result.stdout
+    headings = [line for line in result.stdout.splitlines() if line.endswith(":") and line[0] not in " ("]
+    assert result.stdout.count("\n") <= SCREEN or len(headings) > 3, result.stdout

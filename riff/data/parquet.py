@@ -14,8 +14,8 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData
 from PIL import Image, UnidentifiedImageError
-from tqdm import tqdm
 
+from riff.cli import progress_bar
 from riff.data.edit_records import EditRecord
 from riff.errors import DataError, OptionError
 from riff.files import CARD, atomic_folder, atomic_path, sign_card
@@ -108,7 +108,7 @@ def write_dataset(folder: Path, shards: Sequence[Shard], card: str, destination:
             raise OptionError(f"--to_disk {destination}: holds another data set; choose another folder, or --overwrite")
     try:
         with atomic_folder(destination) as temporary:
-            for shard in tqdm(shards, desc="writing", unit="file"):
+            for shard in progress_bar(shards, desc="writing", unit="file"):
                 _write_shard(folder, shard, temporary)
             (temporary / CARD).write_text(card, encoding="utf-8")
     except OSError as error:

@@ -87,7 +87,7 @@ def load_model(kind: ModelKind, model: str | Path, base: str | None = None) -> A
         return _load_checkpoint(kind, name, file, base)
     folder = fetch_part(name, way_out)
     if not folder.is_dir() and looks_like_path(name):
-        raise ModelError(f"{name}: no such folder; train one with {kind.script}, or use {kind.example}")
+        raise ModelError(f"{name}: no such folder; train one with {kind.script}, or use {kind.example} in the repository's folder")
     try:
         if folder.is_dir() and not (folder / "model_index.json").exists():
             part = kind.part_class.from_pretrained(folder, torch_dtype=torch.float32)

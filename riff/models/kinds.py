@@ -35,7 +35,9 @@ def kind_of_model(model: str | Path) -> ModelKind:
         raise ModelError(f"{name}: neither {' nor '.join(kind.name for kind in KINDS)}; use {ways_out}")
     folder = fetch_part(name, way_out)
     if not folder.is_dir() and looks_like_path(name):
-        raise ModelError(f"{name}: no such folder; use {ways_out}")
+        raise ModelError(
+            f"{name}: no such folder; in the repository's folder there are {' and '.join(kind.example for kind in KINDS)}"
+        )
     part_alone = folder.is_dir() and not (folder / "model_index.json").exists()
     try:
         config = (UNet2DConditionModel if part_alone else DiffusionPipeline).load_config(folder if part_alone else name)

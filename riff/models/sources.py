@@ -16,7 +16,7 @@ from riff.errors import ModelError
 
 DEFAULT_BASE = "riffusion/riffusion-model-v1"
 MINI = "mini"
-MINI_FOLDER = ROOT / "models" / "riffusion-mini"
+MINI_FOLDER = Path("models/riffusion-mini")
 SINGLE_FILES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
 CHECKPOINTS = (".ckpt", ".safetensors")
 WITHOUT_SAFETY_CHECKER: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
@@ -25,8 +25,17 @@ ORIGIN_FILE = "riff.json"  # which base a trained part belongs to, and what else
 
 
 def resolve_base(base: str) -> str:
-    """`mini` as its folder; anything else as it is."""
-    return str(MINI_FOLDER) if base == MINI else base
+    """`mini` as its folder, in the repository that this is run from or under the working folder; anything else as it is.
+
+    Raises:
+        ModelError: it is in neither.
+    """
+    if base != MINI:
+        return base
+    for folder in (ROOT / MINI_FOLDER, MINI_FOLDER):
+        if folder.is_dir():
+            return str(folder)
+    raise ModelError(f"mini: no {MINI_FOLDER} here; run this in the repository's folder, or name another base")
 
 
 def looks_like_path(name: str) -> bool:
