@@ -114,7 +114,7 @@ def test_bad_flags_end_in_one_line(flags: list[str], message: str) -> None:
 
 def test_only_this_machine_reaches_the_page_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GRADIO_SERVER_NAME", raising=False)
-    assert parse_args([], None).host == "127.0.0.1"
+    assert parse_args([]).host == "127.0.0.1"
     monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")
-    assert parse_args([], None).host == "0.0.0.0"
-    assert parse_args(["--host", "127.0.0.1"], None).host == "127.0.0.1"
+    assert parse_args([]).host == "0.0.0.0"
+    assert parse_args(["--host", "127.0.0.1"]).host == "127.0.0.1"

@@ -1,4 +1,13 @@
-"""The command that serves the page: its flags, its limits, and the end, after which nothing of a visitor's is left."""
+"""A page in the browser: drop in a song, choose a part, say what is to be sung, and listen to new vocals over its own backing.
+
+    python app.py
+    python app.py --host 0.0.0.0 --port 7860 --max_minutes 8 --separator demucs
+    python app.py --model models/riff-cnet-final --model OWNER/NAME --keep outputs/sessions
+
+The small models of this repository are there at once, on a CPU and without a network; what training has left in models/ is offered
+by itself, and anything else with --model. Only this machine reaches the page unless --host says otherwise. Songs and takes are
+gone when their page is closed or the server ends, unless there is a folder to --keep them in. Needs Gradio: pip install '.[app]'.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +26,14 @@ from riff.errors import OptionError
 SEPARATORS = ("auto", "spleeter", "spleeter-tf", "demucs", "demucs_ft", "repet")
 
 
-def parse_args(argv: Sequence[str] | None, description: str | None) -> cli.argparse.Namespace:
-    parser = cli.ArgumentParser(description)
+def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
+    parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
     host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), os.environ.get("GRADIO_SERVER_PORT", "7860")
+    parser.heading("server")
     add("--host", default=host, help="address to listen at; 0.0.0.0 is every network that this machine is in")
     add("--port", type=int, default=port, help="to listen at; 0 is the first free one from 7860 on")
+    parser.heading("models")
     add(
         "--model",
         action="append",
@@ -30,6 +41,8 @@ def parse_args(argv: Sequence[str] | None, description: str | None) -> cli.argpa
         help="control or edit model to offer besides those in models/: folder, .ckpt or hub id; may be given several times",
     )
     add("--base", help="base to use instead of the one that each model names")
+    parser.add_device()
+    parser.heading("separation")
     add(
         "--separator",
         default="auto",
@@ -38,19 +51,20 @@ def parse_args(argv: Sequence[str] | None, description: str | None) -> cli.argpa
         "demucs), repet (no weights, any machine, far worse), auto (spleeter, else repet; a .stem.mp4 has its own stems)",
     )
     add("--spleeter_model_dir", type=Path, help="where Spleeter's weights lie (default: MODEL_PATH, else the user's cache)")
+    parser.heading("visitors")
     add("--max_megabytes", type=float, default=100.0, help="of an upload")
     add("--max_minutes", type=float, default=15.0, help="of an upload")
     add("--max_seconds", type=float, default=30.0, help="of a part that is sung anew at once")
     add("--keep", type=Path, metavar="DIR", help="keep songs and takes there (default: they are gone when their page is closed)")
-    parser.add_device()
     args = parser.parse_args(argv)
     if min(args.max_megabytes, args.max_minutes) <= 0 or args.max_seconds < 6:
         parser.error("--max_megabytes and --max_minutes must be above 0, --max_seconds 6 or more")
     return args
 
 
-def main(argv: Sequence[str] | None = None, description: str | None = __doc__) -> None:
-    args = parse_args(argv, description)
+@cli.command
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
     for end in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(end, _end)
     root = Path(tempfile.mkdtemp(prefix="riff-app-"))

@@ -14,11 +14,11 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData
 from PIL import Image, UnidentifiedImageError
-from tqdm import tqdm
 
+from riff.cli import progress_bar
 from riff.data.edit_records import EditRecord
 from riff.errors import DataError, OptionError
-from riff.files import CARD, atomic_folder, atomic_path
+from riff.files import CARD, atomic_folder, atomic_path, sign_card
 
 SHARDS = "data/train-"  # how the names of all Parquet files begin
 TITLE = "Edits of spectrograms"
@@ -108,7 +108,7 @@ def write_dataset(folder: Path, shards: Sequence[Shard], card: str, destination:
             raise OptionError(f"--to_disk {destination}: holds another data set; choose another folder, or --overwrite")
     try:
         with atomic_folder(destination) as temporary:
-            for shard in tqdm(shards, desc="writing", unit="file"):
+            for shard in progress_bar(shards, desc="writing", unit="file"):
                 _write_shard(folder, shard, temporary)
             (temporary / CARD).write_text(card, encoding="utf-8")
     except OSError as error:
@@ -132,7 +132,7 @@ def dataset_card(folder: Path, shards: Sequence[Shard], settings: Mapping[str, A
         configs=[{"config_name": "default", "data_files": [{"split": "train", "path": f"{SHARDS}*"}]}],
     )
     lines = [f"- {key}: {value}" for key, value in settings.items()]
-    return f"""---
+    return sign_card(f"""---
 {metadata.to_yaml()}
 ---
 
@@ -156,7 +156,7 @@ The pictures hold the sound of songs, whose licences apply.
 {chr(10).join(lines) or "Not known."}
 
 Fingerprint of the pairs: {_fingerprint(folder, records)}
-"""
+""")
 
 
 def _fingerprint(folder: Path, records: Sequence[EditRecord]) -> str:

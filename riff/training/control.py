@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import UniPCMultistepScheduler
 
@@ -18,7 +19,7 @@ from riff.errors import DataError
 from riff.models.base import encoder_names
 from riff.models.control import with_control
 from riff.sampling.control import SamplingOptions, sample_control, without_control
-from riff.spectrogram.image import load_grey, load_image
+from riff.spectrogram.image import SpectrogramImage, load_grey, load_image
 from riff.training.draws import Draws
 from riff.training.edge_curve import EdgeCurve
 from riff.training.module import NoiseTraining
@@ -143,7 +144,7 @@ def held_out_clips(data: ControlData, most: int = 4) -> list[HeldOutClip]:
         target = load_image(data.folder / record.target)
         backing = load_image(data.folder / record.accompaniment) if record.accompaniment else target
         edges = load_grey(data.folder / record.source)
-        shown = {"accompaniment": backing.pixels, "edges": edges}
+        shown: dict[str, np.ndarray | SpectrogramImage] = {"accompaniment": backing, "edges": edges}
         clips.append(HeldOutClip(Path(record.source).stem, record.prompt, edges, shown, backing, target))
     return clips
 

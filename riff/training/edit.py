@@ -13,10 +13,10 @@ from urllib.request import urlopen
 import torch
 from diffusers import UniPCMultistepScheduler
 
-from riff.data.build import MANIFEST, SETTINGS_KEY
 from riff.data.datasets import EditDataset, Example, one_of_each_song, split_by_song
 from riff.data.edit_records import EditRecord, read_edit_records
 from riff.data.latents import Encoded, check_sizes, encode
+from riff.data.pairs_folder import MANIFEST, SETTINGS_KEY
 from riff.errors import DataError, OptionError
 from riff.files import read_mapping
 from riff.models.base import encoder_names, size_multiple
@@ -186,7 +186,7 @@ def held_out_edits(data: EditData, most: int, prompt: str | None = None) -> list
                 Path(record.input_file_path).stem,
                 prompt or record.edit_prompt,
                 image.pixels,
-                {"input": image.pixels},
+                {"input": image},
                 image if data.target == "mix" else None,
                 None if prompt else target,
             )
@@ -210,7 +210,7 @@ def edit_of_picture(place: str, prompt: str) -> HeldOutClip:
             except OSError as error:
                 raise DataError(f"--val_image_url {place}: cannot be fetched ({error}); give a file") from error
         image = load_image(path)
-    return HeldOutClip("validation", prompt, image.pixels, {"input": image.pixels}, image, None)
+    return HeldOutClip("validation", prompt, image.pixels, {"input": image}, image, None)
 
 
 def _target(folder: Path) -> str:
