@@ -20,7 +20,7 @@ from riff.data.edit_records import EditRecord
 from riff.data.parquet_shards import ParquetWriter
 from riff.data.shard_layouts import EDIT_SHARDS
 from riff.errors import DataError, OptionError
-from riff.files import CARD, atomic_folder, atomic_path
+from riff.files import CARD, atomic_folder, atomic_path, sign_card
 
 SHARDS = "data/train-"  # how the names of all Parquet files begin
 TITLE = "Edits of spectrograms"
@@ -110,7 +110,7 @@ def dataset_card(folder: Path, shards: Sequence[Shard], settings: Mapping[str, A
         configs=[{"config_name": "default", "data_files": [{"split": "train", "path": f"{SHARDS}*"}]}],
     )
     lines = [f"- {key}: {value}" for key, value in settings.items()]
-    return f"""---
+    return sign_card(f"""---
 {metadata.to_yaml()}
 ---
 
@@ -134,7 +134,7 @@ The pictures hold the sound of songs, whose licences apply.
 {chr(10).join(lines) or "Not known."}
 
 Fingerprint of the pairs: {_fingerprint(folder, records)}
-"""
+""")
 
 
 def _fingerprint(folder: Path, records: Sequence[EditRecord]) -> str:
