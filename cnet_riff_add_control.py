@@ -34,6 +34,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from riff.errors import OptionError
@@ -52,4 +53,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

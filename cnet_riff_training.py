@@ -1,16 +1,17 @@
 """Train the ControlNet that cnet_riff_add_control.py attached, on the pairs that make_cnet_dataset.py made.
 
     python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000
-    python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000 --memory 8
+    python cnet_riff_training.py --train_data_dir 'train-shards/*.tar' --max_steps 100000 --memory 8
     python cnet_riff_training.py --memory 8 --dry_run
     python cnet_riff_training.py --resume
     python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000 --devices 4 --strategy fsdp
 
-Latents and text embeddings are computed once and kept beside the pairs. Losses, samples of held-out songs and checkpoints
-lie in lightning_logs/version_N/ and image_log/version_N/; validation.jsonl beside losses.jsonl holds the loss on held-out
-songs and the edge F1 of their samples, which says when the control takes hold. The end, --max_train_time and Ctrl-C all leave
-a pipeline in --output that diffusers' StableDiffusionControlNetPipeline loads; --resume goes on exactly where a run stopped.
-All GPUs of the machine train together, each on batches of its own: N of them do what one with N times the batch would.
+Latents and text embeddings are computed once and kept beside the pairs, or in the user's cache for those of the hub. Losses,
+samples of held-out songs and checkpoints lie in lightning_logs/version_N/ and image_log/version_N/; validation.jsonl beside
+losses.jsonl holds the loss on held-out songs and the edge F1 of their samples, which says when the control takes hold. The
+end, --max_train_time and Ctrl-C all leave a pipeline in --output that diffusers' StableDiffusionControlNetPipeline loads;
+--resume goes on exactly where a run stopped. All GPUs of the machine train together, each on batches of its own: N of them do
+what one with N times the batch would.
 """
 
 from __future__ import annotations
@@ -33,8 +34,15 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 
 def _add_places(parser: cli.ArgumentParser) -> None:
+    parser.heading("data and results")
     add = parser.add_argument
-    add("--train_data_dir", type=Path, default=Path("train-data"), help="folder of pairs")
+    add(
+        "--train_data_dir",
+        type=Path,
+        default=Path("train-data"),
+        help="pairs: a folder; shards that pack_dataset.py made, as 'DIR/*.tar' or 'DIR/pairs-{000000..000031}.parquet'; or "
+        "USER/NAME of a data set of shards on the hub",
+    )
     add("--control_method", default="", help="name of the way of control: reads prompt-METHOD.json, names the result")
     add("--model", default="models/control_riffusion_ini", help="pipeline to train: folder with an attached ControlNet")
     add("--base", help="base of a --model that is a ControlNet alone: hub id, folder, file or mini (default: as it says itself)")
@@ -44,6 +52,7 @@ def _add_places(parser: cli.ArgumentParser) -> None:
 
 
 def _add_recipe(parser: cli.ArgumentParser) -> None:
+    parser.heading("what is learned, and how")
     add = parser.add_argument
     falls = "linear and cosine fall to a hundredth at --max_steps"
     add("--max_steps", type=int, default=100_000, help="optimizer steps in all")
@@ -63,16 +72,22 @@ def _add_recipe(parser: cli.ArgumentParser) -> None:
 
 def _add_run(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--max_train_time", default="00:12:00:00", help="stop after this time, DD:HH:MM:SS")
+    parser.heading("time")
+    add("--max_train_time", default="00:12:00:00", metavar="TIME", help="stop after this time, DD:HH:MM:SS")
+    add("--checkpoint_freq", type=int, default=1000, help="steps between checkpoints; the newest is kept")
+    add(
+        "--resume",
+        nargs="?",
+        const="newest",
+        metavar="PATH",
+        help="go on from a checkpoint, the newest by itself, with its settings",
+    )
     parser.add_memory()
     add("--frozen_weights", choices=("32", "half"), help="how the base is stored (default: as --memory has it)")
     parser.add_flag("save_gpu_memory", default=False, help="the same as --memory 12")
     auto = "auto is bf16 on CUDA, on CPUs that multiply in it, and where --memory stores weights so; 32 elsewhere"
     add("--precision", default="auto", choices=("auto", "32", "16", "bf16"), help=auto)
     add("--num_workers", type=int, default=2, help="processes that read pairs")
-    add("--checkpoint_freq", type=int, default=1000, help="steps between checkpoints; the newest is kept")
-    add("--resume", nargs="?", const="newest", help="go on from a checkpoint (default: the newest), with its settings")
-    parser.add_device()
     parser.add_machines()
 
 
@@ -80,6 +95,7 @@ def _add_samples(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     parser.add_held_out()
     add("--logger_freq", type=int, default=500, help="steps between samples of held-out songs, and their edge F1")
+    parser.add_logger(project="riff-cnet")
 
 
 def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
@@ -91,6 +107,7 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
     return RunPlaces.of_checkpoint(find_checkpoint(args.log_dir, args.resume)).config
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from riff.training.launch import start_processes
@@ -127,11 +144,14 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.models.folders import read_origin
     from riff.sampling.control import SamplingOptions
     from riff.training.control import ControlObjective, held_out_clips, prepare_control_data, train_control
+    from riff.training.loggers import check_loggers
     from riff.training.memory import stored
     from riff.training.places import RunPlaces, find_checkpoint
     from riff.training.prediction import MemoryWatch, control_on_meta
     from riff.training.strategies import check_strategy
 
+    if processes.is_first:
+        check_loggers(args.logger)
     options, precision = _training_options(args, device)
     watch = MemoryWatch(device, args.memory)
     settings = _run_settings(args, device, precision, watch.log)
@@ -225,9 +245,11 @@ def _run_settings(args: cli.argparse.Namespace, device: str, precision: str, mem
         checkpoint_every=args.checkpoint_freq,
         validate_every=args.val_freq,
         validation_pictures=args.val_pictures,
-        resume_command=f"python cnet_riff_training.py --learning_rate {_learning_rate(args) / 10:g} --resume",
+        resume_command=f"{cli.called_as()} --learning_rate {_learning_rate(args) / 10:g} --resume",
         other_ways=steadier_ways(precision, "--precision", "32", "--warmup_steps"),
         strategy=args.strategy,
+        loggers=args.logger,
+        project=args.wandb_project,
         callbacks=(memory_log,),
     )
 
@@ -237,4 +259,4 @@ def _precision(args: cli.argparse.Namespace, device: str) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

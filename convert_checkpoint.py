@@ -41,6 +41,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from riff.errors import ModelError, OptionError
@@ -71,4 +72,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

@@ -52,39 +52,36 @@ def make_parser() -> cli.ArgumentParser:
     add("--output", type=Path, default=Path("outputs/evaluation"), help="folder for the results")
     parser.add_device()
     parser.add_seed()
-    control = parser.add_argument_group("experiments with a control model")
-    control.add_argument("--strength", type=float, help="of the control (default: what the model recommends, else 1)")
-    seeds = parser.add_argument_group("--experiment seeds")
-    seeds.add_argument("--num_seeds", type=int, default=8, help="samples of every song")
-    prompts = parser.add_argument_group("--experiment prompts")
-    prompts.add_argument(
-        "--style_songs", default="demo:75", help="other songs to learn styles from, demo:N or a folder as in --songs"
-    )
-    settings = parser.add_argument_group("--experiment settings")
+    parser.heading("experiments with a control model")
+    add("--strength", type=float, help="of the control (default: what the model recommends, else 1)")
+    parser.heading("--experiment seeds")
+    add("--num_seeds", type=int, default=8, help="samples of every song")
+    parser.heading("--experiment prompts")
+    add("--style_songs", default="demo:75", help="other songs to learn styles from, demo:N or a folder as in --songs")
+    parser.heading("--experiment settings")
     names = ("strength", "canny", "guidance", "steps", "sampler")
-    settings.add_argument("--settings", nargs="+", default=list(names), choices=names, help="settings to change, one at a time")
-    settings.add_argument("--compare", nargs="+", default=[], metavar="NAME=FOLDER", help="further models, each a row of its own")
-    ladder = parser.add_argument_group("--experiment ladder")
-    ladder.add_argument("--vocals", type=Path, help="judge another system's vocals in place of the model's: a folder of CLIP.wav")
-    ladder.add_argument(
-        "--clap", metavar="MODEL", help="CLAP scores and Frechet distances too, by this folder or hub id; auto: LAION's"
-    )
+    add("--settings", nargs="+", default=list(names), choices=names, help="settings to change, one at a time")
+    add("--compare", nargs="+", default=[], metavar="NAME=FOLDER", help="further models, each a row of its own")
+    parser.heading("--experiment ladder")
+    add("--vocals", type=Path, help="judge another system's vocals in place of the model's: a folder of CLIP.wav")
+    add("--clap", metavar="MODEL", help="CLAP scores and Frechet distances too, by this folder or hub id; auto: LAION's")
     _add_edit_flags(parser)
     return parser
 
 
 def _add_edit_flags(parser: cli.ArgumentParser) -> None:
-    group = parser.add_argument_group("--experiment edit")
-    add = group.add_argument
+    parser.heading("--experiment edit")
+    add = parser.add_argument
     add("--image_scale", type=float, help="guidance of the input (default: what the model recommends, else 1.5)")
     add("--best_of", type=int, default=1, help="candidates a clip, of which the best by score has a row of its own")
     add("--edit_kinds", nargs="+", default=["add"], choices=("add", "remove", "noop"), help="instructions to give")
     add("--instruction", default="add {vocal}", help="how an addition is worded; {vocal} is what the song's prompt says of it")
     wording = "ask for demo songs' vocals in words that were not trained on"
-    parser.add_flag("held_out_wording", default=False, help=wording, group=group)
+    parser.add_flag("held_out_wording", default=False, help=wording)
     add("--train_data_dir", type=Path, help="training pairs, to measure the distance to the nearest")
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
@@ -140,4 +137,4 @@ def load_clips(songs: str, catalogue: int, held_out_wording: bool = False, which
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

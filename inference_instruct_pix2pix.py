@@ -19,17 +19,19 @@ from riff import cli
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
+    parser.heading("model")
     add = parser.add_argument
     add("--model_id", default="models/riff-pix2pix-mini", help="folder, .ckpt or hub id of an InstructPix2Pix pipeline or its UNet")
     add("--base", help="base to use instead of the one that --model_id names")
+    parser.heading("what is changed")
     add("--dataset_id", help="hub id or Parquet folder of a data set with original_image, edit_prompt, edited_image")
     add("--data_root", type=Path, help="folder of metadata.jsonl, input_image/ and edited_image/")
+    add("--max_samples", type=int, default=8, help="clips of the data set, from its beginning")
     add("--audio", type=Path, help="song to edit, instead of a data set")
     add("--start", type=float, default=0.0, help="where in the song the clip begins, seconds")
     parser.add_separation(none="--audio is edited as it is: an accompaniment, or a song whose vocal shall be removed")
+    parser.heading("sampling")
     add("--prompt", help="the instruction (default: the data set's own; for a song, add a vocal melody)")
-    add("--base_save_path", type=Path, default=Path("outputs/edits"), help="folder for the results")
-    add("--max_samples", type=int, default=8, help="clips of the data set, from its beginning")
     add("--num_inference_steps", type=int, default=20, help="denoising steps")
     add(
         "--image_guidance_scale",
@@ -39,9 +41,12 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--guidance_scale", type=float, help="pull of the instruction (default: what the model recommends, else 7.5)")
     add("--negative_prompt", default="", help="what not to do")
     add("--best_of", type=int, default=1, help="candidates to draw; the best by score is kept")
+    parser.heading("grid of scales")
     parser.add_flag("sweep", default=False, help="draw every clip at a grid of guidance scales too, with each one's scores")
     add("--sweep_image_scales", type=float, nargs="+", default=[0.8, 1.2, 1.6, 2.0], help="rows of the grid")
     add("--sweep_text_scales", type=float, nargs="+", default=[1.5, 3.0, 5.0, 7.5], help="columns of the grid")
+    parser.heading("results")
+    add("--base_save_path", type=Path, default=Path("outputs/edits"), help="folder for the results")
     add("--vocal_db", type=float, default=3.0, help="how loud a vocal that the model paints alone is added, dB over the input")
     add("--griffin_lim_iterations", type=int, default=16, help="rounds of phase reconstruction")
     parser.add_device()
@@ -55,10 +60,9 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     return args
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from tqdm import tqdm
-
     from riff.errors import OptionError, RiffError
     from riff.evaluation.edit_pages import ShownEdit, write_edits_page
     from riff.evaluation.edit_takes import best_take, draw_candidates, draw_sweep, write_sweep
@@ -80,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     grid = (args.sweep_image_scales, args.sweep_text_scales)
     draws = args.best_of + (len(grid[0]) * len(grid[1]) if args.sweep else 0)
     shown, scores = [], []
-    with tqdm(total=len(clips) * draws * options.steps, desc="sampling", unit="step") as progress:
+    with cli.progress_bar(total=len(clips) * draws * options.steps, desc="sampling", unit="step") as progress:
         drawing = {"target": target, "vocal_db": args.vocal_db, "on_step": progress.update}
         for number, clip in enumerate(clips):
             folder, seed = args.base_save_path / f"{number:03d}-{clip.name}", args.seed + number
@@ -141,4 +145,4 @@ def describe(name: str, clip, best, takes, sweep) -> dict:  # type: ignore[no-un
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

@@ -24,22 +24,32 @@ MOST_GAIN_DB = 100.0
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
+    parser.heading("song")
     add("--audio", type=Path, required=True, help="song, any length")
+    add(
+        "--start",
+        nargs="+",
+        type=_seconds,
+        default=[],
+        metavar="TIME",
+        help="where each part to replace begins: 32, 0:32 or 1:02:03.5",
+    )
+    add("--end", nargs="+", type=_seconds, default=[], metavar="TIME", help="where each ends; as many as --start")
+    parser.add_flag(
+        "keep_original_vocal", default=True, help="outside --start and --end; otherwise the accompaniment alone is there"
+    )
+    add("--fade", type=float, default=0.05, help="seconds over which a part fades in and out, inside its borders")
+    parser.add_separation()
+    parser.heading("model")
     add(
         "--model",
         default="models/riff-cnet-mini",
         help="folder, .ckpt or hub id of a control or edit pipeline, or of its trained part",
     )
     add("--base", help="base to use instead of the one that --model names")
+    parser.heading("sampling")
     add("--prompt", help="what to sing, or for an edit model the instruction (default: a vocal melody)")
     add("--negative_prompt", default="", help="what not to sing")
-    add("--start", nargs="+", type=_seconds, default=[], help="where each part to replace begins: 32, 0:32 or 1:02:03.5")
-    add("--end", nargs="+", type=_seconds, default=[], help="where each ends; as many as --start")
-    parser.add_flag(
-        "keep_original_vocal", default=True, help="outside --start and --end; otherwise the accompaniment alone is there"
-    )
-    add("--fade", type=float, default=0.05, help="seconds over which a part fades in and out, inside its borders")
-    parser.add_separation()
     add("--num_samples", type=int, default=1, help="takes, of seeds from --seed on")
     add("--best_of", type=int, default=1, help="candidates for each take, of which the best by score is kept")
     add("--steps", type=int, default=20, help="denoising steps")
@@ -50,9 +60,11 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--canny_high", type=int, default=200, help="upper threshold of the edges")
     add("--overlap", type=float, default=0.5, help="share that neighbouring windows have in common, 0 to below 1")
     add("--window_batch_size", type=int, help="windows a forward pass (default: 1 on a CPU, 8 on CUDA); changes no result")
+    parser.heading("sound")
     loudness = "of the vocal in dB; auto sets it by loudness against the backing (ITU-R BS.1770)"
     add("--gain", "--gain_db", dest="gain_db", type=_gain, default="auto", metavar="auto|DB", help=loudness)
     add("--griffin_lim_iterations", type=int, default=16, help="rounds of phase reconstruction")
+    parser.heading("results")
     add("--output", type=Path, default=Path("outputs/song"), help="folder for the results")
     parser.add_device()
     parser.add_seed()
@@ -89,13 +101,12 @@ def _gain(text: str) -> float | None:
     return decibels
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     clock = cli.Stopwatch()  # loading begins with the libraries
     import math
     from dataclasses import asdict
-
-    from tqdm import tqdm
 
     from riff.audio.io import write_audio
     from riff.audio.separation import open_songs, separation_options
@@ -128,12 +139,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     painter = SongPainter(model, backing, prompt, known, in_frames(regions, backing), layout)
     clock.lap("pictures")
     takes, shown = [], []
-    with tqdm(total=args.num_samples * args.best_of * painter.num_steps, desc="sampling", unit="step") as progress:
+    with cli.progress_bar(total=args.num_samples * args.best_of * painter.num_steps, desc="sampling", unit="step") as progress:
         for number in range(args.num_samples):
             takes.append(draw_take(painter, args.seed + number, args.best_of, progress.update))
     clock.lap("sampling")
     write_audio(args.output / "accompaniment.wav", song.accompaniment, song.sample_rate, subtype="FLOAT")
-    for number, take in enumerate(tqdm(takes, desc="sound", unit="take")):
+    for number, take in enumerate(cli.progress_bar(takes, desc="sound", unit="take")):
         around = {"fade_s": args.fade, "keep_original_vocal": args.keep_original_vocal}
         mix = sung(song, take.painted, model.target, regions, args.gain_db, iterations=args.griffin_lim_iterations, **around)
         shown.append(save_take_files(args.output, f"-{args.seed + number}" if args.num_samples > 1 else "", take, mix))
@@ -155,4 +166,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

@@ -17,6 +17,7 @@ from riff import cli
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
+    parser.heading("songs and results")
     parser.add_argument(
         "--audio_dir", type=Path, default=Path("raw-audio"), help="folder of songs, or of MUSDB18's, as SONG/ or SONG.stem.mp4"
     )
@@ -25,11 +26,13 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_argument("--limit", type=int, help="process at most this many songs (default: all)")
     parser.add_argument("--start_ind", type=int, default=0, help="leave out this many songs at the start, in order of name")
     parser.add_separation()
+    parser.heading("pairs")
     parser.add_flag("pitch_augment", default=True, help="also make every pair at -3 to 3 semitones")
+    parser.add_pitch_method()
     parser.add_argument("--min_vocal_ratio", type=float, default=0.1, help="drop clips whose vocal is below this share of the RMS")
     parser.add_argument("--canny_low", type=int, default=100, help="lower threshold of the edges")
     parser.add_argument("--canny_high", type=int, default=200, help="upper threshold of the edges")
-    parser.add_device()
+    parser.add_workers()
     parser.add_overwrite("the pairs that are there")
     args = parser.parse_args(argv)
     if args.limit is not None and args.limit < 1:
@@ -41,40 +44,46 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     return args
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from dataclasses import asdict
 
     from riff.audio.separation import open_songs, separation_options
-    from riff.data.build import MANIFEST
-    from riff.data.pairs import PairSettings, build_pairs, pairs_folder
-    from riff.data.records import read_prompts
-    from riff.data.songs import list_songs, names_without_song, unique_slugs
+    from riff.data.build import Build
+    from riff.data.engines import choose_engine
+    from riff.data.pairs import NONE_LEFT, PairMaker, PairSettings, pairs_folder
+    from riff.data.pairs_folder import MANIFEST
+    from riff.data.records import DEFAULT_PROMPT, read_prompts
+    from riff.data.songs import list_songs, names_without_song, shard_of_songs, unique_slugs
     from riff.errors import OptionError
 
     everything = list_songs(args.audio_dir)
     last = None if args.limit is None else args.start_ind + args.limit
-    songs = everything[args.start_ind : last]
-    if not songs:
+    songs, shard = shard_of_songs(everything[args.start_ind : last], args.shard_index, args.num_shards)
+    if not songs and not shard:
         raise OptionError(f"--start_ind {args.start_ind}: {args.audio_dir} holds only {len(everything)} songs")
     prompts = read_prompts(args.prompt_file)
     without_song = names_without_song(prompts, everything)
     if without_song:
         cli.warn(f"{args.prompt_file}: {len(without_song)} prompts name no song of {args.audio_dir}: {', '.join(without_song[:3])}")
     device = cli.choose_device(args.device)
-    settings = PairSettings(args.pitch_augment, args.min_vocal_ratio, args.canny_low, args.canny_high)
+    settings = PairSettings(args.pitch_augment, args.min_vocal_ratio, args.canny_low, args.canny_high, args.pitch_method)
     opener = open_songs(separation_options(args, device), [song.path for song in songs], cli.warn)
     described = {**asdict(settings), "separator": opener.name}
-    folder = pairs_folder(args.train_data_dir)
-    folder.prepare(described, args.overwrite)
-    cli.write_manifest(folder.path / MANIFEST, vars(args), settings=described)
-    report = build_pairs(songs, unique_slugs(everything), prompts, folder, settings, opener, device, cli.warn)
+    folder = pairs_folder(args.train_data_dir / shard)
+    maker = PairMaker(settings, opener, device)
+    engine = choose_engine(args, device, len(songs))
+    with folder.prepared(described, args.overwrite):
+        cli.write_manifest(folder.path / MANIFEST, vars(args), settings=described)
+        slugs = unique_slugs(everything)
+        report = Build(songs, slugs, prompts, DEFAULT_PROMPT, folder, maker, NONE_LEFT, engine=engine, warn=cli.warn).run()
     print(
-        f"{report.pairs} pairs in {args.train_data_dir}: {report.made} songs made now, {report.skipped} done before, "
+        f"{report.pairs} pairs in {folder.path}: {report.made} songs made now, {report.skipped} done before, "
         f"{report.dropped_clips} clips without a vocal dropped, {report.failed} songs failed"
     )
     return cli.EXIT_FAILURE if report.failed else 0
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

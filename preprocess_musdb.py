@@ -22,15 +22,20 @@ from riff import cli
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
+    parser.heading("songs and results")
     add("--root_data_dir", type=Path, required=True, help="folder of MUSDB18 or of songs like its")
     add("--output_dir", type=Path, default=Path("musdb-pix2pix/train"), help="folder for the pairs")
+    parser.heading("edits")
     add("--gen_stem", default="vocals", help="the stem that the edit adds: vocals, drums, bass or other")
     add("--target", help="what the edited picture shows: the name of --gen_stem for that alone, or mix (default: --gen_stem's)")
+    parser.add_flag("with_removal", default=False, help="also make pairs that take the stem away")
+    parser.add_flag("with_noop", default=False, help="also make pairs that change nothing")
     add(
         "--prompt_filepath",
         type=Path,
         help='instructions, one {"file": "Artist - Title", "edit_prompt": "..."} a line; a song may have several lines',
     )
+    parser.heading("clips")
     add("--frame_overlap", type=float, default=0.0, help="share of a clip that the next one repeats, from 0 to below 1")
     add("--frame_len_seconds", type=float, default=5.11, help="length of a clip; a multiple of 0.64 s, less 0.01 s")
     add(
@@ -40,11 +45,10 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         help="use a clip when the stem's power in it is at least this share of the stem's power where it plays",
     )
     parser.add_flag("pitch_augment", default=False, help="also make every pair at -3 to 3 semitones")
-    parser.add_flag("with_removal", default=False, help="also make pairs that take the stem away")
-    parser.add_flag("with_noop", default=False, help="also make pairs that change nothing")
+    parser.add_pitch_method()
     add("--max_examples", type=int, help="stop after this many pairs (default: no limit)")
-    parser.add_flag("save_wav", default=False, help="also write the sound of the unshifted clips, as wav/CLIP_{input,edited}.wav")
-    parser.add_device()
+    parser.add_flag("save_wav", default=False, help="also write the sound of the clips, as wav/CLIP_{input,edited}.wav")
+    parser.add_workers()
     parser.add_seed()
     parser.add_overwrite("the pairs that are there")
     args = parser.parse_args(argv)
@@ -54,23 +58,26 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     return args
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from dataclasses import asdict, fields
 
-    from riff.data.build import MANIFEST
-    from riff.data.edit_pairs import EditSettings, build_edit_pairs, edit_pairs_folder
+    from riff.data.build import Build
+    from riff.data.edit_pairs import EditPairMaker, EditSettings, edit_pairs_folder, none_left, write_shared
+    from riff.data.engines import choose_engine
     from riff.data.instructions import DEFAULT_INSTRUCTIONS, read_edit_prompts
-    from riff.data.songs import list_stem_songs, names_without_song, unique_slugs
+    from riff.data.pairs_folder import MANIFEST
+    from riff.data.songs import list_stem_songs, names_without_song, shard_of_songs, unique_slugs
 
     settings = EditSettings(**{field.name: getattr(args, field.name) for field in fields(EditSettings)})
     songs = list_stem_songs(args.root_data_dir)
     if {song.path.parent for song in songs} >= {args.root_data_dir / "train", args.root_data_dir / "test"}:
         cli.warn(f"{args.root_data_dir}: takes songs of train and of test; to keep them apart give {args.root_data_dir / 'train'}")
+    default = [DEFAULT_INSTRUCTIONS[args.gen_stem]]
     if args.prompt_filepath is None:
-        default = DEFAULT_INSTRUCTIONS[args.gen_stem]
-        cli.warn(f"no --prompt_filepath: the instruction of every song is {default!r}")
-        prompts = {song.name: [default] for song in songs}
+        cli.warn(f"no --prompt_filepath: the instruction of every song is {default[0]!r}")
+        prompts = {song.name: default for song in songs}
     else:
         prompts = read_edit_prompts(args.prompt_filepath)
         without_song = names_without_song(prompts, songs)
@@ -80,17 +87,23 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{', '.join(without_song[:3])}"
             )
     device = cli.choose_device(args.device)
-    folder = edit_pairs_folder(args.output_dir)
-    folder.prepare(asdict(settings), args.overwrite)
-    cli.write_manifest(folder.path / MANIFEST, vars(args), settings=asdict(settings))
-    report = build_edit_pairs(songs, unique_slugs(songs), prompts, folder, settings, device, cli.warn)
+    slugs = unique_slugs(songs)
+    songs, shard = shard_of_songs(songs, args.shard_index, args.num_shards)
+    folder = edit_pairs_folder(args.output_dir / shard)
+    maker = EditPairMaker(settings, device)
+    engine = choose_engine(args, device, len(songs))
+    with folder.prepared(asdict(settings), args.overwrite):
+        cli.write_manifest(folder.path / MANIFEST, vars(args), settings=asdict(settings))
+        write_shared(folder.path, settings)
+        options = {"max_pairs": args.max_examples, "engine": engine, "warn": cli.warn}
+        report = Build(songs, slugs, prompts, default, folder, maker, none_left(settings), **options).run()
     left_out = f"{report.left_out} left out for --max_examples, " if args.max_examples else ""
     print(
-        f"{report.pairs} pairs in {args.output_dir}: {report.made} songs made now, {report.skipped} done before, {left_out}"
+        f"{report.pairs} pairs in {folder.path}: {report.made} songs made now, {report.skipped} done before, {left_out}"
         f"{report.dropped_clips} clips with too little {args.gen_stem} dropped, {report.failed} songs failed"
     )
     return cli.EXIT_FAILURE if report.failed else 0
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

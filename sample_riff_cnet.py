@@ -18,13 +18,16 @@ from riff import cli
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
+    parser.heading("model")
     add = parser.add_argument
     add("--model", default="models/riff-cnet-mini", help="folder, .ckpt or hub id of a control pipeline or a ControlNet")
     add("--base", help="base to use instead of the one that --model names")
+    parser.heading("song")
     add("--audio", type=Path, help="song to sing over")
     add("--control", type=Path, help="edge map to follow, instead of a song")
     add("--start", type=float, default=0.0, help="where in the song the clip begins, seconds")
     parser.add_separation(none="--audio is an accompaniment already")
+    parser.heading("sampling")
     add("--prompt", default="Generate a vocal melody", help="what to sing")
     add("--negative_prompt", default="", help="what not to sing")
     add("--num_samples", type=int, default=4, help="how many")
@@ -35,6 +38,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--canny_low", type=int, default=100, help="lower threshold of the edges")
     add("--canny_high", type=int, default=200, help="upper threshold of the edges")
     add("--griffin_lim_iterations", type=int, default=16, help="rounds of phase reconstruction")
+    parser.heading("results")
     add("--output", type=Path, default=Path("outputs/samples"), help="folder for the results")
     parser.add_device()
     parser.add_seed()
@@ -47,11 +51,10 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     return args
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from dataclasses import asdict
-
-    from tqdm import tqdm
 
     from riff.audio.separation import open_songs, separation_options
     from riff.errors import OptionError
@@ -74,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     more = {"steps": args.steps, "guess_mode": args.guess_mode, "negative_prompt": args.negative_prompt}
     options = options_for(args.model, args.scale, args.strength, **more)
     drawn = []
-    with tqdm(total=args.num_samples * args.steps, desc="sampling", unit="step") as progress:
+    with cli.progress_bar(total=args.num_samples * args.steps, desc="sampling", unit="step") as progress:
         for index in range(args.num_samples):  # one at a time: a sample is the same alone and among others
             drawn += sample_control(
                 pipeline, [control.edges], [args.prompt], [args.seed + index], options, on_step=lambda _: progress.update()
@@ -85,4 +88,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

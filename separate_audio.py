@@ -30,10 +30,9 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from tqdm import tqdm
-
     from riff.audio.io import list_audio_files, plain_name
     from riff.audio.separation import open_songs, separate_to_files, separation_options
     from riff.errors import AudioError, RiffError
@@ -44,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     make_folder(args.output)
     first_of: dict[str, Path] = {}
     made = failed = 0
-    progress = tqdm(songs, desc="songs", unit="song")
+    progress = cli.progress_bar(songs, desc="songs", unit="song")
     for song in progress:
         progress.set_postfix_str(song.name)
         try:
@@ -61,4 +60,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

@@ -35,10 +35,12 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     _add_recipe(parser)
     _add_run(parser)
     _add_samples(parser)
+    _add_example_flags(parser)
     return parser.parse_with_config(argv, resume=_settings_of_checkpoint)
 
 
 def _add_places(parser: cli.ArgumentParser) -> None:
+    parser.heading("model")
     add = parser.add_argument
     add(
         "--pretrained_model_name_or_path",
@@ -47,25 +49,34 @@ def _add_places(parser: cli.ArgumentParser) -> None:
     )
     add("--revision", help="revision of a base on the hub")
     add("--variant", help="variant of the base's files, such as fp16")
-    add("--non_ema_revision", help="has no effect")
-    add("--train_data_dir", type=Path, default=Path("musdb-pix2pix/train"), help="folder of edit pairs (metadata.jsonl)")
-    add("--dataset_name", help="instead of it: a data set on the hub, or a folder of Parquet files")
+    parser.heading("data")
+    add(
+        "--train_data_dir",
+        type=Path,
+        default=Path("musdb-pix2pix/train"),
+        help="edit pairs: a folder (metadata.jsonl); shards that pack_dataset.py or upload_musdb.py made, as 'DIR/*.tar' or "
+        "'DIR/pairs-{000000..000031}.parquet'; or USER/NAME of a data set of shards on the hub",
+    )
+    add("--dataset_name", help="instead of it: any data set that `datasets` reads, of the hub or a folder; it is unpacked first")
     add("--dataset_config_name", help="configuration of the data set")
     add("--original_image_column", default="original_image", help="its column of input pictures")
     add("--edited_image_column", default="edited_image", help="its column of edited pictures")
     add("--edit_prompt_column", default="edit_prompt", help="its column of instructions")
+    add("--resolution", type=int, help="height and width the pictures must have (default: any that fits the model)")
     add("--max_train_samples", type=int, help="train on the first so many pairs alone")
     add("--cache_dir", type=Path, help="where downloads and unpacked data sets lie (default: the user's cache)")
+    parser.heading("results")
     add("--output_dir", type=Path, default=Path("models/riff-pix2pix-final"), help="folder for the result")
     parser.add_flag("unet_only", default=False, help="write the UNet alone, in half precision, with its base's name")
     add("--logging_dir", type=Path, default=Path("."), help="where lightning_logs/ and image_log/ lie")
-    add("--report_to", default="tensorboard", help="TensorBoard is what there is")
+    parser.add_logger(project="riff-pix2pix", older_name="--report_to")
     parser.add_flag("push_to_hub", default=False, help="upload the run and its result to the hub in the end")
     add("--hub_model_id", help="USER/NAME on the hub (default: the name of --output_dir)")
     add("--hub_token", help="token of the hub, instead of HF_TOKEN or `hf auth login`")
 
 
 def _add_recipe(parser: cli.ArgumentParser) -> None:
+    parser.heading("what is learned")
     add = parser.add_argument
     add("--text_dropout", type=float, default=0.05, help="share of pairs trained without the instruction")
     add("--image_dropout", type=float, default=0.05, help="share of pairs trained without the input picture")
@@ -77,6 +88,7 @@ def _add_recipe(parser: cli.ArgumentParser) -> None:
     parser.add_flag("copy_bias", default=True, help="start from the base's first bias too; False as diffusers' example does")
     targets = ("auto", "mix", "vocals")
     add("--target", default="auto", choices=targets, help="what edited pictures show: mix, vocals alone, or as their manifest says")
+    parser.heading("optimizer")
     add("--learning_rate", type=float, default=1e-4, help="peak learning rate")
     parser.add_flag("scale_lr", default=False, help="multiply it by processes, accumulation and batch size")
     schedules = ("constant", "constant_with_warmup", "cosine", "linear")
@@ -90,21 +102,21 @@ def _add_recipe(parser: cli.ArgumentParser) -> None:
     add("--adam_weight_decay", type=float, default=1e-2, help="of AdamW")
     add("--adam_epsilon", type=float, default=1e-8, help="of AdamW")
     add("--max_grad_norm", type=float, default=1.0, help="gradients are scaled down to it")
-    add("--resolution", type=int, help="height and width the pictures must have (default: any that fits the model)")
-    parser.add_flag("center_crop", default=False, help="has no effect")
-    parser.add_flag("random_flip", default=False, help="refused: it would reverse time")
     parser.add_seed()
 
 
 def _add_run(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
+    parser.heading("time")
     add("--max_train_steps", type=int, help="optimizer steps in all (default: as many as --num_train_epochs take)")
     add("--num_train_epochs", type=int, default=100, help="times that every pair is seen")
-    add("--max_train_time", help="stop after this time, DD:HH:MM:SS (default: never)")
+    add("--max_train_time", metavar="TIME", help="stop after this time, DD:HH:MM:SS (default: never)")
     add("--train_batch_size", type=int, default=4, help="pairs a batch, for each process")
     add("--gradient_accumulation_steps", type=int, default=1, help="batches to one optimizer step")
+    add("--checkpointing_steps", type=int, default=500, help="steps between checkpoints")
+    add("--checkpoints_total_limit", type=int, default=1, help="how many checkpoints are kept, the newest; 0 is all")
+    add("--resume_from_checkpoint", metavar="PATH", help="go on: latest of this --output_dir, or a checkpoint's path")
     parser.add_memory()
-    parser.add_flag("enable_xformers_memory_efficient_attention", default=False, help="has no effect")
     parser.add_flag("allow_tf32", default=False, help="on CUDA, multiply float32 in TF32")
     add(
         "--mixed_precision",
@@ -112,11 +124,6 @@ def _add_run(parser: cli.ArgumentParser) -> None:
         help="default: as accelerate says, else bf16 on CUDA, on CPUs that multiply in it, or with bf16 weights",
     )
     add("--dataloader_num_workers", type=int, default=0, help="processes that read pairs")
-    add("--checkpointing_steps", type=int, default=500, help="steps between checkpoints")
-    add("--checkpoints_total_limit", type=int, default=1, help="how many checkpoints are kept, the newest; 0 is all")
-    add("--resume_from_checkpoint", help="go on: latest of this --output_dir, or a checkpoint's path")
-    add("--local_rank", type=int, default=-1, help="set by the launcher")
-    parser.add_device()
     parser.add_machines()
 
 
@@ -130,6 +137,17 @@ def _add_samples(parser: cli.ArgumentParser) -> None:
     add("--val_image_url", help="a picture to edit with --validation_prompt as well: a file or an address")
     add("--guidance_scale", type=float, default=7.5, help="of the samples")
     add("--image_guidance_scale", type=float, default=1.5, help="of the samples")
+
+
+def _add_example_flags(parser: cli.ArgumentParser) -> None:
+    """Flags of diffusers' example that have nothing to do here: its commands run as they are."""
+    parser.heading("of diffusers' example, without effect")
+    parser.add_argument("--non_ema_revision", help=WITHOUT_EFFECT["non_ema_revision"])
+    parser.add_flag("center_crop", default=False, help=WITHOUT_EFFECT["center_crop"])
+    parser.add_flag("random_flip", default=False, help="refused: it would reverse time")
+    xformers = "enable_xformers_memory_efficient_attention"
+    parser.add_flag(xformers, default=False, help=WITHOUT_EFFECT[xformers])
+    parser.add_argument("--local_rank", type=int, default=-1, help="set by the launcher")
 
 
 def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
@@ -154,6 +172,7 @@ def _checkpoint(args: cli.argparse.Namespace) -> Path | None:
     return Path(args.resume_from_checkpoint)
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     import torch
@@ -191,8 +210,6 @@ def _say_what_has_no_effect(args: cli.argparse.Namespace, device: str) -> None:
         reasons["use_8bit_adam"] = "it needs CUDA and bitsandbytes; plain AdamW is taken"
     elif args.use_8bit_adam and args.strategy == "fsdp":
         reasons["use_8bit_adam"] = "fsdp shares out what it would make smaller; plain AdamW is taken"
-    if args.report_to != "tensorboard":
-        reasons["report_to"] = "losses and samples go to TensorBoard and to files"
     for flag, reason in reasons.items():
         cli.warn(f"--{flag} has no effect: {reason}")
 
@@ -216,9 +233,10 @@ def _downloads(args: cli.argparse.Namespace) -> dict[str, Any]:
 
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
-    from riff import hub
+    from riff.data.places import HubAccess
     from riff.data.variety import low_variety
     from riff.files import make_folder
+    from riff.hub.names import check_repo_id, find_token
     from riff.models.edit import load_to_edit, save_edit_pipeline
     from riff.sampling.edit import EditOptions
     from riff.training.edit import (
@@ -229,17 +247,20 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         prepare_edit_data,
         train_edit,
     )
+    from riff.training.loggers import check_loggers
     from riff.training.memory import stored
     from riff.training.places import RunPlaces
     from riff.training.prediction import MemoryWatch, edit_on_meta
     from riff.training.strategies import check_strategy
 
     # Better now than after hours of training.
+    if processes.is_first:
+        check_loggers(args.report_to)
     make_folder(args.output_dir.parent)
     repo_id = args.hub_model_id or args.output_dir.name
     if args.push_to_hub:
-        hub.check_repo_id(repo_id)
-        hub.find_token(args.hub_token)
+        check_repo_id(repo_id)
+        find_token(args.hub_token)
     resume = _checkpoint(args)
     if args.resume_from_checkpoint and resume is None:
         processes.say(f"no checkpoint of {args.output_dir} yet: starting anew")
@@ -247,7 +268,14 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     with processes.first_goes_first():
         pipeline, base = load_to_edit(args.pretrained_model_name_or_path, args.copy_bias, **_downloads(args))
         data = prepare_edit_data(
-            _folder_of_pairs(args), pipeline, device, args.val_share, args.resolution, args.max_train_samples, args.target
+            _folder_of_pairs(args),
+            pipeline,
+            device,
+            args.val_share,
+            args.resolution,
+            args.max_train_samples,
+            args.target,
+            HubAccess(args.hub_token, args.cache_dir),
         )
         clips = held_out_edits(data, args.num_validation_images, args.validation_prompt)
         if args.val_image_url:
@@ -293,9 +321,13 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     )
     print(f"{reason + '; ' if reason else ''}step {step}: {args.output_dir} (samples in {places.images}, losses in {places.run})")
     if args.push_to_hub:
-        logs, images = places.run.parent, places.images.parent
-        files = hub.run_files(repo_id, places.version, logs, images, args.output_dir)
-        print(hub.publish(repo_id, files, hub.find_token(args.hub_token), message=f"Upload version {places.version}"))
+        from riff.hub.card import read_run_card
+        from riff.hub.files import collect
+        from riff.hub.publish import publish
+
+        files = collect(places.version, places.run.parent, places.images.parent, args.output_dir)
+        card, message = read_run_card(repo_id, places.run, args.output_dir), f"Upload version {places.version}"
+        publish(repo_id, files, find_token(args.hub_token), card=card.text, message=message)
 
 
 def _folder_of_pairs(args: cli.argparse.Namespace) -> Path:
@@ -354,7 +386,7 @@ def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, places:
     from riff.training.run import RunSettings, steadier_ways
     from riff.training.stopping import parse_duration
 
-    resume = f"python train_instruct_pix2pix.py --learning_rate {args.learning_rate / 10:g} --resume_from_checkpoint"
+    resume = f"{cli.called_as()} --learning_rate {args.learning_rate / 10:g} --resume_from_checkpoint"
     return RunSettings(
         device=device,
         precision=precision,
@@ -368,10 +400,12 @@ def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, places:
         resume_command=resume,
         other_ways=steadier_ways(precision, "--mixed_precision", "no", "--lr_warmup_steps"),
         strategy=args.strategy,
+        loggers=args.report_to,
+        project=args.wandb_project,
         on_start=lambda: cli.write_config(places.config, args),
         callbacks=(memory_log,),
     )
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

@@ -67,8 +67,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def draw_and_measure(args: cli.argparse.Namespace, frames: int, paint: Paint) -> tuple[dict[str, list], dict[str, float]]:
     """The `SeamCurves` of every song by the way in which it was drawn, and the seconds that a song took."""
-    from tqdm import tqdm
-
     from demo.composition import compose
     from riff.metrics.seams import seam_curves
     from riff.spectrogram.params import CLIP_FRAMES
@@ -76,7 +74,7 @@ def draw_and_measure(args: cli.argparse.Namespace, frames: int, paint: Paint) ->
     ways = {"windows": frames, "glued clips": CLIP_FRAMES}
     curves: dict[str, list] = {"true mix": [], **{way: [] for way in ways}}
     seconds = dict.fromkeys(ways, 0.0)
-    for index in tqdm(range(args.num_songs), desc="songs", unit="song"):
+    for index in cli.progress_bar(range(args.num_songs), desc="songs", unit="song"):
         song = compose(CATALOGUE, index, args.seconds)
         backing = song.mixture - song.stems["vocals"]
         curves["true mix"].append(seam_curves(picture(song.mixture, 0, frames).pixels))

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from torch.nn.functional import l1_loss
-from tqdm import tqdm
 
 from demo.schedule import Progress, cosine_schedule
+from riff.cli import progress_bar
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def encode_images(model: AutoencoderKL, images: np.ndarray) -> torch.Tensor:
     One picture at a time, channels last: on a CPU whose caches hold one, four times as fast as a batch.
     """
     model.to(memory_format=torch.channels_last)
-    singly = tqdm(images, desc="latents", unit="clip", mininterval=5.0, disable=len(images) < 100)
+    singly = progress_bar(images, desc="latents", unit="clip", mininterval=5.0, disable=True if len(images) < 100 else None)
     pictures = (_as_pictures(np.asarray(image)[None]).to(memory_format=torch.channels_last) for image in singly)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         return torch.cat([model.encode(picture).latent_dist.mean.float() for picture in pictures]).contiguous()

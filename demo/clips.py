@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from demo.composition import compose
+from riff.cli import progress_bar
 from riff.files import atomic_path, make_folder, write_json
 from riff.spectrogram.image import waveform_to_image
 from riff.spectrogram.params import CLIP_FRAMES, CLIP_SAMPLES, STANDARD
@@ -41,7 +41,7 @@ def load_or_make_clips(folder: Path, seed: int, num_clips: int, num_workers: int
             images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
             with ProcessPoolExecutor(num_workers) as pool:
                 results = pool.map(partial(_song_clips, seed), songs, chunksize=8)
-                for i, (pixels, prompt) in enumerate(tqdm(results, total=len(songs), desc="clips", unit="song")):
+                for i, (pixels, prompt) in enumerate(progress_bar(results, total=len(songs), desc="clips", unit="song")):
                     images[i * CLIPS_PER_SONG : (i + 1) * CLIPS_PER_SONG] = pixels
                     texts += [prompt] * CLIPS_PER_SONG
             images.flush()

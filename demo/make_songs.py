@@ -18,8 +18,6 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from demo.composition import Song, compose
 from demo.instructions import instructions
 from riff import cli
@@ -47,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     indices = range(args.start_ind, args.start_ind + args.num_songs)
     make = partial(make_song, args=args)
     with ProcessPoolExecutor(args.num_workers) as pool:
-        facts = list(tqdm(pool.map(make, indices, chunksize=4), total=len(indices), desc="songs", unit="song"))
+        facts = list(cli.progress_bar(pool.map(make, indices, chunksize=4), total=len(indices), desc="songs", unit="song"))
     suffix = args.format if args.mixtures_only else "wav"
     lines = [json.dumps({"file": f"{fact['name']}.{suffix}", "prompt": fact["prompt"]}) for fact in facts]
     write_text(args.output / "prompt_file.json", "\n".join(lines) + "\n")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
-from tqdm import tqdm
+
+from riff.cli import progress_bar
 
 WARMUP_STEPS = 100
 CURVE_EVERY = 20
@@ -26,7 +27,7 @@ class Progress:
 
     def __init__(self, name: str, steps: int) -> None:
         self.curve: list[tuple[int, float]] = []
-        self._bar = tqdm(total=steps, desc=name, unit="step", mininterval=5.0)
+        self._bar = progress_bar(total=steps, desc=name, unit="step", mininterval=5.0)
         self._recent: list[float] = []
 
     def update(self, loss: float) -> None:

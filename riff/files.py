@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator
@@ -39,10 +42,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder that takes the place of `path` when the block ends well."""
     path = Path(path)
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.tmp.{os.getpid()}")
     old = path.with_name(f".{path.name}.old.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    temporary = folder_of_process(path)
     try:
         yield temporary
         if path.exists():
@@ -57,12 +58,44 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def folder_of_process(path: Path) -> Path:
+    """An empty folder beside `path`, which this process may make into it; `remove_leftovers` removes it should the process die."""
+    temporary = path.with_name(f".{path.name}.tmp.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    return temporary
+
+
 def remove_leftovers(folder: str | Path) -> None:
-    """Remove the temporary files that `atomic_path` left directly in a folder when its process was killed."""
+    """Remove the temporary files and folders that processes left directly in a folder when they were killed."""
     for path in Path(folder).glob(".*.tmp.*"):
         match = re.fullmatch(r"\..*\.tmp\.(\d+)(\..*)?", path.name)
-        if match and path.is_file() and not _is_running(int(match[1])):
-            path.unlink(missing_ok=True)
+        if match and not _is_running(int(match[1])):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_writer(folder: Path, flag: str) -> Iterator[None]:
+    """Be the only one who writes to a folder, inside the block; the system lets go of it when the process dies, in any way.
+
+    Raises:
+        OptionError: another process has it; names the flag.
+    """
+    with open(folder / ".lock", "a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            writer = lock.read().strip() or "another run"
+            raise OptionError(f"{flag} {folder}: {writer} is writing there; wait for it, or use another folder") from error
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {platform.node()}\n")
+        lock.flush()
+        yield
+        lock.truncate(0)
 
 
 def _is_running(process: int) -> bool:
@@ -73,6 +106,12 @@ def _is_running(process: int) -> bool:
     except PermissionError:  # it is somebody else's
         return True
     return True
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file into a folder that gets its final name only when all is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -110,6 +149,21 @@ def _load_yaml(path: Path) -> Any:
         return OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except (YAMLError, OmegaConfBaseException) as error:
         raise ValueError(str(error)) from error
+
+
+def sign_card(text: str) -> str:
+    """A card with a last line by which `is_own_card` tells whether somebody has changed it since."""
+    return f"{text.rstrip()}\n\n<!-- written by riff-cnet, which leaves a card alone that was edited ({_card_hash(text)}) -->\n"
+
+
+def is_own_card(text: str) -> bool:
+    """Whether `sign_card` made this text, and nobody changed it but for spaces at its ends and the kind of its line ends."""
+    signed = re.fullmatch(r"(.*)<!-- written by riff-cnet, [^\n]*\((\w+)\) -->\s*", text.replace("\r\n", "\n"), re.DOTALL)
+    return signed is not None and _card_hash(signed[1]) == signed[2]
+
+
+def _card_hash(text: str) -> str:
+    return hashlib.sha256(text.replace("\r\n", "\n").strip().encode()).hexdigest()[:16]
 
 
 def make_folder(path: str | Path) -> Path:

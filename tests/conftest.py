@@ -65,7 +65,7 @@ def make_pairs(songs: Path, folder: Path, *more: object, code: int = 0) -> subpr
     return run_script(
         "make_cnet_dataset.py",
         *("--audio_dir", songs, "--stems_dir", songs, "--prompt_file", songs / "prompt_file.json"),
-        *("--train_data_dir", folder, "--no-pitch_augment", *more),
+        *("--train_data_dir", folder, "--no-pitch_augment", "--num_workers", 1, *more),
         code=code,
     )
 

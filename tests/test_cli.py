@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -41,6 +45,8 @@ def main(argv=None):
     if args.name == "bug":
         raise ZeroDivisionError("a mistake of the programmer")
     print("ready", flush=True)
+    for _ in cli.progress_bar(range(args.lines), desc="greeting"):
+        pass
     time.sleep(args.wait)
     for _ in range(args.lines):
         print(f"hello {args.name}, {args.polite}")
@@ -124,7 +130,65 @@ def test_help_shows_the_docstring_and_every_default(script: Path) -> None:
     assert "python greet.py --name Ada\n\nSay hello.\n" in out
     for default in ("world", "0.0", "1", "True", "False", "auto", "0"):
         assert f"(default: {default})" in out
-    assert "--no-polite" in out
+    assert "--[no-]polite" in out
+
+
+def test_flags_stand_under_the_heading_before_them(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = cli.ArgumentParser("Say hello.")
+    parser.add_argument("who", metavar="WHO")
+    parser.heading("manners")
+    parser.add_flag("polite", default=True, help="say please")
+    parser.heading("time")
+    parser.add_argument("--hours", type=int, required=True, help="of the day")
+    parser.add_argument("--title", default="", help="such as Dr")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--help"])
+    usage, *blocks = capsys.readouterr().out.split("\n\n")
+    assert usage.startswith("usage: ")
+    assert usage.split()[-4:] == ["--hours", "N", "WHO", "[flags]"]
+    listed = {lines[0]: lines[1:] for lines in (block.splitlines() for block in blocks)}
+    assert listed["manners:"][0].split() == ["--[no-]polite", "say", "please", "(default:", "True)"]
+    assert [line.split() for line in listed["time:"]] == [
+        ["--hours", "N", "of", "the", "day"],
+        ["--title", "TEXT", "such", "as", "Dr"],
+    ]
+    assert parser.parse_args(["Ada", "--hours", "3"]).title == ""
+
+
+def test_a_progress_bar_is_for_terminals(script: Path) -> None:
+    assert run(script, "--lines", "3")[2] == ""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 100))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(
+        [sys.executable, str(script), "--lines", "3"], env=environment, stdout=subprocess.DEVNULL, stderr=theirs, check=True
+    )
+    os.close(theirs)
+    assert b"greeting: 100%" in os.read(ours, 10_000)
+    os.close(ours)
+
+
+def test_a_line_a_minute_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    lines = cli.MinuteLines(10, "songs")
+    for done, seconds in ((1, 30), (2, 61), (3, 62), (5, 122)):
+        now = 1000.0 + seconds
+        lines.tell(done, f"{done * 3} pairs")
+    assert capsys.readouterr().err.splitlines() == ["2 of 10 songs, 6 pairs, 0:04:04 left", "5 of 10 songs, 15 pairs, 0:02:02 left"]
+
+
+def test_main_with_flags_is_a_function_and_without_them_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    @cli.command
+    def main(argv: Sequence[str] | None = None) -> int:
+        if argv is None:
+            raise OptionError("--flag: no")
+        return len(argv)
+
+    assert main(["--a", "--b"]) == 2
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == cli.EXIT_FAILURE
 
 
 def test_status_of_success_is_zero_and_of_main_is_kept(script: Path) -> None:

@@ -36,7 +36,7 @@ RATE = 44_100
 
 
 def preprocess(root: Path, folder: Path, *more: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    return run_script("preprocess_musdb.py", "--root_data_dir", root, "--output_dir", folder, *more, code=code)
+    return run_script("preprocess_musdb.py", "--root_data_dir", root, "--output_dir", folder, "--num_workers", 1, *more, code=code)
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -120,7 +120,16 @@ def test_sums_beyond_full_scale_are_neither_clipped_nor_wrapped(root: Path, edit
     assert np.abs(mix).max() > 1
     np.testing.assert_allclose(mix.T, sum(part(song, name) for name in STREAMS[1:]), atol=1e-6)
     np.testing.assert_allclose((mix - backing).T, part(song, "vocals"), atol=1e-6)
-    assert len(list((edits / "wav").iterdir())) == 2 * 2 * 2  # songs, clips, before and after; shifted ones have no sound
+    assert len(list((edits / "wav").iterdir())) == 2 * 2 * 2 * 7  # songs, clips, before and after, pitches
+
+
+def test_the_sound_of_a_shifted_clip_is_shifted_and_in_time(edits: Path) -> None:
+    name = "Dr._A_-_First_0000000ms{}_edited.wav"
+    plain, up = (soundfile.read(edits / "wav" / name.format(shift))[0].mean(axis=1) for shift in ("+0", "+3"))
+    assert plain.shape == up.shape
+    heard, written = (waveform_to_image(torch.from_numpy(sound.astype(np.float32))).pixels for sound in (plain, up))
+    warped = load_image(edits / "edited_image" / name.format("+3").replace("_edited.wav", ".png")).pixels
+    assert np.abs(written.astype(int) - warped).mean() < 0.6 * np.abs(written.astype(int) - heard).mean()
 
 
 def test_wordings_vary_over_the_clips_of_a_song(edits: Path) -> None:
@@ -197,20 +206,13 @@ def test_the_stem_alone_is_the_target_by_default(root: Path, tmp_path: Path) -> 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_end(root: Path, edits: Path, tmp_path: Path) -> None:
     folder = tmp_path / "train"
-    command = [
-        sys.executable,
-        ROOT / "preprocess_musdb.py",
-        "--root_data_dir",
-        root / "train",
-        "--output_dir",
-        folder,
-        *every_kind(root),
-    ]
+    flags = ["--root_data_dir", root / "train", "--output_dir", folder, "--num_workers", 1, *every_kind(root)]
+    command = [sys.executable, ROOT / "preprocess_musdb.py", *flags]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*map(str, command)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    # Killed in the middle of the second song, whose pictures are there without a record.
-    while not list(folder.glob("input_image/Dr*")):
+    # Killed in the middle of the second song, of which some pictures are made.
+    while not list(folder.glob(".staging/.Dr*/input_image/*")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.002)
@@ -237,7 +239,7 @@ def test_another_setting_asks_for_overwrite(root: Path, tmp_path: Path) -> None:
     assert len(read_edit_records(tmp_path)) == 2
     (tmp_path / "manifest.json").unlink()
     with pytest.raises(OptionError, match="another origin"):
-        edit_pairs_folder(tmp_path).prepare({}, overwrite=False)
+        edit_pairs_folder(tmp_path).prepared({}, overwrite=False).__enter__()
 
 
 def test_bad_songs_are_named_and_the_good_ones_are_finished(root: Path, tmp_path: Path) -> None:

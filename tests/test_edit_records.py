@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riff.data.edit_records import EDIT_KINDS, EditRecord, read_edit_records
-from riff.data.lines import SongLedger
+from riff.data.journal import SongJournal
 from riff.errors import DataError
 
 LINE = {"input_file_path": "input_image/a.png", "edited_file_path": "edited_image/a.png", "edit_prompt": "add a melody"}
@@ -76,12 +76,14 @@ TEXTS = st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable() 
 
 @given(st.lists(st.tuples(TEXTS, st.sampled_from(EDIT_KINDS), st.floats(0, 500), st.integers(-3, 3)), min_size=1, max_size=5))
 @settings(deadline=None, max_examples=30)
-def test_what_the_ledger_writes_is_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple]) -> None:
+def test_what_the_journal_writes_is_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple]) -> None:
     folder = tmp_path_factory.mktemp("edits")
     records = [EditRecord("i.png", "e.png", text, "song\u2028", start, pitch, kind) for text, kind, start, pitch in rows]
-    ledger = SongLedger(folder / "metadata.jsonl")
-    ledger.add("song\u2028", records, prompt="p")
+    journal = SongJournal(folder / "metadata.jsonl")
+    journal.add("song\u2028", [asdict(record) for record in records], prompt="p")
     with open(folder / "metadata.jsonl", "ab") as file:  # a run that was killed inside a letter
         file.write('{"input_file_path": "é'.encode()[:-1])
-    assert SongLedger(folder / "metadata.jsonl").num_pairs == len(records)
+    again = SongJournal(folder / "metadata.jsonl")
+    assert (again.num_pairs, again.unfinished()) == (len(records), [])
+    again.clean()
     assert read_edit_records(folder) == records

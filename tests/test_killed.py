@@ -28,9 +28,10 @@ def mixtures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(mixtures: Path, pairs: Path) -> list[str]:
+def command(mixtures: Path, pairs: Path, workers: int = 1) -> list[str]:
     flags = ["--audio_dir", mixtures, "--train_data_dir", pairs, "--prompt_file", mixtures / "prompt_file.json"]
-    return ["make_cnet_dataset.py", *map(str, flags), "--separator", "repet", "--no-pitch_augment", "--min_vocal_ratio", "0"]
+    flags += ["--separator", "repet", "--no-pitch_augment", "--min_vocal_ratio", 0, "--num_workers", workers]
+    return ["make_cnet_dataset.py", *map(str, flags)]
 
 
 @pytest.fixture(scope="module")
@@ -41,30 +42,40 @@ def undisturbed(mixtures: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file but the manifest, which tells the time."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json"}
+    """Every file but the manifest, which tells the time, and the lock, which tells the process."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in ("manifest.json", ".lock"))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
-def test_killed_and_started_again(mixtures: Path, undisturbed: Path, tmp_path: Path, kills: int) -> None:
-    folder, moments = tmp_path / "pairs", random.Random(kills)
-    files = len(contents(undisturbed))
-    for goal in sorted(moments.randrange(1, files - 6) for _ in range(kills)):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(
-            [sys.executable, *command(mixtures, folder)], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
-        )
-        while process.poll() is None and sum(1 for path in folder.rglob("*") if path.is_file()) < goal:
-            time.sleep(0.005)
-        time.sleep(moments.uniform(0, 0.3))  # into whatever comes next
-        assert process.poll() is None, "it ended before it was killed"
-        process.kill()
-        process.wait()
-        assert len((folder / "songs.jsonl").read_text().splitlines()) < 6
-    run_script(*command(mixtures, folder))
-    ours, theirs = contents(folder), contents(undisturbed)
-    assert ours.keys() == theirs.keys()
-    assert [name for name in theirs if ours[name] != theirs[name]] == []
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
+def test_killed_and_started_again(mixtures: Path, undisturbed: Path, tmp_path: Path, kills: int, workers: int) -> None:
+    moments, expected, left = random.Random(kills), contents(undisturbed), kills
+    for attempt in range(kills):  # a folder that is finished is compared, and the next one begun
+        folder = tmp_path / f"pairs-{attempt}"
+        while left and len(contents(folder)) < len(expected):
+            left -= kill_one(mixtures, folder, workers, moments.uniform(0, 1))
+        run_script(*command(mixtures, folder, workers))
+        ours = contents(folder)
+        assert ours.keys() == expected.keys()
+        assert [name for name in expected if ours[name] != expected[name]] == []
+        if not left:
+            return
+
+
+def kill_one(mixtures: Path, folder: Path, workers: int, seconds: float) -> bool:
+    """Kill a run so many seconds after it first wrote something; whether it was still at work."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, *command(mixtures, folder, workers)]
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    process = subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while process.poll() is None and all(
+        before.get(path) == path.stat().st_mtime_ns for path in folder.glob("*.json*") if path.is_file()
+    ):
+        time.sleep(0.005)
+    time.sleep(seconds)
+    process.kill()
+    return process.wait() == -9
 
 
 def limited(script: str, *flags: object) -> subprocess.CompletedProcess[str]:
@@ -73,12 +84,14 @@ def limited(script: str, *flags: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", f"ulimit -f 64; exec {words}"], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_a_full_disk_ends_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_ends_in_one_line(tmp_path: Path, workers: int) -> None:
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 6 * RATE)).astype(np.float32)
-    write_audio(tmp_path / "songs" / "song.wav", noise, RATE)
-    (tmp_path / "prompts.json").write_text('{"file": "song.wav", "prompt": "x"}\n')
+    for number in range(workers):
+        write_audio(tmp_path / "songs" / f"song-{number}.wav", noise, RATE)
+    (tmp_path / "prompts.json").write_text('{"file": "song-0.wav", "prompt": "x"}\n')
     files = ("--audio_dir", tmp_path / "songs", "--prompt_file", tmp_path / "prompts.json", "--train_data_dir", tmp_path / "pairs")
-    flags = (*files, "--separator", "repet", "--no-pitch_augment", "--min_vocal_ratio", 0)
+    flags = (*files, "--separator", "repet", "--no-pitch_augment", "--min_vocal_ratio", 0, "--num_workers", workers)
     done = limited("make_cnet_dataset.py", *flags)
     assert done.returncode == 2, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -88,7 +101,7 @@ def test_a_full_disk_ends_in_one_line(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*.tmp.*")) == []
     assert (tmp_path / "pairs" / "songs.jsonl").read_text() == ""
     run_script("make_cnet_dataset.py", *flags)
-    assert len((tmp_path / "pairs" / "songs.jsonl").read_text().splitlines()) == 1
+    assert len((tmp_path / "pairs" / "songs.jsonl").read_text().splitlines()) == workers
 
 
 def test_a_full_disk_while_separating(tmp_path: Path) -> None:

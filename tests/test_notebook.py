@@ -1,27 +1,208 @@
-"""The notebook: thin, without outputs, and it runs from top to bottom."""
+"""The notebooks: thin, without outputs, and they run from top to bottom, showing and playing each step."""
 
 from __future__ import annotations
 
+import base64
+import io
+import re
+import sys
+import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
+import numpy as np
+import pytest
+import soundfile
+from conftest import ROOT
 from nbclient import NotebookClient
+from PIL import Image
 
-NOTEBOOK = Path(__file__).parent.parent / "sample_riff_cnet.ipynb"
+from riff import notebook
+from riff.audio.io import read_audio
+from riff.audio.song import Song, excerpt
+from riff.errors import AudioError, OptionError
+
+CONTROL, EDIT = "sample_riff_cnet.ipynb", "inference_instruct_pix2pix.ipynb"
+QUICK = {"separator": "repet", "model": "mini", "steps": 3, "start_s": 2.0}
+TIMEOUT = 280  # seconds a cell
 
 
-def test_the_notebook_is_thin_and_keeps_no_outputs() -> None:
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    nbformat.validate(notebook)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert not any(cell.outputs for cell in code)
-    assert sum(len(cell.source.splitlines()) for cell in code) < 60
-    assert not any(line.startswith(("def ", "class ")) for cell in code for line in cell.source.splitlines())
+def read(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(ROOT / name, as_version=4)
 
 
-def test_the_notebook_runs(tmp_path: Path) -> None:
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    for cell in notebook.cells:
-        cell.source = cell.source.replace("outputs/notebook", str(tmp_path)).replace("steps=20", "steps=4")
-    NotebookClient(notebook, timeout=280, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
-    assert len(list(tmp_path.glob("sample-*.wav"))) == 2
+def code_cells(book: nbformat.NotebookNode) -> list:
+    return [cell for cell in book.cells if cell.cell_type == "code"]
+
+
+def set_fields(book: nbformat.NotebookNode, folder: Path, **fields: object) -> None:
+    """Fill in the form as a person would, and let the results go to a folder of the test's own."""
+    for name, value in fields.items():
+        found = 0
+        for cell in code_cells(book):
+            cell.source, count = re.subn(rf"^{name} = .*(?=  # @param)", f"{name} = {value!r}", cell.source, flags=re.MULTILINE)
+            found += count
+        assert found == 1, name
+    for cell in code_cells(book):
+        cell.source = re.sub(r'Path\("outputs/[a-z-]+"\)', f'Path("{folder}")', cell.source)
+
+
+def execute(book: nbformat.NotebookNode, place: Path = ROOT) -> None:
+    NotebookClient(book, timeout=TIMEOUT, kernel_name="python3", resources={"metadata": {"path": str(place)}}).execute()
+
+
+def shown(book: nbformat.NotebookNode) -> tuple[list[np.ndarray], list[tuple[np.ndarray, int]]]:
+    """The pictures and the sounds that an executed notebook shows, in order."""
+    outputs = [output.data for cell in code_cells(book) for output in cell.outputs if output.output_type == "display_data"]
+    pictures = [np.array(Image.open(io.BytesIO(base64.b64decode(data["image/png"])))) for data in outputs if "image/png" in data]
+    players = [re.search(r'src="data:audio/flac;base64,([^"]+)"', data.get("text/html", "")) for data in outputs]
+    sounds = [soundfile.read(io.BytesIO(base64.b64decode(player[1]))) for player in players if player]
+    return pictures, sounds
+
+
+@pytest.mark.parametrize("name", [CONTROL, EDIT])
+def test_a_notebook_is_thin_and_keeps_no_outputs(name: str) -> None:
+    book = read(name)
+    nbformat.validate(book)
+    assert not any(cell.outputs or cell.execution_count for cell in code_cells(book))
+    assert set(book.metadata) == {"accelerator", "colab", "kernelspec", "language_info"}
+    assert book.metadata.kernelspec.name == "python3"
+    lines = [line for cell in code_cells(book) for line in cell.source.splitlines()]
+    assert len(lines) < 60
+    assert not any(line.startswith(("def ", "class ")) for line in lines)
+
+
+@pytest.mark.parametrize("name", [CONTROL, EDIT])
+def test_the_badge_and_the_installation_take_the_repository(name: str) -> None:
+    repository = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+    owner_and_name = repository.removeprefix("https://github.com/")
+    badge = re.search(r"\(https://colab\.research\.google\.com/github/(.+)/blob/main/(.+)\)", read(name).cells[0].source)
+    assert badge is not None
+    assert badge.groups() == (owner_and_name, name)
+    install = code_cells(read(name))[0].source
+    assert f"git clone --quiet --depth 1 {repository}\n    %cd {owner_and_name.split('/')[1]}\n" in install
+
+
+def test_the_control_notebook_runs(tmp_path: Path) -> None:
+    """And shows song, stems, edges, takes and mixes; the mixes are heard as they are kept."""
+    book = read(CONTROL)
+    set_fields(book, tmp_path, **QUICK, seconds=6, takes=2, strength=1.5, scale=3.0)
+    execute(book)
+    pictures, sounds = shown(book)
+    frames = 601
+    sizes = [picture.shape[:2] for picture in pictures]
+    sheet = Image.open(tmp_path / "sheet.png")
+    assert sizes == [(512, frames)] * 4 + [(sheet.height, sheet.width)] + [(512, frames)] * 4  # vocal, mix, vocal, mix
+    edges = pictures[3]
+    assert set(np.unique(edges)) == {0, 255}
+    song, vocals, accompaniment, *others = sounds
+    assert len(others) == 4
+    assert all(rate == 44_100 and waveform.shape == (6 * 44_100, 2) for waveform, rate in sounds)
+    assert np.abs(song[0] - vocals[0] - accompaniment[0]).max() < 1e-4
+    for number, heard in enumerate(others[1::2]):
+        mix, vocal = (read_audio(tmp_path / f"{name}-{number}.wav").waveform for name in ("mix", "vocal"))
+        assert np.abs(heard[0].T - mix).max() < 1e-4
+        parts = np.stack([accompaniment[0].ravel(), vocal.T.ravel()], axis=1)
+        _, residue, *_ = np.linalg.lstsq(parts, mix.T.ravel().astype(np.float64), rcond=None)
+        assert np.sqrt(residue[0] / mix.size) < 1e-4  # the accompaniment's own samples and the vocal, and nothing else
+    assert not np.array_equal(others[1][0], others[3][0])
+
+
+def test_the_edit_notebook_runs(tmp_path: Path) -> None:
+    book = read(EDIT)
+    set_fields(book, tmp_path, **QUICK, candidates=2, scale=3.0, image_scale=1.0)
+    execute(book)
+    pictures, sounds = shown(book)
+    assert [picture.shape[:2] for picture in pictures] == [(512, 512)] * 4  # before, painted, before, after
+    before, again, after = (waveform for waveform, _ in sounds)
+    assert np.abs(before - again).max() < 1e-3
+    assert not np.allclose(before, after, atol=1e-3)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("original.png", "original.wav", "sample.png", "sample.wav", "sheet.png")
+    }
+    said = "".join(output.text for cell in code_cells(book) for output in cell.outputs if output.get("name") == "stdout")
+    assert said.count("edited, score") == 2
+    assert f"saved in {tmp_path}" in said
+
+
+def test_the_installation_in_colab(tmp_path: Path) -> None:
+    """As far as it can be had elsewhere: the clone is what is imported then, and pip is told what to leave alone."""
+    clone, tools = tmp_path / "work", tmp_path / "bin"
+    clone.mkdir()
+    tools.mkdir()
+    note = f'#!/bin/sh\necho "$(basename $0) $@" >> {tmp_path}/said\n'
+    (tools / "git").write_text(f"{note}mkdir riff-cnet && cp -r {ROOT}/riff riff-cnet/riff\n")
+    (tools / "pip").write_text(f'{note}[ "$1" = list ] && printf "torch==2.8.0+cu126\\nnumpy==2.0.2\\ntorchcodec==0.7\\n"\n')
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    install = code_cells(read(CONTROL))[0].source.replace("/tmp/", f"{tmp_path}/")
+    prelude = "import os, sys, types\nsys.modules['google.colab'] = types.ModuleType('google.colab')\n"
+    prelude += f"os.environ['PATH'] = '{tools}:' + os.environ['PATH']"
+    cells = [prelude, install, install, "import riff; print(riff.__file__)"]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONPATH", raising=False)
+        execute(book, clone)
+    said = (tmp_path / "said").read_text().splitlines()
+    assert [line.split()[:2] for line in said] == [["git", "clone"], ["pip", "list"], ["pip", "install"]]
+    assert said[-1] == f"pip install --quiet --constraint {tmp_path}/as-in-colab.txt --editable ."
+    assert (tmp_path / "as-in-colab.txt").read_text() == "torch==2.8.0+cu126\nnumpy==2.0.2\n"
+    assert book.cells[-1].outputs[0].text.strip() == str(clone / "riff-cnet/riff/__init__.py")
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "chosen"),
+    [
+        ("auto", "cpu", "models/riff-cnet-mini"),
+        ("auto", "cuda", "zachary-shah/riffusion-cnet-v2"),
+        ("mini", "cuda", "models/riff-cnet-mini"),
+        ("published", "cpu", "zachary-shah/riffusion-cnet-v2"),
+        ("models/mine", "cuda", "models/mine"),
+    ],
+)
+def test_which_model_draws(name: str, device: str, chosen: str) -> None:
+    assert notebook.choose_model(name, "control", device) == chosen
+
+
+def test_the_small_models_are_there() -> None:
+    for _, mini in notebook.MODELS.values():
+        assert (ROOT / mini / "config.json").exists()
+
+
+def test_uploads_and_google_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for Colab; elsewhere they say in a line that they need it."""
+    assert notebook.choose_song("song.ogg", upload=False) == Path("song.ogg")
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "mix.wav").write_bytes(b"sound")
+    with pytest.raises(OptionError, match="only Colab takes uploads"):
+        notebook.choose_song("song.ogg", upload=True)
+    with pytest.raises(OptionError, match=f"only Colab reaches Google Drive; the results lie in {results}"):
+        notebook.copy_to_drive(results)
+    colab, files, drive = (ModuleType(name) for name in ("google.colab", "google.colab.files", "google.colab.drive"))
+    mounted: list[str] = []
+    files.upload, drive.mount = lambda: {"mine (1).mp3": b""}, mounted.append  # type: ignore[attr-defined]
+    colab.files, colab.drive = files, drive  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    monkeypatch.setattr(notebook, "DRIVE", tmp_path / "drive")
+    assert notebook.choose_song("song.ogg", upload=True) == Path("mine (1).mp3")
+    for _ in range(2):  # the second time over the first
+        assert (notebook.copy_to_drive(results) / "mix.wav").read_bytes() == b"sound"
+    assert mounted == [str(tmp_path / "drive")] * 2
+    files.upload = dict  # type: ignore[attr-defined]
+    with pytest.raises(OptionError, match="nothing was uploaded"):
+        notebook.choose_song("song.ogg", upload=True)
+
+
+def test_an_excerpt() -> None:
+    waveform = np.arange(20, dtype=np.float32)[None].repeat(2, axis=0)
+    song = Song(waveform, 0.25 * waveform, 0.75 * waveform, 10, -np.inf)
+    part = excerpt(song, 0.5, 1.0)
+    assert np.array_equal(part.waveform, waveform[:, 5:15])
+    assert np.array_equal(part.vocals + part.accompaniment, part.waveform)
+    assert (part.duration_s, part.residue_db) == (1.0, -np.inf)
+    assert excerpt(song, 1.5, 9.0).duration_s == 0.5
+    for start_s, length_s in ((2.0, 1.0), (-0.1, 1.0), (0.5, 0.0)):
+        with pytest.raises(AudioError, match=r"the song lasts 2\.00 s"):
+            excerpt(song, start_s, length_s)

@@ -140,6 +140,7 @@ def test_ctrl_c_reaches_all_processes_and_leaves_a_run_to_resume(resumed: tuple[
     assert output.count("interrupted; step") == output.count("2 processes, 2 pairs a step") == 1
     assert list(losses(place)) == list(range(1, step_of(place) + 1))
     assert [path.name for path in (place / "lightning_logs").iterdir()] == ["version_0"]
+    assert len(list((place / "lightning_logs/version_0").glob("events.out.tfevents.*"))) == 3  # a start, the first process's alone
 
 
 def test_two_processes_that_share_the_models_out_train_as_one_does(half: Path, resumed: tuple[Path, str], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import separate_audio
 from riff.audio import repet
 from riff.audio.io import read_audio, write_audio
 from riff.audio.separation import SeparationOptions, create_separator, open_songs
-from riff.audio.stems import StemsFolder
+from riff.audio.stems import StemsFolder, read_stems
 from riff.errors import AudioError, OptionError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -133,7 +133,7 @@ def level(value: float, samples: int = 100) -> np.ndarray:
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
 def test_stems_are_summed_without_wrapping(tmp_path: Path, suffix: str) -> None:
     write_stems(tmp_path / "song", suffix, vocals=level(0.25), drums=level(0.75), bass=level(0.5), other=level(0.5))
-    stems, rate = StemsFolder(tmp_path).load("song")
+    stems, rate = read_stems(StemsFolder(tmp_path).find("song"))
     assert rate == RATE
     np.testing.assert_allclose(stems.vocals, level(0.25), atol=1e-6)
     np.testing.assert_allclose(stems.accompaniment, level(1.75), atol=1e-6)
@@ -142,7 +142,7 @@ def test_stems_are_summed_without_wrapping(tmp_path: Path, suffix: str) -> None:
 
 def test_one_accompaniment_file_will_do(tmp_path: Path) -> None:
     write_stems(tmp_path / "song", vocals=level(0.25), accompaniment=level(-0.5))
-    np.testing.assert_allclose(StemsFolder(tmp_path).load("song")[0].accompaniment, level(-0.5), atol=1e-6)
+    np.testing.assert_allclose(read_stems(StemsFolder(tmp_path).find("song"))[0].accompaniment, level(-0.5), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -158,14 +158,14 @@ def test_one_accompaniment_file_will_do(tmp_path: Path) -> None:
 def test_missing_and_unfitting_stems_are_named(tmp_path: Path, present: dict[str, np.ndarray], says: str) -> None:
     write_stems(tmp_path / "song", ".wav", **present)
     with pytest.raises(AudioError, match=says):
-        StemsFolder(tmp_path).load("song")
+        read_stems(StemsFolder(tmp_path).find("song"))
 
 
 def test_a_song_name_cannot_leave_the_folder(tmp_path: Path) -> None:
     write_stems(tmp_path / "song", vocals=level(0), accompaniment=level(0))
     (tmp_path / "stems").mkdir()
     with pytest.raises(OptionError, match="leaves its folder"):
-        StemsFolder(tmp_path / "stems").load("../song")
+        read_stems(StemsFolder(tmp_path / "stems").find("../song"))
 
 
 def test_a_missing_stems_folder_is_named(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_a_stem_file_is_a_song_everywhere(stem_file: Path) -> None:
     assert [(song.name, song.plain_name) for song in list_songs(folder)] == [("Dr. A - B.C.stem.mp4", "Dr. A - B.C")]
     assert stems_beside(stem_file) == stem_file
     expected, _ = read_stems(stem_file)
-    for opened, _ in (StemsFolder(folder).load("Dr. A - B.C"), SongOpener(None).open(stem_file)):
+    for opened, _ in (read_stems(StemsFolder(folder).find("Dr. A - B.C")), SongOpener(None).open(stem_file)):
         np.testing.assert_array_equal(opened.vocals, expected.vocals)
 
 

@@ -42,7 +42,7 @@ def trainer_at(step: int, scaler: object = None, module: Any = None) -> Any:
         validation_step=module and module.validation_step,
     )
     precision = SimpleNamespace(scaler=scaler)
-    more = {"accumulate_grad_batches": 1, "max_steps": 1000, "logger": None, "is_global_zero": True}
+    more = {"accumulate_grad_batches": 1, "max_steps": 1000, "loggers": [], "is_global_zero": True}
     return SimpleNamespace(global_step=step, strategy=strategy, precision_plugin=precision, **more)
 
 
@@ -128,7 +128,9 @@ def losses_of(log: LossLog, losses: list[float], scaler: object = None, gradient
         weight = torch.nn.Parameter(torch.ones(2))
         weight.grad = torch.full((2,), gradient)
         trainer = trainer_at(step, scaler)
-        log.on_before_optimizer_step(trainer, SimpleNamespace(parameters=lambda weight=weight: [weight]), None)
+        log.on_before_optimizer_step(
+            trainer, SimpleNamespace(parameters=lambda weight=weight: [weight]), SimpleNamespace(param_groups=[{"lr": 1.0}])
+        )
         log.on_train_batch_end(trainer, None, {"loss": torch.tensor(loss)})  # type: ignore[arg-type]
 
 

@@ -6,12 +6,12 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from riff.audio.io import plain_name, read_audio, write_audio
-from riff.audio.stems import ACCOMPANIMENT, VOCALS, Stems, StemsFolder, read_stems, stems_beside
+from riff.audio.stems import ACCOMPANIMENT, VOCALS, Stems, StemsFolder, read_stems, stem_files, stems_beside
 from riff.errors import AudioError, ModelError, OptionError, RiffError
 
 PART_NAMES = {2: (VOCALS, ACCOMPANIMENT), 4: (VOCALS, "drums", "bass", "other"), 5: (VOCALS, "drums", "bass", "piano", "other")}
@@ -114,9 +114,34 @@ class SongOpener:
         name: what the songs go through, for manifests: a separator's name, or `stems`.
     """
 
-    def __init__(self, separator: Separator | None, stems_dir: StemsFolder | None = None, use_stems_beside: bool = True) -> None:
+    def __init__(
+        self,
+        separator: Separator | None,
+        stems_dir: StemsFolder | None = None,
+        use_stems_beside: bool = True,
+        options: SeparationOptions | None = None,
+    ) -> None:
         self.name = separator.name if separator else "stems"
         self._separator, self._stems_dir, self._use_stems_beside = separator, stems_dir, use_stems_beside
+        self._options = options
+
+    def __getstate__(self) -> dict[str, Any]:
+        """To another process goes how the separator is made, and not its weights."""
+        return self.__dict__ | {"_separator": None}
+
+    def sources(self, song: Path, name: str | None = None) -> list[Path]:
+        """The files that `open` reads, as far as they are there.
+
+        Raises:
+            AudioError: there is nothing of this song in `stems_dir`.
+        """
+        place = self._stems_of(song, name)
+        return [song] if place is None else stem_files(place)
+
+    def _stems_of(self, song: Path, name: str | None) -> Path | None:
+        if self._stems_dir is not None:
+            return self._stems_dir.find(name or plain_name(song.name))
+        return stems_beside(song) if self._use_stems_beside else None
 
     def open(self, song: Path, name: str | None = None) -> tuple[Stems, int]:
         """The song's stems and their sample rate.
@@ -128,11 +153,11 @@ class SongOpener:
         Raises:
             AudioError: the song or its stems are missing or cannot be read.
         """
-        if self._stems_dir is not None:
-            return self._stems_dir.load(name or plain_name(song.name))
-        beside = stems_beside(song) if self._use_stems_beside else None
-        if beside is not None:
-            return read_stems(beside)
+        place = self._stems_of(song, name)
+        if place is not None:
+            return read_stems(place)
+        if self._separator is None and self._options is not None:
+            self._separator = create_separator(self._options)
         if self._separator is None:
             raise AudioError(f"{song}: comes without stems; give --stems_dir, or another --separator than stems")
         audio = read_audio(song)
@@ -162,12 +187,15 @@ def open_songs(options: SeparationOptions, songs: Sequence[Path], say: Callable[
     if options.separator == "stems" or (options.separator == "auto" and all(stems_beside(song) for song in songs)):
         return SongOpener(None)
     if options.separator != "auto":
-        return SongOpener(create_separator(options), use_stems_beside=False)
+        return SongOpener(create_separator(options), use_stems_beside=False, options=options)
+    chosen = replace(options, separator="spleeter")
     try:
-        return SongOpener(create_separator(replace(options, separator="spleeter")))
+        separator = create_separator(chosen)
     except ModelError as error:
         say(f"separating with repet, which needs no weights and is worse than Spleeter: {error}")
-    return SongOpener(create_separator(replace(options, separator="repet")))
+        chosen = replace(options, separator="repet")
+        separator = create_separator(chosen)
+    return SongOpener(separator, options=chosen)
 
 
 def separate_to_files(

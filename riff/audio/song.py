@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,21 @@ def open_song(path: Path, opener: SongOpener) -> Song:
             "this very mix, or separate it with --separator"
         )
     return Song(waveform, vocals, accompaniment, rate, residue_db)
+
+
+def excerpt(song: Song, start_s: float, length_s: float) -> Song:
+    """A part of a song, which may be cut short by its end.
+
+    Raises:
+        AudioError: the song ends before `start_s`, or nothing is left of it.
+    """
+    first = round(start_s * song.sample_rate)
+    part = slice(first, first + round(length_s * song.sample_rate))
+    if not 0 <= first < song.waveform.shape[1] or part.stop <= first:
+        raise AudioError(f"a part of {length_s:g} s from {start_s:g} s: the song lasts {song.duration_s:.2f} s; begin inside it")
+    waveform, vocals, accompaniment = (whole[:, part] for whole in (song.waveform, song.vocals, song.accompaniment))
+    residue_db = _residue_db(waveform, vocals, accompaniment)
+    return replace(song, waveform=waveform, vocals=vocals, accompaniment=accompaniment, residue_db=residue_db)
 
 
 def _check_same_form(path: Path, samples: int, rate: int, stem_samples: int, stem_rate: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from riff.audio.io import STEM_FILE_SUFFIX, Audio, is_stem_file, read_audio, read_audio_streams
+from riff.audio.io import STEM_FILE_SUFFIX, Audio, is_audio, is_stem_file, read_audio, read_audio_streams
 from riff.errors import AudioError
 from riff.files import inside
 
@@ -94,6 +94,11 @@ def stems_beside(song: Path) -> Path | None:
     return song.parent if song.stem == "mixture" and _find_stem(song.parent, VOCALS) else None
 
 
+def stem_files(place: Path) -> list[Path]:
+    """The files of a place that `read_stems` takes, by name."""
+    return [place] if place.is_file() else sorted(path for path in place.iterdir() if is_audio(path))
+
+
 def holds_stems(folder: Path) -> bool:
     """Whether this is a song's folder in MUSDB18-HQ's layout, be it that some of its files are missing."""
     return any(_find_stem(folder, name) for name in ("mixture", ACCOMPANIMENT, *STEM_NAMES))
@@ -107,16 +112,16 @@ class StemsFolder:
         if not self.folder.is_dir():
             raise AudioError(f"{folder}: no such folder; give a folder of SONG/{{vocals,drums,bass,other}}.wav")
 
-    def load(self, song_name: str) -> tuple[Stems, int]:
-        """Read a song's stems and their sample rate.
+    def find(self, song_name: str) -> Path:
+        """The place of a song's stems, for `read_stems`.
 
         Raises:
-            AudioError: there is nothing of this song, or `read_stems` does not take it.
+            AudioError: there is nothing of this song.
         """
         folder, file = inside(self.folder, song_name), inside(self.folder, song_name + STEM_FILE_SUFFIX)
         if not folder.is_dir() and not file.is_file():
             raise AudioError(f"{self.folder / song_name}: no stems of this song; make this folder or take the song out")
-        return read_stems(folder if folder.is_dir() else file)
+        return folder if folder.is_dir() else file
 
 
 def _find_stem(song: Path, name: str) -> Path | None:

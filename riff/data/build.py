@@ -1,94 +1,30 @@
-"""From songs to a folder of pairs, one song in memory at a time, going on where an earlier run stopped."""
+"""From songs to a folder of pairs: every song whole or not at all, going on where an earlier run stopped."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
-from riff.audio.clips import rms
-from riff.data.lines import SONGS_FILE, SongLedger
-from riff.data.records import Prompt, prompt_of
+from riff.cli import MinuteLines, progress_bar
+from riff.data.content import is_unchanged
+from riff.data.engines import Engine, one_process
+from riff.data.journal import SongJournal
+from riff.data.making import Failure, SongJob, SongMaker, StageSong
+from riff.data.pairs_folder import PairsFolder
+from riff.data.records import prompt_of
 from riff.data.songs import SongFile
-from riff.errors import AudioError, OptionError, RiffError
-from riff.files import make_folder, read_mapping, remove_leftovers
-from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
-
-MANIFEST = "manifest.json"
-SETTINGS_KEY = "settings"
-
-
-@dataclass(frozen=True)
-class PairsFolder:
-    """A folder of pairs.
-
-    Attributes:
-        records_file: name of the file of records. image_folders: what lies beside it.
-        flag: of the command line that names the folder, for messages.
-    """
-
-    path: Path
-    records_file: str
-    image_folders: Sequence[str]
-    flag: str
-
-    def open_ledger(self) -> SongLedger:
-        return SongLedger(self.path / self.records_file)
-
-    def prepare(self, settings: Mapping[str, Any], overwrite: bool) -> None:
-        """Make the folder ready, or refuse one that was made with other settings.
-
-        Raises:
-            OptionError: it holds pairs of other settings; names the first that differs.
-        """
-        make_folder(self.path)
-        for name in ("", *self.image_folders):
-            remove_leftovers(self.path / name)
-        manifest = self.path / MANIFEST
-        if overwrite:
-            for name in self.image_folders:
-                shutil.rmtree(self.path / name, ignore_errors=True)
-            for name in (self.records_file, SONGS_FILE, MANIFEST):
-                (self.path / name).unlink(missing_ok=True)
-        elif manifest.exists():
-            self._require_same(settings, read_mapping(manifest).get(SETTINGS_KEY) or {})
-        elif (self.path / self.records_file).exists():
-            raise OptionError(f"{self.path}: holds pairs of another origin (no {MANIFEST}); use another folder, or --overwrite")
-
-    def _require_same(self, settings: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
-        for key, value in settings.items():
-            if earlier.get(key) != value:
-                raise OptionError(
-                    f"--{key} {value}: the pairs in {self.path} were made with {earlier.get(key)}; "
-                    f"use the same setting, another {self.flag}, or --overwrite"
-                )
-
-
-@dataclass(frozen=True)
-class ClipCount:
-    """clips: whole clips in the song; dropped: those with next to none of the part that matters."""
-
-    clips: int
-    dropped: int
-
-
-@dataclass(frozen=True)
-class SongPairs:
-    """A song that was opened: its records, made and written as they are asked for."""
-
-    records: Iterable[Any]
-    count: ClipCount
+from riff.data.staging import StagedSong, Staging
+from riff.errors import RiffError
 
 
 @dataclass
 class BuildReport:
-    """What a run did, song by song; `left_out` are those that came after enough pairs."""
+    """What a run did, song by song.
+
+    Attributes:
+        left_out: songs that came after enough pairs. pairs: in the folder. clips: of the songs made.
+    """
 
     made: int = 0
     pairs: int = 0
@@ -96,61 +32,121 @@ class BuildReport:
     skipped: int = 0
     failed: int = 0
     left_out: int = 0
+    clips: int = 0
+
+    @property
+    def songs(self) -> int:
+        """Songs that are dealt with."""
+        return self.made + self.skipped + self.failed + self.left_out
 
 
-def build_songs(
-    songs: Sequence[SongFile],
-    ledger: SongLedger,
-    prompts: Mapping[str, Prompt],
-    default_prompt: Prompt,
-    open_song: Callable[[SongFile, Prompt], SongPairs],
-    none_left: str,
-    max_pairs: int | None = None,
-    warn: Callable[[str], None] = print,
-) -> BuildReport:
-    """Make the pairs of every song that is not done yet; a song that cannot be opened is named and the others go on.
+@dataclass
+class Build:
+    """The making of the pairs of every song that is not done yet; a song that cannot be made is named and the others go on.
 
-    Args:
+    Attributes:
+        songs, slugs: in order, and the file names that stand for them.
+        prompts: by the songs' names. default_prompt: of a song without one.
         none_left: what to say of a song without a usable clip.
         max_pairs: in the whole folder; the song that reaches it is cut short.
+        engine: where the songs are made; the pairs are the same wherever that is.
     """
-    report = BuildReport()
-    progress = tqdm(songs, desc="songs", unit="song")
-    for song in progress:
-        prompt = prompt_of(song.name, prompts)
-        if song.name in ledger.done:
-            report.skipped += 1
-            if prompt is not None and prompt != ledger.done[song.name]["prompt"]:
-                warn(f"{song.name}: its prompt has changed since its pairs were made; use --overwrite to make them again")
-            continue
-        room = None if max_pairs is None else max_pairs - ledger.num_pairs
-        if room is not None and room <= 0:
-            report.left_out += 1
-            continue
-        if prompt is None:
-            warn(f"{song.name}: no prompt for this song; using {default_prompt!r}")
-            prompt = default_prompt
-        progress.set_postfix_str(song.name)
+
+    songs: Sequence[SongFile]
+    slugs: Mapping[str, str]
+    prompts: Mapping[str, Any]
+    default_prompt: Any
+    folder: PairsFolder
+    maker: SongMaker
+    none_left: str
+    max_pairs: int | None = None
+    engine: Engine = one_process
+    warn: Callable[[str], None] = print
+    report: BuildReport = field(default_factory=BuildReport)
+
+    def run(self) -> BuildReport:
+        """Make them, in a folder that is `PairsFolder.prepared`."""
+        self._staging, self._journal = Staging(self.folder.path), SongJournal(self.folder.path / self.folder.records_file)
+        self._clear_up()
+        lines = MinuteLines(len(self.songs), "songs")
         try:
-            opened = open_song(song, prompt)
-        except RiffError as error:
-            warn(f"error: {error}")
-            report.failed += 1
-            continue
-        records = list(islice(opened.records, room))
-        ledger.add(song.name, records, prompt=prompt, clips=opened.count.clips, dropped=opened.count.dropped)
-        report.made += 1
-        report.dropped_clips += opened.count.dropped
+            with progress_bar(total=len(self.songs), desc="songs", unit="song") as progress:
+                for job, result in self.engine(StageSong(self.folder.path, self.maker), self._jobs()):
+                    self._take(job, result)
+                    counted = f"{self.report.clips} clips, {self._journal.num_pairs} pairs"
+                    progress.update(self.report.songs - progress.n)
+                    progress.set_postfix_str(counted)
+                    lines.tell(self.report.songs, counted)
+        finally:
+            self._staging.tidy()
+        self._staging.finish()
+        self.report.pairs = self._journal.num_pairs
+        return self.report
+
+    def _clear_up(self) -> None:
+        """Remove what a run left that broke off, but for songs that are made and only have to be taken in."""
+        self._staging.tidy()
+        staged = {song.song: song.slug for song in self._staging.songs()}
+        for song in staged.keys() & self._journal.done.keys():
+            self._staging.drop(staged.pop(song))
+        self.folder.remove_pairs(record for record in self._journal.unfinished() if record.get("song") not in staged)
+        self._journal.clean()
+
+    def _jobs(self) -> Iterator[SongJob]:
+        for song in self.songs:
+            prompt = prompt_of(song.name, self.prompts)
+            if self._is_done(song, prompt):
+                self.report.skipped += 1
+            elif self._room() == 0:
+                self.report.left_out += 1
+            else:
+                if prompt is None:
+                    self.warn(f"{song.name}: no prompt for this song; using {self.default_prompt!r}")
+                yield SongJob(song, self.slugs[song.name], self.default_prompt if prompt is None else prompt)
+
+    def _is_done(self, song: SongFile, prompt: Any) -> bool:
+        line = self._journal.done.get(song.name)
+        if line is None:
+            return False
+        if "content" in line and not self._is_unchanged(song, line["content"]):
+            self.warn(f"{song.name}: has changed since its pairs were made; making them again")
+            self._journal.forget(song.name)
+            self.folder.remove_pairs(self._journal.unfinished())
+            self._journal.clean()
+            return False
+        if prompt is not None and prompt != line["prompt"]:
+            self.warn(f"{song.name}: its prompt has changed since its pairs were made; use --overwrite to make them again")
+        return True
+
+    def _is_unchanged(self, song: SongFile, content: Mapping[str, Any]) -> bool:
+        try:
+            return is_unchanged(self.maker.sources(song), content)
+        except RiffError:  # it is gone, or a part of it; its pairs are there
+            return True
+
+    def _room(self) -> int | None:
+        """How many pairs more are wanted; None for all."""
+        return None if self.max_pairs is None else max(0, self.max_pairs - self._journal.num_pairs)
+
+    def _take(self, job: SongJob, result: StagedSong | Failure) -> None:
+        """Take a song's pairs in among the others."""
+        if isinstance(result, Failure):
+            self.warn(f"error: {result.message}")
+            self.report.failed += 1
+            return
+        room = self._room()
+        if room == 0:
+            self._staging.undo(result.slug)
+            self.report.left_out += 1
+            return
+        records = result.records[:room]
+        self._staging.move(result, result.files_of(records))
+        self._journal.add(
+            result.song, records, prompt=result.prompt, clips=result.clips, dropped=result.dropped, content=result.content
+        )
+        self._staging.drop(result.slug)
+        self.report.made += 1
+        self.report.clips += result.clips - result.dropped
+        self.report.dropped_clips += result.dropped
         if not records:
-            warn(f"{song.name}: {none_left}")
-    report.pairs = ledger.num_pairs
-    return report
-
-
-def check_usable(song: SongFile, mix: np.ndarray, clip_samples: int = CLIP_SAMPLES) -> None:
-    """Raise AudioError for a mix, float32 (channels, samples) at 44.1 kHz, that is silent or shorter than a clip."""
-    if mix.shape[1] < clip_samples:
-        seconds, need = mix.shape[1] / STANDARD.sample_rate, clip_samples / STANDARD.sample_rate
-        raise AudioError(f"{song.path}: {seconds:.2f} s is shorter than a clip ({need:.2f} s); use a longer song")
-    if rms(mix) == 0:
-        raise AudioError(f"{song.path}: holds only silence; take it out")
+            self.warn(f"{job.song.name}: {self.none_left}")

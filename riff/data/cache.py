@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from riff.cli import progress_bar
 from riff.files import atomic_path, make_folder, write_json
 
 SHARD_ROWS = 256
@@ -48,7 +48,7 @@ class ArrayCache:
             compute: keys -> array of one row a key.
         """
         missing = [key for key in dict.fromkeys(keys) if key not in self]
-        with tqdm(total=len(missing), desc=description, disable=not missing) as progress:
+        with progress_bar(total=len(missing), desc=description, disable=None if missing else True) as progress:
             for start in range(0, len(missing), SHARD_ROWS):
                 shard_keys, rows = missing[start : start + SHARD_ROWS], []
                 for first in range(0, len(shard_keys), batch_size):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +10,16 @@ import numpy as np
 
 from riff.audio.clips import cut_clips, powerful_clips
 from riff.audio.io import write_audio
-from riff.audio.stems import STEM_NAMES, read_stems
-from riff.data.build import BuildReport, ClipCount, PairsFolder, SongPairs, build_songs, check_usable
-from riff.data.clip_images import ClipImages, clip_images, pitch_shifts, to_standard_rate
+from riff.audio.stems import STEM_NAMES, read_stems, stem_files
+from riff.data.clip_images import ClipImages, check_usable, clip_images, pitch_shifts, shift_pitch, to_standard_rate
 from riff.data.edit_records import EDIT_RECORDS_FILE, EditRecord
-from riff.data.instructions import DEFAULT_INSTRUCTIONS, NOTHING, choose, draw, removals
+from riff.data.instructions import NOTHING, choose, draw, removals
+from riff.data.making import ClipCount, SongJob
+from riff.data.pairs_folder import PairsFolder
 from riff.data.songs import SongFile
 from riff.errors import OptionError
-from riff.spectrogram.image import SILENCE, SpectrogramImage, save_image
+from riff.files import write_new
+from riff.spectrogram.image import SILENCE, SpectrogramImage, image_to_png, save_image
 from riff.spectrogram.params import STANDARD
 
 INPUT, EDITED, WAV = "input_image", "edited_image", "wav"
@@ -54,6 +56,7 @@ class EditSettings:
     save_wav: bool = False
     max_examples: int | None = None
     seed: int = 0
+    pitch_method: str = "warp"
 
     def __post_init__(self) -> None:
         if self.gen_stem not in STEM_NAMES:
@@ -93,7 +96,7 @@ class EditSettings:
 
 
 def edit_pairs_folder(folder: Path) -> PairsFolder:
-    return PairsFolder(folder, EDIT_RECORDS_FILE, (INPUT, EDITED, WAV), "--output_dir")
+    return PairsFolder(folder, EDIT_RECORDS_FILE, (INPUT, EDITED, WAV), "--output_dir", shared=(SILENT_IMAGE,))
 
 
 @dataclass(frozen=True)
@@ -112,49 +115,55 @@ class _EditSong:
     starts: Sequence[int]
 
 
-def build_edit_pairs(
-    songs: Sequence[SongFile],
-    slugs: Mapping[str, str],
-    prompts: Mapping[str, list[str]],
-    folder: PairsFolder,
-    settings: EditSettings,
-    device: str = "cpu",
-    warn: Callable[[str], None] = print,
-) -> BuildReport:
-    """Make the edit pairs of every song that is not done yet (see `build_songs`)."""
-    if settings.with_noop and settings.target != "mix":
-        white = np.full((STANDARD.n_mels, settings.frames), SILENCE, np.uint8)
-        save_image(folder.path / SILENT_IMAGE, SpectrogramImage(white, max_value=0.0))
+@dataclass(frozen=True)
+class EditPairMaker:
+    """Makes songs into edit pairs (see `SongMaker`); a job's prompts are a list of wordings."""
 
-    def open_song(song: SongFile, prompts: list[str]) -> SongPairs:
-        stems, rate = read_stems(song.path, needed=settings.gen_stem)
+    settings: EditSettings
+    device: str = "cpu"
+
+    def sources(self, song: SongFile) -> list[Path]:
+        return stem_files(song.path)
+
+    def make(self, job: SongJob, folder: Path) -> tuple[list[EditRecord], ClipCount]:
+        settings = self.settings
+        stems, rate = read_stems(job.song.path, needed=settings.gen_stem)
         stem = to_standard_rate(stems.parts[settings.gen_stem], rate)
         backing = to_standard_rate(stems.without(settings.gen_stem), rate)
         mix = backing + stem
-        check_usable(song, mix, settings.clip_samples)
+        check_usable(job.song, mix, settings.clip_samples)
         starts = cut_clips(mix.shape[1], settings.clip_samples, settings.hop_samples)
         kept = powerful_clips(stem, starts, settings.clip_samples, settings.frame_min_power_prop)
         edited = mix if settings.target == "mix" else stem
-        opened = _EditSong(song.name, slugs[song.name], prompts, backing, edited, kept)
-        return SongPairs(_make_records(folder.path, opened, settings, device), ClipCount(len(starts), len(starts) - len(kept)))
+        opened = _EditSong(job.song.name, job.slug, job.prompt, backing, edited, kept)
+        return list(_make_records(folder, opened, settings, self.device)), ClipCount(len(starts), len(starts) - len(kept))
 
-    none_left = f"no clip has enough {settings.gen_stem}; no pairs (lower --frame_min_power_prop to keep more)"
-    default = [DEFAULT_INSTRUCTIONS[settings.gen_stem]]
-    return build_songs(songs, folder.open_ledger(), prompts, default, open_song, none_left, settings.max_examples, warn)
+
+def none_left(settings: EditSettings) -> str:
+    return f"no clip has enough {settings.gen_stem}; no pairs (lower --frame_min_power_prop to keep more)"
+
+
+def write_shared(folder: Path, settings: EditSettings) -> None:
+    """Write the picture that pairs of all songs share: silence, where nothing is to be sung."""
+    if settings.with_noop and settings.target != "mix":
+        white = np.full((STANDARD.n_mels, settings.frames), SILENCE, np.uint8)
+        save_image(folder / SILENT_IMAGE, SpectrogramImage(white, max_value=0.0))
 
 
 def _make_records(folder: Path, song: _EditSong, settings: EditSettings, device: str) -> Iterator[EditRecord]:
-    """Write the pictures of every clip at every pitch, and the sound of the unshifted ones, and yield their records."""
+    """Write the pictures of every clip at every pitch, and their sounds if asked, and yield their records."""
     shifts = pitch_shifts(settings.pitch_augment)
-    for clip in clip_images((song.backing, song.edited), song.starts, shifts, device, settings.clip_samples):
+    parts, method = (song.backing, song.edited), settings.pitch_method
+    for clip in clip_images(parts, song.starts, shifts, device, settings.clip_samples, method):
         name = clip.name(song.slug)
         for kind, image in zip((INPUT, EDITED), clip.images, strict=True):
-            save_image(folder / kind / name, image)
-        if settings.save_wav and clip.semitones == 0:  # a shifted clip is a picture only, it has no waveform
+            write_new(folder / kind / name, image_to_png(image))
+        if settings.save_wav:
             start = round(clip.start_s * STANDARD.sample_rate)
-            for kind, part in (("input", song.backing), ("edited", song.edited)):
+            for kind, part in zip(("input", "edited"), parts, strict=True):
                 path = folder / WAV / f"{Path(name).stem}_{kind}.wav"
-                write_audio(path, part[:, start : start + settings.clip_samples], STANDARD.sample_rate, subtype="FLOAT")
+                sound = shift_pitch(part[:, start : start + settings.clip_samples], clip.semitones)
+                write_audio(path, sound, STANDARD.sample_rate, subtype="FLOAT")
         yield from _records_of_clip(song, clip, settings)
 
 

@@ -1,20 +1,18 @@
-"""Files of one JSON object a line: reading them with every value checked, and the ledger of songs that are done."""
+"""Files of one JSON object a line, read with every value checked."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from riff.errors import DataError, RiffError
-from riff.files import inside, write_text
+from riff.files import inside
 
 Record = TypeVar("Record")
-SONGS_FILE = "songs.jsonl"
 
 
 def read_json_objects(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
@@ -136,45 +134,3 @@ def _song_from_name(image: str) -> str:
     name = Path(image).stem
     numbered = re.fullmatch(r"(s\d+)_f\d+_e\d+", name)
     return numbered[1] if numbered else name.rstrip("0123456789+-_.") or name
-
-
-class SongLedger:
-    """Which songs are done, and their records, so that a run that broke off can go on and repeats nothing.
-
-    A song's records are appended to their file first and its line to `songs.jsonl` beside it second; records of a song
-    that has no such line are from a run that broke off, and are dropped on opening.
-    """
-
-    def __init__(self, records_file: Path) -> None:
-        self._pairs, self._songs = records_file, records_file.with_name(SONGS_FILE)
-        self.done: dict[str, dict[str, Any]] = {line["song"]: line for line in _whole_lines(self._songs)}
-        kept = [line for line in _whole_lines(self._pairs) if line.get("song") in self.done]
-        self.num_pairs = len(kept)
-        write_text(self._pairs, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
-        write_text(self._songs, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self.done.values()))
-
-    def add(self, song: str, records: Iterable[Any], **facts: Any) -> None:
-        """Note a song as done: its records, which are dataclasses, and what else is to be known of it."""
-        lines = [json.dumps(asdict(record), ensure_ascii=False) for record in records]
-        _append(self._pairs, lines)
-        self.done[song] = {"song": song, "pairs": len(lines), **facts}
-        _append(self._songs, [json.dumps(self.done[song], ensure_ascii=False)])
-        self.num_pairs += len(lines)
-
-
-def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """JSON objects of a file that may end in the middle of a line."""
-    if not path.exists():
-        return
-    for line in path.read_bytes().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:  # half an object, or half a character
-            return
-
-
-def _append(path: Path, lines: list[str]) -> None:
-    with open(path, "a", encoding="utf-8") as file:
-        file.writelines(line + "\n" for line in lines)
-        file.flush()
-        os.fsync(file.fileno())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +10,18 @@ import numpy as np
 
 from riff.audio.clips import cut_clips, vocal_ratio
 from riff.audio.separation import SongOpener
-from riff.data.build import BuildReport, ClipCount, PairsFolder, SongPairs, build_songs, check_usable
-from riff.data.clip_images import clip_images, pitch_shifts, to_standard_rate
-from riff.data.records import DEFAULT_PROMPT, PairRecord, pairs_file
+from riff.data.clip_images import check_usable, clip_images, pitch_shifts, to_standard_rate
+from riff.data.making import ClipCount, SongJob
+from riff.data.pairs_folder import PairsFolder
+from riff.data.records import PairRecord, pairs_file
 from riff.data.songs import SongFile
-from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges, save_edges
-from riff.spectrogram.image import SpectrogramImage, save_image
+from riff.files import write_new
+from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges, edges_to_png
+from riff.spectrogram.image import SpectrogramImage, image_to_png
 from riff.spectrogram.params import CLIP_SAMPLES
 
 IMAGE_FOLDERS = ("source", "target", "accompaniment")
+NONE_LEFT = "every clip has next to no vocal; no pairs (lower --min_vocal_ratio to keep them)"
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class PairSettings:
     min_vocal_ratio: float = 0.1
     canny_low: int = CANNY_LOW
     canny_high: int = CANNY_HIGH
+    pitch_method: str = "warp"
 
     @property
     def semitones(self) -> tuple[int, ...]:
@@ -73,7 +77,7 @@ def make_pairs(
         starts: of the clips, in samples.
         slug: of the song, for the names.
     """
-    for clip in clip_images((mix, accompaniment), starts, settings.semitones, device):
+    for clip in clip_images((mix, accompaniment), starts, settings.semitones, device, pitch_method=settings.pitch_method):
         target, backing = clip.images
         edges = canny_edges(backing.pixels, settings.canny_low, settings.canny_high)
         yield Pair(clip.name(slug), clip.start_s, clip.semitones, target, backing, edges)
@@ -82,9 +86,9 @@ def make_pairs(
 def save_pair(folder: Path, song: str, prompt: str, pair: Pair) -> PairRecord:
     """Write a pair's three PNGs under `source/`, `target/` and `accompaniment/`, and return its record."""
     paths = {kind: f"{kind}/{pair.name}" for kind in IMAGE_FOLDERS}
-    save_edges(folder / paths["source"], pair.edges)
-    save_image(folder / paths["target"], pair.target)
-    save_image(folder / paths["accompaniment"], pair.accompaniment)
+    write_new(folder / paths["source"], edges_to_png(pair.edges))
+    write_new(folder / paths["target"], image_to_png(pair.target))
+    write_new(folder / paths["accompaniment"], image_to_png(pair.accompaniment))
     return PairRecord(
         **paths,
         prompt=prompt,
@@ -96,26 +100,22 @@ def save_pair(folder: Path, song: str, prompt: str, pair: Pair) -> PairRecord:
     )
 
 
-def build_pairs(
-    songs: Sequence[SongFile],
-    slugs: Mapping[str, str],
-    prompts: Mapping[str, str],
-    folder: PairsFolder,
-    settings: PairSettings,
-    opener: SongOpener,
-    device: str = "cpu",
-    warn: Callable[[str], None] = print,
-) -> BuildReport:
-    """Make the pairs of every song that is not done yet (see `build_songs`)."""
+@dataclass(frozen=True)
+class PairMaker:
+    """Makes songs into pairs (see `SongMaker`)."""
 
-    def open_song(song: SongFile, prompt: str) -> SongPairs:
-        stems, rate = opener.open(song.path, song.plain_name)
+    settings: PairSettings
+    opener: SongOpener
+    device: str = "cpu"
+
+    def sources(self, song: SongFile) -> list[Path]:
+        return self.opener.sources(song.path, song.plain_name)
+
+    def make(self, job: SongJob, folder: Path) -> tuple[list[PairRecord], ClipCount]:
+        stems, rate = self.opener.open(job.song.path, job.song.plain_name)
         accompaniment, vocals = to_standard_rate(stems.accompaniment, rate), to_standard_rate(stems.vocals, rate)
         mix = accompaniment + vocals
-        check_usable(song, mix)
-        starts, count = usable_clips(vocals, mix, settings)
-        pairs = make_pairs(accompaniment, mix, starts, settings, slugs[song.name], device)
-        return SongPairs((save_pair(folder.path, song.name, prompt, pair) for pair in pairs), count)
-
-    none_left = "every clip has next to no vocal; no pairs (lower --min_vocal_ratio to keep them)"
-    return build_songs(songs, folder.open_ledger(), prompts, DEFAULT_PROMPT, open_song, none_left, warn=warn)
+        check_usable(job.song, mix)
+        starts, count = usable_clips(vocals, mix, self.settings)
+        pairs = make_pairs(accompaniment, mix, starts, self.settings, job.slug, self.device)
+        return [save_pair(folder, job.song.name, job.prompt, pair) for pair in pairs], count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from riff.audio.io import AUDIO_SUFFIXES, is_audio, is_stem_file, plain_name
 from riff.audio.stems import holds_stems
-from riff.errors import AudioError
+from riff.errors import AudioError, OptionError
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,27 @@ def list_stem_songs(root: str | Path, flag: str = "--root_data_dir") -> list[Son
         if first.setdefault(song.name, song) is not song:
             raise AudioError(f"{song.path}: {first[song.name].path} is this song too; take one of them out")
     return sorted(songs, key=lambda song: song.name)
+
+
+def shard_of_songs(songs: Sequence[SongFile], shard_index: int | None, num_shards: int | None) -> tuple[list[SongFile], str]:
+    """The songs of one shard, and the name of the folder for their pairs; all songs, and none, where neither number is given.
+
+    A song's shard follows from its name, so that songs that are added later move no other.
+
+    Raises:
+        OptionError: one number without the other, or no such shard.
+    """
+    if shard_index is None and num_shards is None:
+        return list(songs), ""
+    if shard_index is None or num_shards is None:
+        raise OptionError("--shard_index and --num_shards: give both, or neither")
+    if not 0 <= shard_index < num_shards:
+        raise OptionError(f"--shard_index {shard_index}: of {num_shards} shards the first is 0 and the last {num_shards - 1}")
+
+    def shard(song: SongFile) -> int:
+        return int.from_bytes(hashlib.blake2b(song.name.encode(), digest_size=8).digest()) % num_shards
+
+    return [song for song in songs if shard(song) == shard_index], f"shard-{shard_index:05d}-of-{num_shards:05d}"
 
 
 def unique_slugs(songs: Sequence[SongFile]) -> dict[str, str]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
-from tqdm import tqdm
 
+from riff.cli import progress_bar
 from riff.data.edit_records import EDIT_RECORDS_FILE, EditRecord
 from riff.errors import DataError, OptionError
 from riff.files import atomic_folder
@@ -105,7 +105,7 @@ def _unpack(name: str, dataset: Any, columns: Columns, folder: Path) -> None:
     for part in parts:
         (folder / part).mkdir()
     lines = []
-    for row, example in enumerate(tqdm(dataset, desc="unpacking", unit="pair")):
+    for row, example in enumerate(progress_bar(dataset, desc="unpacking", unit="pair")):
         more = {key: kind(example[key]) for key, kind in MORE_COLUMNS.items() if example.get(key) is not None}
         try:
             before, after = (_write_picture(folder / part, row, example[column]) for part, column in parts.items())

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from riff.cli import progress_bar
 from riff.evaluation.control import COMPARED_ITERATIONS, ClipPictures, Scored, TrueClip, means_by_kind
 from riff.evaluation.kept_samples import KeptSamples
 from riff.evaluation.songs import clips_of_folder
@@ -101,7 +100,7 @@ class Experiment:
 
     def measure(self, bench: Bench, flags: Mapping[str, Any]) -> Result:
         """Run over the bench's clips with a progress bar; `flags` holds the command's, those of others too."""
-        with tqdm(total=len(bench.clips), desc=self.name, unit="song") as progress:
+        with progress_bar(total=len(bench.clips), desc=self.name, unit="song") as progress:
             return self.run(replace(bench, on_clip=progress.update), **{flag: flags[flag] for flag in self.flags})
 
     def heading(self, row: str) -> str:

@@ -7,11 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from riff.audio.io import read_audio, to_channels
 from riff.audio.song import Song
-from riff.cli import warn
+from riff.cli import progress_bar, warn
 from riff.data.clip_images import to_standard_rate
 from riff.errors import OptionError
 from riff.evaluation.bench import Bench, Experiment, Result, shown_with
@@ -69,7 +68,7 @@ def run_ladder(
     else:
         model = _song_model(bench, steps, scale, strength, image_scale)
         sampling = asdict(model.options) | {"target": model.target}
-        clips = enumerate(tqdm(bench.clips, desc="sampling", unit="clip", leave=False))
+        clips = enumerate(progress_bar(bench.clips, desc="sampling", unit="clip", leave=False))
         mixes = {clip.name: sing(model, clip, bench.seed + index) for index, clip in clips}
     scored = evaluate_ladder(bench.clips, mixes, through_picture=False, seed=bench.seed, on_clip=bench.on_clip)
     means = summarise_ladder(scored)

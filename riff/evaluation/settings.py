@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
-from tqdm import tqdm
 
+from riff.cli import progress_bar
 from riff.errors import OptionError
 from riff.evaluation.bench import Bench, Experiment, Result, load_bench, mean_scores, shown_with
 from riff.evaluation.control import ClipPictures, Scored, repainted
@@ -54,7 +54,7 @@ def run_settings(
     for name, folder in others:
         theirs = {f"model {name}": Variant(options_for(folder, scale, strength, steps=steps))}
         other = load_bench(CONTROL, folder, None, bench.device, bench.clips, bench.seed)
-        with tqdm(total=len(bench.clips), desc=f"model {name}", unit="song") as progress:
+        with progress_bar(total=len(bench.clips), desc=f"model {name}", unit="song") as progress:
             counted = replace(other, on_clip=progress.update, sound_iterations=bench.sound_iterations)
             scored += _measure(counted, theirs)
     means = mean_scores(scored, tuple(METRICS))

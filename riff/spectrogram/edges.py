@@ -10,6 +10,7 @@ from PIL import Image
 
 from riff.errors import OptionError
 from riff.files import atomic_path
+from riff.spectrogram.png import encode_png
 
 CANNY_LOW = 100
 CANNY_HIGH = 200
@@ -37,7 +38,12 @@ def canny_edges(pixels: np.ndarray, low: int = CANNY_LOW, high: int = CANNY_HIGH
 def save_edges(path: str | Path, edges: np.ndarray) -> None:
     """Write an edge map as a lossless one-channel PNG."""
     with atomic_path(path) as temporary:
-        Image.fromarray(edges).save(temporary, compress_level=6)
+        temporary.write_bytes(edges_to_png(edges))
+
+
+def edges_to_png(edges: np.ndarray) -> bytes:
+    """What `save_edges` writes."""
+    return encode_png(edges, lines=True)
 
 
 def overlay_edges(pixels: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -6,16 +6,21 @@ bands are triangles on the HTK scale without normalisation, as Riffusion takes t
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from scipy import fft
 
 from riff.spectrogram.params import STANDARD, SpectrogramParams
 
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support")  # a product of matrices is all that is asked of it
+
 BLOCK_FRAMES = 1_024  # of a long song at once: a transform of 72 MB
+CACHED_FRAMES = 8  # transformed together: 0.6 MB, which stays in a core's cache
 
 
 def waveform_to_magnitude(
@@ -31,23 +36,38 @@ def waveform_to_magnitude(
         float32, shape (..., bins, frames), frames = 1 + samples // hop_length.
     """
     frames = params.num_frames(waveform.shape[-1])
-    bins = params.n_fft // 2 + 1
-    if top_hz is None:
-        top_hz = params.max_frequency
-    bins = min(bins, 1 + int(np.ceil(top_hz * params.n_fft / params.sample_rate)))
+    top_hz = params.max_frequency if top_hz is None else top_hz
+    bins = min(params.n_fft // 2 + 1, 1 + int(np.ceil(top_hz * params.n_fft / params.sample_rate)))
     shortest = params.n_fft // 2 + 1  # reflection needs more samples than it pads
     if waveform.shape[-1] < shortest:
         waveform = torch.nn.functional.pad(waveform, (0, shortest - waveform.shape[-1]))
     flat = waveform.reshape(-1, waveform.shape[-1]).float()
-    window = torch.hann_window(params.win_length, device=waveform.device)
-    # One waveform at a time: a clip's full transform is 36 MB, a batch's would be many times that.
-    magnitudes = [
-        torch.stft(
-            one, params.n_fft, params.hop_length, params.win_length, window, center=True, pad_mode="reflect", return_complex=True
-        )[:bins, :frames].abs()
-        for one in flat
-    ]
-    return torch.stack(magnitudes).reshape(*waveform.shape[:-1], bins, frames)
+    transform = _magnitudes_on_cpu if flat.device.type == "cpu" else _magnitudes_on_device
+    return transform(flat, params, bins, frames).reshape(*waveform.shape[:-1], bins, frames)
+
+
+def _magnitudes_on_cpu(waveforms: torch.Tensor, params: SpectrogramParams, bins: int, frames: int) -> torch.Tensor:
+    """(batch, samples) -> (batch, bins, frames), a few frames at a time: what fits into a core's cache goes six times as fast."""
+    window = torch.hann_window(params.win_length).numpy()
+    magnitudes = torch.empty(len(waveforms), bins, frames)
+    few = np.empty((CACHED_FRAMES, bins), np.float32)
+    for waveform, rows in zip(waveforms.numpy(), magnitudes.numpy(), strict=True):
+        padded = np.pad(waveform, params.n_fft // 2, mode="reflect")
+        # The window lies in the middle of the transform, and zeros around it change no magnitude wherever they are.
+        around = padded[(params.n_fft - params.win_length) // 2 :]
+        cut = np.lib.stride_tricks.sliding_window_view(around, params.win_length)[:: params.hop_length][:frames]
+        for first in range(0, frames, CACHED_FRAMES):
+            windowed = cut[first : first + CACHED_FRAMES] * window
+            spectrum = fft.rfft(windowed, n=params.n_fft)[:, :bins]
+            rows[:, first : first + CACHED_FRAMES] = np.abs(spectrum, out=few[: len(spectrum)]).T
+    return magnitudes
+
+
+def _magnitudes_on_device(waveforms: torch.Tensor, params: SpectrogramParams, bins: int, frames: int) -> torch.Tensor:
+    """(batch, samples) -> (batch, bins, frames), all at once."""
+    window = torch.hann_window(params.win_length, device=waveforms.device)
+    sizes = (params.n_fft, params.hop_length, params.win_length, window)
+    return torch.stft(waveforms, *sizes, center=True, pad_mode="reflect", return_complex=True)[:, :bins, :frames].abs()
 
 
 def magnitude_to_mel(magnitude: torch.Tensor, params: SpectrogramParams = STANDARD, semitones: float = 0.0) -> torch.Tensor:
@@ -62,8 +82,9 @@ def magnitude_to_mel(magnitude: torch.Tensor, params: SpectrogramParams = STANDA
     Returns:
         float32, shape (..., n_mels, frames), low bands first.
     """
-    filterbank = mel_filterbank(params, magnitude.shape[-2], semitones).to(magnitude.device)
-    return torch.matmul(filterbank, magnitude)
+    bands = _mel_operator(params, magnitude.shape[-2], semitones, magnitude.device)
+    flat = magnitude.reshape(-1, *magnitude.shape[-2:])
+    return torch.stack([bands @ one for one in flat]).reshape(*magnitude.shape[:-2], -1, magnitude.shape[-1])
 
 
 def waveform_to_mel(waveform: torch.Tensor, params: SpectrogramParams = STANDARD) -> torch.Tensor:
@@ -103,6 +124,11 @@ def mel_filterbank(params: SpectrogramParams, bins: int, semitones: float = 0.0)
     rising = (frequencies[None] - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - frequencies[None]) / np.diff(edges)[1:, None]
     return torch.from_numpy(np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32))
+
+
+@lru_cache(maxsize=32)
+def _mel_operator(params: SpectrogramParams, bins: int, semitones: float, device: torch.device) -> torch.Tensor:
+    return _as_operator(mel_filterbank(params, bins, semitones).to(device))
 
 
 def band_of(frequency: ArrayLike, params: SpectrogramParams = STANDARD) -> np.ndarray:

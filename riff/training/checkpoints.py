@@ -54,8 +54,11 @@ class CheckpointLog(pl.Callback):
                 older.unlink()
 
 
-def check_checkpoint(path: Path, module: NoiseTraining) -> None:
+def check_checkpoint(path: Path, module: NoiseTraining) -> int:
     """Refuse a checkpoint of another model.
+
+    Returns:
+        The step that it was written at.
 
     Raises:
         ModelError: it cannot be read, or does not fit what is trained, or what is frozen is another.
@@ -72,3 +75,4 @@ def check_checkpoint(path: Path, module: NoiseTraining) -> None:
     )
     if not fits:
         raise ModelError(f"{path}: a checkpoint of another model or objective; go on with the model and flags it was trained with")
+    return int(checkpoint["global_step"])

@@ -73,6 +73,8 @@ class EdgeCurve:
         """Keep how well these samples follow the edges."""
         held, score = self.took_hold_at is not None, mean_edge_f1(samples, edges)
         self._figures.add(trainer, edge_f1=score)
+        floor, ceiling = self.bounds  # again, so that they are lines beside the curve
+        self._figures.show(trainer, edge_f1_floor=floor, edge_f1_ceiling=ceiling)
         if not held and self.bounds.holds(score):
             tqdm.write(f"step {trainer.global_step}: the control has taken hold ({TERMS.format(score, *self.bounds)})")
 

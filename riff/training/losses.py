@@ -15,12 +15,16 @@ from torch.distributed.tensor import DTensor
 
 from riff.errors import TrainingError
 from riff.files import write_text
+from riff.training.places import read_losses
 
+LOG_EVERY = 10  # steps between two that the loggers get, beside the first
 FLUSH_EVERY = 25  # steps between two looks at the losses on a GPU, each of which waits for it
 
 
 class LossLog(pl.Callback):
     """Write every optimizer step's loss to a file of JSON lines; on resuming, later lines are cut off first.
+
+    The loggers get the loss, the learning rate and the norm of the gradients before they are scaled down, of some steps.
 
     A loss or a gradient that is not finite ends the run. fp16's gradient scaler passes over such steps by itself, but
     not without end: there it takes 25 in a row.
@@ -35,9 +39,9 @@ class LossLog(pl.Callback):
     def __init__(self, path: Path, looks: Sequence[int] = ()) -> None:
         self.recent: deque[float] = deque(maxlen=FLUSH_EVERY)
         self._path, self._looks = path, [every for every in looks if every]
-        self._pending: list[tuple[int, torch.Tensor]] = []
+        self._pending: list[tuple[int, float, torch.Tensor]] = []  # step, learning rate, loss and norm
         self._step_losses: list[torch.Tensor] = []
-        self._gradient_norm = torch.zeros(())
+        self._gradient_norm, self._rate = torch.zeros(()), 0.0
         self._broken: list[tuple[int, str]] = []  # the newest steps in a row that came to no number, and of what
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -49,6 +53,7 @@ class LossLog(pl.Callback):
         gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         self._gradient_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        self._rate = optimizer.param_groups[0]["lr"]
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
         self._step_losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)  # Lightning hands out its share
@@ -57,7 +62,7 @@ class LossLog(pl.Callback):
             return  # still accumulating
         self._last_step = step
         loss = torch.stack(self._step_losses).mean()
-        self._pending.append((step, torch.stack([loss, self._gradient_norm.to(loss)])))
+        self._pending.append((step, self._rate, torch.stack([loss, self._gradient_norm.to(loss)])))
         self._step_losses.clear()
         may_wait = loss.is_cuda and len(self._pending) < FLUSH_EVERY
         if not may_wait or any(step % every == 0 for every in self._looks):
@@ -75,12 +80,12 @@ class LossLog(pl.Callback):
         if not self._pending:
             return
         # The mean over the processes is the loss of the whole batch, and not finite where one process's is not.
-        figures = trainer.strategy.reduce(torch.stack([pair for _, pair in self._pending]), reduce_op="mean").tolist()
-        steps = [step for step, _ in self._pending]
+        figures = trainer.strategy.reduce(torch.stack([pair for *_, pair in self._pending]), reduce_op="mean").tolist()
+        steps = [(step, rate) for step, rate, _ in self._pending]
         self._pending.clear()
         allowed = FLUSH_EVERY - 1 if has_scaler(trainer) else 0
         lines = []
-        for step, (loss, gradient) in zip(steps, figures, strict=True):
+        for (step, rate), (loss, gradient) in zip(steps, figures, strict=True):
             if math.isfinite(loss) and math.isfinite(gradient):
                 self._broken.clear()
             else:
@@ -89,6 +94,7 @@ class LossLog(pl.Callback):
                 break
             if math.isfinite(loss):
                 lines.append({"step": step, "loss": loss})
+                _show(trainer, step, loss=loss, learning_rate=rate, gradient_norm=gradient)
         self.recent.extend(line["loss"] for line in lines)
         if trainer.is_global_zero:
             with open(self._path, "a") as file:
@@ -98,14 +104,16 @@ class LossLog(pl.Callback):
             raise TrainingError(f"step {step}: the {what} is not a finite number{row}")
 
 
+def _show(trainer: pl.Trainer, step: int, **figures: float) -> None:
+    """On the loggers, if it is this step's turn."""
+    if step == 1 or step % LOG_EVERY == 0:
+        for logger in trainer.loggers:
+            logger.log_metrics({f"training/{name}": figure for name, figure in figures.items()}, step)
+
+
 def has_scaler(trainer: pl.Trainer) -> bool:
     """Whether gradients are scaled, as fp16 needs it: steps whose gradients are not finite are then passed over."""
     return getattr(trainer.precision_plugin, "scaler", None) is not None
-
-
-def read_losses(path: Path) -> list[dict[str, float]]:
-    """Lines `{"step": ..., ...}` of a `losses.jsonl` or `validation.jsonl`; one that was being written at a crash is left out."""
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def cut_after(path: Path, step: int) -> list[dict[str, float]]:

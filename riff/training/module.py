@@ -114,7 +114,6 @@ class NoiseTraining(pl.LightningModule):
     def training_step(self, batch: Example, _batch_index: int) -> torch.Tensor:
         loss = self.noise_loss(batch, seed=(self.options.seed, self.batches_done))
         self.batches_done += 1
-        self.log("train_loss", loss.detach())
         return loss
 
     def noise_loss(self, batch: Example, seed: Sequence[int]) -> torch.Tensor:

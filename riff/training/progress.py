@@ -11,11 +11,10 @@ import pytorch_lightning as pl
 from tqdm import tqdm
 
 from riff import cli
+from riff.cli.progress import LINE_EVERY
 from riff.training.losses import LossLog
 from riff.training.stopping import StopInTime
 from riff.training.validation import FigureLog
-
-LINE_EVERY = 60  # seconds between two lines where there is no terminal
 
 
 class ProgressLog(pl.Callback):

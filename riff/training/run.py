@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from riff import cli
 from riff.errors import TrainingError
 from riff.training.checkpoints import CheckpointLog, check_checkpoint
+from riff.training.loggers import DEFAULT_PROJECT, new_loggers
 from riff.training.losses import LossLog
 from riff.training.module import NoiseTraining
-from riff.training.places import LOGS, RunPlaces
+from riff.training.places import RunPlaces
 from riff.training.processes import ALONE, Processes
 from riff.training.progress import ProgressLog
 from riff.training.sharding import whole_models
@@ -39,7 +39,8 @@ class RunSettings:
         validation_pictures: noised pictures to such a look. checkpoints_kept: the newest so many, None for all.
         max_grad_norm: that gradients are scaled down to. strategy: `auto`, `ddp` or `fsdp`, of several processes.
         resume_command: to which a checkpoint's path is added. other_ways: what else may help a run that came to no number.
-        on_start: called when everything is ready and the first step comes next.
+        loggers: names of `riff.training.loggers.KINDS`. project: that Weights & Biases has the run in.
+        on_start: writes the configuration to its place; called when everything is ready and the first step comes next.
         callbacks: Lightning's, beside the run's own.
     """
 
@@ -55,6 +56,8 @@ class RunSettings:
     resume_command: str = ""
     other_ways: str = ""
     strategy: str = "auto"
+    loggers: Sequence[str] = ("tensorboard",)
+    project: str = DEFAULT_PROJECT
     on_start: Callable[[], None] = lambda: None
     callbacks: Sequence[pl.Callback] = ()
 
@@ -83,12 +86,12 @@ def run_training(
         ModelError: `resume` is no checkpoint, or one of another model.
         TrainingError: a loss, a gradient or a weight was no longer finite.
     """
-    if resume is not None:
-        check_checkpoint(resume, module)
+    first_step = check_checkpoint(resume, module) if resume is not None else 0
     stop = StopInTime(settings.max_seconds)
     # The losses are looked at before a step is kept in any way, and a step is kept before the time that samples take.
     losses = LossLog(places.losses, (settings.sample_every, settings.validate_every, settings.checkpoint_every))
     checkpoints = CheckpointLog(places.checkpoints, settings.checkpoint_every, settings.checkpoints_kept)
+    loggers = new_loggers(settings.loggers, places, settings.project, first_step)
     trainer = pl.Trainer(
         accelerator="gpu" if settings.device == "cuda" else "cpu",
         devices=processes.local_count,
@@ -101,9 +104,8 @@ def run_training(
         accumulate_grad_batches=module.options.accumulate,
         gradient_clip_val=settings.max_grad_norm,
         callbacks=[stop, *settings.callbacks, losses, checkpoints, figures, *looks, ProgressLog(stop, losses, figures)],
-        logger=TensorBoardLogger(places.root, name=LOGS, version=places.version),
+        logger=loggers,
         enable_checkpointing=False,  # CheckpointLog does it
-        log_every_n_steps=10,
         enable_progress_bar=False,  # ProgressLog does it
         num_sanity_val_steps=0,
         enable_model_summary=False,
@@ -113,6 +115,8 @@ def run_training(
         processes.say(f"{processes.count} processes, {examples} pairs a step")
     if processes.is_first:
         settings.on_start()
+        for logger in loggers:
+            logger.begin(places.config)
     try:
         trainer.fit(module, ckpt_path=resume, weights_only=True)
     except TrainingError as error:

@@ -12,10 +12,11 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from riff.sampling.clip import UNKNOWN_LEVEL, save_take
+from riff.sampling.clip import UNKNOWN_LEVEL, save_take, without_clipping
 from riff.sampling.control import match_level
 from riff.sampling.windows import through_autoencoder
-from riff.spectrogram.image import SpectrogramImage
+from riff.spectrogram.image import SpectrogramImage, image_to_waveform
+from riff.spectrogram.params import STANDARD
 from riff.spectrogram.sheet import contact_sheet
 from riff.training.edge_curve import EdgeCurve
 
@@ -26,14 +27,15 @@ class HeldOutClip:
 
     Attributes:
         condition: uint8, shape (height, width), what the sampler takes beside the prompt.
-        shown: caption -> picture, the sheet's columns before the sample. backing: whose level the sample is brought to; None
-            leaves it at the target's. target: what it should have become; None where nobody knows.
+        shown: caption -> picture, the sheet's columns before the sample; of a spectrogram the loggers get the sound too.
+        backing: whose level the sample is brought to; None leaves it at the target's. target: what it should have become; None
+            where nobody knows.
     """
 
     name: str
     prompt: str
     condition: np.ndarray
-    shown: dict[str, np.ndarray]
+    shown: dict[str, np.ndarray | SpectrogramImage]
     backing: SpectrogramImage | None
     target: SpectrogramImage | None
 
@@ -47,7 +49,7 @@ class SampleLog(pl.Callback):
     Args:
         pipeline: whose VAE and text encoder come to the device for it; it shares its other models with the module in training.
         draw: draws with it: conditions, prompts and seeds to uint8 pictures.
-        folder: `image_log/version_N`; a step's files go to `step=000500/` there, and to TensorBoard.
+        folder: `image_log/version_N`; a step's files go to `step=000500/` there, and to the loggers.
         edges: follows how the samples keep the accompaniment's edges, where that is what they are drawn from.
         draw_free: draws without them, for its floor.
     """
@@ -69,8 +71,11 @@ class SampleLog(pl.Callback):
         self._last_step = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Find what the samples' edges lie between, unless that is known from before a resumption."""
+        """Show what the samples are to be compared with, and find what their edges lie between, unless that is known already."""
         self._last_step = trainer.global_step or -1  # what a resumed run starts from was drawn for before
+        if trainer.is_global_zero:
+            for clip in self._clips:
+                _show_references(trainer, clip)
         if self._edges is None or self._draw_free is None or not self._takes_part(trainer, pl_module):
             return
         conditions = [clip.condition for clip in self._clips]
@@ -115,14 +120,10 @@ class SampleLog(pl.Callback):
             sample = match_level(pixels, clip.backing)
         else:
             sample = SpectrogramImage(pixels, clip.target.max_value if clip.target else UNKNOWN_LEVEL)
-        waveform = save_take(folder, clip.name, sample, iterations=32)
-        columns = {**clip.shown, clip.prompt: pixels} | ({"target": clip.target.pixels} if clip.target else {})
-        contact_sheet(list(columns.values()), list(columns), folder / f"{clip.name}-sheet.png")
-        board = trainer.logger.experiment if trainer.logger else None  # type: ignore[union-attr]
-        if board is not None:
-            board.add_image(f"samples/{clip.name}", pixels[None], trainer.global_step)
-            rate = sample.params.sample_rate
-            board.add_audio(f"samples/{clip.name}", waveform, trainer.global_step, sample_rate=rate)
+        waveform = save_take(folder, clip.name, sample)
+        columns = {**clip.shown, clip.prompt: pixels} | ({"target": clip.target} if clip.target else {})
+        contact_sheet([_pixels(one) for one in columns.values()], list(columns), folder / f"{clip.name}-sheet.png")
+        _show(trainer, f"{clip.name}/sample", sample, waveform)
 
     def _draw(self, draw: DrawSamples) -> list[np.ndarray]:
         """One sample of every clip, from the same noise each time."""
@@ -139,3 +140,24 @@ class SampleLog(pl.Callback):
             yield
         self._pipeline.vae.to("cpu")
         self._pipeline.text_encoder.to("cpu")
+
+
+def _show_references(trainer: pl.Trainer, clip: HeldOutClip) -> None:
+    """Put what a clip's samples are compared with on the loggers, and its prompt."""
+    for logger in trainer.loggers:
+        logger.write(f"{clip.name}/prompt", clip.prompt, trainer.global_step)
+    for caption, one in (clip.shown | ({"target": clip.target} if clip.target else {})).items():
+        sound = without_clipping(image_to_waveform(one)[None].numpy()) if isinstance(one, SpectrogramImage) else None
+        _show(trainer, f"{clip.name}/{caption}", one, sound)
+
+
+def _show(trainer: pl.Trainer, name: str, picture: np.ndarray | SpectrogramImage, sound: np.ndarray | None) -> None:
+    """Put a picture on the loggers and, where there is one, its sound, float32 of shape (1, samples)."""
+    for logger in trainer.loggers:
+        logger.show(name, _pixels(picture), trainer.global_step)
+        if sound is not None:
+            logger.play(name, sound, STANDARD.sample_rate, trainer.global_step)
+
+
+def _pixels(picture: np.ndarray | SpectrogramImage) -> np.ndarray:
+    return picture.pixels if isinstance(picture, SpectrogramImage) else picture

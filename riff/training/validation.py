@@ -24,7 +24,7 @@ NOISE_SEED = 20_000  # of a look's noise, whatever the run's seed: runs of diffe
 
 
 class FigureLog(pl.Callback):
-    """Keep figures of held-out songs in a file of JSON lines and in TensorBoard; on resuming, later lines are cut off first.
+    """Keep figures of held-out songs in a file of JSON lines and on the loggers; on resuming, later lines are cut off first.
 
     A line holds `step` and what one look found. It stands before the callbacks that add to it.
     """
@@ -43,8 +43,13 @@ class FigureLog(pl.Callback):
         if trainer.is_global_zero:
             with open(self._path, "a") as file:
                 file.write(json.dumps(line) + "\n")
-        if trainer.logger is not None:
-            trainer.logger.log_metrics({f"held_out/{name}": figure for name, figure in figures.items()}, trainer.global_step)
+        self.show(trainer, **figures)
+
+    @staticmethod
+    def show(trainer: pl.Trainer, **figures: float) -> None:
+        """On the loggers alone: what the file holds already, beside what is new."""
+        for logger in trainer.loggers:
+            logger.log_metrics({f"held_out/{name}": figure for name, figure in figures.items()}, trainer.global_step)
 
     def curve(self, name: str) -> list[tuple[int, float]]:
         """(step, figure) of every look that found this figure."""

@@ -1,37 +1,51 @@
-"""What every root script shares: flags, the way errors end, progress, and the run manifest."""
+"""Flags that mean the same in every script, and a `--help` that can be read."""
 
 from __future__ import annotations
 
 import argparse
-import errno
-import logging
-import os
-import platform
 import shlex
-import subprocess
+import shutil
 import sys
-import time
-import warnings
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from riff.errors import OptionError, RiffError
-from riff.files import read_mapping, write_json, write_text
+from riff.files import read_mapping
 
-ROOT = Path(__file__).resolve().parent.parent
-EXIT_FAILURE = 2
-EXIT_INTERRUPTED = 130
-OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-TOKENS = ("hub_token",)  # flags that are never written down
+TOKENS = ("hub_token", "token")  # flags that are never written down
 ONE_CALL = ("resume", "resume_from_checkpoint", "push_to_hub", "dry_run", *TOKENS)  # flags that a resumed run does not take over
-MANIFEST_PACKAGES = ("torch", "diffusers", "transformers", "pytorch-lightning", "librosa", "numpy", "opencv-python-headless")
+WIDEST_HELP = 132  # columns
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Every default, one line a flag where it fits, and a usage line that names what must be given alone."""
+
+    def __init__(self, prog: str, **more: Any) -> None:
+        width = min(shutil.get_terminal_size().columns, WIDEST_HELP) - 2
+        super().__init__(prog, max_help_position=32, width=width, **more)
+
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.required or action.default is None else super()._get_help_string(action)
+        if action.required or action.default in (None, "", []):
+            return action.help
+        if isinstance(action.default, list):
+            return f"{action.help} (default: {' '.join(map(str, action.default))})"
+        return super()._get_help_string(action)
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        kinds: dict[Any, str] = {int: "N", float: "X", Path: "PATH"}
+        return kinds.get(action.type, "TEXT")
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if isinstance(action, _BooleanAction):
+            return f"--[no-]{action.dest}"
+        return super()._format_action_invocation(action)
+
+    def _format_usage(self, usage, actions, groups, prefix):  # type: ignore[no-untyped-def]
+        said = [action for action in actions if action.required or not action.option_strings]
+        if len(said) < len(list(actions)):
+            return super()._format_usage(usage, said, [], prefix).rstrip() + " [flags]\n\n"
+        return super()._format_usage(usage, actions, groups, prefix)
 
 
 class _BooleanAction(argparse.Action):
@@ -51,16 +65,22 @@ def parse_bool(parser: argparse.ArgumentParser, option: str | None, text: str) -
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """An argument parser whose `--help` shows the script's docstring and every default."""
+    """An argument parser whose `--help` shows the script's docstring and every default, under headings."""
 
     def __init__(self, description: str | None) -> None:
+        self._heading: argparse._ArgumentGroup | None = None
         super().__init__(description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
 
-    def add_flag(self, name: str, *, default: bool | None, help: str, group: argparse._ArgumentGroup | None = None) -> None:
+    def heading(self, title: str) -> None:
+        """What is added from here on stands under this heading of `--help`."""
+        self._heading = self.add_argument_group(title)
+
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        return self._heading.add_argument(*names, **settings) if self._heading else super().add_argument(*names, **settings)
+
+    def add_flag(self, name: str, *, default: bool | None, help: str) -> None:
         """Add a boolean that can be said in every way people say booleans."""
-        (group or self).add_argument(
-            f"--{name}", f"--no-{name}", action=_BooleanAction, nargs="?", default=default, metavar="BOOL", help=help
-        )
+        self.add_argument(f"--{name}", f"--no-{name}", action=_BooleanAction, nargs="?", default=default, metavar="BOOL", help=help)
 
     def command(self, args: argparse.Namespace, flags: Sequence[str]) -> str:
         """What a person types to get these arguments: those of the flags whose values are not their defaults, in this order."""
@@ -70,21 +90,28 @@ class ArgumentParser(argparse.ArgumentParser):
             if value != self.get_default(flag):
                 words = value if isinstance(value, (list, tuple)) else () if value is True else (value,)
                 said += [f"--{flag}", *map(str, words)]
-        return shlex.join(["python", self.prog, *said])
+        return f"{called_as()} {shlex.join(said)}".rstrip()
 
     def add_device(self) -> None:
         self.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where tensors live")
 
     def add_machines(self) -> None:
-        """Add the flags of what a training run is spread over; `riff.training.launch` and `.strategies` read them."""
+        """Add the flags of where a training run takes place; `riff.training.launch` and `.strategies` read them."""
+        self.heading("machine")
+        self.add_device()
         add = self.add_argument
         add(
-            "--devices", default="auto", type=_devices, help="processes on this machine, one a device: auto is all GPUs, or one CPU"
+            "--devices",
+            default="auto",
+            type=_devices,
+            metavar="N|auto",
+            help="processes on this machine, one a device: auto is all GPUs, or one CPU",
         )
         add(
             "--num_nodes",
             default=1,
             type=_count,
+            metavar="N",
             help="machines; run the same command on each, with MASTER_ADDR (of the first) and NODE_RANK (0, 1, ...) set; all of "
             "them must see the same folders",
         )
@@ -102,6 +129,7 @@ class ArgumentParser(argparse.ArgumentParser):
         Args:
             none: what `--separator none` means, where there is such a thing.
         """
+        self.heading("separation")
         add = self.add_argument
         add(
             "--separator",
@@ -120,6 +148,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def add_memory(self) -> None:
         """Add the flags of `riff.training.options.Savings` and of its presets, and of what costs or saves time."""
+        self.heading("memory and speed")
         add = self.add_argument
         add(
             "--memory",
@@ -146,11 +175,55 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def add_held_out(self) -> None:
         """Add the flags of what a training run looks at on songs that it does not train on."""
+        self.heading("held-out songs")
         add = self.add_argument
         add("--val_share", type=float, default=0.1, help="share of songs held out for the samples and the loss on them")
         add("--val_freq", type=int, default=500, help="steps between looks at the loss on held-out songs; 0 is never")
         add("--val_pictures", type=int, default=32, help="noised pictures of held-out songs to such a look")
         add("--sample_steps", type=int, default=20, help="denoising steps of a sample")
+
+    def add_pitch_method(self) -> None:
+        self.add_argument(
+            "--pitch_method",
+            default="warp",
+            choices=("warp", "stretch"),
+            help="warp reads one transform at other frequencies, which keeps the timing; stretch shifts the sound itself",
+        )
+
+    def add_workers(self) -> None:
+        """Add the flags of where songs are made into pairs; `riff.data.engines.choose_engine` and `shard_of_songs` read them."""
+        self.heading("machine")
+        self.add_device()
+        add = self.add_argument
+        add("--num_workers", type=_count, metavar="N", help="processes (default: one a core, as memory allows; 4 share a GPU)")
+        add("--engine", default="local", choices=("local", "ray"), help="ray: workers are those of a Ray cluster (pip install ray)")
+        add("--ray_address", help="of a cluster, auto for the one this machine belongs to (default: a new one on this machine)")
+        add(
+            "--shard_index",
+            type=int,
+            metavar="N",
+            help="for batch queues: make the songs of this shard alone, from 0 on",
+        )
+        add("--num_shards", type=_count, metavar="N", help="of so many; each has a folder of its own in that of the pairs")
+
+    def add_logger(self, project: str, older_name: str | None = None) -> None:
+        """Add the flags of where a training run shows how it goes; `riff.training.loggers` reads them.
+
+        Args:
+            project: the default at Weights & Biases. older_name: of the first flag, by which people know it.
+        """
+        names = [older_name, "--logger"] if older_name else ["--logger"]
+        add = self.add_argument
+        add(
+            *names,
+            nargs="+",
+            default=["tensorboard"],
+            choices=("tensorboard", "wandb", "csv"),
+            metavar="LOGGER",
+            help="where figures, and samples to see and hear, are shown, one or several: tensorboard, wandb (Weights & Biases; pip "
+            "install wandb, and without a network WANDB_MODE=offline), csv (metrics.csv, figures alone)",
+        )
+        add("--wandb_project", default=project, help="of the run at Weights & Biases")
 
     def add_seed(self, default: int = 0) -> None:
         self.add_argument("--seed", type=int, default=default, help="the same seed gives the same result")
@@ -169,6 +242,7 @@ class ArgumentParser(argparse.ArgumentParser):
         Raises:
             OptionError: a file that cannot be read, or a key that is no flag.
         """
+        self.heading("flags from a file")
         self.add_argument("--config", type=Path, help="YAML file of flags; flags on the command line win")
         args = self.parse_args(argv)
         earlier = resume(args) if resume else None
@@ -182,15 +256,32 @@ class ArgumentParser(argparse.ArgumentParser):
         unknown = sorted(set(values) - set(actions))
         if unknown:
             raise OptionError(f"{flag} {path}: {unknown[0]} is no flag of this command; see --help")
-        for key, value in values.items():
-            action = actions[key]
-            # As text, the value passes through the flag's own type and choices.
-            plain = value is None or isinstance(action, _BooleanAction)
-            if action.choices is not None and value is not None and value not in action.choices:
-                raise OptionError(f"{flag} {path}: {key}: {value} is none of {', '.join(map(str, action.choices))}")
-            if plain and value is not None and not isinstance(value, bool):
-                raise OptionError(f"{flag} {path}: {key}: {value} is neither true nor false")
-            self.set_defaults(**{key: value if plain else str(value)})
+        self.set_defaults(**{key: _as_default(actions[key], value, f"{flag} {path}: {key}") for key, value in values.items()})
+
+
+def _as_default(action: argparse.Action, value: Any, place: str) -> Any:
+    """A configuration's value as its flag's default: text where there is a type, for it then passes through that.
+
+    Raises:
+        OptionError: none of the flag's choices, or no boolean where it is one.
+    """
+    if value is None:
+        return None
+    if isinstance(action, _BooleanAction):
+        if not isinstance(value, bool):
+            raise OptionError(f"{place}: {value} is neither true nor false")
+        return value
+    several = value if isinstance(value, list) else [value]
+    for one in several:
+        if action.choices is not None and one not in action.choices:
+            raise OptionError(f"{place}: {one} is none of {', '.join(map(str, action.choices))}")
+    return [str(one) for one in several] if action.nargs == "+" else str(value)
+
+
+def called_as() -> str:
+    """What a person typed to start this: `python SCRIPT.py`, or the name of an installed command."""
+    name = Path(sys.argv[0]).name
+    return f"python {name}" if name.endswith(".py") else name
 
 
 def _devices(text: str) -> str:
@@ -223,123 +314,3 @@ def choose_device(name: str) -> str:
     if name == "cuda" and not torch.cuda.is_available():
         raise OptionError("--device cuda: no CUDA device is visible; use --device auto or cpu")
     return name
-
-
-def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
-    """Run a script's `main` and end the process: 0, or 2 with one line on stderr for what a person can cause."""
-    quieten_libraries()
-    try:
-        status = main(None) or 0
-    except (RiffError, KeyboardInterrupt, OSError) as error:
-        status = report(error, aloud=_is_first_on_machine())
-    sys.exit(status)
-
-
-def report(error: BaseException, aloud: bool = True) -> int:
-    """Say what ended a command in one line on stderr, and return the exit status; what is nobody's fault but the code's is raised.
-
-    Args:
-        aloud: False says nothing, because another process does.
-    """
-    line, status = f"error: {' '.join(str(error).split())}", EXIT_FAILURE
-    if isinstance(error, KeyboardInterrupt):
-        line, status = "interrupted", EXIT_INTERRUPTED
-    elif isinstance(error, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    elif isinstance(error, OSError) and error.errno in OUT_OF_SPACE:
-        line = f"error: {error.filename or 'the disk'}: {error.strerror}; make room and run the same command again"
-    elif not isinstance(error, RiffError):
-        raise error
-    if aloud:
-        print(line, file=sys.stderr)
-    return status
-
-
-def _is_first_on_machine() -> bool:
-    """Whether this is the first, or only, process that a launcher started on this machine for one run."""
-    return os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0"
-
-
-def warn(message: str) -> None:
-    """One line on stderr, above a progress bar if there is one."""
-    from tqdm import tqdm
-
-    tqdm.write(message, file=sys.stderr)
-
-
-class Stopwatch:
-    """Seconds that the stages of a run took.
-
-    Attributes:
-        laps: by stage, in order.
-    """
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, stage: str) -> None:
-        """The time since the last lap belongs to this stage."""
-        now = time.monotonic()
-        self.laps[stage] = self.laps.get(stage, 0.0) + now - self._last
-        self._last = now
-
-
-def quieten_libraries() -> None:
-    """Keep the libraries' notices about themselves (missing torchvision, deprecations) off the user's terminal."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-
-
-def write_config(path: Path, args: argparse.Namespace) -> None:
-    """Write the resolved flags as the YAML file that `--config` reads; what belongs to one call only, and tokens, are left out."""
-    from omegaconf import OmegaConf
-
-    values = {key: value for key, value in vars(args).items() if key not in ("config", *ONE_CALL)}
-    write_text(path, OmegaConf.to_yaml(OmegaConf.create(_plain(values))))
-
-
-def write_manifest(path: str | Path, arguments: dict[str, Any], **more: Any) -> None:
-    """Write how a result was made: arguments but tokens, commit, versions, device, time, and whatever the script adds."""
-    arguments = {key: value for key, value in arguments.items() if key not in TOKENS}
-    write_json(path, {"arguments": _plain(arguments), **_circumstances(), **_plain(more)})
-
-
-def _circumstances() -> dict[str, Any]:
-    def version(package: str) -> str | None:
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            return None
-
-    import torch
-
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {os.cpu_count()} cores"
-    return {
-        "script": Path(sys.argv[0]).name,
-        "commit": _commit(),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "python": platform.python_version(),
-        "device": device,
-        "versions": {name: version(name) for name in MANIFEST_PACKAGES},
-    }
-
-
-def _commit() -> str | None:
-    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return git.stdout.strip() or None
-
-
-def _plain(value: Any) -> Any:
-    """The value in JSON's own types."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -1,0 +1,67 @@
+"""How a result was made: written beside it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from riff.cli.parser import ONE_CALL, TOKENS
+from riff.files import write_json, write_text
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MANIFEST_PACKAGES = ("torch", "diffusers", "transformers", "pytorch-lightning", "librosa", "numpy", "opencv-python-headless")
+
+
+def write_config(path: Path, args: argparse.Namespace) -> None:
+    """Write the resolved flags as the YAML file that `--config` reads; what belongs to one call only, and tokens, are left out."""
+    from omegaconf import OmegaConf
+
+    values = {key: value for key, value in vars(args).items() if key not in ("config", *ONE_CALL)}
+    write_text(path, OmegaConf.to_yaml(OmegaConf.create(_plain(values))))
+
+
+def write_manifest(path: str | Path, arguments: dict[str, Any], **more: Any) -> None:
+    """Write how a result was made: arguments but tokens, commit, versions, device, time, and whatever the script adds."""
+    arguments = {key: value for key, value in arguments.items() if key not in TOKENS}
+    write_json(path, {"arguments": _plain(arguments), **_circumstances(), **_plain(more)})
+
+
+def _circumstances() -> dict[str, Any]:
+    def version(package: str) -> str | None:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            return None
+
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {os.cpu_count()} cores"
+    return {
+        "script": Path(sys.argv[0]).name,
+        "commit": _commit(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "python": platform.python_version(),
+        "device": device,
+        "versions": {name: version(name) for name in MANIFEST_PACKAGES},
+    }
+
+
+def _commit() -> str | None:
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return git.stdout.strip() or None
+
+
+def _plain(value: Any) -> Any:
+    """The value in JSON's own types."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

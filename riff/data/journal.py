@@ -1,0 +1,73 @@
+"""Which songs are done, so that a run that broke off can go on and repeats nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from riff.files import write_text
+
+SONGS_FILE = "songs.jsonl"
+
+
+class SongJournal:
+    """The songs that are done, a line each in `songs.jsonl`, and the file of their records beside it.
+
+    A song's records are appended to their file first and its line to the journal second, so that records of a song without a
+    line are from a run that broke off. They stay until `clean`, because they tell which pictures that run left.
+
+    Attributes:
+        done: a song's line by its name: how many pairs, of which prompt, of which content. num_pairs: of all songs.
+    """
+
+    def __init__(self, records_file: Path) -> None:
+        self._records, self._songs = records_file, records_file.with_name(SONGS_FILE)
+        self.done: dict[str, dict[str, Any]] = {line["song"]: line for line in _whole_lines(self._songs)}
+        self.num_pairs = sum(record.get("song") in self.done for record in _whole_lines(self._records))
+        self._write_songs()
+
+    def unfinished(self) -> list[dict[str, Any]]:
+        """The records of songs that are not done."""
+        return [record for record in _whole_lines(self._records) if record.get("song") not in self.done]
+
+    def clean(self) -> None:
+        """Drop the records of songs that are not done, and what is no whole line."""
+        kept = [record for record in _whole_lines(self._records) if record.get("song") in self.done]
+        write_text(self._records, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept))
+
+    def add(self, song: str, records: Iterable[Mapping[str, Any]], **facts: Any) -> None:
+        """Note a song as done: its records, and what else is to be known of it; after `clean`."""
+        lines = [json.dumps(record, ensure_ascii=False) for record in records]
+        _append(self._records, lines)
+        self.done[song] = {"song": song, "pairs": len(lines), **facts}
+        _append(self._songs, [json.dumps(self.done[song], ensure_ascii=False)])
+        self.num_pairs += len(lines)
+
+    def forget(self, song: str) -> None:
+        """Take a song out again; its records are unfinished ones then."""
+        self.num_pairs -= self.done.pop(song)["pairs"]
+        self._write_songs()
+
+    def _write_songs(self) -> None:
+        write_text(self._songs, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self.done.values()))
+
+
+def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """JSON objects of a file that may end in the middle of a line."""
+    if not path.exists():
+        return
+    for line in path.read_bytes().splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:  # half an object, or half a character
+            return
+
+
+def _append(path: Path, lines: list[str]) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in lines)
+        file.flush()
+        os.fsync(file.fileno())

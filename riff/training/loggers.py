@@ -1,0 +1,179 @@
+"""Where a run shows how it goes: TensorBoard, Weights & Biases, a table of figures; each through Lightning's own logger."""
+
+from __future__ import annotations
+
+import csv
+import html
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+
+from riff.errors import OptionError, TrainingError
+from riff.files import read_mapping, write_text
+from riff.training.places import LOGS, RunPlaces
+
+DEFAULT_PROJECT = "riff-cnet"
+WANDB_ID = "wandb-id.txt"  # in the run's folder, so that a resumed run goes on as the same one there
+# What belongs on one chart; TensorBoard shows it under Custom Scalars.
+CHARTS = {
+    "held out": {
+        "edge F1": ["Multiline", ["held_out/edge_f1", "held_out/edge_f1_floor", "held_out/edge_f1_ceiling"]],
+        "loss": ["Multiline", ["training/loss", "held_out/loss", "held_out/plain_loss"]],
+    }
+}
+WANDB_WAYS = "run `wandb login`, set WANDB_API_KEY, or keep the run on this machine with WANDB_MODE=offline"
+
+
+class RunLogger(Protocol):
+    """One of Lightning's loggers that can also show what is no figure; all but the first process's do nothing."""
+
+    def begin(self, config: Path) -> None:
+        """Say what the run is called with, a YAML file. Called once, in the first process, before anything else."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None: ...
+
+    def show(self, name: str, pixels: np.ndarray, step: int) -> None:
+        """A picture, uint8, shape (height, width)."""
+
+    def play(self, name: str, waveform: np.ndarray, sample_rate: int, step: int) -> None:
+        """A sound, float32, shape (1, samples), in [-1, 1]."""
+
+    def write(self, name: str, text: str, step: int) -> None: ...
+
+
+class BoardLogger(TensorBoardLogger):
+    """TensorBoard. What an attempt that ended early logged after `step`, from which a run goes on, is taken back."""
+
+    def __init__(self, places: RunPlaces, project: str, step: int) -> None:
+        super().__init__(places.root, name=LOGS, version=places.version, purge_step=step + 1 if step else None)
+
+    def begin(self, config: Path) -> None:
+        self.experiment.add_custom_scalars(CHARTS)
+        code = "".join(f"    {line}\n" for line in config.read_text(encoding="utf-8").splitlines())
+        self.experiment.add_text("config", code)
+
+    def show(self, name: str, pixels: np.ndarray, step: int) -> None:
+        self.experiment.add_image(name, pixels[None], step)
+
+    def play(self, name: str, waveform: np.ndarray, sample_rate: int, step: int) -> None:
+        self.experiment.add_audio(name, torch.from_numpy(waveform), step, sample_rate)
+
+    def write(self, name: str, text: str, step: int) -> None:
+        self.experiment.add_text(name, text, step)
+
+
+class WeightsAndBiasesLogger(WandbLogger):
+    """Weights & Biases, online or, with WANDB_MODE=offline, in the run's folder."""
+
+    def __init__(self, places: RunPlaces, project: str, step: int) -> None:
+        self._id_file = places.run / WANDB_ID
+        known = self._id_file.read_text().strip() if self._id_file.exists() else None
+        # It would note the command line, and a token may stand there; the configuration says the same without.
+        settings = {"x_disable_meta": True}
+        super().__init__(f"version_{places.version}", str(places.run), id=known, project=project, settings=settings)
+
+    def begin(self, config: Path) -> None:
+        """As for all.
+
+        Raises:
+            TrainingError: the server does not answer, or refuses.
+        """
+        from wandb.errors import Error
+
+        try:
+            run = self.experiment
+        except Error as error:
+            raise TrainingError(f"--logger wandb: {str(error).rstrip('.')}; {WANDB_WAYS}") from error
+        write_text(self._id_file, f"{run.id}\n")
+        run.config.update(read_mapping(config), allow_val_change=True)
+
+    def show(self, name: str, pixels: np.ndarray, step: int) -> None:
+        self.log_image(name, [Image.fromarray(pixels)], step)
+
+    def play(self, name: str, waveform: np.ndarray, sample_rate: int, step: int) -> None:
+        # A name stands for one kind of thing there.
+        self.log_audio(f"{name}_sound", [waveform[0]], step, sample_rate=[sample_rate])
+
+    def write(self, name: str, text: str, step: int) -> None:
+        import wandb
+
+        self.log_metrics({name: wandb.Html(f"<p>{html.escape(text)}</p>")}, step)
+
+    def finalize(self, status: str) -> None:
+        super().finalize(status)
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=0 if status == "success" else 1)
+
+
+class TableLogger(CSVLogger):
+    """`metrics.csv` in the run's folder, figures alone; a run that goes on from `step` adds to it."""
+
+    def __init__(self, places: RunPlaces, project: str, step: int) -> None:
+        super().__init__(places.root, name=LOGS, version=places.version)
+        self._step, self._file = step, places.run / "metrics.csv"
+
+    def begin(self, config: Path) -> None:
+        earlier: list[dict[str, Any]] = []
+        if self._file.exists():
+            with open(self._file, newline="") as file:
+                earlier = list(csv.DictReader(file))
+        for row in earlier:  # Lightning's writer begins anew
+            if (step := int(row.pop("step"))) <= self._step:
+                self.experiment.log_metrics({name: figure for name, figure in row.items() if figure}, step)
+        self.save()
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        super().log_metrics(metrics, step)
+        self.save()  # of a run that is killed, what was logged is there
+
+    def show(self, name: str, pixels: np.ndarray, step: int) -> None:
+        """A table shows no pictures."""
+
+    def play(self, name: str, waveform: np.ndarray, sample_rate: int, step: int) -> None:
+        """Nor does it sound."""
+
+    def write(self, name: str, text: str, step: int) -> None:
+        """Its cells hold figures."""
+
+
+# By the names of --logger.
+KINDS: dict[str, Callable[[RunPlaces, str, int], RunLogger]] = {
+    "tensorboard": BoardLogger,
+    "wandb": WeightsAndBiasesLogger,
+    "csv": TableLogger,
+}
+
+
+def new_loggers(names: Sequence[str], places: RunPlaces, project: str, step: int = 0) -> list[RunLogger]:
+    """The loggers of a run, all into its own folder.
+
+    Args:
+        names: of `KINDS`. project: at Weights & Biases. step: that a resumed run goes on from.
+    """
+    return [KINDS[name](places, project, step) for name in dict.fromkeys(names)]
+
+
+def check_loggers(names: Sequence[str]) -> None:
+    """Find out before anything else is done whether these can be had.
+
+    Raises:
+        OptionError: wandb is not installed, or nobody is logged in.
+    """
+    if "wandb" not in names:
+        return
+    if find_spec("wandb") is None:
+        raise OptionError("--logger wandb: it is not installed; pip install wandb, or leave it out")
+    import wandb
+
+    if wandb.setup().settings.mode in ("offline", "dryrun", "disabled"):
+        return
+    try:
+        wandb.login()  # asks for the key where there is a terminal
+    except wandb.errors.Error as error:
+        raise OptionError(f"--logger wandb: {str(error).rstrip('.')}; {WANDB_WAYS}") from error

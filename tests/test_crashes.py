@@ -1,0 +1,202 @@
+"""A run that ends at any moment, in any way, and is started again, ends as one that was left alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from riff.data import staging
+from riff.data.build import Build, BuildReport
+from riff.data.making import ClipCount, SongJob
+from riff.data.pairs_folder import MANIFEST, PairsFolder
+from riff.data.records import PairRecord
+from riff.data.songs import SongFile
+from riff.errors import AudioError, OptionError
+from riff.files import only_writer, write_json, write_new
+from riff.spectrogram.png import encode_png
+
+SONGS = ("a", "b", "c")
+
+
+@dataclass(frozen=True)
+class SmallMaker:
+    """Makes a song of N bytes into N pairs of two small pictures, which show its content."""
+
+    meddle: Callable[[Path], Any] = lambda path: None
+
+    def sources(self, song: SongFile) -> list[Path]:
+        return [song.path]
+
+    def make(self, job: SongJob, folder: Path) -> tuple[list[PairRecord], ClipCount]:
+        content = job.song.path.read_bytes()
+        if not content:
+            raise AudioError(f"{job.song.path}: empty")
+        records = []
+        for number, value in enumerate(content):
+            paths = [f"{kind}/{job.slug}_{number}.png" for kind in ("source", "target")]
+            for path in paths:
+                write_new(folder / path, encode_png(np.full((4, 4), value, np.uint8)))
+            records.append(PairRecord(paths[0], paths[1], prompt=job.prompt, song=job.song.name))
+        self.meddle(job.song.path)
+        return records, ClipCount(len(content), 0)
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> Path:
+    folder = tmp_path / "songs"
+    folder.mkdir()
+    for name in SONGS:
+        (folder / name).write_bytes(name.encode() * 2)
+    return folder
+
+
+def build(songs: Path, pairs: Path, maker: SmallMaker = SmallMaker(), **more: Any) -> BuildReport:
+    files = [SongFile(path.name, path) for path in sorted(songs.iterdir())]
+    slugs = {song.name: song.name for song in files}
+    folder = PairsFolder(pairs, "prompt.json", ("source", "target"), "--train_data_dir")
+    with folder.prepared({}, overwrite=False):
+        write_json(pairs / MANIFEST, {"settings": {}})
+        return Build(files, slugs, {}, "sing", folder, maker, "nothing", warn=lambda _: None, **more).run()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def die_at(moment: int, run: Callable[[], Any]) -> bool:
+    """Run in a process that is gone, without a farewell, at its so-manieth change of the disk; whether it was."""
+    if child := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    left = moment
+
+    def mortal(name: str) -> None:
+        real = getattr(os, name)
+
+        def called(*args: Any, **more: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os._exit(9)
+            return real(*args, **more)
+
+        setattr(os, name, called)
+
+    for name in ("replace", "fsync", "unlink", "rmdir", "mkdir"):
+        mortal(name)
+    try:
+        run()
+    finally:
+        os._exit(0)
+
+
+def test_every_moment(songs: Path, tmp_path: Path) -> None:
+    build(songs, tmp_path / "undisturbed")
+    expected = contents(tmp_path / "undisturbed")
+    moment = deaths = 0
+    while True:
+        moment += 1
+        pairs = tmp_path / f"pairs-{moment}"
+        if not die_at(moment, lambda pairs=pairs: build(songs, pairs)):  # type: ignore[misc]
+            break
+        deaths += 1
+        build(songs, pairs)
+        assert contents(pairs) == expected, moment
+    assert deaths > 30
+
+
+def test_every_moment_of_making_a_changed_song_again(songs: Path, tmp_path: Path) -> None:
+    build(songs, tmp_path / "first")
+    (songs / "b").write_bytes(b"x")  # now of one clip
+    expected = {"source/b_0.png", "target/b_0.png"}
+    for moment in range(1, 100):
+        pairs = tmp_path / f"pairs-{moment}"
+        os.system(f"cp -r {tmp_path / 'first'} {pairs}")
+        if not die_at(moment, lambda pairs=pairs: build(songs, pairs)):  # type: ignore[misc]
+            break
+        report = build(songs, pairs)
+        assert report.pairs == 5
+        found = contents(pairs)
+        assert {name for name in found if "/b_" in name} == expected
+        assert len(found) == 2 * 5 + 3
+        assert not (pairs / staging.STAGING).exists()
+    assert moment > 10
+
+
+def test_a_file_that_changes_while_it_is_read_is_named_and_the_others_go_on(songs: Path, tmp_path: Path) -> None:
+    def meddle(path: Path) -> None:
+        if path.name == "b":
+            path.write_bytes(b"other")
+
+    report = build(songs, tmp_path / "pairs", SmallMaker(meddle))
+    assert (report.made, report.failed) == (2, 1)
+    assert not any("/b_" in name for name in contents(tmp_path / "pairs"))
+    assert build(songs, tmp_path / "pairs").made == 1
+
+
+def test_a_file_that_vanishes_is_named_and_one_that_is_done_already_keeps_its_pairs(songs: Path, tmp_path: Path) -> None:
+    report = build(songs, tmp_path / "pairs", SmallMaker(lambda path: path.unlink() if path.name == "c" else None))
+    assert (report.made, report.failed) == (2, 1)
+    (songs / "c").write_bytes(b"cc")
+    before = contents(tmp_path / "pairs")
+    (songs / "a").unlink()
+    (songs / "a").symlink_to(songs / "gone")
+    report = build(songs, tmp_path / "pairs")
+    assert (report.made, report.skipped) == (1, 2)
+    assert {name: content for name, content in contents(tmp_path / "pairs").items() if name in before}.keys() == before.keys()
+
+
+def test_the_same_content_at_another_time_is_not_made_again(songs: Path, tmp_path: Path) -> None:
+    build(songs, tmp_path / "pairs")
+    os.utime(songs / "b", ns=(1, 1))
+    report = build(songs, tmp_path / "pairs")
+    assert (report.made, report.skipped) == (0, 3)
+
+
+def test_a_song_that_is_staged_and_no_longer_wanted_leaves_nothing(songs: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs"
+
+    def first_two_moves_then_death() -> None:
+        real, moves = os.replace, []
+
+        def replace_some(source: Any, target: Any) -> None:
+            if "/target/" in str(target) or "/source/" in str(target):
+                moves.append(target)
+                if len(moves) == 3:
+                    os._exit(9)
+            real(source, target)
+
+        os.replace = replace_some  # type: ignore[assignment]
+        build(songs, pairs)
+
+    assert die_at(10**6, first_two_moves_then_death)
+    assert (pairs / "source" / "a_0.png").exists()
+    (songs / "a").unlink()
+    build(songs, pairs)
+    assert not any("/a_" in name for name in contents(pairs))
+
+
+def test_only_one_run_at_a_time(songs: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs"
+    pairs.mkdir()
+    with only_writer(pairs, "--train_data_dir"):
+        with pytest.raises(OptionError, match=rf"--train_data_dir .*pairs: process {os.getpid()} on .* is writing there"):
+            build(songs, pairs)
+    assert build(songs, pairs).made == 3
+
+
+def test_enough_pairs_cut_a_song_short_and_leave_no_file_behind(songs: Path, tmp_path: Path) -> None:
+    report = build(songs, tmp_path / "pairs", max_pairs=3)
+    assert (report.pairs, report.made, report.left_out) == (3, 2, 1)
+    assert {name for name in contents(tmp_path / "pairs") if name.startswith("source/")} == {
+        "source/a_0.png",
+        "source/a_1.png",
+        "source/b_0.png",
+    }
+    assert replace(report, skipped=0).songs == 3
