@@ -51,6 +51,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     return args
 
 
+@cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from riff.data.inspection import InspectionOptions, inspect_pairs
@@ -78,4 +79,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    main()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from riff.data.edit_pairs import SILENT_IMAGE
 from riff.data.findings import KINDS, Finding, Item, findings
-from riff.data.lines import SongLedger
+from riff.data.journal import SongJournal
 from riff.data.pair_folders import CONTROL_PAIRS, open_pair_folder, read_lines
 from riff.data.records import read_records
 from riff.data.set_aside import orphans, plan_set_aside, set_aside
@@ -98,7 +98,7 @@ def test_the_ledger_counts_what_is_left(copy: Path) -> None:
     for line in map(json.loads, (copy / "songs.jsonl").read_text().splitlines()):
         left = sum(record.song == line["song"] for record in kept)
         assert (line["pairs"], line["pairs"] + line.get("set_aside", 0)) == (left, 2)
-    ledger = SongLedger(copy / "prompt.json")
+    ledger = SongJournal(copy / "prompt.json")
     assert (ledger.num_pairs, len(ledger.done)) == (len(kept), 4)
     assert read_records(copy) == kept
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
+from riff.cli import progress_bar
 from riff.data.duplicates import Heard, repeats
 from riff.data.findings import Finding, Item, findings
 from riff.data.pair_folders import PairFolder, RecordLine, open_pair_folder
@@ -123,7 +123,7 @@ def _place(line: RecordLine) -> tuple[str, Any]:
 
 
 def _look(tasks: Sequence[PairTask], num_workers: int, description: str) -> list[PairLook]:
-    with tqdm(total=len(tasks), desc=description, unit="pair", disable=None) as progress:
+    with progress_bar(total=len(tasks), desc=description, unit="pair") as progress:
         looks = []
         if num_workers <= 1 or len(tasks) <= CHUNK:
             for task in tasks:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from riff.data.build import MANIFEST, SETTINGS_KEY
 from riff.data.edit_records import EDIT_FORMAT, EDIT_RECORDS_FILE, EditRecord
 from riff.data.lines import RecordFormat, record_of
+from riff.data.pairs_folder import MANIFEST, SETTINGS_KEY
 from riff.data.records import PAIR_FORMAT, PairRecord, pairs_file
 from riff.errors import DataError, RiffError
 from riff.files import read_mapping

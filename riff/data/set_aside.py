@@ -13,11 +13,11 @@ from typing import Any
 from riff.data.edit_pairs import SILENT_IMAGE
 from riff.data.edit_records import EDIT_RECORDS_FILE
 from riff.data.findings import KINDS, Finding
-from riff.data.lines import SONGS_FILE
+from riff.data.journal import SONGS_FILE
 from riff.data.pair_folders import PairFolder, read_lines
 from riff.data.records import pairs_file
 from riff.errors import DataError
-from riff.files import make_folder, write_text
+from riff.files import make_folder, only_writer, write_text
 
 BROKEN, REASONS = "broken", "reasons.jsonl"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -77,7 +77,13 @@ def set_aside(folder: PairFolder, plan: SetAsidePlan) -> None:
 
     Raises:
         DataError: a file cannot be moved.
+        OptionError: pairs are being made there.
     """
+    with only_writer(folder.path, "DIR"):
+        _set_aside(folder, plan)
+
+
+def _set_aside(folder: PairFolder, plan: SetAsidePlan) -> None:
     going = [line for line in folder.lines if line.number in plan.lines]
     notes = [{"reason": plan.lines[line.number], "records_file": folder.records_file, "record": line.text} for line in going]
     notes += [{"reason": reason, "file": file} for file, reason in plan.files.items()]
