@@ -1,16 +1,17 @@
 """Train the ControlNet that cnet_riff_add_control.py attached, on the pairs that make_cnet_dataset.py made.
 
     python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000
-    python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000 --memory 8
+    python cnet_riff_training.py --train_data_dir 'train-shards/*.tar' --max_steps 100000 --memory 8
     python cnet_riff_training.py --memory 8 --dry_run
     python cnet_riff_training.py --resume
     python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000 --devices 4 --strategy fsdp
 
-Latents and text embeddings are computed once and kept beside the pairs. Losses, samples of held-out songs and checkpoints
-lie in lightning_logs/version_N/ and image_log/version_N/; validation.jsonl beside losses.jsonl holds the loss on held-out
-songs and the edge F1 of their samples, which says when the control takes hold. The end, --max_train_time and Ctrl-C all leave
-a pipeline in --output that diffusers' StableDiffusionControlNetPipeline loads; --resume goes on exactly where a run stopped.
-All GPUs of the machine train together, each on batches of its own: N of them do what one with N times the batch would.
+Latents and text embeddings are computed once and kept beside the pairs, or in the user's cache for those of the hub. Losses,
+samples of held-out songs and checkpoints lie in lightning_logs/version_N/ and image_log/version_N/; validation.jsonl beside
+losses.jsonl holds the loss on held-out songs and the edge F1 of their samples, which says when the control takes hold. The
+end, --max_train_time and Ctrl-C all leave a pipeline in --output that diffusers' StableDiffusionControlNetPipeline loads;
+--resume goes on exactly where a run stopped. All GPUs of the machine train together, each on batches of its own: N of them do
+what one with N times the batch would.
 """
 
 from __future__ import annotations
@@ -35,7 +36,13 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 def _add_places(parser: cli.ArgumentParser) -> None:
     parser.heading("data and results")
     add = parser.add_argument
-    add("--train_data_dir", type=Path, default=Path("train-data"), help="folder of pairs")
+    add(
+        "--train_data_dir",
+        type=Path,
+        default=Path("train-data"),
+        help="pairs: a folder; shards that pack_dataset.py made, as 'DIR/*.tar' or 'DIR/pairs-{000000..000031}.parquet'; or "
+        "USER/NAME of a data set of shards on the hub",
+    )
     add("--control_method", default="", help="name of the way of control: reads prompt-METHOD.json, names the result")
     add("--model", default="models/control_riffusion_ini", help="pipeline to train: folder with an attached ControlNet")
     add("--base", help="base of a --model that is a ControlNet alone: hub id, folder, file or mini (default: as it says itself)")

@@ -50,8 +50,14 @@ def _add_places(parser: cli.ArgumentParser) -> None:
     add("--revision", help="revision of a base on the hub")
     add("--variant", help="variant of the base's files, such as fp16")
     parser.heading("data")
-    add("--train_data_dir", type=Path, default=Path("musdb-pix2pix/train"), help="folder of edit pairs (metadata.jsonl)")
-    add("--dataset_name", help="instead of it: a data set on the hub, or a folder of Parquet files")
+    add(
+        "--train_data_dir",
+        type=Path,
+        default=Path("musdb-pix2pix/train"),
+        help="edit pairs: a folder (metadata.jsonl); shards that pack_dataset.py or upload_musdb.py made, as 'DIR/*.tar' or "
+        "'DIR/pairs-{000000..000031}.parquet'; or USER/NAME of a data set of shards on the hub",
+    )
+    add("--dataset_name", help="instead of it: any data set that `datasets` reads, of the hub or a folder; it is unpacked first")
     add("--dataset_config_name", help="configuration of the data set")
     add("--original_image_column", default="original_image", help="its column of input pictures")
     add("--edited_image_column", default="edited_image", help="its column of edited pictures")
@@ -227,9 +233,10 @@ def _downloads(args: cli.argparse.Namespace) -> dict[str, Any]:
 
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
-    from riff import hub
+    from riff.data.places import HubAccess
     from riff.data.variety import low_variety
     from riff.files import make_folder
+    from riff.hub.names import check_repo_id, find_token
     from riff.models.edit import load_to_edit, save_edit_pipeline
     from riff.sampling.edit import EditOptions
     from riff.training.edit import (
@@ -252,8 +259,8 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     make_folder(args.output_dir.parent)
     repo_id = args.hub_model_id or args.output_dir.name
     if args.push_to_hub:
-        hub.check_repo_id(repo_id)
-        hub.find_token(args.hub_token)
+        check_repo_id(repo_id)
+        find_token(args.hub_token)
     resume = _checkpoint(args)
     if args.resume_from_checkpoint and resume is None:
         processes.say(f"no checkpoint of {args.output_dir} yet: starting anew")
@@ -261,7 +268,14 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     with processes.first_goes_first():
         pipeline, base = load_to_edit(args.pretrained_model_name_or_path, args.copy_bias, **_downloads(args))
         data = prepare_edit_data(
-            _folder_of_pairs(args), pipeline, device, args.val_share, args.resolution, args.max_train_samples, args.target
+            _folder_of_pairs(args),
+            pipeline,
+            device,
+            args.val_share,
+            args.resolution,
+            args.max_train_samples,
+            args.target,
+            HubAccess(args.hub_token, args.cache_dir),
         )
         clips = held_out_edits(data, args.num_validation_images, args.validation_prompt)
         if args.val_image_url:
@@ -307,9 +321,13 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     )
     print(f"{reason + '; ' if reason else ''}step {step}: {args.output_dir} (samples in {places.images}, losses in {places.run})")
     if args.push_to_hub:
-        logs, images = places.run.parent, places.images.parent
-        files = hub.run_files(repo_id, places.version, logs, images, args.output_dir)
-        print(hub.publish(repo_id, files, hub.find_token(args.hub_token), message=f"Upload version {places.version}"))
+        from riff.hub.card import read_run_card
+        from riff.hub.files import collect
+        from riff.hub.publish import publish
+
+        files = collect(places.version, places.run.parent, places.images.parent, args.output_dir)
+        card, message = read_run_card(repo_id, places.run, args.output_dir), f"Upload version {places.version}"
+        publish(repo_id, files, find_token(args.hub_token), card=card.text, message=message)
 
 
 def _folder_of_pairs(args: cli.argparse.Namespace) -> Path:

@@ -1,7 +1,12 @@
 """python upload_checkpoints.py 3 USER/NAME
 
 Upload what training left to a model repository on the Hugging Face hub: the image log of version 3, its newest
-checkpoint and configuration, and the final pipeline. Running it again sends only what changed.
+checkpoint and configuration, and the final pipeline, with a model card that says what it is and how well it does.
+Running it again sends only what changed, and goes on where a connection broke. What looks like a secret stays here, and
+texts go with ~ in place of home folders. A card that nobody edited is written anew each time, with the --report given then.
+
+    python upload_checkpoints.py 3 USER/NAME --what model log --private
+    python upload_checkpoints.py 3 USER/NAME --report outputs/evaluation --revision steps-5000
 """
 
 from __future__ import annotations
@@ -11,39 +16,65 @@ from pathlib import Path
 
 from riff import cli
 
+WHAT = ("model", "log", "checkpoint", "all")
+
+
+def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
+    parser = cli.ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("version", metavar="VERSION", type=int, help="number of the training run, N in version_N")
+    add("repo_id", metavar="REPO_ID", help="USER/NAME on the hub; made if it is missing")
+    parts = "the final pipeline, the samples and losses of training, the newest checkpoint with the run's configuration"
+    add("--what", nargs="+", default=["all"], choices=WHAT, help=f"what to upload: {parts}; a card goes with each")
+    add("--lightning_logs", type=Path, default=Path("lightning_logs"), help="folder of the training runs")
+    add("--image_log", type=Path, default=Path("image_log"), help="folder of the samples drawn while training")
+    add("--model", type=Path, help="folder of the final pipeline (default: where the run left it, or models/riff-cnet-final)")
+    add("--base", help="base model for the model card to name, instead of what the run's files say")
+    add(
+        "--report",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="for the card: --output of evaluate_samples.py on this model",
+    )
+    add("--revision", metavar="BRANCH", help="branch to upload to, made if it is missing (default: the main one)")
+    parser.add_flag(
+        "private", default=None, help="the repository is private, or with --no-private public (default: as it is, or public)"
+    )
+    parser.add_flag("dry_run", default=False, help="list what would go, and contact nobody")
+    add("--token", help="token of the hub, instead of HF_TOKEN or `hf auth login`")
+    return parser.parse_args(argv)
+
 
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.ArgumentParser(__doc__)
-    parser.add_argument("version", metavar="VERSION", type=int, help="number of the training run, N in version_N")
-    parser.add_argument("repo_id", metavar="REPO_ID", help="USER/NAME on the hub; made if it is missing")
-    parser.add_argument("--lightning_logs", type=Path, default=Path("lightning_logs"), help="folder of the training runs")
-    parser.add_argument("--image_log", type=Path, default=Path("image_log"), help="folder of the samples drawn while training")
-    parser.add_argument(
-        "--model", type=Path, help="folder of the final pipeline (default: where the run left it, or models/riff-cnet-final)"
-    )
-    parser.add_argument("--base", help="base model for the model card to name, instead of what the run's files say")
-    parser.add_flag("private", default=False, help="make the repository private")
-    parser.add_flag("dry_run", default=False, help="list what would go, and contact nobody")
-    parser.add_argument("--token", help="token of the hub, instead of HF_TOKEN or `hf auth login`")
-    args = parser.parse_args(argv)
+    args = parse_args(argv)
 
-    from riff import hub
+    from riff.errors import OptionError
+    from riff.hub.card import read_run_card
+    from riff.hub.files import ALL, MODEL, collect, final_model
+    from riff.hub.names import check_repo_id, find_token
+    from riff.hub.publish import announce, publish
 
-    hub.check_repo_id(args.repo_id)
-    model = args.model or hub.result_of(args.lightning_logs / f"version_{args.version}")
-    if args.model is None and not model.exists():
-        print(f"{model} is not there, so only the log and the checkpoint go")
-        model = None
-    files = hub.run_files(args.repo_id, args.version, args.lightning_logs, args.image_log, model, args.base)
+    check_repo_id(args.repo_id)
+    run, model, is_wanted = args.lightning_logs / f"version_{args.version}", args.model, bool({ALL, MODEL} & set(args.what))
+    try:
+        model = model or final_model(run)  # its card tells of it even where it does not go
+    except OptionError:
+        if is_wanted:
+            raise
+    if model is None and is_wanted:
+        print("the run's final pipeline is not there, so it stays out; name its folder with --model")
+    files = collect(args.version, args.lightning_logs, args.image_log, model, args.what)
+    card = read_run_card(args.repo_id, run, model, args.base, args.report, args.revision)
     if args.dry_run:
-        for path, content in files.items():
-            note = "  (if the repository has none)" if path == hub.CARD else ""
-            print(f"{hub.size(content):>15,}  {path}{note}")
-        print(f"would go to {args.repo_id}: {hub.total_size(files)}")
+        announce(args.repo_id, files, card.text)
         return
-    message = f"Upload version {args.version}"
-    print(hub.publish(args.repo_id, files, hub.find_token(args.token), message=message, private=args.private))
+    options = {"card": card.text, "private": args.private, "revision": args.revision}
+    done = publish(args.repo_id, files, find_token(args.token), message=f"Upload version {args.version}", **options)
+    for command in card.commands(done.repo_id, done.files):
+        print(f"load it with: {command}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--to_disk", type=Path, metavar="DIR", help="folder for the data set; without --repo_id nothing is uploaded")
     add("--num_samples_to_use", type=int, help="take this many pairs, drawn at random (default: all)")
     parser.add_seed()
-    parser.add_flag("private", default=False, help="make the repository private")
+    parser.add_flag(
+        "private", default=None, help="the repository is private, or with --no-private public (default: as it is, or public)"
+    )
     parser.add_flag("dry_run", default=False, help="list what would go, write nothing and contact nobody")
     add("--token", help="token of the hub, instead of HF_TOKEN or `hf auth login`")
     parser.add_overwrite("another data set in --to_disk")
@@ -41,14 +43,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     import tempfile
 
-    from riff import hub
     from riff.data.edit_records import read_edit_records
     from riff.data.pairs_folder import MANIFEST, SETTINGS_KEY
     from riff.data.parquet import SHARDS, dataset_card, draw_records, plan_shards, write_dataset
-    from riff.files import read_mapping
+    from riff.files import CARD, read_mapping
+    from riff.hub.files import Files
+    from riff.hub.names import check_repo_id, find_token
+    from riff.hub.publish import publish
 
     if args.repo_id is not None:
-        hub.check_repo_id(args.repo_id)
+        check_repo_id(args.repo_id)
     records = read_edit_records(args.data_root)
     if args.num_samples_to_use is not None:
         records = draw_records(records, args.num_samples_to_use, args.seed)
@@ -62,17 +66,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"{shard.num_bytes:>15,}  {shard.name}  ({len(shard.records)} pairs)")
         print(f"would go to {' and '.join(str(place) for place in (args.to_disk, args.repo_id) if place)}: {total}")
         return
-    token = hub.find_token(args.token) if args.repo_id else ""  # missed before the work, not after
+    token = find_token(args.token) if args.repo_id else ""  # missed before the work, not after
     with tempfile.TemporaryDirectory(prefix="riff-") as temporary:
         folder = args.to_disk or Path(temporary) / "data-set"
         written = write_dataset(args.data_root, shards, card, folder, args.overwrite)
         if args.to_disk:
             print(f"{'written to' if written else 'nothing new for'} {folder}: {total}")
         if args.repo_id:
-            files: hub.Files = {shard.name: folder / shard.name for shard in shards}
-            files[hub.CARD] = card.encode()
+            files: Files = {shard.name: folder / shard.name for shard in shards}
+            files[CARD] = card.encode()
             options = {"private": args.private, "repo_type": "dataset", "replaces": SHARDS}
-            print(hub.publish(args.repo_id, files, token, message=f"Upload {len(records)} pairs", **options))
+            publish(args.repo_id, files, token, message=f"Upload {len(records)} pairs", **options)
 
 
 if __name__ == "__main__":

@@ -203,7 +203,7 @@ class Bench:
             seed=seed,
         )
         data = self._data
-        dataset = ControlDataset(data.folder, data.training, data.encoded)
+        dataset = ControlDataset(data.store, data.training, data.encoded)
         objective = ControlObjective(pipeline.unet, pipeline.controlnet)
         return NoiseTraining(objective, pipeline.scheduler, dataset, options, ""), pipeline
 
@@ -213,7 +213,7 @@ class Bench:
 
         from riff.data.datasets import ControlDataset
 
-        dataset = ControlDataset(self._data.folder, self._clips, self._data.encoded)
+        dataset = ControlDataset(self._data.store, self._clips, self._data.encoded)
         grey = torch.stack([dataset[index]["hint"] for index in range(len(dataset))])  # (clips, 1, height, width), uint8
         return (grey.float() / 255.0).repeat(1, 3, 1, 1)
 
@@ -230,7 +230,7 @@ class Bench:
         sampler = with_control(pipeline, pipeline.controlnet)
         sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
         sampler.set_progress_bar_config(disable=True)
-        edges = [load_grey(self._data.folder / clip.source) for clip in self._clips]
+        edges = [load_grey(self._data.store.open(clip.source)) for clip in self._clips]
         options = SamplingOptions(steps=self._args.sample_steps, guidance_scale=1.0)
         with torch.autocast("cpu", torch.bfloat16):
             drawn = sample_control(sampler, edges, [c.prompt for c in self._clips], range(len(edges)), options)
@@ -242,9 +242,9 @@ class Bench:
         from riff.spectrogram.edges import canny_edges
         from riff.spectrogram.image import load_grey, load_image
 
-        folder = self._data.folder
-        region = vocal_region(load_image(folder / clip.accompaniment), load_image(folder / clip.target))
-        return edge_scores(canny_edges(picture), load_grey(folder / clip.source), mask=~region).f1
+        pictures = self._data.store
+        region = vocal_region(load_image(pictures.open(clip.accompaniment)), load_image(pictures.open(clip.target)))
+        return edge_scores(canny_edges(picture), load_grey(pictures.open(clip.source)), mask=~region).f1
 
     def _loss(self, module: Any) -> float:
         """The mean loss of held-out pairs at fixed noise, timesteps and dropout."""
@@ -255,7 +255,7 @@ class Bench:
 
         held_out = self._data.held_out
         records = held_out[:: max(1, len(held_out) // self._args.num_pairs)][: self._args.num_pairs]
-        loader = DataLoader(ControlDataset(self._data.folder, records, self._data.encoded), self._args.batch_size)
+        loader = DataLoader(ControlDataset(self._data.store, records, self._data.encoded), self._args.batch_size)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             losses = [module.noise_loss(batch, (number,)).item() for number, batch in enumerate(loader)]
         return sum(losses) / len(losses)
@@ -266,7 +266,7 @@ class Bench:
         from riff.spectrogram.image import load_image
 
         module, pipeline = self._module(Way(), seed=0)
-        mixes = [(clip, load_image(self._data.folder / clip.target)) for clip in self._clips]
+        mixes = [(clip, load_image(self._data.store.open(clip.target))) for clip in self._clips]
         ceiling = sum(self._score(clip, repainted(pipeline.vae, mix).pixels) for clip, mix in mixes) / len(mixes)
         return {"floor": self._look(pipeline), "ceiling": ceiling, "loss": self._loss(module)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -148,6 +149,21 @@ def _load_yaml(path: Path) -> Any:
         return OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except (YAMLError, OmegaConfBaseException) as error:
         raise ValueError(str(error)) from error
+
+
+def sign_card(text: str) -> str:
+    """A card with a last line by which `is_own_card` tells whether somebody has changed it since."""
+    return f"{text.rstrip()}\n\n<!-- written by riff-cnet, which leaves a card alone that was edited ({_card_hash(text)}) -->\n"
+
+
+def is_own_card(text: str) -> bool:
+    """Whether `sign_card` made this text, and nobody changed it but for spaces at its ends and the kind of its line ends."""
+    signed = re.fullmatch(r"(.*)<!-- written by riff-cnet, [^\n]*\((\w+)\) -->\s*", text.replace("\r\n", "\n"), re.DOTALL)
+    return signed is not None and _card_hash(signed[1]) == signed[2]
+
+
+def _card_hash(text: str) -> str:
+    return hashlib.sha256(text.replace("\r\n", "\n").strip().encode()).hexdigest()[:16]
 
 
 def make_folder(path: str | Path) -> Path:

@@ -1,4 +1,7 @@
-"""A stand-in for the Hugging Face hub: the few requests that uploads and downloads make, answered on the loopback interface."""
+"""A stand-in for the Hugging Face hub: the few requests that uploads and downloads make, answered on the loopback interface.
+
+It speaks the older protocol for large files (LFS), not the newer one (xet), so tests switch that off.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -16,16 +20,46 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from hub_card_rules import broken_rules
+
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "hf_stand_in"
 LARGE = (".ckpt", ".safetensors", ".png", ".wav", ".parquet")  # what the hub keeps in large-file storage
+DROPPED = "dropped"  # a fault: the connection is closed in the middle of the request
+SCRIPT = """
+import os, runpy, sys, time
+nap, sys.argv = time.sleep, sys.argv[1:]
+time.sleep = lambda seconds: nap(seconds / 100)  # the waits between attempts, a hundred times as fast
+sys.path[0] = os.path.dirname(sys.argv[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @dataclass
 class Repository:
+    """One with a main branch, of these files, and further branches: name -> files."""
+
     private: bool
     files: dict[str, bytes] = field(default_factory=dict)
     commits: list[str] = field(default_factory=lambda: ["0" * 40])
+    branches: dict[str, dict[str, bytes]] = field(default_factory=dict)
+
+    def branch(self, name: str) -> dict[str, bytes] | None:
+        """The files of a branch, or of a commit, which are not kept apart from the main branch's newest."""
+        return self.files if name == "main" or name in self.commits else self.branches.get(name)
+
+
+@dataclass
+class Fault:
+    """What goes wrong with requests whose line holds `part`: a status, or `DROPPED`.
+
+    times: so many go wrong, and then no more. after: so many go well before.
+    """
+
+    part: str
+    kind: int | str
+    times: int = 1000
+    after: int = 0
 
 
 class Hub(ThreadingHTTPServer):
@@ -39,7 +73,8 @@ class Hub(ThreadingHTTPServer):
         self.repositories: dict[str, Repository] = {}
         self.large: dict[str, bytes] = {}  # sha256 -> content
         self.requests: list[str] = []
-        self.fails_on = ""  # a part of the request line that is answered 400
+        self.faults: list[Fault] = []
+        self._lock = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -47,7 +82,24 @@ class Hub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def uploads(self) -> list[str]:
+        """The requests that sent a large file, among those since the list was cleared."""
         return [line for line in self.requests if line.startswith("PUT ")]
+
+    def fault(self, line: str) -> int | str | None:
+        """What is to go wrong with this request."""
+        with self._lock:
+            for fault in self.faults:
+                if fault.part in line:
+                    fault.after -= 1
+                    if fault.after < 0 and fault.times > 0:
+                        fault.times -= 1
+                        return fault.kind
+        return None
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a connection that was closed on purpose."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -70,11 +122,17 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
-        body = self._read_body()
-        path = self.path.split("?")[0]
+        path, _, query = self.path.partition("?")
         self.server.requests.append(f"{self.command} {path}")
-        if self.server.fails_on and self.server.fails_on in self.server.requests[-1]:
-            return self._send(400, {"error": "the stand-in was told to fail"})
+        fault = self.server.fault(self.server.requests[-1])
+        if fault == DROPPED:
+            self.rfile.read1(5)
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+            return None
+        body = self._read_body()
+        if isinstance(fault, int):
+            return self._send(fault, {"error": "the stand-in was told to fail"})
         if stored := re.fullmatch(r"/large/(\w+)", path):  # an address made for one upload needs no token
             self.server.large[stored[1]] = body
             return self._send(200, {})
@@ -83,28 +141,38 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/api/repos/create":
             return self._create(json.loads(body))
         if path == "/api/validate-yaml":
-            return self._send(200, {"errors": [], "warnings": []})
+            return self._validate(json.loads(body))
         repo_id = re.match(r"(?:/api/models|/api)?/((?:datasets/)?[\w-]+/[\w-]+)", path)
         assert repo_id, path
         repository = self.server.repositories.get(repo_id[1])
         if repository is None:
-            return self._send(404, {"error": "Repository not found"})
+            return self._send(404, {"error": "Repository not found"}, "RepoNotFound")
+        return self._answer_of(repository, repo_id[1], path, query, body)
+
+    def _answer_of(self, repository: Repository, name: str, path: str, query: str, body: bytes) -> None:
+        branch = re.search(r"/(?:resolve|tree|revision|preupload|commit)/([^/]+)", path)
+        files = repository.branch(unquote(branch[1]) if branch else "main")
+        if files is None:
+            return self._send(404, {"error": "Invalid rev id"}, "RevisionNotFound")
         if stored := re.search(r"/resolve/[^/]+/(.+)", path):
-            return self._send_file(repository, unquote(stored[1]))
+            return self._send_file(repository, files, unquote(stored[1]))
         if "/tree/" in path:
-            return self._send(200, [_tree_entry(name, content) for name, content in repository.files.items()])
+            return self._send(200, [_tree_entry(name, content) for name, content in files.items()])
         if self.command == "GET":
-            siblings = [{"rfilename": name} for name in repository.files]
-            info = {"id": repo_id[1], "private": repository.private, "sha": repository.commits[-1], "siblings": siblings}
+            siblings = [_sibling(path, content, "blobs" in query) for path, content in files.items()]
+            info = {"id": name, "private": repository.private, "sha": repository.commits[-1], "siblings": siblings}
             return self._send(200, {**info, "tags": [], "downloads": 0, "likes": 0})
-        if not repo_id[1].removeprefix("datasets/").startswith("me/"):
+        if not name.removeprefix("datasets/").startswith("me/"):
             return self._send(403, {"error": "Forbidden"})
+        if made := re.search(r"/branch/(.+)", path):
+            there = repository.branches.setdefault(unquote(made[1]), copy := dict(repository.files))
+            return self._send(200 if there is copy else 409, {"error": "Reference already exists"})
         if "/preupload/" in path:
-            return self._send(200, {"files": [_upload_mode(file["path"], repository) for file in json.loads(body)["files"]]})
+            return self._send(200, {"files": [_upload_mode(file["path"], files) for file in json.loads(body)["files"]]})
         if path.endswith(".git/info/lfs/objects/batch"):
             return self._send(200, {"transfer": "basic", "objects": [self._place(one) for one in json.loads(body)["objects"]]})
         assert "/commit/" in path, path
-        return self._commit(repo_id[1], repository, [json.loads(line) for line in body.splitlines()])
+        return self._commit(name, repository, files, [json.loads(line) for line in body.splitlines()])
 
     def _create(self, wanted: dict[str, Any]) -> None:
         owner = wanted["organization"] or "me"
@@ -117,22 +185,29 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.repositories[repo_id] = Repository(private=wanted.get("visibility") == "private" or bool(wanted.get("private")))
         return self._send(200, address)
 
+    def _validate(self, wanted: dict[str, Any]) -> None:
+        errors = [{"message": rule} for rule in broken_rules(wanted["content"], wanted["repoType"])]
+        self._send(400 if errors else 200, {"errors": errors, "warnings": []})
+
     def _place(self, wanted: dict[str, Any]) -> dict[str, Any]:
         """Where a large file goes; no address for one that is here already."""
         where = {"actions": {"upload": {"href": f"{self.server.url}/large/{wanted['oid']}"}}}
         return wanted if wanted["oid"] in self.server.large else wanted | where
 
-    def _commit(self, repo_id: str, repository: Repository, lines: list[dict[str, Any]]) -> None:
+    def _commit(self, repo_id: str, repository: Repository, files: dict[str, bytes], lines: list[dict[str, Any]]) -> None:
         for line in lines[1:]:
             value = line["value"]
             if line["key"] == "file":
-                repository.files[value["path"]] = base64.b64decode(value["content"])
+                files[value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "deletedFile":
-                del repository.files[value["path"]]
+                del files[value["path"]]
             else:
                 assert line["key"] == "lfsFile", line
-                repository.files[value["path"]] = self.server.large[value["oid"]]
+                files[value["path"]] = self.server.large[value["oid"]]
         repository.commits.append(hashlib.sha1(repr(lines).encode()).hexdigest())
+        if self.server.fault("the answer to a commit"):
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
         self._send(200, {"commitUrl": f"{self.server.url}/{repo_id}/commit/x", "commitOid": repository.commits[-1]})
 
     def _read_body(self) -> bytes:
@@ -145,8 +220,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return b"".join(chunks)
 
-    def _send_file(self, repository: Repository, name: str) -> None:
-        content = repository.files.get(name)
+    def _send_file(self, repository: Repository, files: dict[str, bytes], name: str) -> None:
+        content = files.get(name)
         self.send_response(404 if content is None else 200)
         if content is None:
             self.send_header("X-Error-Code", "EntryNotFound")
@@ -158,47 +233,63 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(content or b"")
 
-    def _send(self, status: int, value: Any) -> None:
+    def _send(self, status: int, value: Any, code: str = "") -> None:
         content = json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
+        if code:
+            self.send_header("X-Error-Code", code)
         self.end_headers()
         self.wfile.write(content)
+
+
+def _git_hash(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def _sibling(path: str, content: bytes, with_metadata: bool) -> dict[str, Any]:
+    if not with_metadata:
+        return {"rfilename": path}
+    large = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
+    known = {"rfilename": path, "size": len(content), "blobId": _git_hash(content)}
+    return known | ({"lfs": large} if path.endswith(LARGE) else {})
 
 
 def _tree_entry(name: str, content: bytes) -> dict[str, Any]:
     return {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
 
 
-def _upload_mode(path: str, repository: Repository) -> dict[str, Any]:
+def _upload_mode(path: str, files: dict[str, bytes]) -> dict[str, Any]:
     """How a file is to be sent, and the identity of the one that is there: git's for small files, sha256 for large ones."""
-    large = path.endswith(LARGE)
-    held = repository.files.get(path)
-    if held is None:
-        oid = None
-    elif large:
-        oid = hashlib.sha256(held).hexdigest()
-    else:
-        oid = hashlib.sha1(b"blob %d\0" % len(held) + held).hexdigest()
+    large, held = path.endswith(LARGE), files.get(path)
+    oid = None if held is None else hashlib.sha256(held).hexdigest() if large else _git_hash(held)
     return {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False, "oid": oid}
 
 
 def run_against_hub(
-    script: str, folder: Path, endpoint: str, *arguments: str, token: str | None = TOKEN, **environment: str
+    script: str,
+    folder: Path,
+    endpoint: str,
+    *arguments: str,
+    token: str | None = TOKEN,
+    stderr: int = subprocess.PIPE,
+    **environment: str,
 ) -> subprocess.CompletedProcess:
-    """Run an upload script in a folder, with the stand-in as its hub and none of this machine's settings for the real one."""
+    """Run a script in a folder, with the stand-in as its hub and none of this machine's settings for the real one."""
     kept = {key: value for key, value in os.environ.items() if not key.lower().startswith(("hf_", "hugging", "http"))}
-    settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hf"), "HF_HUB_DISABLE_XET": "1"}
-    settings |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", **environment} | ({"HF_TOKEN": token} if token else {})
-    command = [sys.executable, str(ROOT / script), *arguments]
-    return subprocess.run(command, cwd=folder, env=kept | settings, capture_output=True, text=True, timeout=300)
+    settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hf"), "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
+    settings |= environment | ({"HF_TOKEN": token} if token else {})
+    command = [sys.executable, "-c", SCRIPT, str(ROOT / script), *arguments]
+    return subprocess.run(command, cwd=folder, env=kept | settings, stdout=subprocess.PIPE, stderr=stderr, text=True, timeout=300)
 
 
 def assert_one_line(result: subprocess.CompletedProcess, *words: str) -> None:
+    """The command failed, and said why in one line; lines before it tell of further attempts."""
     assert result.returncode == 2, result
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
+    *attempts, line = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert all("; trying again in " in attempt for attempt in attempts), result.stderr
     assert "uploaded" not in result.stdout
     for word in words:
-        assert word in result.stderr
+        assert word in line

@@ -17,7 +17,7 @@ from riff.data.making import ClipCount, SongJob
 from riff.data.pairs_folder import MANIFEST, PairsFolder
 from riff.data.records import PairRecord
 from riff.data.songs import SongFile
-from riff.errors import AudioError, OptionError
+from riff.errors import AudioError, DataError, OptionError
 from riff.files import only_writer, write_json, write_new
 from riff.spectrogram.png import encode_png
 
@@ -200,3 +200,16 @@ def test_enough_pairs_cut_a_song_short_and_leave_no_file_behind(songs: Path, tmp
         "source/b_0.png",
     }
     assert replace(report, skipped=0).songs == 3
+
+
+@pytest.mark.parametrize(("file", "way_out"), [("prompt.json", "inspect_dataset.py"), ("songs.jsonl", "take the line out")])
+def test_a_damaged_line_is_named_and_nothing_after_it_is_lost(songs: Path, tmp_path: Path, file: str, way_out: str) -> None:
+    build(songs, tmp_path / "pairs")
+    path = tmp_path / "pairs" / file
+    lines = path.read_text().splitlines(keepends=True)
+    lines[1] = lines[1][:20] + "\n"
+    path.write_text("".join(lines))
+    before = contents(tmp_path / "pairs")
+    with pytest.raises(DataError, match=rf"{file}: line 2 is no JSON; .*{way_out}"):
+        build(songs, tmp_path / "pairs")
+    assert contents(tmp_path / "pairs") == before

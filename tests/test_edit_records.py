@@ -49,8 +49,8 @@ def test_records_of_the_predecessor_are_read(tmp_path: Path) -> None:
     [
         ({**LINE, "edited_file_path": "../edited.png"}, "line 2: the path ../edited.png leaves the folder"),
         ({**LINE, "input_file_path": "/etc/passwd"}, "line 2: the path /etc/passwd leaves the folder"),
-        ({**LINE, "edit_prompt": None}, 'line 2 has no "edit_prompt"'),
-        ({**LINE, "input_file_path": ""}, 'line 2 has no "input_file_path"'),
+        ({**LINE, "edit_prompt": None}, 'line 2: has no "edit_prompt"'),
+        ({**LINE, "input_file_path": ""}, 'line 2: has no "input_file_path"'),
         ({**LINE, "kind": "swap"}, 'line 2: "kind" must be one of add, remove, noop'),
         ({**LINE, "start_s": "5.11"}, 'line 2: "start_s" must be a number'),
         ({**LINE, "song": 7}, 'line 2: "song" must be text'),

@@ -1,35 +1,45 @@
+"""upload_checkpoints.py by subprocess against a stand-in for the hub: what arrives, and how failures end."""
+
 from __future__ import annotations
 
+import errno
 import os
+import pty
+import re
 import socket
+import termios
 from functools import partial
 from pathlib import Path
 
 import pytest
-from hub_stand_in import TOKEN, Hub, Repository, assert_one_line, run_against_hub
+from hub_stand_in import DROPPED, TOKEN, Fault, Hub, Repository, assert_one_line, run_against_hub
 from huggingface_hub import ModelCard
 
-from riff.errors import ModelError
-from riff.files import write_json
-from riff.hub import model_card, newest_checkpoint, run_card
+from riff.errors import ModelError, RiffError
+from riff.files import is_own_card
+from riff.hub.files import newest_checkpoint
+from riff.hub.trouble import explained
 
 upload_run = partial(run_against_hub, "upload_checkpoints.py")
 REPO = "me/riff-cnet-test"
+RUN = "lightning_logs/version_3"
+HELD_OUT = '{"step": 0, "loss": 1.5}\n{"step": 200, "loss": 0.5}\n'
 
 
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     """A working folder as training leaves it, with a version before, half-written files, and older checkpoints."""
     contents = {
-        "image_log/version_3/step=000200/sample_0.png": b"\x89PNG sample",
+        "image_log/version_3/step=000200/sample_0-sheet.png": b"\x89PNG sample",
         "image_log/version_3/step=000200/sample_0.wav": b"RIFF sample",
         "image_log/version_3/.sample_1.tmp.17.png": b"half",
         "image_log/version_2/old.png": b"old",
         "lightning_logs/version_2/checkpoints/step=000900.ckpt": b"another run",
-        "lightning_logs/version_3/checkpoints/step=000200.ckpt": b"newest" * 1000,
-        "lightning_logs/version_3/checkpoints/step=000050.ckpt": b"older, written later",
-        "lightning_logs/version_3/checkpoints/.step=000300.tmp.17.ckpt": b"half",
-        "lightning_logs/version_3/config.yaml": b"max_steps: 200\ntrain_data_dir: train-data\nbase: mini\n",
+        f"{RUN}/checkpoints/step=000200.ckpt": b"newest" * 1000,
+        f"{RUN}/checkpoints/step=000050.ckpt": b"older, written later",
+        f"{RUN}/checkpoints/.step=000300.tmp.17.ckpt": b"half",
+        f"{RUN}/config.yaml": b"max_steps: 200\ntrain_data_dir: train-data\nbase: mini\n",
+        f"{RUN}/validation.jsonl": HELD_OUT.encode(),
         "train-data/manifest.json": b'{"arguments": {"pitch_augment": true, "audio_dir": "/home/me"}, "pairs": 700}',
         "models/riff-cnet-final/model_index.json": b'{"_class_name": "StableDiffusionControlNetPipeline"}',
         "models/riff-cnet-final/controlnet/model.safetensors": b"weights",
@@ -40,85 +50,221 @@ def run_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-EXPECTED = {  # path in the repository: path on disk
+MODEL_FILES = {  # path in the repository: path on disk
     "controlnet/model.safetensors": "models/riff-cnet-final/controlnet/model.safetensors",
-    "image_log/version_3/step=000200/sample_0.png": "image_log/version_3/step=000200/sample_0.png",
-    "image_log/version_3/step=000200/sample_0.wav": "image_log/version_3/step=000200/sample_0.wav",
-    "lightning_logs/version_3/checkpoints/step=000200.ckpt": "lightning_logs/version_3/checkpoints/step=000200.ckpt",
-    "lightning_logs/version_3/config.yaml": "lightning_logs/version_3/config.yaml",
     "model_index.json": "models/riff-cnet-final/model_index.json",
 }
+LOG_FILES = {
+    path: path
+    for path in (
+        "image_log/version_3/step=000200/sample_0-sheet.png",
+        "image_log/version_3/step=000200/sample_0.wav",
+        f"{RUN}/validation.jsonl",
+    )
+}
+CHECKPOINT_FILES = {path: path for path in (f"{RUN}/checkpoints/step=000200.ckpt", f"{RUN}/config.yaml")}
+EXPECTED = MODEL_FILES | LOG_FILES | CHECKPOINT_FILES
+LARGE_FILES = 4
+
+
+def uploaded(hub: Hub, run_folder: Path, *flags: str) -> str:
+    """Run it, and give back what it said."""
+    done = upload_run(run_folder, hub.url, "3", REPO, *flags)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_exactly_the_run_arrives_in_one_commit(hub: Hub, run_folder: Path) -> None:
-    result = upload_run(run_folder, hub.url, "3", REPO)
-    assert result.returncode == 0, result.stderr
+    said = uploaded(hub, run_folder)
     repository = hub.repositories[REPO]
     card = repository.files.pop("README.md").decode()
     assert repository.files == {path: (run_folder / local).read_bytes() for path, local in EXPECTED.items()}
     assert len(repository.commits) == 2
     assert not repository.private
-    assert f"uploaded to {hub.url}/{REPO}: 7 files" in result.stdout
+    large = sum(len(content) for content in hub.large.values())
+    assert f"uploaded to {hub.url}/{REPO}: 8 files, " in said
+    assert f"{large:,} bytes of large files sent" in said
+    assert "model: 2 new or changed (59 bytes), 0 there already" in said
+    assert "checkpoint: 2 new or changed" in said
+    assert "card: written" in said
+    assert f"load it with: python sample_riff_cnet.py --model {REPO}" in said
     assert "pairs: 700" in card
-    assert "pitch_augment: True" in card
     assert "/home/me" not in card
     assert ModelCard(card).data.to_dict()["license"] == "mit"
 
 
+@pytest.mark.parametrize(
+    ("what", "files"),
+    [
+        (("model",), MODEL_FILES),
+        (("log",), LOG_FILES),
+        (("checkpoint", "model"), MODEL_FILES | CHECKPOINT_FILES),
+        (("log", "all"), EXPECTED),
+    ],
+)
+def test_what_goes_may_be_said_and_the_card_shows_only_what_is_there(
+    hub: Hub, run_folder: Path, what: tuple[str, ...], files: dict[str, str]
+) -> None:
+    uploaded(hub, run_folder, "--what", *what)
+    there = hub.repositories[REPO].files
+    card = there.pop("README.md").decode()
+    assert set(there) == set(files)
+    assert ("sample_0-sheet.png)" in card) == ("log" in what)
+    assert ("from_pretrained" in card) == (what != ("log",))
+    assert "| 1.5 | 0.5 | 0.5 |" in card  # the figures are those of the run, whatever goes
+
+
+def test_parts_that_go_one_after_another_end_up_on_one_card(hub: Hub, run_folder: Path) -> None:
+    uploaded(hub, run_folder, "--what", "log")
+    assert "card: refreshed" in uploaded(hub, run_folder, "--what", "model")
+    card = hub.repositories[REPO].files["README.md"].decode()
+    assert "sample_0-sheet.png)" in card
+    assert "from_pretrained" in card
+
+
 def test_second_call_sends_only_what_changed(hub: Hub, run_folder: Path) -> None:
-    assert upload_run(run_folder, hub.url, "3", REPO).returncode == 0
+    uploaded(hub, run_folder)
     hub.requests.clear()
     again = upload_run(run_folder, hub.url, "3", REPO)
-    assert again.returncode == 0, again.stderr
+    assert again.stderr == ""
     assert "nothing new" in again.stdout
+    assert "card: as it was" in again.stdout
     assert not hub.uploads()
     assert len(hub.repositories[REPO].commits) == 2
 
-    (run_folder / "lightning_logs/version_3/checkpoints/step=000400.ckpt").write_bytes(b"more steps")
-    assert "uploaded to" in upload_run(run_folder, hub.url, "3", REPO).stdout
+    (run_folder / RUN / "checkpoints/step=000400.ckpt").write_bytes(b"more steps")
+    said = uploaded(hub, run_folder)
+    assert "checkpoint: 1 new or changed (10 bytes), 1 there already" in said
+    assert "10 bytes of large files sent" in said
     assert len(hub.uploads()) == 1
-    assert hub.repositories[REPO].files["lightning_logs/version_3/checkpoints/step=000400.ckpt"] == b"more steps"
+    assert hub.repositories[REPO].files[f"{RUN}/checkpoints/step=000400.ckpt"] == b"more steps"
 
 
-def test_an_upload_that_was_cut_off_goes_on(hub: Hub, run_folder: Path) -> None:
-    hub.fails_on = "/commit/"
-    assert_one_line(upload_run(run_folder, hub.url, "3", REPO), REPO, "400", "told to fail", "again")
+@pytest.mark.parametrize("kind", [500, 401, DROPPED])
+def test_a_commit_that_fails_ends_in_one_line_and_the_same_command_sends_nothing_twice(
+    hub: Hub, run_folder: Path, kind: int | str
+) -> None:
+    hub.faults = [Fault("/commit/", kind)]
+    words: dict[int | str, tuple[str, ...]] = {
+        500: (REPO, "500", "told to fail", "again"),
+        401: ("401", "make a new one", "goes on"),
+        DROPPED: (hub.url, "goes on"),
+    }
+    assert_one_line(upload_run(run_folder, hub.url, "3", REPO), *words[kind])
     assert not hub.repositories[REPO].files
-    assert len(hub.uploads()) == 4
-    hub.fails_on = ""
+    assert len(hub.uploads()) == LARGE_FILES
+    hub.faults.clear()
     hub.requests.clear()
-    assert upload_run(run_folder, hub.url, "3", REPO).returncode == 0
+    assert "8 files, " in uploaded(hub, run_folder)
     assert not hub.uploads()
-    assert len(hub.repositories[REPO].files) == 7
+    assert len(hub.repositories[REPO].files) == 8
 
 
-def test_a_large_file_that_fails_ends_in_one_line(hub: Hub, run_folder: Path) -> None:
-    hub.fails_on = "PUT /large/"
-    result = upload_run(run_folder, hub.url, "3", REPO)
-    assert_one_line(result, REPO, "400", "again")
+@pytest.mark.parametrize("kind", [503, DROPPED])
+def test_a_connection_that_breaks_in_the_middle_of_the_files(hub: Hub, run_folder: Path, kind: int | str) -> None:
+    hub.faults = [Fault("PUT /large/", kind, after=2)]
+    failed = upload_run(run_folder, hub.url, "3", REPO)
+    assert_one_line(failed, "503" if kind == 503 else hub.url)
+    assert len(hub.large) == 2
+    assert not hub.repositories[REPO].files
+    hub.faults.clear()
+    hub.requests.clear()
+    uploaded(hub, run_folder)
+    assert len(hub.uploads()) == LARGE_FILES - 2
+    assert len(hub.repositories[REPO].files) == 8
 
 
-def test_a_card_that_is_there_is_left_alone(hub: Hub, run_folder: Path) -> None:
-    hub.repositories[REPO] = Repository(private=False, files={"README.md": b"mine"})
-    assert upload_run(run_folder, hub.url, "3", REPO).returncode == 0
-    assert hub.repositories[REPO].files["README.md"] == b"mine"
+@pytest.mark.parametrize("kind", [502, DROPPED])
+def test_what_fails_in_passing_is_tried_again(hub: Hub, run_folder: Path, kind: int | str) -> None:
+    first = ("/api/repos/create", "PUT /large/", "/preupload/")
+    hub.faults = [Fault(part, kind, times=1) for part in first]
+    uploaded(hub, run_folder)
+    assert set(hub.repositories[REPO].files) == {*EXPECTED, "README.md"}
+    assert all(fault.times == 0 for fault in hub.faults)
+    then = ("GET ", "validate-yaml", "objects/batch")
+    hub.faults = [Fault(part, kind, times=1) for part in then]
+    (run_folder / RUN / "checkpoints/step=000400.ckpt").write_bytes(b"more steps")
+    (run_folder / RUN / "validation.jsonl").write_text(HELD_OUT.replace("0.5", "0.4"))  # a new card
+    uploaded(hub, run_folder)
+    assert all(fault.times == 0 for fault in hub.faults)
+    assert len(hub.repositories[REPO].commits) == 3
 
 
-def test_private(hub: Hub, run_folder: Path) -> None:
-    assert upload_run(run_folder, hub.url, "3", REPO, "--private").returncode == 0
+def test_a_commit_whose_answer_was_lost_is_not_made_twice(hub: Hub, run_folder: Path) -> None:
+    hub.faults = [Fault("the answer to a commit", DROPPED, times=1)]
+    assert "uploaded to" in uploaded(hub, run_folder)
+    assert len(hub.repositories[REPO].commits) == 2
+    assert len(hub.uploads()) == LARGE_FILES
+
+
+def test_a_card_is_refreshed_unless_somebody_edited_it(hub: Hub, run_folder: Path) -> None:
+    uploaded(hub, run_folder)
+    files = hub.repositories[REPO].files
+    first = files["README.md"].decode()
+    assert is_own_card(first)
+    (run_folder / RUN / "validation.jsonl").write_text(HELD_OUT + '{"step": 400, "loss": 0.25}\n')
+    assert "card: refreshed" in uploaded(hub, run_folder)
+    assert "last look, step 400" in files["README.md"].decode()
+    files["README.md"] = (edited := files["README.md"].replace(b"## Limits", b"## Thanks\n\nTo all.\n\n## Limits"))
+    (run_folder / RUN / "validation.jsonl").write_text(HELD_OUT)
+    assert "left alone; delete it there" in uploaded(hub, run_folder)
+    assert files["README.md"] == edited
+
+
+def test_a_card_of_the_model_folder_goes_as_it_is(hub: Hub, run_folder: Path) -> None:
+    (run_folder / "models/riff-cnet-final/README.md").write_text("My own words.\n")
+    uploaded(hub, run_folder)
+    assert hub.repositories[REPO].files["README.md"] == b"My own words.\n"
+    hub.repositories["me/other"] = Repository(private=False, files={"README.md": b"theirs"})
+    assert upload_run(run_folder, hub.url, "3", "me/other").returncode == 0
+    assert hub.repositories["me/other"].files["README.md"] == b"theirs"
+
+
+def test_private_and_public(hub: Hub, run_folder: Path) -> None:
+    assert "(private)" in uploaded(hub, run_folder, "--private")
     assert hub.repositories[REPO].private
+    assert "(private)" in uploaded(hub, run_folder)  # taken as it is
+    assert_one_line(upload_run(run_folder, hub.url, "3", REPO, "--no-private"), REPO, "--no-private", "is private")
     hub.repositories["me/public"] = Repository(private=False)
     assert_one_line(upload_run(run_folder, hub.url, "3", "me/public", "--private"), "me/public", "--private")
     assert not hub.repositories["me/public"].files
 
 
+def test_a_branch_is_made_and_used_again(hub: Hub, run_folder: Path) -> None:
+    said = uploaded(hub, run_folder, "--what", "model", "--revision", "steps/200")
+    repository = hub.repositories[REPO]
+    assert f"{hub.url}/{REPO}/tree/steps/200" in said
+    assert f"hf download {REPO} --revision steps/200" in said
+    assert not repository.files
+    assert set(repository.branches["steps/200"]) == {*MODEL_FILES, "README.md"}
+    assert 'revision="steps/200"' in repository.branches["steps/200"]["README.md"].decode()
+    assert "log: 3 new or changed" in uploaded(hub, run_folder, "--revision", "steps/200")
+    assert not repository.files
+    assert set(repository.branches["steps/200"]) == {*EXPECTED, "README.md"}
+
+
 def test_without_a_final_pipeline_the_log_and_the_checkpoint_go(hub: Hub, run_folder: Path) -> None:
     (run_folder / "models/riff-cnet-final").rename(run_folder / "models/elsewhere")
-    result = upload_run(run_folder, hub.url, "3", REPO)
-    assert result.returncode == 0, result.stderr
-    assert "models/riff-cnet-final" in result.stdout
-    assert len(hub.repositories[REPO].files) == 5
+    assert "--model" in uploaded(hub, run_folder)
+    assert set(hub.repositories[REPO].files) == {*LOG_FILES, *CHECKPOINT_FILES, "README.md"}
     assert_one_line(upload_run(run_folder, hub.url, "3", REPO, "--model", "models/none"), "models/none", "--model")
+
+
+def test_a_pipeline_that_another_version_left_is_refused(hub: Hub, run_folder: Path) -> None:
+    model = run_folder / "models/riff-cnet-final"
+    (model / "riff.json").write_text('{"version": 4}')
+    assert_one_line(upload_run(run_folder, hub.url, "3", REPO), "models/riff-cnet-final", "version 4", "--model")
+    assert not hub.requests
+    uploaded(hub, run_folder, "--what", "log")  # it is not asked for
+    (model / "riff.json").write_text('{"version": 3}')
+    uploaded(hub, run_folder)
+
+
+def test_a_run_without_checkpoints(hub: Hub, run_folder: Path) -> None:
+    for checkpoint in (run_folder / RUN / "checkpoints").iterdir():
+        checkpoint.unlink()
+    assert_one_line(upload_run(run_folder, hub.url, "3", REPO), "no checkpoint", "--what")
+    uploaded(hub, run_folder, "--what", "log", "model")
 
 
 def test_dry_run_lists_all_and_contacts_nobody(hub: Hub, run_folder: Path) -> None:
@@ -129,38 +275,55 @@ def test_dry_run_lists_all_and_contacts_nobody(hub: Hub, run_folder: Path) -> No
     sizes = {path.split("  ")[0]: int(size.replace(",", "")) for size, path in listed}
     card_size = sizes.pop("README.md")
     assert sizes == {path: (run_folder / local).stat().st_size for path, local in EXPECTED.items()}
-    assert f"7 files, {card_size + sum(sizes.values()):,} bytes" in " ".join(last)
+    assert f"8 files, {card_size + sum(sizes.values()):,} bytes" in " ".join(last)
 
 
-def test_token_from_the_command_line(hub: Hub, run_folder: Path) -> None:
-    assert upload_run(run_folder, hub.url, "3", REPO, "--token", TOKEN, token=None).returncode == 0
-
-
-def test_token_errors(hub: Hub, run_folder: Path) -> None:
+def test_tokens(hub: Hub, run_folder: Path) -> None:
     assert_one_line(upload_run(run_folder, hub.url, "3", REPO, token=None), "HF_TOKEN", "hf auth login")
     assert not hub.requests
     assert_one_line(upload_run(run_folder, hub.url, "3", REPO, token="hf_wrong"), hub.url, "401", "HF_TOKEN")
     assert_one_line(upload_run(run_folder, hub.url, "3", "someone/else"), "someone/else", "403", "write access")
     hub.repositories["someone/public"] = Repository(private=False)
     assert_one_line(upload_run(run_folder, hub.url, "3", "someone/public"), "someone/public", "403")
+    assert upload_run(run_folder, hub.url, "3", REPO, "--token", TOKEN, token=None).returncode == 0
 
 
 def test_errors_before_the_hub_is_asked(hub: Hub, run_folder: Path) -> None:
     assert_one_line(upload_run(run_folder, hub.url, "7", REPO), "version 7", "2, 3")
     assert_one_line(upload_run(run_folder, hub.url, "3", "not a/name/at all"), "not a/name/at all", "USER/NAME")
-    (run_folder / "lightning_logs/version_4/checkpoints").mkdir(parents=True)
-    assert_one_line(upload_run(run_folder, hub.url, "4", REPO), "version_4/checkpoints", "--lightning_logs")
-    (run_folder / "train-data/manifest.json").write_text('{"pairs": ')
-    assert_one_line(upload_run(run_folder, hub.url, "3", REPO), "train-data/manifest.json")
     assert not hub.requests
 
 
-def test_hub_out_of_reach(run_folder: Path) -> None:
+def test_a_hub_that_cannot_be_reached(run_folder: Path) -> None:
     with socket.socket() as bound:  # a port that nobody listens on
         bound.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{bound.getsockname()[1]}"
         assert_one_line(upload_run(run_folder, endpoint, "3", REPO), endpoint, "cannot be reached")
     assert_one_line(upload_run(run_folder, endpoint, "3", REPO, HF_HUB_OFFLINE="1"), "HF_HUB_OFFLINE")
+
+
+def test_an_upload_needs_no_room_for_a_cache(hub: Hub, run_folder: Path) -> None:
+    hub.repositories[REPO] = Repository(private=False, files={"README.md": b"theirs"})  # it is read
+    done = upload_run(run_folder, hub.url, "3", REPO, HF_HOME="/dev/null/full")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"card: .*left alone", done.stdout)
+
+
+@pytest.mark.parametrize(("number", "way_out"), [(errno.ENOSPC, "make room, or set HF_HOME"), (errno.EIO, "run the same command")])
+def test_a_disk_that_fails_is_named_in_one_line(number: int, way_out: str) -> None:
+    with pytest.raises(RiffError, match=f"/full.*{way_out}"), explained(REPO, "http://hub"):
+        raise OSError(number, os.strerror(number), "/full")
+
+
+def test_a_progress_bar_is_for_terminals(hub: Hub, run_folder: Path) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (24, 80))  # a bar is not drawn where there is no room
+    os.set_blocking(ours, False)
+    done = upload_run(run_folder, hub.url, "3", REPO, stderr=theirs)
+    assert done.returncode == 0
+    assert "uploading: " in os.read(ours, 10_000).decode()
+    os.close(theirs)
+    os.close(ours)
 
 
 def test_newest_checkpoint(tmp_path: Path) -> None:
@@ -180,52 +343,3 @@ def test_newest_checkpoint(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path) == highest
     rewritten = write("epoch=0-step=0010-v1.ckpt", age=4)
     assert newest_checkpoint(tmp_path) == rewritten
-
-
-@pytest.mark.parametrize(
-    ("base", "base_model", "licence"),
-    [
-        ("riffusion/riffusion-model-v1", "riffusion/riffusion-model-v1", "creativeml-openrail-m"),
-        ("mini", None, "mit"),
-        ("models/riffusion-mini", None, "mit"),
-        ("/home/me/secret/base.ckpt", None, "creativeml-openrail-m"),
-        (None, None, "creativeml-openrail-m"),
-    ],
-)
-def test_model_card_metadata(base: str | None, base_model: str | None, licence: str) -> None:
-    card = ModelCard(model_card(REPO, base, {"learning_rate": 1e-5, "resume": "/home/me/x"}, {}))
-    metadata = card.data.to_dict()
-    assert metadata.get("base_model") == base_model
-    assert metadata["license"] == licence
-    assert {"diffusers", "controlnet", "riffusion"} <= set(metadata["tags"])
-    assert "learning_rate: 1e-05" in card.text
-    assert f"hf download {REPO}" in card.text
-    assert "/home/me" not in str(card)
-    bare = ModelCard(model_card(REPO, base, {}, {}, has_pipeline=False))
-    assert "library_name" not in bare.data.to_dict()
-    assert "hf download" not in bare.text
-
-
-def test_model_card_names_the_base_that_the_model_was_made_from(run_folder: Path) -> None:
-    run, model = run_folder / "lightning_logs/version_3", run_folder / "models/riff-cnet-final"
-    write_json(model / "manifest.json", {"arguments": {"base": "riffusion/riffusion-model-v1"}})
-    assert ModelCard(run_card(REPO, run, model)).data.to_dict()["base_model"] == "riffusion/riffusion-model-v1"
-    assert ModelCard(run_card(REPO, run, model, "someone/riffusion")).data.to_dict()["base_model"] == "someone/riffusion"
-
-
-def test_an_edit_run_goes_up_from_where_it_was_left_with_its_own_card(hub: Hub, run_folder: Path) -> None:
-    run = run_folder / "lightning_logs/version_3"
-    (run / "config.yaml").write_text("pretrained_model_name_or_path: mini\noutput_dir: models/edit\nsnr_gamma: 5.0\n")
-    unet = run_folder / "models/edit"
-    unet.mkdir()
-    for name, content in {"config.json": "{}", "riff.json": '{"base": "mini"}'}.items():  # a UNet alone
-        (unet / name).write_text(content)
-    result = upload_run(run_folder, hub.url, "3", REPO)
-    assert result.returncode == 0, result.stderr
-    files = hub.repositories[REPO].files
-    assert {"config.json", "riff.json"} <= set(files)
-    card = ModelCard(files["README.md"].decode())
-    assert {"instruct-pix2pix", "riff-cnet"} <= set(card.data.to_dict()["tags"])
-    assert card.data.to_dict()["license"] == "mit"
-    assert "inference_instruct_pix2pix.py --model_id models/" in card.text
-    assert "snr_gamma: 5.0" in card.text

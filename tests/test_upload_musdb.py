@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import last_error, run_script
-from hub_stand_in import TOKEN, Hub, Repository, assert_one_line, run_against_hub
+from hub_stand_in import TOKEN, Fault, Hub, Repository, assert_one_line, run_against_hub
 from huggingface_hub import DatasetCard
 from hypothesis import given
 from hypothesis import strategies as st
@@ -171,12 +171,12 @@ def test_a_dry_run_writes_nothing_and_contacts_nobody(hub: Hub, pairs: Path) -> 
 
 def test_a_hub_that_fails_ends_in_one_line_and_the_same_command_goes_on(hub: Hub, pairs: Path) -> None:
     flags = ("--data_root", "pairs", "--repo_id", NAME, "--private")
-    hub.fails_on = "/commit/"
+    hub.faults = [Fault("/commit/", 400)]
     failed = upload_pairs(pairs.parent, hub.url, *flags)
     assert failed.returncode == 2
     assert "run the same command again" in last_error(failed)
     assert len(hub.uploads()) == 1
-    hub.fails_on = ""
+    hub.faults.clear()
     assert upload_pairs(pairs.parent, hub.url, *flags).returncode == 0
     assert len(hub.uploads()) == 1
     assert hub.repositories[REPO].private

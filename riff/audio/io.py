@@ -106,6 +106,30 @@ def read_audio_streams(path: str | Path) -> list[Audio]:
     return streams
 
 
+def declared_duration(path: str | Path) -> float | None:
+    """Seconds that a file says it lasts, found without decoding it; None where it says nothing.
+
+    Raises:
+        AudioError: no such file, or not audio.
+    """
+    path = _require_file(path)
+    if path.suffix.lower() != ".mp3":  # as in `read_audio`
+        try:
+            return soundfile.info(path).duration
+        except soundfile.LibsndfileError:
+            pass
+    try:
+        with av.open(str(path), options={"format_whitelist": _FFMPEG_FORMATS}) as container:
+            return container.duration / av.time_base if container.duration else None
+    except (av.FFmpegError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> AudioError:
+    reason = getattr(error, "strerror", None) or error
+    return AudioError(f"{path}: cannot be read as audio ({reason}); give a WAV, FLAC, OGG, MP3 or M4A file")
+
+
 def _require_file(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
@@ -161,8 +185,7 @@ def _read_with_ffmpeg(path: Path, first_only: bool = False) -> list[Audio]:
             declares = "mp4" in container.format.name
             return [_join_blocks(path, stream, blocks[stream.index], declares) for stream in streams]
     except (av.FFmpegError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise AudioError(f"{path}: cannot be read as audio ({reason}); give a WAV, FLAC, OGG, MP3 or M4A file") from error
+        raise _unreadable(path, error) from error
 
 
 def _join_blocks(path: Path, stream: av.AudioStream, blocks: list[np.ndarray], declares_length: bool) -> Audio:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from riff.cli.ending import EXIT_FAILURE, EXIT_INTERRUPTED, command, quieten_libraries, report, run
+from riff.cli.ending import EXIT_FAILURE, EXIT_INTERRUPTED, OUT_OF_SPACE, command, quieten_libraries, report, run
 from riff.cli.manifest import ROOT, write_config, write_manifest
 from riff.cli.parser import ArgumentParser, called_as, choose_device
 from riff.cli.progress import MinuteLines, Stopwatch, progress_bar, warn
@@ -10,6 +10,7 @@ from riff.cli.progress import MinuteLines, Stopwatch, progress_bar, warn
 __all__ = [
     "EXIT_FAILURE",
     "EXIT_INTERRUPTED",
+    "OUT_OF_SPACE",
     "ROOT",
     "ArgumentParser",
     "MinuteLines",

@@ -47,7 +47,7 @@ def report(error: BaseException, aloud: bool = True) -> int:
     Args:
         aloud: False says nothing, because another process does.
     """
-    line, status = f"error: {' '.join(str(error).split())}", EXIT_FAILURE
+    line, status = f"error: {_own_text(error)}", EXIT_FAILURE
     if isinstance(error, KeyboardInterrupt):
         line, status = "interrupted", EXIT_INTERRUPTED
     elif isinstance(error, BrokenPipeError):
@@ -60,6 +60,12 @@ def report(error: BaseException, aloud: bool = True) -> int:
     if aloud:
         print(line, file=sys.stderr)
     return status
+
+
+def _own_text(error: BaseException) -> str:
+    """What an error says, in one line, without the traceback that torch puts before it where a worker process raised it."""
+    text = str(error).rpartition(f"{type(error).__module__}.{type(error).__qualname__}: ")[2]
+    return " ".join(text.split())
 
 
 def _is_first_on_machine() -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch.utils.data import Dataset, Sampler
 from riff.data.edit_records import EditRecord
 from riff.data.latents import Encoded
 from riff.data.records import PairRecord
+from riff.data.stores import PairStore
 from riff.errors import DataError
 from riff.spectrogram.image import load_grey
 
@@ -41,8 +41,8 @@ class ControlDataset(Dataset):
     uint8 (1, image height, image width), 0 or 255: a twelfth of the three float channels that the objective makes of it.
     """
 
-    def __init__(self, folder: Path, records: Sequence[PairRecord], encoded: Encoded) -> None:
-        self._folder, self.records, self._encoded = folder, list(records), encoded
+    def __init__(self, store: PairStore, records: Sequence[PairRecord], encoded: Encoded) -> None:
+        self._store, self.records, self._encoded = store, list(records), encoded
 
     def __len__(self) -> int:
         return len(self.records)
@@ -53,7 +53,7 @@ class ControlDataset(Dataset):
             "moments": self._encoded.picture(record.target),
             "text": self._encoded.text(record.prompt),
             "no_text": self._encoded.text(""),
-            "hint": torch.from_numpy(load_grey(self._folder / record.source))[None],
+            "hint": torch.from_numpy(load_grey(self._store.open(record.source)))[None],
         }
 
 

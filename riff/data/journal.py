@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from riff.errors import DataError
 from riff.files import write_text
 
 SONGS_FILE = "songs.jsonl"
@@ -56,14 +57,24 @@ class SongJournal:
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """JSON objects of a file that may end in the middle of a line."""
+    """JSON objects of a file that may end in the middle of a line.
+
+    Raises:
+        DataError: another line is no object; what follows it would be lost.
+    """
     if not path.exists():
         return
-    for line in path.read_bytes().splitlines():
+    lines = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
         try:
             yield json.loads(line)
-        except ValueError:  # half an object, or half a character
-            return
+        except ValueError as error:  # half an object, or half a character
+            if number == len(lines) and not line.endswith(b"\n"):
+                return
+            way_out = f"python inspect_dataset.py {path.parent} --fix sets it aside"
+            if path.name == SONGS_FILE:
+                way_out = "take the line out, and its song is made again"
+            raise DataError(f"{path}: line {number} is no JSON; {way_out}") from error
 
 
 def _append(path: Path, lines: list[str]) -> None:

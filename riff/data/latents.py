@@ -5,25 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from riff.data.cache import ArrayCache
+from riff.data.stores import PairStore
 from riff.errors import DataError
 from riff.spectrogram.image import image_size, load_grey
-
-CACHE_FOLDER = ".cache"
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Caches for the pictures and texts of a folder.
+    """Caches for the pictures and texts of pairs.
 
     moments: (2, channels, height, width) float16 rows, the mean and standard deviation of the scaled latents.
-    texts: (77, width) float16 rows. keys: of a picture by its path in the folder. A text's key is the text; "" is there.
+    texts: (77, width) float16 rows. keys: of a picture by its name in the store. A text's key is the text; "" is there.
     """
 
     moments: ArrayCache
@@ -44,27 +42,27 @@ def _tensor(row: np.ndarray) -> torch.Tensor:
 
 
 def encode(
-    folder: Path, pictures: Sequence[str], texts: Sequence[str], pipeline: Any, names: tuple[str, str], device: str = "cpu"
+    store: PairStore, pictures: Sequence[str], texts: Sequence[str], pipeline: Any, names: tuple[str, str], device: str = "cpu"
 ) -> Encoded:
     """Encode what is not encoded yet; keyed by the pictures' content and the models' weights.
 
     Args:
-        pictures: paths in the folder, of one size (`check_sizes`).
+        pictures: names in the store, of one size (`check_sizes`).
         pipeline: one with a `vae`, a `text_encoder` and a `tokenizer`. names: its `encoder_names`.
 
     Raises:
         DataError: a picture that is missing or broken.
     """
     vae, text_encoder, tokenizer = pipeline.vae, pipeline.text_encoder, pipeline.tokenizer
-    keys = {picture: _file_key(folder / picture) for picture in dict.fromkeys(pictures)}
-    paths = {key: folder / picture for picture, key in keys.items()}
+    keys = {picture: _content_key(store.read(picture)) for picture in dict.fromkeys(pictures)}
+    picture_of = {key: picture for picture, key in keys.items()}
     moments, encoded_texts = (
-        ArrayCache(folder / CACHE_FOLDER / f"{kind}-{name}") for kind, name in zip(("latents", "texts"), names, strict=True)
+        ArrayCache(store.cache / f"{kind}-{name}") for kind, name in zip(("latents", "texts"), names, strict=True)
     )
 
     @torch.inference_mode()
     def encode_images(batch: Sequence[str]) -> np.ndarray:
-        grey = [load_grey(paths[key]) for key in batch]
+        grey = [load_grey(store.open(picture_of[key])) for key in batch]
         pixels = torch.from_numpy(np.stack(grey).astype(np.float32) / 127.5 - 1.0)
         posterior = vae.encode(pixels[:, None].repeat(1, 3, 1, 1).to(device)).latent_dist
         scaled = torch.stack([posterior.mean, posterior.std], dim=1) * vae.config.scaling_factor
@@ -86,25 +84,22 @@ def encode(
     return Encoded(moments, encoded_texts, keys)
 
 
-def check_sizes(folder: Path, pictures: Sequence[str]) -> tuple[int, int]:
-    """The (height, width) that all pictures of a folder have.
+def check_sizes(store: PairStore, pictures: Sequence[str]) -> tuple[int, int]:
+    """The (height, width) that all these pictures have.
 
     Raises:
         DataError: one that is missing, broken, or of another size than the first.
     """
-    first = image_size(folder / pictures[0])
+    first = image_size(store.open(pictures[0]))
     for picture in pictures:
-        size = image_size(folder / picture)
+        opened = store.open(picture)
+        size = image_size(opened)
         if size != first:
             raise DataError(
-                f"{folder / picture}: {size[0]}x{size[1]} pixels, but {pictures[0]} has {first[0]}x{first[1]}; "
-                "make all pictures the same way"
+                f"{opened}: {size[0]}x{size[1]} pixels, but {pictures[0]} has {first[0]}x{first[1]}; make all pictures the same way"
             )
     return first
 
 
-def _file_key(path: Path) -> str:
-    try:
-        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: this picture of a pair is missing ({error.strerror}); make the pairs again") from error
+def _content_key(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

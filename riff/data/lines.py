@@ -76,21 +76,30 @@ def read_record_lines(path: Path, record_type: type[Record], record_format: Reco
         raise DataError(f"{path}: no {record_format.kind} there; make them with {record_format.made_by} {path.parent}")
     records = []
     for number, item in read_json_objects(path):
-        missing = [key for key in record_format.required if not (isinstance(item.get(key), str) and item[key])]
-        if missing:
-            raise DataError(f'{path}: line {number} has no "{missing[0]}"')
         try:
-            values = _checked_values(item, record_type)
-            for key in record_format.images:
-                if values.get(key):
-                    values[key] = _relative(path.parent, values[key])
-            values["song"] = values.get("song") or _song_from_name(values[record_format.images[0]])
-            records.append(record_type(**values))
+            records.append(record_of(item, path.parent, record_type, record_format))
         except RiffError as error:
             raise DataError(f"{path}: line {number}: {error}") from error
     if not records:
         raise DataError(f"{path}: holds no {record_format.kind}; every clip was dropped, or none was made")
     return records
+
+
+def record_of(item: dict[str, Any], folder: Path, record_type: type[Record], record_format: RecordFormat) -> Record:
+    """A line's object as a record, with every path checked to lie inside the folder, as in `read_record_lines`.
+
+    Raises:
+        DataError: it lacks a key, or holds a value of another kind or a path that leaves the folder.
+    """
+    missing = [key for key in record_format.required if not (isinstance(item.get(key), str) and item[key])]
+    if missing:
+        raise DataError(f'has no "{missing[0]}"')
+    values = _checked_values(item, record_type)
+    for key in record_format.images:
+        if values.get(key):
+            values[key] = _relative(folder, values[key])
+    values["song"] = values.get("song") or _song_from_name(values[record_format.images[0]])
+    return record_type(**values)
 
 
 def _checked_values(item: dict[str, Any], record_type: type) -> dict[str, Any]:

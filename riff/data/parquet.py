@@ -17,21 +17,14 @@ from PIL import Image, UnidentifiedImageError
 
 from riff.cli import progress_bar
 from riff.data.edit_records import EditRecord
+from riff.data.parquet_shards import ParquetWriter
+from riff.data.shard_layouts import EDIT_SHARDS
 from riff.errors import DataError, OptionError
-from riff.files import CARD, atomic_folder, atomic_path
+from riff.files import CARD, atomic_folder, atomic_path, sign_card
 
 SHARDS = "data/train-"  # how the names of all Parquet files begin
 TITLE = "Edits of spectrograms"
 LARGEST_SHARD = 400_000_000  # bytes of pictures
-GROUP_ROWS = 50  # pairs that are read at once
-MORE_COLUMNS = {  # taken from the records as they are
-    "song": "string",
-    "start_s": "float64",
-    "semitones": "float64",
-    "kind": "string",
-    "input_max": "float64",
-    "edited_max": "float64",
-}
 
 
 @dataclass(frozen=True)
@@ -67,29 +60,14 @@ def plan_shards(folder: Path, records: Sequence[EditRecord], largest: int = LARG
 def _write_shard(folder: Path, shard: Shard, destination: Path) -> None:
     """Write a shard below `destination`, whole or not at all; the same pairs give the same bytes.
 
-    Columns: original_image, edited_image (the files' bytes as they are, EXIF and all, and their paths), edit_prompt, and
-    the record's other values under their own names.
-
     Raises:
         OptionError: `datasets` is not installed.
         DataError: a picture cannot be read.
     """
-    try:
-        from datasets import Features, Value
-        from datasets import Image as ImageFeature
-    except ImportError as error:
-        raise OptionError("writing a data set needs one more package: pip install datasets") from error
-    import pyarrow
-    from pyarrow.parquet import ParquetWriter
-
-    schema = Features(
-        {"original_image": ImageFeature(), "edit_prompt": Value("string"), "edited_image": ImageFeature()}
-        | {name: Value(dtype) for name, dtype in MORE_COLUMNS.items()}
-    ).arrow_schema
-    with atomic_path(destination / shard.name) as temporary, ParquetWriter(temporary, schema, compression="none") as writer:
-        for start in range(0, len(shard.records), GROUP_ROWS):
-            rows = [_row(folder, record) for record in shard.records[start : start + GROUP_ROWS]]
-            writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+    with atomic_path(destination / shard.name) as temporary, ParquetWriter(temporary, EDIT_SHARDS) as writer:
+        for record in shard.records:
+            pictures = (_read_picture(_picture(folder, path)) for path in _pictures(record))
+            writer.add(record, dict(zip(EDIT_SHARDS.members, pictures, strict=True)))
 
 
 def write_dataset(folder: Path, shards: Sequence[Shard], card: str, destination: Path, overwrite: bool = False) -> bool:
@@ -132,7 +110,7 @@ def dataset_card(folder: Path, shards: Sequence[Shard], settings: Mapping[str, A
         configs=[{"config_name": "default", "data_files": [{"split": "train", "path": f"{SHARDS}*"}]}],
     )
     lines = [f"- {key}: {value}" for key, value in settings.items()]
-    return f"""---
+    return sign_card(f"""---
 {metadata.to_yaml()}
 ---
 
@@ -156,7 +134,7 @@ The pictures hold the sound of songs, whose licences apply.
 {chr(10).join(lines) or "Not known."}
 
 Fingerprint of the pairs: {_fingerprint(folder, records)}
-"""
+""")
 
 
 def _fingerprint(folder: Path, records: Sequence[EditRecord]) -> str:
@@ -177,16 +155,9 @@ def _picture(folder: Path, path: str) -> Path:
     return folder / path
 
 
-def _row(folder: Path, record: EditRecord) -> dict[str, Any]:
-    values = asdict(record)
-    original, edited = (_read_picture(_picture(folder, path), path) for path in _pictures(record))
-    row = {"original_image": original, "edit_prompt": record.edit_prompt, "edited_image": edited}
-    return row | {name: values[name] for name in MORE_COLUMNS}
-
-
-def _read_picture(file: Path, path: str) -> dict[str, Any]:
+def _read_picture(file: Path) -> bytes:
     try:
         with Image.open(file):
-            return {"bytes": file.read_bytes(), "path": path}
+            return file.read_bytes()
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise DataError(f"{file}: cannot be read as a picture; make the pairs again") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,17 @@ from riff.files import atomic_folder, read_mapping, write_json
 from riff.models.base import load_base
 from riff.models.cldm import hint_range_of, load_base_parts, read_checkpoint
 from riff.models.ldm import blueprint_of_pipeline
-from riff.models.sources import DEFAULT_BASE, WITHOUT_SAFETY_CHECKER, explain, find_checkpoint, looks_like_path, resolve_base
-
-ORIGIN_FILE = "riff.json"  # which base a trained part belongs to, and what else is worth remembering
+from riff.models.sources import (
+    DEFAULT_BASE,
+    ORIGIN_FILE,
+    WITHOUT_SAFETY_CHECKER,
+    explain,
+    fetch_part,
+    find_checkpoint,
+    looks_like_path,
+    read_origin,
+    resolve_base,
+)
 
 
 @dataclass(frozen=True)
@@ -74,10 +81,11 @@ def load_model(kind: ModelKind, model: str | Path, base: str | None = None) -> A
     Raises:
         ModelError: nothing there, or a model of another kind.
     """
-    folder, name = Path(model), str(model)
+    name = str(model)
     way_out = f"{kind.example}, in the repository, needs no network"
     if file := find_checkpoint(name, way_out):
         return _load_checkpoint(kind, name, file, base)
+    folder = fetch_part(name, way_out)
     if not folder.is_dir() and looks_like_path(name):
         raise ModelError(f"{name}: no such folder; train one with {kind.script}, or use {kind.example} in the repository's folder")
     try:
@@ -101,12 +109,6 @@ def read_configs(model: str, names: Sequence[str], load: Callable[[], Any]) -> d
         return {name: read_mapping(file) for name, file in files.items()}
     pipeline = load()
     return {name: dict(getattr(pipeline, name).config) for name in names}
-
-
-def read_origin(folder: str | Path) -> dict:
-    """What was remembered beside a saved model; empty where nothing was."""
-    file = Path(folder) / ORIGIN_FILE
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
 
 def _load_checkpoint(kind: ModelKind, name: str, file: Path, base: str | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ SINGLE_FILES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
 CHECKPOINTS = (".ckpt", ".safetensors")
 WITHOUT_SAFETY_CHECKER: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 FOLDER_FILES = ("model_index.json", "config.json")  # one of them is in every diffusers folder
+ORIGIN_FILE = "riff.json"  # which base a trained part belongs to, and what else is worth remembering
 
 
 def resolve_base(base: str) -> str:
@@ -74,6 +76,39 @@ def find_checkpoint(
         return Path(hf_hub_download(str(name), chosen, revision=revision, cache_dir=cache_dir)) if chosen else None
     except (HTTPError, OSError, ValueError, RuntimeError) as error:
         raise explain(error, str(name), way_out) from error
+
+
+def fetch_part(name: str, way_out: str) -> Path:
+    """The folder that a name stands for or, where it is that of a trained part alone on the hub, a downloaded copy of that.
+
+    Any other name is given back as it is: a whole pipeline is downloaded by diffusers.
+
+    Raises:
+        ModelError: it is not on disk, and the hub cannot be reached or has no such repository.
+    """
+    if Path(name).is_dir() or looks_like_path(name):
+        return Path(name)
+    try:
+        files = _hub_files(name, None, None)
+        if "config.json" not in files or "model_index.json" in files:
+            return Path(name)
+        wanted = [
+            file for file in files if file in ("config.json", ORIGIN_FILE) or ("/" not in file and file.endswith(".safetensors"))
+        ]
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except (HTTPError, OSError, ValueError, RuntimeError) as error:
+        raise explain(error, name, way_out) from error
+
+
+def read_origin(model: str | Path) -> dict:
+    """What was remembered beside a saved model, in a folder or on the hub; empty where nothing was."""
+    file = Path(model) / ORIGIN_FILE
+    if not Path(model).exists() and not looks_like_path(str(model)):
+        try:
+            file = Path(hf_hub_download(str(model), ORIGIN_FILE))
+        except (HTTPError, OSError, ValueError):  # who loads the model says whether the hub could be reached
+            return {}
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
 
 def choose_checkpoint(files: Sequence[str]) -> str | None:

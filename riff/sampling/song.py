@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from riff.errors import DataError
 from riff.models.control import CONTROL, load_control_pipeline
 from riff.models.edit import load_edit_pipeline
 from riff.models.kinds import kind_of_model
@@ -47,10 +48,16 @@ class SongModel:
     def default_prompt(self) -> str:
         return "Generate a vocal melody" if self.follows_edges else "add a vocal melody"
 
-    def over(self, backing: np.ndarray, prompt: str) -> WindowPredictor:
-        """What denoises windows over a backing's picture, uint8, shape (n_mels, frames)."""
+    def over(self, backing: np.ndarray, prompt: str, edges: np.ndarray | None = None) -> WindowPredictor:
+        """What denoises windows over a backing's picture.
+
+        Args:
+            backing: uint8, shape (n_mels, frames).
+            edges: that a ControlNet follows, uint8, 0 or 255, the same shape (default: the backing's own).
+        """
         if isinstance(self.options, SamplingOptions):
-            return ControlWindows(self.pipeline, canny_edges(backing, *self.canny), prompt, self.options)
+            followed = canny_edges(backing, *self.canny) if edges is None else edges
+            return ControlWindows(self.pipeline, followed, prompt, self.options)
         return EditWindows(self.pipeline, backing, prompt, self.options)
 
 
@@ -87,6 +94,10 @@ class SongPainter:
         backing: the accompaniment's picture.
         known: the picture of what stands where nothing is painted: of the song, or of its vocal for a model that paints vocals.
         regions: what to paint, as (first, end) frames that do not overlap; empty for all, and then nothing need be known.
+        edges: that a ControlNet is to follow, uint8, 0 or 255, the shape of the backing's picture (default: the backing's own).
+
+    Raises:
+        DataError: edges of another shape, or for a model that follows none.
     """
 
     def __init__(
@@ -97,7 +108,11 @@ class SongPainter:
         known: SpectrogramImage | None = None,
         regions: Sequence[tuple[int, int]] = (),
         layout: WindowLayout = STANDARD_WINDOWS,
+        edges: np.ndarray | None = None,
     ) -> None:
+        if edges is not None and (edges.shape != backing.pixels.shape or not model.follows_edges):
+            shapes = f"edges of {edges.shape} for a picture of {backing.pixels.shape}"
+            raise DataError(f"{shapes}; give a ControlNet some of the picture's own shape, and an edit model none")
         self.model, self.backing, self.regions = model, backing, list(regions) or [(0, backing.pixels.shape[1])]
         self._layout, frames = layout, backing.pixels.shape[1]
         missing = max(0, layout.width - frames)  # a song shorter than a window is followed by silence
@@ -107,8 +122,9 @@ class SongPainter:
         self._replace = np.zeros(frames + missing, bool)
         for first, end in self.regions:
             self._replace[first : end + missing * (end == frames)] = True
+        followed = None if edges is None else np.pad(edges, ((0, 0), (0, missing)))
         self._spans = [
-            (first, end, model.over(padded[:, first:end], prompt))
+            (first, end, model.over(padded[:, first:end], prompt, None if followed is None else followed[:, first:end]))
             for first, end in spans(self.regions, frames + missing, layout.width)
         ]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -115,7 +116,7 @@ def image_to_png(image: SpectrogramImage) -> bytes:
     return encode_png(image.pixels, channels=3, exif=image.params.to_exif(image.max_value).tobytes())
 
 
-def load_image(path: str | Path) -> SpectrogramImage:
+def load_image(path: str | Path | BinaryIO) -> SpectrogramImage:
     """Read a spectrogram image of any origin; one that holds no maximum gets 30e6, Riffusion's constant for 16-bit audio.
 
     Raises:
@@ -128,24 +129,24 @@ def load_image(path: str | Path) -> SpectrogramImage:
     return SpectrogramImage(grey, max_value, params)
 
 
-def load_grey(path: str | Path) -> np.ndarray:
+def load_grey(path: str | Path | BinaryIO) -> np.ndarray:
     """Read any picture as uint8, shape (height, width): edge maps, for example."""
     return _open_grey(path)[0]
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
+def image_size(path: str | Path | BinaryIO) -> tuple[int, int]:
     """(height, width) of a picture, without reading it all."""
     with _opened(path) as picture:
         return picture.height, picture.width
 
 
-def _open_grey(path: str | Path) -> tuple[np.ndarray, Image.Exif]:
+def _open_grey(path: str | Path | BinaryIO) -> tuple[np.ndarray, Image.Exif]:
     with _opened(path) as picture:
         return np.array(picture.convert("L")), picture.getexif()
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
+def _opened(path: str | Path | BinaryIO) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as picture:
             yield picture

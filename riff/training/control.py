@@ -14,7 +14,10 @@ from diffusers import UniPCMultistepScheduler
 
 from riff.data.datasets import ControlDataset, Example, one_of_each_song, split_by_song
 from riff.data.latents import Encoded, check_sizes, encode
-from riff.data.records import PairRecord, read_records
+from riff.data.places import open_pairs
+from riff.data.records import PairRecord, pairs_file
+from riff.data.shard_layouts import CONTROL_SHARDS
+from riff.data.stores import PairStore
 from riff.errors import DataError
 from riff.models.base import encoder_names
 from riff.models.control import with_control
@@ -72,30 +75,34 @@ class ControlData:
     """What a ControlNet is trained on.
 
     Attributes:
-        training, held_out: of different songs. encoded: all their targets and prompts. names: `encoder_names` they belong to.
+        store: of their pictures. training, held_out: of different songs.
+        encoded: all their targets and prompts. names: `encoder_names` they belong to.
     """
 
-    folder: Path
+    store: PairStore
     training: list[PairRecord]
     held_out: list[PairRecord]
     encoded: Encoded
     names: tuple[str, str]
 
 
-def prepare_control_data(folder: Path, control_method: str, pipeline: Any, device: str, val_share: float) -> ControlData:
-    """Read a folder of pairs and encode what is not encoded yet.
+def prepare_control_data(place: Path, control_method: str, pipeline: Any, device: str, val_share: float) -> ControlData:
+    """Read pairs and encode what is not encoded yet.
+
+    Args:
+        place: of the pairs, as in `open_pairs`.
 
     Raises:
         DataError: no usable pairs, pictures that are missing or of different sizes, or that do not fit the model.
     """
-    records = read_records(folder, control_method)
+    store, records = open_pairs(place, CONTROL_SHARDS, pairs_file(control_method))
     training, held_out = split_by_song(records, val_share)
     targets = [record.target for record in records]
-    check_sizes(folder, targets)
-    _check_hint_size(folder, records[0], pipeline)
+    check_sizes(store, targets)
+    _check_hint_size(store, records[0], pipeline)
     names = encoder_names(pipeline)
-    encoded = encode(folder, targets, [record.prompt for record in records], pipeline, names, device)
-    return ControlData(folder, training, held_out, encoded, names)
+    encoded = encode(store, targets, [record.prompt for record in records], pipeline, names, device)
+    return ControlData(store, training, held_out, encoded, names)
 
 
 def train_control(
@@ -121,7 +128,7 @@ def train_control(
         TrainingError: as `run_training`.
     """
     quieten_lightning()
-    dataset = ControlDataset(data.folder, data.training, data.encoded)
+    dataset = ControlDataset(data.store, data.training, data.encoded)
     module = NoiseTraining(objective, pipeline.scheduler, dataset, options, "-".join(data.names), processes)
     sampler = with_control(pipeline, pipeline.controlnet)
     sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
@@ -130,7 +137,7 @@ def train_control(
     draw_free = partial(sample_control, sampler, options=without_control(sampling))
     figures, place = FigureLog(places.validation), places.images
     samples = SampleLog(sampler, draw, clips, place, settings.sample_every, options.seed, EdgeCurve(figures), draw_free)
-    held_out = ControlDataset(data.folder, some_of_all(data.held_out, settings.validation_pictures), data.encoded)
+    held_out = ControlDataset(data.store, some_of_all(data.held_out, settings.validation_pictures), data.encoded)
     validation = ValidationLog(held_out, figures, settings.validate_every, settings.validation_pictures)
     ended = run_training(module, places, settings, figures, [validation, samples], resume, processes)
     pipeline.register_modules(**objective.models)
@@ -141,16 +148,17 @@ def held_out_clips(data: ControlData, most: int = 4) -> list[HeldOutClip]:
     """Clips to draw samples for: unshifted ones of different songs that are held out, or trained on where none is."""
     clips = []
     for record in one_of_each_song(data.held_out or data.training, most):
-        target = load_image(data.folder / record.target)
-        backing = load_image(data.folder / record.accompaniment) if record.accompaniment else target
-        edges = load_grey(data.folder / record.source)
+        target = load_image(data.store.open(record.target))
+        backing = load_image(data.store.open(record.accompaniment)) if record.accompaniment else target
+        edges = load_grey(data.store.open(record.source))
         shown: dict[str, np.ndarray | SpectrogramImage] = {"accompaniment": backing, "edges": edges}
         clips.append(HeldOutClip(Path(record.source).stem, record.prompt, edges, shown, backing, target))
     return clips
 
 
-def _check_hint_size(data_dir: Path, record: PairRecord, pipeline: Any) -> None:
-    height, width = load_grey(data_dir / record.source).shape
+def _check_hint_size(store: PairStore, record: PairRecord, pipeline: Any) -> None:
+    hint = store.open(record.source)
+    height, width = load_grey(hint).shape
     factor = 2 ** (len(pipeline.controlnet.config.conditioning_embedding_out_channels) - 1)
     if height % factor or width % factor:
-        raise DataError(f"{data_dir / record.source}: {height}x{width} does not fit this model; use multiples of {factor}")
+        raise DataError(f"{hint}: {height}x{width} does not fit this model; use multiples of {factor}")

@@ -14,9 +14,12 @@ import torch
 from diffusers import UniPCMultistepScheduler
 
 from riff.data.datasets import EditDataset, Example, one_of_each_song, split_by_song
-from riff.data.edit_records import EditRecord, read_edit_records
+from riff.data.edit_records import EDIT_RECORDS_FILE, EditRecord
 from riff.data.latents import Encoded, check_sizes, encode
 from riff.data.pairs_folder import MANIFEST, SETTINGS_KEY
+from riff.data.places import HubAccess, open_pairs
+from riff.data.shard_layouts import EDIT_SHARDS
+from riff.data.stores import PairStore
 from riff.errors import DataError, OptionError
 from riff.files import read_mapping
 from riff.models.base import encoder_names, size_multiple
@@ -93,11 +96,12 @@ class EditData:
     """What an edit model is trained on.
 
     Attributes:
-        training, held_out: of different songs. encoded: all their pictures and texts. names: `encoder_names` they belong to.
+        store: of their pictures. training, held_out: of different songs.
+        encoded: all their pictures and texts. names: `encoder_names` they belong to.
         target: what the edited pictures show, `mix`, or `vocals` for what is added alone (a voice or another stem).
     """
 
-    folder: Path
+    store: PairStore
     training: list[EditRecord]
     held_out: list[EditRecord]
     encoded: Encoded
@@ -106,32 +110,41 @@ class EditData:
 
 
 def prepare_edit_data(
-    folder: Path, pipeline: Any, device: str, val_share: float, resolution: int | None, most: int | None, target: str
+    place: Path,
+    pipeline: Any,
+    device: str,
+    val_share: float,
+    resolution: int | None,
+    most: int | None,
+    target: str,
+    hub: HubAccess,
 ) -> EditData:
-    """Read a folder of edit pairs and encode what is not encoded yet.
+    """Read edit pairs and encode what is not encoded yet.
 
     Args:
+        place, hub: of the pairs, as in `open_pairs`.
         resolution: height and width that the pictures must have, None for any that fits the model.
-        most: pairs to train on, None for all. target: as in `EditData`, or `auto` for what the folder's manifest says.
+        most: pairs to train on, None for all. target: as in `EditData`, or `auto` for what their manifest says.
 
     Raises:
         DataError: no usable pairs, pictures that are missing or of different sizes, or that do not fit the model.
     """
-    records = read_edit_records(folder)
+    store, records = open_pairs(place, EDIT_SHARDS, EDIT_RECORDS_FILE, hub)
     pictures = [path for record in records for path in (record.input_file_path, record.edited_file_path)]
-    height, width = check_sizes(folder, pictures)
+    height, width = check_sizes(store, pictures)
     if resolution is not None and (height, width) != (resolution, resolution):
         raise DataError(
-            f"--resolution {resolution}: the pictures in {folder} are {height}x{width}, and a spectrogram that is scaled is "
+            f"--resolution {resolution}: the pictures in {place} are {height}x{width}, and a spectrogram that is scaled is "
             "another sound; leave the flag out, or make the pairs anew"
         )
     factor = size_multiple(pipeline)
     if height % factor or width % factor:
-        raise DataError(f"{folder}: pictures of {height}x{width} do not fit this model; use multiples of {factor}")
+        raise DataError(f"{place}: pictures of {height}x{width} do not fit this model; use multiples of {factor}")
     training, held_out = split_by_song(records, val_share)
     names = encoder_names(pipeline)
-    encoded = encode(folder, pictures, [record.edit_prompt for record in records], pipeline, names, device)
-    return EditData(folder, training[:most], held_out, encoded, names, _target(folder) if target == "auto" else target)
+    encoded = encode(store, pictures, [record.edit_prompt for record in records], pipeline, names, device)
+    shown = _target(store.folder) if target == "auto" else target
+    return EditData(store, training[:most], held_out, encoded, names, shown)
 
 
 def train_edit(
@@ -180,7 +193,7 @@ def held_out_edits(data: EditData, most: int, prompt: str | None = None) -> list
     adding = [record for record in data.held_out or data.training if record.kind == "add"] or data.training
     clips = []
     for record in one_of_each_song(adding, most):
-        image, target = load_image(data.folder / record.input_file_path), load_image(data.folder / record.edited_file_path)
+        image, target = (load_image(data.store.open(path)) for path in (record.input_file_path, record.edited_file_path))
         clips.append(
             HeldOutClip(
                 Path(record.input_file_path).stem,

@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor
 
 from riff.errors import TrainingError
 from riff.files import write_text
+from riff.training.places import read_losses
 
 LOG_EVERY = 10  # steps between two that the loggers get, beside the first
 FLUSH_EVERY = 25  # steps between two looks at the losses on a GPU, each of which waits for it
@@ -113,11 +114,6 @@ def _show(trainer: pl.Trainer, step: int, **figures: float) -> None:
 def has_scaler(trainer: pl.Trainer) -> bool:
     """Whether gradients are scaled, as fp16 needs it: steps whose gradients are not finite are then passed over."""
     return getattr(trainer.precision_plugin, "scaler", None) is not None
-
-
-def read_losses(path: Path) -> list[dict[str, float]]:
-    """Lines `{"step": ..., ...}` of a `losses.jsonl` or `validation.jsonl`; one that was being written at a crash is left out."""
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def cut_after(path: Path, step: int) -> list[dict[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +65,11 @@ def run_versions(folder: Path) -> set[int]:
     """The numbers N of a folder's `version_N`."""
     names = (re.fullmatch(r"version_(\d+)", path.name) for path in folder.glob("version_*"))
     return {int(name[1]) for name in names if name}
+
+
+def read_losses(path: Path) -> list[dict[str, float]]:
+    """Lines `{"step": ..., ...}` of a `losses.jsonl` or `validation.jsonl`; one that was being written at a crash is left out."""
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def newest_checkpoint(root: Path, wanted: Callable[[RunPlaces], bool] = lambda _: True) -> Path | None:

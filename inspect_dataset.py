@@ -1,0 +1,82 @@
+"""Look at pairs before training on them: what they are, how they sound, what is broken, and which songs are on both sides.
+
+    python inspect_dataset.py train-data-full/
+
+DIR holds ControlNet pairs (prompt.json) or edit pairs (metadata.jsonl). Every picture is read. Counts, hours, prompts, vocal levels
+and whatever is wrong go to the terminal, to report.json, and to index.html with histograms, a contact sheet and players. The last
+line says whether the pairs are fit to train on; the exit status is 2 where they are not.
+
+--fix moves what is broken into DIR/broken, with reasons.jsonl, and takes its lines out of the records; nothing is deleted.
+--fix broken duplicates silent also moves songs that are there twice, and clips with hardly any vocal. Old files that say less than
+today's are read too, and what they do not say is said to be unknown.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from riff import cli
+
+
+def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
+    parser = cli.ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("dir", type=Path, metavar="DIR", help="folder of pairs")
+    add(
+        "--val_dir", type=Path, help="folder of the pairs to validate on (default: some songs of DIR are held out, see --val_share)"
+    )
+    add("--val_share", type=float, default=0.1, help="share of songs that training will hold out; give it the same")
+    add("--control_method", default="", help="read prompt-METHOD.json")
+    add("--target", help="what edited pictures show: a stem's name for it alone, or mix (default: as manifest.json says)")
+    add("--min_vocal_db", type=float, default=-25.0, help="vocal over backing, in dB, below which a clip has hardly any vocal")
+    add("--output", type=Path, default=Path("outputs/inspection"), help="folder for the page and report.json")
+    add("--num_shown", type=int, default=12, help="clips to hear on the page, besides the worst two of each kind; 0 for none")
+    add("--num_workers", type=int, default=os.cpu_count() or 1, help="processes that read pictures")
+    add(
+        "--fix",
+        nargs="*",
+        choices=("broken", "duplicates", "silent"),
+        help="move aside what is broken, and also songs that are there twice, or clips with hardly any vocal (--fix: broken)",
+    )
+    args = parser.parse_args(argv)
+    if args.num_shown < 0:
+        parser.error(f"argument --num_shown: {args.num_shown} must be 0 or more")
+    if args.num_workers < 1:
+        parser.error(f"argument --num_workers: {args.num_workers} must be 1 or more")
+    if not 0 <= args.val_share < 1:
+        parser.error(f"argument --val_share: {args.val_share} must be from 0 to below 1")
+    return args
+
+
+@cli.command
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    from riff.data.inspection import InspectionOptions, inspect_pairs
+    from riff.data.set_aside import BROKEN, plan_set_aside, set_aside
+    from riff.data.split_check import check_split
+    from riff.evaluation.inspection_page import write_inspection
+    from riff.evaluation.inspection_text import error_lines, table_text, verdict
+
+    options = InspectionOptions(args.control_method, args.target, args.min_vocal_db, args.num_workers)
+    val = None if args.val_dir is None else inspect_pairs(args.val_dir, options)
+    inspection = check_split(inspect_pairs(args.dir, options), val, args.val_share)
+    if args.fix is not None:
+        plan = plan_set_aside(inspection.folder, inspection.findings, args.fix or ["broken"])
+        set_aside(inspection.folder, plan)
+        print(f"{len(plan.lines):,} records and {len(plan.files):,} files moved to {args.dir / BROKEN}")
+        if plan.lines or plan.files:
+            inspection = check_split(inspect_pairs(args.dir, options), val, args.val_share)
+    print(table_text(inspection))
+    page = write_inspection(args.output, inspection, args.num_shown, vars(args))
+    for line in error_lines(inspection):
+        print(f"error: {line}", file=sys.stderr)
+    print(f"page: {page}")
+    print(verdict(inspection))
+    return cli.EXIT_FAILURE if any(finding.error for finding in inspection.findings) else 0
+
+
+if __name__ == "__main__":
+    main()

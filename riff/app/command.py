@@ -1,0 +1,136 @@
+"""A page in the browser: drop in a song, choose a part, say what is to be sung, and listen to new vocals over its own backing.
+
+    python app.py
+    python app.py --host 0.0.0.0 --port 7860 --max_minutes 8 --separator demucs
+    python app.py --model models/riff-cnet-final --model OWNER/NAME --keep outputs/sessions
+
+The small models of this repository are there at once, on a CPU and without a network; what training has left in models/ is offered
+by itself, and anything else with --model. Only this machine reaches the page unless --host says otherwise. Songs and takes are
+gone when their page is closed or the server ends, unless there is a folder to --keep them in. Needs Gradio: pip install '.[app]'.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from riff import cli
+from riff.errors import OptionError
+
+SEPARATORS = ("auto", "spleeter", "spleeter-tf", "demucs", "demucs_ft", "repet")
+
+
+def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
+    parser = cli.ArgumentParser(__doc__)
+    add = parser.add_argument
+    host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), os.environ.get("GRADIO_SERVER_PORT", "7860")
+    parser.heading("server")
+    add("--host", default=host, help="address to listen at; 0.0.0.0 is every network that this machine is in")
+    add("--port", type=int, default=port, help="to listen at; 0 is the first free one from 7860 on")
+    parser.heading("models")
+    add(
+        "--model",
+        action="append",
+        default=[],
+        help="control or edit model to offer besides those in models/: folder, .ckpt or hub id; may be given several times",
+    )
+    add("--base", help="base to use instead of the one that each model names")
+    parser.add_device()
+    parser.heading("separation")
+    add(
+        "--separator",
+        default="auto",
+        choices=SEPARATORS,
+        help="how songs are taken apart: spleeter (80 MB of weights, downloaded once), demucs or demucs_ft (better; pip install "
+        "demucs), repet (no weights, any machine, far worse), auto (spleeter, else repet; a .stem.mp4 has its own stems)",
+    )
+    add("--spleeter_model_dir", type=Path, help="where Spleeter's weights lie (default: MODEL_PATH, else the user's cache)")
+    parser.heading("visitors")
+    add("--max_megabytes", type=float, default=100.0, help="of an upload")
+    add("--max_minutes", type=float, default=15.0, help="of an upload")
+    add("--max_seconds", type=float, default=30.0, help="of a part that is sung anew at once")
+    add("--keep", type=Path, metavar="DIR", help="keep songs and takes there (default: they are gone when their page is closed)")
+    args = parser.parse_args(argv)
+    if min(args.max_megabytes, args.max_minutes) <= 0 or args.max_seconds < 6:
+        parser.error("--max_megabytes and --max_minutes must be above 0, --max_seconds 6 or more")
+    return args
+
+
+@cli.command
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    for end in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(end, _end)
+    root = Path(tempfile.mkdtemp(prefix="riff-app-"))
+    try:
+        _serve(args, root)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever says it twice is as much in earnest about this
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _serve(args: cli.argparse.Namespace, root: Path) -> None:
+    # Uploads on their way lie there too, and Gradio reads these only when it is imported.
+    tempfile.tempdir = str(root)
+    os.environ.update(GRADIO_TEMP_DIR=str(root / "uploads"), GRADIO_ANALYTICS_ENABLED="False")
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise OptionError(f"the page needs Gradio ({error}); install it with: pip install '.[app]'") from error
+    from starlette.middleware import Middleware
+
+    from riff.app.actions import Actions
+    from riff.app.engine import Engine, offered_models
+    from riff.app.gate import Gate
+    from riff.app.layout import STATIC, THEME
+    from riff.app.page import Page
+    from riff.app.sessions import Sessions
+    from riff.app.songs import Limits, Separation
+    from riff.audio.separation import SeparationOptions
+
+    device = cli.choose_device(args.device)
+    engine = Engine(offered_models(args.model), args.base, device)
+    options = SeparationOptions(args.separator, device=device, spleeter_model_dir=args.spleeter_model_dir)
+    sessions = Sessions(root, args.keep)
+    actions = Actions(engine, Separation(options, cli.warn), sessions, Limits(args.max_minutes, args.max_seconds))
+    blocks = Page(actions, args.max_megabytes).build()
+    undocumented = dict.fromkeys(("docs_url", "redoc_url", "openapi_url"))
+    server: dict[str, Any] = {
+        "app_kwargs": {"middleware": [Middleware(Gate, sessions=sessions)], **undocumented},
+        "max_file_size": round(args.max_megabytes * 2**20),
+        "allowed_paths": [],
+        "footer_links": [],
+        **dict.fromkeys(("share", "ssr_mode", "mcp_server", "enable_monitoring", "pwa", "show_error", "inbrowser"), False),
+    }
+    blocks.queue(api_open=False)
+    try:
+        blocks.launch(
+            server_name=args.host,
+            server_port=args.port or None,
+            theme=THEME,
+            css_paths=STATIC / "page.css",
+            quiet=True,
+            prevent_thread_lock=True,
+            **server,
+        )
+        print(f"open {blocks.local_url}", flush=True)
+        while blocks.is_running:
+            time.sleep(1.0)
+    except OSError as error:
+        raise OptionError(
+            f"--port {args.port}: taken already, or --host {args.host} is not this machine; choose another"
+        ) from error
+    finally:
+        actions.close()
+        blocks.close()
+
+
+def _end(_number: int, _frame: object) -> None:
+    """As Ctrl-C, so that everything is cleared away on the way out."""
+    raise KeyboardInterrupt

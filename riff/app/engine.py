@@ -1,0 +1,164 @@
+"""What the page can do, without the page: one model in memory, its takes of a part, and the edges that it follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from riff.app.songs import Part
+from riff.cli import ROOT
+from riff.errors import OptionError
+from riff.evaluation.song_takes import SongTake, draw_take
+from riff.models.control import CONTROL
+from riff.models.edit import EDIT
+from riff.models.kinds import kind_of_model
+from riff.sampling.control import SamplingOptions, options_for
+from riff.sampling.edit import EditOptions, edit_options_for
+from riff.sampling.mixback import Mix
+from riff.sampling.song import SongModel, SongPainter, load_song_model
+from riff.sampling.song_sound import sung
+from riff.spectrogram.edges import canny_edges
+
+IN_THE_BOX = (CONTROL.example, EDIT.example)
+WHEN_TRAINED = ("models/riff-cnet-final", "models/riff-pix2pix-final")
+MOST_STEPS, MOST_TAKES, MOST_CANDIDATES = 100, 4, 8
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model that is offered.
+
+    Attributes:
+        name: folder, file or hub id. title: to show, another one for every model; where models lie is nobody's business.
+        options: that it recommends.
+    """
+
+    name: str
+    title: str
+    options: SamplingOptions | EditOptions
+
+    @property
+    def follows_edges(self) -> bool:
+        return isinstance(self.options, SamplingOptions)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a visitor wants to hear.
+
+    Attributes:
+        model: title of an offered one.
+        scale, strength, image_scale: as in `SamplingOptions` and `EditOptions`; what a model does not have is not looked at.
+        takes: to draw, of seeds from `seed` on. best_of: candidates for each. canny: thresholds of the edges.
+    """
+
+    model: str
+    prompt: str
+    negative_prompt: str = ""
+    steps: int = 20
+    scale: float = 4.0
+    strength: float = 1.0
+    image_scale: float = 1.5
+    guess_mode: bool = False
+    seed: int = 0
+    takes: int = 1
+    best_of: int = 1
+    canny: tuple[int, int] = (100, 200)
+
+    def __post_init__(self) -> None:
+        numbers = {"steps": (self.steps, MOST_STEPS), "takes": (self.takes, MOST_TAKES), "best of": (self.best_of, MOST_CANDIDATES)}
+        for name, (number, most) in numbers.items():
+            if not 1 <= number <= most:
+                raise OptionError(f"{name}: {number} is not possible; give 1 to {most}")
+        if not 0 <= self.seed < 2**32:
+            raise OptionError(f"seed: {self.seed} is not possible; give 0 to {2**32 - 1}")
+        if len(self.prompt) > 1_000 or len(self.negative_prompt) > 1_000:
+            raise OptionError("the prompt is longer than 1000 characters; shorten it")
+
+
+def offered_models(further: Sequence[str] = ()) -> list[ModelChoice]:
+    """Further models, those that training has left in the repository, and its small ones.
+
+    Raises:
+        ModelError: one that is not there, or of another kind.
+    """
+    names = [str(ROOT / name) for name in (*WHEN_TRAINED, *IN_THE_BOX) if (ROOT / name).is_dir()]
+    names = list(dict.fromkeys([*further, *names]))
+    short = [name if "/" in name and not Path(name).exists() else Path(name).name for name in names]
+    return [_choice(name, name if short.count(title) > 1 else title) for name, title in zip(names, short, strict=True)]
+
+
+def _choice(name: str, title: str) -> ModelChoice:
+    if kind_of_model(name) is CONTROL:
+        return ModelChoice(name, title, options_for(name, None, None))
+    return ModelChoice(name, title, edit_options_for(name))
+
+
+class Engine:
+    """Draws takes. Only one thread may use it at a time.
+
+    Args:
+        models: that are offered. base: to use instead of the one that each names.
+    """
+
+    def __init__(self, models: Sequence[ModelChoice], base: str | None = None, device: str = "cpu") -> None:
+        self.models = {choice.title: choice for choice in models}
+        self.device, self._base = device, base
+        self._loaded: tuple[str, SongModel] | None = None  # by its title
+
+    def choice(self, title: str) -> ModelChoice:
+        """An offered model.
+
+        Raises:
+            OptionError: it is none of them; a page may send any title.
+        """
+        if title not in self.models:
+            raise OptionError("this model is not offered here; choose one of the list")
+        return self.models[title]
+
+    def load(self, title: str) -> SongModel:
+        """An offered model; the one before is let go first, so that there is never more than one in memory."""
+        choice = self.choice(title)
+        if self._loaded is None or self._loaded[0] != title:
+            self._loaded = None
+            self._loaded = title, load_song_model(choice.name, self._base, self.device)
+        return self._loaded[1]
+
+    def painter(self, part: Part, wishes: Wishes, edges: np.ndarray | None = None) -> SongPainter:
+        """What paints takes of a part.
+
+        Args:
+            edges: uint8, 0 or 255, the shape of the backing's picture, to follow instead of the backing's own.
+        """
+        model = self.load(wishes.model)
+        if isinstance(model.options, EditOptions):
+            options: SamplingOptions | EditOptions = EditOptions(
+                wishes.steps, wishes.scale, wishes.image_scale, wishes.negative_prompt
+            )
+            edges = None
+        else:
+            options = SamplingOptions(wishes.steps, wishes.scale, wishes.strength, wishes.guess_mode, wishes.negative_prompt)
+        configured = replace(model, options=options, canny=wishes.canny)
+        return SongPainter(configured, part.backing, wishes.prompt or model.default_prompt, edges=edges)
+
+    def take(
+        self, part: Part, painter: SongPainter, seed: int, best_of: int, on_step: Callable[[], object]
+    ) -> tuple[SongTake, Mix]:
+        """One take, and its sound over the part's own accompaniment."""
+        take = draw_take(painter, seed, best_of, on_step)
+        return take, sung(part.song, take.painted, painter.model.target)
+
+
+def edges_of(part: Part, canny: tuple[int, int]) -> np.ndarray:
+    """The edges that a ControlNet follows if nobody changes them: uint8, 0 or 255, the shape of the backing's picture.
+
+    Raises:
+        OptionError: the lower threshold is above the upper one.
+    """
+    low, high = canny
+    if low > high:
+        raise OptionError(f"the lower threshold of the edges, {low}, is above the upper one, {high}; swap them")
+    return canny_edges(part.backing.pixels, low, high)

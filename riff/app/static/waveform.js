@@ -1,0 +1,132 @@
+// The waveform of a song, and on it the part that is to be sung anew: drag its ends, drag it as a whole, or click elsewhere.
+// props.value is {url, peaks, duration, start, end, shortest, longest}, times in seconds; an "input" event follows every change.
+const find = (name) => element.querySelector(name);
+const lane = find(".lane"), canvas = find("canvas"), region = find(".region"), playhead = find(".playhead"), audio = find("audio");
+const handles = { start: find(".handle.start"), end: find(".handle.end") };
+const buttons = { part: find(".play-part"), song: find(".play-song") };
+let song = null, playing = null; // playing: which of the buttons was pressed
+
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
+const between = (low, value, high) => Math.min(Math.max(value, low), high);
+
+function show() {
+  const before = song;
+  song = props.value;
+  if (!song) return;
+  if (!before || before.url !== song.url) {
+    audio.pause();
+    audio.src = song.url;
+  }
+  drawPeaks();
+  placeRegion();
+}
+
+function drawPeaks() {
+  const scale = window.devicePixelRatio || 1;
+  canvas.width = Math.max(1, lane.clientWidth * scale);
+  canvas.height = Math.max(1, lane.clientHeight * scale);
+  const context = canvas.getContext("2d"), middle = canvas.height / 2;
+  context.fillStyle = getComputedStyle(lane).color;
+  const bars = Math.max(1, Math.min(song.peaks.length, Math.floor(canvas.width / (3 * scale))));
+  const width = canvas.width / bars, each = song.peaks.length / bars;
+  for (let bar = 0; bar < bars; bar++) {
+    const peak = Math.max(...song.peaks.slice(Math.floor(bar * each), Math.max(Math.floor(bar * each) + 1, Math.floor((bar + 1) * each))));
+    const height = Math.max(scale, (peak / 100) * canvas.height * 0.9);
+    context.fillRect(Math.round(bar * width), middle - height / 2, Math.max(1, Math.round(width - scale)), height);
+  }
+}
+
+function placeRegion() {
+  region.style.left = `${(100 * song.start) / song.duration}%`;
+  region.style.width = `${(100 * (song.end - song.start)) / song.duration}%`;
+  for (const [name, handle] of Object.entries(handles)) {
+    handle.setAttribute("aria-valuenow", song[name].toFixed(1));
+    handle.setAttribute("aria-valuemax", song.duration.toFixed(1));
+    handle.setAttribute("aria-valuetext", clock(song[name]));
+  }
+  find(".times").textContent = `${clock(song.start)} to ${clock(song.end)} (${(song.end - song.start).toFixed(1)} s)`;
+}
+
+function setRegion(start, end) {
+  const round = (seconds) => Math.round(seconds * 100) / 100;
+  song = { ...song, start: round(start), end: Math.min(round(end), song.duration) };
+  placeRegion();
+}
+
+function tell() {
+  props.value = song;
+  trigger("input");
+}
+
+const shortest = () => Math.min(song.shortest, song.duration);
+
+function moveEnd(name, seconds) {
+  if (name === "start") setRegion(between(Math.max(0, song.end - song.longest), seconds, song.end - shortest()), song.end);
+  else setRegion(song.start, between(song.start + shortest(), seconds, Math.min(song.duration, song.start + song.longest)));
+}
+
+function moveWhole(start) {
+  const length = song.end - song.start;
+  const first = between(0, start, song.duration - length);
+  setRegion(first, first + length);
+}
+
+lane.addEventListener("pointerdown", (event) => {
+  if (!song) return;
+  event.preventDefault();
+  const box = lane.getBoundingClientRect();
+  const at = (one) => ((one.clientX - box.left) / box.width) * song.duration;
+  const name = Object.keys(handles).find((key) => handles[key].contains(event.target));
+  if (!name && !region.contains(event.target)) moveWhole(at(event) - (song.end - song.start) / 2);
+  const grip = at(event) - song.start;
+  if (name) handles[name].focus();
+  const move = (one) => (name ? moveEnd(name, at(one)) : moveWhole(at(one) - grip));
+  const drop = () => {
+    window.removeEventListener("pointermove", move);
+    window.removeEventListener("pointerup", drop);
+    window.removeEventListener("pointercancel", drop);
+    tell();
+  };
+  window.addEventListener("pointermove", move);
+  window.addEventListener("pointerup", drop);
+  window.addEventListener("pointercancel", drop);
+});
+
+for (const [name, handle] of Object.entries(handles))
+  handle.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -0.1, ArrowRight: 0.1, PageDown: -1, PageUp: 1 }[event.key];
+    if (!song || !step) return;
+    event.preventDefault();
+    moveEnd(name, song[name] + step);
+    tell();
+  });
+
+function play(what) {
+  const goesOn = playing === what && !audio.paused;
+  audio.pause();
+  if (goesOn || !song) return;
+  if (what === "part") audio.currentTime = song.start;
+  playing = what;
+  audio.play();
+}
+
+function follow() {
+  if (!song) return;
+  playhead.style.left = `${(100 * audio.currentTime) / song.duration}%`;
+  if (playing === "part" && audio.currentTime >= song.end) audio.pause();
+  if (!audio.paused) requestAnimationFrame(follow);
+}
+
+function label() {
+  buttons.part.textContent = playing === "part" && !audio.paused ? "Stop" : "Play the part";
+  buttons.song.textContent = playing === "song" && !audio.paused ? "Stop" : "Play the song";
+  playhead.hidden = audio.paused;
+}
+
+buttons.part.addEventListener("click", () => play("part"));
+buttons.song.addEventListener("click", () => play("song"));
+for (const name of ["play", "pause", "ended"]) audio.addEventListener(name, () => (label(), follow()));
+new ResizeObserver(() => song && drawPeaks()).observe(lane);
+watch("value", show);
+label();
+show();

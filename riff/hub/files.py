@@ -1,0 +1,120 @@
+"""What of a training run goes to the hub, and under which path there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from riff.errors import ModelError, OptionError
+from riff.files import CARD, read_mapping
+from riff.hub.privacy import has_secret_name
+from riff.models.sources import ORIGIN_FILE
+from riff.training.places import IMAGES, LOGS, run_versions
+
+Files = dict[str, Path | bytes]  # path in the repository -> file on disk, or what it is to hold
+
+MODEL, LOG, CHECKPOINT, ALL = "model", "log", "checkpoint", "all"
+PARTS = (MODEL, LOG, CHECKPOINT, ALL)
+RECORDS = ("losses.jsonl", "validation.jsonl")  # of the log
+
+
+def collect(version: int, lightning_logs: Path, image_log: Path, model: Path | None, what: Sequence[str] = (ALL,)) -> Files:
+    """List what belongs to a training run, keyed by its path in the repository.
+
+    The final pipeline goes to the repository's root, so that `from_pretrained(REPO_ID)` loads it; the newest checkpoint
+    and the resolved configuration go under `lightning_logs/version_N/`, as do the losses, which belong to the log; the samples
+    drawn while training go under `image_log/version_N/`. Hidden and half-written files stay behind, but hidden ones that are
+    called as secrets are: those are listed, for `riff.hub.upload` to name.
+
+    Args:
+        model: folder of the final pipeline, or None to leave it out.
+        what: some of `PARTS`.
+
+    Raises:
+        OptionError: there is no such version.
+        ModelError: it has no checkpoint, or `model` is no folder of a pipeline or a trained part.
+    """
+    name = f"version_{version}"
+    versions = sorted(run_versions(lightning_logs) | run_versions(image_log))
+    if version not in versions:
+        there = f"there are {', '.join(map(str, versions))}" if versions else "there are none yet; train first"
+        raise OptionError(f"version {version}: no {name} in {lightning_logs} or {image_log}; {there}")
+    wanted = set(PARTS) if ALL in what else set(what)
+    run, files = lightning_logs / name, Files()
+    if CHECKPOINT in wanted:
+        checkpoint = newest_checkpoint(run / "checkpoints")
+        files[f"{LOGS}/{name}/checkpoints/{checkpoint.name}"] = checkpoint
+        files |= _existing(run, f"{LOGS}/{name}", ("config.yaml",))
+    if LOG in wanted:
+        files |= _existing(run, f"{LOGS}/{name}", RECORDS)
+        files |= {f"{IMAGES}/{name}/{path}": file for path, file in _files_below(image_log / name).items()}
+    if MODEL in wanted and model is not None:
+        if not any((model / name).is_file() for name in ("model_index.json", "config.json")):  # a pipeline, or its trained part
+            raise ModelError(f"{model}: no diffusers pipeline (model_index.json) here; name its folder with --model")
+        files |= _files_below(model)
+    return dict(sorted(files.items()))
+
+
+def part_of(path: str) -> str:
+    """Which part of an upload a file of the repository belongs to: one of `PARTS`, or `card`."""
+    if path == CARD:
+        return "card"
+    if path.startswith(f"{IMAGES}/") or (path.startswith(f"{LOGS}/") and path.endswith(RECORDS)):
+        return LOG
+    return CHECKPOINT if path.startswith(f"{LOGS}/") else MODEL
+
+
+def final_model(run: Path) -> Path | None:
+    """The folder that a run left its final pipeline in, None where nothing is there.
+
+    Raises:
+        OptionError: what is there was left by another version.
+    """
+    settings = read_facts(run / "config.yaml")
+    folder = Path(str(settings.get("output_dir") or settings.get("output") or "models/riff-cnet-final"))
+    if not folder.exists():
+        return None
+    version = read_facts(folder / ORIGIN_FILE).get("version")
+    if version is not None and f"version_{version}" != run.name:
+        raise OptionError(f"{folder}: was left by version {version}; upload that one, or name this one's folder with --model")
+    return folder
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """A configuration or a manifest; empty where there is none."""
+    return read_mapping(path) if path.is_file() else {}
+
+
+def size(content: Path | bytes) -> int:
+    """Bytes of a file, or of what a file is to hold."""
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def newest_checkpoint(folder: Path) -> Path:
+    """The checkpoint with the highest `step=` in its name, or, where no name has one, the one written last.
+
+    Raises:
+        ModelError: there is none.
+    """
+    checkpoints = [path for path in folder.glob("*.ckpt") if path.is_file() and not path.name.startswith(".")]
+    if not checkpoints:
+        ways_out = "train this version first, leave it out with --what, or see --lightning_logs"
+        raise ModelError(f"{folder}: no checkpoint (*.ckpt) here; {ways_out}")
+
+    def age(path: Path) -> tuple[int, float]:
+        step = re.search(r"step=(\d+)", path.name)
+        return (int(step[1]) if step else -1), path.stat().st_mtime
+
+    return max(checkpoints, key=age)
+
+
+def _existing(folder: Path, place: str, names: Sequence[str]) -> Files:
+    return {f"{place}/{name}": folder / name for name in names if (folder / name).is_file()}
+
+
+def _files_below(folder: Path) -> Files:
+    files = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    hidden = {path for path in files if any(part.startswith(".") for part in path.parts)}
+    return {path.as_posix(): file for path, file in files.items() if path not in hidden or has_secret_name(path.name)}

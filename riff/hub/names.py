@@ -1,0 +1,47 @@
+"""What things are called on the Hugging Face hub, and the token that opens it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import get_token
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from riff.errors import OptionError
+
+MINI = ("mini", "riffusion-mini")
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raise OptionError for what the hub cannot take as a repository's name."""
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise OptionError(f"{repo_id}: not a repository name, write it as USER/NAME ({first_line(error)})") from error
+
+
+def is_on_hub(base: str) -> bool:
+    """Whether this names a model on the hub, and nothing on this machine."""
+    try:
+        check_repo_id(base)
+    except OptionError:
+        return False
+    return "/" in base and not Path(base).exists() and Path(base).name not in MINI
+
+
+def find_token(token: str | None = None) -> str:
+    """The given token, else that of `HF_TOKEN` or `hf auth login`.
+
+    Raises:
+        OptionError: there is none.
+    """
+    token = token or get_token()
+    if not token:
+        raise OptionError("no token for the hub; set HF_TOKEN, run `hf auth login`, or give --token")
+    return token.strip()
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the lines that follow its first."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

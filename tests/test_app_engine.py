@@ -1,0 +1,434 @@
+"""What the page can do, without a browser: parts and takes, jobs in their order, and whose files are whose."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gc
+import io
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from stem_files import write_stem_file
+
+from riff.app.actions import Actions, Shown
+from riff.app.cards import clock, take_card
+from riff.app.engine import Engine, Wishes, edges_of, offered_models
+from riff.app.jobs import Job, Stopped, Worker
+from riff.app.painted_edges import read_painted_edges
+from riff.app.sessions import Session, Sessions
+from riff.app.songs import SHORTEST_S, Limits, Part, Separation, fit_part, receive
+from riff.audio.io import Audio, read_audio, resample, write_audio
+from riff.audio.separation import SeparationOptions
+from riff.errors import AudioError, DataError, ModelError, OptionError, RiffError
+from riff.sampling.control import SamplingOptions
+from riff.sampling.edit import EditOptions
+
+RATE = 48_000
+LIMITS = Limits(max_minutes=0.5, max_seconds=12)
+
+
+def quick(model: str, prompt: str = "a song", **more: Any) -> Wishes:
+    return Wishes(model, prompt, steps=1, scale=3.0, **more)
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """9 s of a demo song, mono and at 48 kHz."""
+    audio = read_audio(ROOT / "raw-audio" / "pop-0005.ogg")
+    path = tmp_path_factory.mktemp("song") / "St. Vitus - pop.wav"
+    write_audio(path, resample(audio.waveform[:1, : 9 * audio.sample_rate], audio.sample_rate, RATE), RATE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def part(song: Path, tmp_path_factory: pytest.TempPathFactory) -> Part:
+    separation = Separation(SeparationOptions("repet"), pytest.fail)
+    return separation.open_part(receive(song, LIMITS), 2.0, 8.0, tmp_path_factory.mktemp("part"))
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_control: Path) -> Engine:
+    return Engine(offered_models([str(tiny_control)]))
+
+
+# Songs and their parts
+
+
+@pytest.mark.parametrize("suffix", [".ogg", ".wav", ".mp3", ".flac", ".aiff"])
+def test_a_song_of_any_format_is_received(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"My song, take 2.final{suffix}"
+    times = np.arange(3 * 44_100) / 44_100
+    soundfile.write(path, np.stack([times / 4 * np.sin(2 * np.pi * 440 * times), np.zeros_like(times)], axis=1), 44_100)
+    upload = receive(path, LIMITS)
+    assert upload.name == "My song, take 2.final"
+    assert (upload.sample_rate, upload.channels) == (44_100, 2)
+    assert upload.duration_s == pytest.approx(3, abs=0.1)
+    assert upload.peaks[0] < 10
+    assert max(upload.peaks) == 100
+
+
+def test_too_long_a_song_is_not_even_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "long.flac"
+    soundfile.write(path, np.zeros(8_000 * 40, np.float32), 8_000)
+    monkeypatch.setattr("riff.app.songs.read_audio", pytest.fail)
+    with pytest.raises(AudioError, match=r"lasts 0.7 minutes, and 0.5 are taken here"):
+        receive(path, LIMITS)
+
+
+@given(st.floats(0, 60), st.floats(0, 70), st.floats(0.05, 60))
+def test_a_part_lies_in_its_song_and_is_a_clip_long(start: float, end: float, duration: float) -> None:
+    try:
+        first, last = fit_part(start, end, duration, LIMITS)
+    except OptionError:
+        assert start >= duration or end <= start or min(end, duration) - start > LIMITS.max_seconds
+        return
+    assert 0 <= first < last <= duration
+    assert last - first >= min(SHORTEST_S, duration) - 1e-9
+    assert last - first <= LIMITS.max_seconds + 0.02
+    assert first <= start
+    assert last >= min(end, duration)
+
+
+@pytest.mark.parametrize("times", [(None, 3.0), (float("nan"), 3.0), (1.0, float("inf")), (9.0, 10.0), (4.0, 3.0)])
+def test_times_that_make_no_part_are_refused(times: tuple[float, float]) -> None:
+    with pytest.raises(OptionError):
+        fit_part(*times, 9.0 if times[1] != float("inf") else 1e6, LIMITS)
+
+
+def test_a_part_is_the_song_s_own_samples(part: Part, song: Path) -> None:
+    whole = read_audio(song).waveform
+    np.testing.assert_array_equal(part.song.waveform, whole[:, 2 * RATE : 8 * RATE])
+    np.testing.assert_allclose(part.song.vocals + part.song.accompaniment, part.song.waveform, atol=1e-6)
+    assert part.song.sample_rate == RATE
+    assert np.abs(part.song.vocals).max() > 0.01
+    assert part.backing.pixels.shape == (512, 601)
+
+
+def test_a_stem_file_brings_its_own_backing(tmp_path: Path) -> None:
+    stems = np.random.default_rng(0).normal(0, 0.05, (4, 2, 7 * 44_100)).astype(np.float32)  # drums, bass, other, vocals
+    path = write_stem_file(tmp_path / "pop.stem.mp4", [Audio(one, 44_100) for one in (stems.sum(axis=0), *stems)], "alac")
+    separation = Separation(SeparationOptions("auto"), pytest.fail)
+    part = separation.open_part(receive(path, LIMITS), 1.0, 6.5, tmp_path)
+    assert part.separator == "stems"
+    np.testing.assert_allclose(part.song.accompaniment, stems[:3, :, 44_100 : 44_100 * 13 // 2].sum(axis=0), atol=1e-6)
+
+
+# Takes
+
+
+def test_a_take_is_the_untouched_accompaniment_and_a_vocal(part: Part, engine: Engine) -> None:
+    for model in (next(iter(engine.models)), "riff-pix2pix-mini"):
+        painter = engine.painter(part, quick(model))
+        job = Job()
+        take, mix = engine.take(part, painter, 3, 1, job.step)
+        assert job.done == painter.num_steps
+        assert mix.mix.shape == part.song.waveform.shape
+        assert mix.sample_rate == RATE
+        assert mix.null_db < -120
+        np.testing.assert_allclose(mix.mix / mix.headroom - mix.gain * mix.vocal, part.song.accompaniment, atol=1e-6)
+        assert take.after.pixels.shape == part.backing.pixels.shape
+
+
+def test_painted_edges_reach_the_controlnet_as_they_are(part: Part, engine: Engine) -> None:
+    model = "riff-cnet-mini"
+    edges = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), part.backing.pixels.shape)
+    painter = engine.painter(part, quick(model), edges)
+    seen: list[torch.Tensor] = []
+    encoder = painter.model.pipeline.controlnet.controlnet_cond_embedding
+    with encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone())):
+        painter.paint(0)
+    windows = [(255 * hint[0, 0]).round().byte().numpy() for hint in seen]
+    assert [window.shape for window in windows] == [(512, 512)] * 2
+    np.testing.assert_array_equal(windows[0], edges[:, :512])
+    shift = 608 - 512  # the last window ends with the picture, padded to whole latent columns
+    np.testing.assert_array_equal(windows[1][:, : 601 - shift], edges[:, shift:])
+    own = engine.painter(part, quick(model)).paint(0)
+    assert (painter.paint(0).pixels != own.pixels).mean() > 0.1
+
+
+def test_edges_of_another_shape_are_refused(part: Part, engine: Engine) -> None:
+    with pytest.raises(DataError, match=r"edges of \(512, 600\) for a picture of \(512, 601\)"):
+        engine.painter(part, quick(next(iter(engine.models))), np.zeros((512, 600), np.uint8))
+
+
+def test_one_model_is_in_memory(engine: Engine) -> None:
+    first, *_, last = engine.models
+    unet = weakref.ref(engine.load(first).pipeline.unet)
+    assert engine.load(first).pipeline.unet is unet()
+    engine.load(last)
+    gc.collect()
+    assert unet() is None
+
+
+def test_models_are_offered_by_title_with_what_they_recommend(engine: Engine, tiny_control: Path) -> None:
+    assert [choice.title for choice in engine.models.values()][-2:] == ["riff-cnet-mini", "riff-pix2pix-mini"]
+    assert engine.choice("riff-cnet-mini").options == SamplingOptions(guidance_scale=3.0, strength=1.6)
+    assert engine.choice("riff-pix2pix-mini").options == EditOptions(guidance_scale=3.0, image_guidance_scale=1.0)
+    with pytest.raises(OptionError, match="not offered"):
+        engine.choice(str(tiny_control))
+    with pytest.raises(ModelError, match="no such folder"):
+        offered_models(["models/nowhere"])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"steps": 101}, {"takes": 5}, {"best_of": 9}, {"seed": -1}, {"prompt": "a" * 1001}]
+)
+def test_wishes_have_bounds(wrong: dict) -> None:
+    with pytest.raises(OptionError):
+        Wishes(**{"model": "riff-cnet-mini", "prompt": "a song", **wrong})
+
+
+def as_url(edges: np.ndarray, form: str = "PNG") -> str:
+    memory = io.BytesIO()
+    Image.fromarray(edges).save(memory, form)
+    return f"data:image/png;base64,{base64.b64encode(memory.getvalue()).decode()}"
+
+
+def test_painted_edges_are_read_exactly(part: Part) -> None:
+    edges = edges_of(part, (100, 200))
+    np.testing.assert_array_equal(read_painted_edges(as_url(edges), edges.shape), edges)
+    np.testing.assert_array_equal(read_painted_edges(as_url(np.repeat(edges[:, :, None], 3, 2)), edges.shape), edges)
+    others = (as_url(edges[1:]), as_url(edges, "JPEG"), as_url(edges)[:200], "data:image/png;base64,~", "data:text/html,x", "")
+    for other in others:
+        with pytest.raises(DataError, match="start them anew"):
+            read_painted_edges(other, edges.shape)
+    with pytest.raises(OptionError, match="swap them"):
+        edges_of(part, (300, 200))
+
+
+# Jobs
+
+
+def test_jobs_are_done_in_their_order_and_know_their_place() -> None:
+    worker, go, done = Worker(), threading.Event(), []
+
+    def wait(_: Job) -> None:
+        go.wait(10)
+        done.append(1)
+
+    first = worker.submit(wait)
+    second, third = worker.submit(lambda _: done.append(2)), worker.submit(lambda _: done.append(3))
+    assert [worker.place(job) for job in (first, second, third)] == [0, 1, 2]
+    second.stop()
+    assert second.future.cancelled()  # at once, not when its turn comes
+    assert [worker.place(job) for job in (first, third)] == [0, 1]
+    go.set()
+    third.future.result(10)
+    assert done == [1, 3]
+    assert [job.finished for job in (first, second, third)] == [True, False, True]
+    worker.close()
+
+
+def test_a_job_stops_within_a_step_and_the_next_goes_on() -> None:
+    worker, begun = Worker(), threading.Event()
+
+    def endless(job: Job) -> None:
+        job.begin("Singing", 1_000_000)
+        while True:
+            time.sleep(0.01)
+            job.step()
+            begun.set()
+
+    job = worker.submit(endless)
+    begun.wait(10)
+    time.sleep(0.05)
+    assert job.seconds_left is not None
+    assert 1_000 < job.seconds_left < 1_000_000
+    job.stop()
+    with pytest.raises(Stopped):
+        job.future.result(1)
+    worker.submit(lambda job: None).future.result(1)
+    worker.submit(endless)
+    worker.close()  # does not wait for an end that never comes
+
+
+def test_no_more_may_wait_than_said() -> None:
+    worker, go = Worker(longest_queue=2), threading.Event()
+    for _ in range(3):
+        worker.submit(lambda job: go.wait(10))
+    with pytest.raises(RiffError, match="come back"):
+        worker.submit(lambda job: None)
+    go.set()
+    worker.close()
+
+
+# Sessions
+
+
+def upload(sessions: Sessions, visitor: str, name: str = "song.wav", content: bytes = b"x") -> Path:
+    path = sessions.uploads / name
+    path.write_bytes(content)
+    return sessions.take_upload(visitor, path)
+
+
+def test_files_belong_to_their_visitor(tmp_path: Path) -> None:
+    sessions = Sessions(tmp_path)
+    mine, other_page = sessions.of("me", "1"), sessions.of("me", "2")
+    file = mine.folder / "mix.wav"
+    file.write_bytes(b"sound")
+    assert sessions.find("me", mine.address(file)) == file
+    for visitor, address in [
+        ("you", mine.address(file)),
+        ("me", "/files/../sessions/x"),
+        ("me", f"/files/{mine.folder.name}/../{other_page.folder.name}"),
+        ("me", f"/files/{mine.folder.name}"),
+        ("me", "/files//etc/passwd"),
+    ]:
+        with pytest.raises(RiffError):
+            sessions.find(visitor, address)
+    path = upload(sessions, "me")
+    assert sessions.own_upload("me", str(path)) == path.resolve()
+    for visitor, asked in [("you", path), ("me", file), ("me", "/etc/passwd"), ("me", path.parent), ("", path)]:
+        with pytest.raises(OptionError, match="drop the song again"):
+            sessions.own_upload(visitor, str(asked))
+
+
+def test_a_closed_page_leaves_nothing_and_keeps_the_other_page(tmp_path: Path) -> None:
+    sessions = Sessions(tmp_path)
+    one, two = sessions.of("me", "1"), sessions.of("me", "2")
+    upload(sessions, "me")
+    sessions.close("me", "1")
+    assert not one.folder.exists()
+    assert two.folder.exists()
+    assert (sessions.uploads / "me").exists()
+    sessions.close("me", "2")
+    sessions.close("me", "2")
+    assert [path for path in tmp_path.rglob("*") if path.name not in ("uploads", "sessions")] == []
+
+
+def test_uploads_do_not_pile_up(tmp_path: Path) -> None:
+    sessions = Sessions(tmp_path)
+    paths = [upload(sessions, "me", f"{number}.wav") for number in range(6)]
+    assert [path.exists() for path in paths][-2:] == [True, True]
+    assert sum(path.exists() for path in paths) == 3
+
+
+def test_what_was_left_behind_goes_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = Sessions(tmp_path)
+    old = sessions.of("me", "1")
+    upload(sessions, "nobody")
+    tomorrow = time.time() + 25 * 3600
+    monkeypatch.setattr("riff.app.sessions.time.time", lambda: tomorrow)
+    sessions.of("you", "1")
+    assert not old.folder.exists()
+    assert not (sessions.uploads / "nobody").exists()
+
+
+def test_songs_stay_where_they_are_to_be_kept(tmp_path: Path, song: Path, engine: Engine) -> None:
+    sessions = Sessions(tmp_path / "root", keep=tmp_path / "kept")
+    actions = Actions(engine, Separation(SeparationOptions("repet"), pytest.fail), sessions, LIMITS)
+    session, empty = sessions.of("me", "1"), sessions.of("me", "2")
+    actions.open_song(session, sessions.lend("me", song))
+    actions.close()
+    assert (session.folder / song.name).read_bytes() == song.read_bytes()
+    assert session.folder.parent == tmp_path / "kept"
+    assert not empty.folder.exists()
+
+
+# What the buttons do
+
+
+@pytest.fixture
+def actions(engine: Engine, tmp_path: Path) -> Iterator[Actions]:
+    actions = Actions(engine, Separation(SeparationOptions("repet"), pytest.fail), Sessions(tmp_path), LIMITS)
+    yield actions
+    actions.close()
+
+
+@pytest.fixture
+def session(actions: Actions, song: Path) -> Session:
+    session = actions.sessions.of("me", "1")
+    actions.open_song(session, actions.sessions.lend("me", song))
+    return session
+
+
+def shown_by(actions: Actions, session: Session, wishes: Wishes, painted: dict | None = None, start_s: float = 2.0) -> list[Shown]:
+    async def collect() -> list[Shown]:
+        return [shown async for shown in actions.draw(session, start_s, start_s + 6, wishes, painted)]
+
+    return asyncio.run(collect())
+
+
+def test_a_part_is_taken_apart_once(actions: Actions, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    wishes = quick(next(iter(actions.engine.models)), takes=2)
+    shown = shown_by(actions, session, wishes)
+    assert shown[0].busy
+    assert not shown[-1].busy
+    assert any(one.edges for one in shown)
+    assert session.drawn == 2
+    assert [f">Take {number}<" in card for number, card in enumerate(session.takes, start=1)] == [True, True]
+    monkeypatch.setattr(actions._separation, "open_part", pytest.fail)
+    shown = shown_by(actions, session, quick(wishes.model, "another song"))
+    assert ">Take 3<" in session.takes[0]
+    assert not any(one.edges for one in shown)
+    assert len(list(session.folder.glob("mix-*.wav"))) == 3
+    assert not (session.folder / "cut.wav").exists()
+
+
+def test_edges_painted_for_another_part_are_left_out(actions: Actions, session: Session, part: Part) -> None:
+    painted = {"part": "2000-8000", "painted": as_url(edges_of(part, (100, 200)))}
+    wishes = quick(next(iter(actions.engine.models)))
+    shown_by(actions, session, wishes, painted)
+    assert "along painted edges" in session.takes[0]
+    shown_by(actions, session, wishes, painted, start_s=0.0)
+    assert "along painted edges" not in session.takes[0]
+
+
+def test_whoever_stops_listening_stops_the_work(actions: Actions, session: Session) -> None:
+    wishes = Wishes(next(iter(actions.engine.models)), "a song", steps=100)
+
+    async def leave() -> None:
+        drawing = actions.draw(session, 2.0, 8.0, wishes, None)
+        async for shown in drawing:
+            if "step 1" in shown.status:
+                break
+        await drawing.aclose()
+
+    asyncio.run(leave())
+    assert session.job is not None
+    with pytest.raises(Stopped):
+        session.job.future.result(10)
+    assert session.takes == []
+    shown_by(actions, session, quick(wishes.model))
+    assert len(session.takes) == 1
+
+
+def test_without_a_song_nothing_is_sung(actions: Actions) -> None:
+    with pytest.raises(OptionError, match="drop one first"):
+        shown_by(actions, actions.sessions.of("me", "2"), Wishes(next(iter(actions.engine.models)), "a song"))
+
+
+def test_a_song_that_cannot_be_read_is_gone_and_the_one_before_stays(actions: Actions, session: Session, tmp_path: Path) -> None:
+    before = session.song
+    noise = upload(actions.sessions, "me", "noise.wav", b"no sound" * 100)
+    with pytest.raises(AudioError):
+        actions.open_song(session, noise)
+    assert not noise.exists()
+    assert session.song is before
+    assert before is not None
+    assert before.path.is_file()
+
+
+def test_names_are_no_html() -> None:
+    name = '<img src=x onerror="alert(1)">'
+    card = take_card(name, [name], {name: name}, name, {name: name})
+    assert "<img src=x" not in card
+    assert 'onerror="' not in card
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0, "0:00"), (5.04, "0:05"), (59.96, "1:00"), (75.5, "1:15.5"), (3661, "61:01")])
+def test_times_are_said_as_on_a_clock(seconds: float, said: str) -> None:
+    assert clock(seconds) == said

@@ -1,0 +1,130 @@
+"""What lies between the network and the page, without a browser: the cookie, what may be asked for, and uploads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("gradio", reason="the page needs Gradio: pip install '.[app]'")
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from riff.app.gate import COOKIE, UPLOAD, UPLOADED, Gate, visitor_of_request
+from riff.app.page import said_to_visitor
+from riff.app.sessions import Sessions, visitor_of
+from riff.errors import AudioError, OptionError, RiffError
+
+
+@pytest.fixture
+def sessions(tmp_path: Path) -> Sessions:
+    return Sessions(tmp_path)
+
+
+@pytest.fixture
+def client(sessions: Sessions) -> TestClient:
+    """A browser at a server that takes uploads as Gradio does, and gives away any file it is asked for."""
+
+    async def receive(request: Request) -> Response:
+        paths = []
+        for number, content in enumerate(await request.json()):
+            path = sessions.uploads / f"song-{number}.wav"
+            path.write_text(content)
+            paths.append(str(path))
+        return JSONResponse(paths)
+
+    async def give(request: Request) -> Response:
+        path = request.path_params.get("path")
+        return PlainTextResponse(Path("/" + path).read_text() if path else "page")
+
+    routes = [Route(UPLOAD, receive, methods=["POST"]), Route(UPLOADED + "/{path:path}", give), Route("/{_:path}", give)]
+    app = Starlette(routes=routes)
+    app.add_middleware(Gate, sessions=sessions)
+    return TestClient(app)
+
+
+def test_an_upload_goes_to_its_visitor_alone(client: TestClient, sessions: Sessions) -> None:
+    assert client.post(UPLOAD, json=["la"]).status_code == 403  # nobody yet
+    assert "HttpOnly" in client.get("/").headers["set-cookie"]
+    assert "set-cookie" not in client.get("/").headers
+    answer = client.post(UPLOAD, json=["la", "li"])
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    path = Path(answer.json()[1])
+    assert path.is_relative_to(sessions.uploads / visitor_of(client.cookies[COOKIE]))
+    assert client.get(f"{UPLOADED}{path}").text == "li"
+    client.cookies.set(COOKIE, "somebody else's")
+    assert client.get(f"{UPLOADED}{path}").status_code == 404
+    client.cookies.clear()
+    assert client.get(f"{UPLOADED}{path}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "https://example.org/", "..%2f..%2fetc%2fpasswd", "%00", "a" * 5000])
+def test_no_other_file_is_given(client: TestClient, path: str) -> None:
+    client.get("/")
+    assert client.get(f"{UPLOADED}{path}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/docs",
+        "/gradio_api/info",
+        "/gradio_api/openapi.json",
+        "/monitoring",
+        "/gradio_api/proxy=x",
+        "/gradio_api/file/x",
+        "/file=/x",
+    ],
+)
+def test_what_the_page_does_not_ask_for_is_not_there(client: TestClient, path: str) -> None:
+    client.get("/")
+    assert client.get(path).status_code == 404
+    assert client.get("/config").status_code == 200
+
+
+def test_a_session_s_files_are_given_as_what_they_are(client: TestClient, sessions: Sessions) -> None:
+    client.get("/")
+    session = sessions.of(visitor_of(client.cookies[COOKIE]), "1")
+    kinds = {
+        "mix.wav": "audio/",
+        "spectrogram.png": "image/png",
+        "song.html": "application/octet-stream",
+        "x.svg": "application/octet",
+    }
+    for name, kind in kinds.items():
+        (session.folder / name).write_bytes(b"0123456789")
+        answer = client.get(session.address(session.folder / name), headers={"Range": "bytes=2-4"})
+        assert (answer.status_code, answer.content) == (206, b"234")  # players ask for parts
+        assert answer.headers["content-type"].startswith(kind)
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [({}, "SameSite=Lax"), ({"x-forwarded-proto": "https"}, "SameSite=None; Secure; Partitioned")],
+)
+def test_behind_https_the_cookie_works_in_a_frame(client: TestClient, headers: dict[str, str], said: str) -> None:
+    assert client.get("/", headers=headers).headers["set-cookie"].endswith(said)
+
+
+def test_without_a_cookie_there_is_a_sentence() -> None:
+    with pytest.raises(RiffError, match="needs its cookie"):
+        visitor_of_request({})
+    assert visitor_of_request({COOKIE: "secret"}) == visitor_of("secret")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (AudioError("/tmp/riff-app-x/sessions/y/My song.wav: damaged; get it again"), "My song.wav: damaged; get it again"),
+        (OptionError("the part is (see /home/me/My Music/x.wav)"), "The part is (see x.wav)"),
+        (RiffError("see https://example.org/a/b"), "See https://example.org/a/b"),
+        (RiffError(json.dumps({"a": 1 / 2})), '{"a": 0.5}'),
+    ],
+)
+def test_a_sentence_names_no_places_of_the_server(error: RiffError, sentence: str) -> None:
+    assert said_to_visitor(error) == sentence

@@ -1,0 +1,375 @@
+"""The page in headless Chromium, end to end on the small models: one server, and for every test a visitor of its own."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlparse
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from riff.audio.io import read_audio, write_audio
+from riff.spectrogram.image import load_image
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Request
+
+pytest.importorskip("gradio", reason="the page needs Gradio: pip install '.[app]'")
+sync_api = pytest.importorskip("playwright.sync_api", reason="drives a browser: pip install playwright")
+BROWSERS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
+CHROMIUM = next((path for path in BROWSERS if Path(path).exists()), "")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here; install one (Debian: apt install chromium)")
+SCREENSHOTS = Path(os.environ.get("APP_SCREENSHOTS", ROOT / "outputs" / "app-screenshots"))
+TIMEOUT = 60_000  # milliseconds, of anything that a page waits for
+
+
+@dataclass
+class Server:
+    """A running app.py. folder: where its temporary files lie."""
+
+    url: str
+    folder: Path
+
+    def sessions(self) -> list[Path]:
+        return list(self.folder.glob("riff-app-*/sessions/*"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = ["--port", port, "--separator", "repet", "--max_megabytes", 4, "--max_minutes", 0.5, "--max_seconds", 12]
+    environment = os.environ | {"TMPDIR": str(folder), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    with open(folder / "log", "w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "app.py", *map(str, flags)], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+    deadline = time.monotonic() + 120
+    while "open http" not in (folder / "log").read_text() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert process.poll() is None, (folder / "log").read_text()
+    yield Server(f"http://127.0.0.1:{port}/", folder)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 130
+    assert [path.name for path in folder.iterdir()] == ["log"]  # whatever the visitors had is gone with the server
+    assert "Traceback" not in (folder / "log").read_text()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    fake_microphone = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    flags = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required", *fake_microphone]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """Somebody at the page, and what their browser asked for."""
+
+    def __init__(self, browser: Browser, server: Server) -> None:
+        self.context = browser.new_context(viewport={"width": 1280, "height": 900}, permissions=["microphone"])
+        self.server, self.page = server, self.context.new_page()
+        self.page.set_default_timeout(TIMEOUT)
+        self.asked: list[Request] = []
+        self.page.on("request", lambda request: self.asked.append(request))
+        self.page.goto(server.url)
+        self.page.wait_for_selector("#song-file input[type=file]", state="attached")
+
+    def drop(self, song: Path) -> None:
+        self.page.set_input_files("#song-file input[type=file]", song)
+
+    def open(self, song: Path, seconds: float | None = None) -> None:
+        """Drop a song that can be used, and choose its first seconds."""
+        self.drop(song)
+        self.page.wait_for_selector("#waveform .region")
+        if seconds is not None:
+            self.number("#end", seconds)
+
+    def number(self, place: str, value: float) -> None:
+        self.page.fill(f"{place} input[type=number]", str(value))
+        self.page.locator(f"{place} input[type=number]").blur()
+
+    def set_up(self, steps: int, model: str | None = None) -> None:
+        """Choose in the folded settings."""
+        if model:
+            self.page.get_by_label(model).check()
+        self.page.click("#advanced button")
+        self.page.wait_for_selector("#steps input[type=number]")
+        self.number("#steps", steps)
+        self.number("#takes-wanted", 1)
+
+    def status(self, text: str) -> None:
+        """Wait until the page says so."""
+        self.page.wait_for_function("text => document.querySelector('#state').textContent.includes(text)", arg=text)
+
+    def said(self, text: str) -> str:
+        """Wait for an error that says so, and return the whole."""
+        toast = self.page.locator(".toast-body", has_text=text).first
+        toast.wait_for()
+        return toast.inner_text()
+
+    def take(self, number: int) -> Locator:
+        card = self.page.locator("#takes .take", has_text=f"Take {number}").first
+        card.wait_for()
+        return card
+
+    def fetch(self, path: str) -> int:
+        """The status of a request with this visitor's cookies."""
+        return self.context.request.get(self.server.url + path.lstrip("/")).status
+
+    def screenshot(self, name: str) -> None:
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True, animations="disabled")
+
+
+@pytest.fixture
+def visitor(browser: Browser, server: Server) -> Iterator[Visitor]:
+    somebody = Visitor(browser, server)
+    yield somebody
+    somebody.context.close()
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """6 s of a demo song."""
+    audio = read_audio(ROOT / "raw-audio" / "rock-0001.ogg")
+    path = tmp_path_factory.mktemp("song") / "rock.ogg"
+    write_audio(path, audio.waveform[:, : 6 * audio.sample_rate], audio.sample_rate)
+    return path
+
+
+def download(visitor: Visitor, link: Locator, folder: Path) -> Path:
+    with visitor.page.expect_download() as waiting:
+        link.click()
+    path = folder / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    return path
+
+
+def test_a_song_is_sung_anew(visitor: Visitor, song: Path, tmp_path: Path) -> None:
+    visitor.screenshot("empty")
+    visitor.open(song)
+    visitor.screenshot("song")
+    visitor.page.click("#prepare")
+    visitor.page.wait_for_selector("#edges canvas[data-ready]")
+    visitor.screenshot("backing")
+    visitor.set_up(steps=2)
+    visitor.number("#takes-wanted", 2)
+    visitor.page.click("#sing")
+    visitor.status(" of 4")
+    visitor.screenshot("singing")
+    cards = [visitor.take(1), visitor.take(2)]
+    assert all(card.locator("img").evaluate("one => one.decode().then(() => one.naturalWidth)") > 500 for card in cards)
+    played = "one => one.play().then(() => new Promise(done => setTimeout(() => done(one.currentTime), 700)))"
+    assert cards[1].locator("audio").first.evaluate(played) > 0.2
+    visitor.status("")
+    visitor.screenshot("takes")
+    visitor.page.set_viewport_size({"width": 420, "height": 900})
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 420
+    visitor.screenshot("narrow")
+
+    names = ("mix.wav", "vocal.wav", "spectrogram.png")
+    mix, vocal, picture = (download(visitor, cards[0].get_by_text(name, exact=True), tmp_path) for name in names)
+    backing = download(visitor, visitor.page.locator("#backing a"), tmp_path)
+    assert mix.name == "rock, take 1, mix.wav"
+    ours, voice, band = (read_audio(path).waveform.astype(np.float64) for path in (mix, vocal, backing))
+    assert ours.shape == voice.shape == band.shape == read_audio(song).waveform.shape
+    gain = ((ours - band) * voice).sum() / np.square(voice).sum()  # where nothing had to be lowered for headroom
+    assert np.abs(ours - band - gain * voice).max() < 1e-5
+    assert load_image(picture).max_value > 0
+    assert Image.open(picture).getexif()[11000] == 44_100
+    assert {urlparse(request.url).netloc for request in visitor.asked} == {urlparse(visitor.server.url).netloc}
+
+
+def test_painted_edges_are_sent_as_they_are_seen(visitor: Visitor, song: Path) -> None:
+    visitor.open(song)
+    visitor.page.click("#prepare")
+    visitor.page.wait_for_selector("#edges canvas[data-ready]")
+    before = edges_seen(visitor)
+    drag(visitor, "#edges canvas", (0.1, 0.2), (0.6, 0.3))
+    visitor.page.click("#edges .erase")
+    drag(visitor, "#edges canvas", (0.2, 0.9), (0.8, 0.9))
+    after = edges_seen(visitor)
+    visitor.screenshot("painted")
+    assert np.isin(after, (0, 255)).all()
+    assert (after > before).sum() > 500
+    assert (after < before).sum() > 20
+    visitor.set_up(steps=1)
+    visitor.page.click("#sing")
+    assert "along painted edges" in visitor.take(1).inner_text()
+    posted = [request.post_data_json for request in visitor.asked if request.url.endswith("/queue/join?")]
+    values = [one for data in posted if data for one in data["data"] if isinstance(one, dict)]
+    painted = next(one["painted"] for one in values if one.get("painted"))
+    np.testing.assert_array_equal(np.array(picture_of(painted).convert("L")), after)
+    visitor.page.click("#edges .again")
+    np.testing.assert_array_equal(edges_seen(visitor), before)
+
+
+def edges_seen(visitor: Visitor) -> np.ndarray:
+    """What the canvas shows: uint8, 0 or 255."""
+    return np.array(picture_of(visitor.page.locator("#edges canvas").evaluate("canvas => canvas.toDataURL()")).getchannel("A"))
+
+
+def picture_of(url: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(url.split(",")[1])))
+
+
+def drag(visitor: Visitor, place: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Drag with the mouse between two points, as shares of an element's width and height."""
+    visitor.page.locator(place).scroll_into_view_if_needed()
+    box = visitor.page.locator(place).bounding_box()
+    assert box is not None
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)]
+    visitor.page.mouse.move(*points[0])
+    visitor.page.mouse.down()
+    visitor.page.mouse.move(*points[1], steps=8)
+    visitor.page.mouse.up()
+
+
+def test_the_part_on_the_waveform_and_in_seconds_is_one(visitor: Visitor) -> None:
+    visitor.page.click("#demo-song")
+    visitor.page.wait_for_selector("#waveform .region")
+    start, end = (visitor.page.locator(f"{place} input") for place in ("#start", "#end"))
+    assert (float(start.input_value()), float(end.input_value())) == (0.0, 10.2)
+    drag(visitor, "#waveform .handle.end", (0.5, 0.5), (-8.0, 0.5))
+    shortened = float(end.input_value())
+    assert 5.1 < shortened < 10
+    drag(visitor, "#waveform .region", (0.5, 0.5), (0.9, 0.5))
+    assert float(start.input_value()) > 0.5
+    assert float(end.input_value()) - float(start.input_value()) == pytest.approx(shortened, abs=0.02)
+    visitor.number("#start", 3)
+    visitor.number("#end", 60)
+    assert (float(start.input_value()), float(end.input_value())) == (3.0, 15.0)  # no more than --max_seconds
+    assert visitor.page.locator("#waveform .times").inner_text() == "0:03.0 to 0:15.0 (12.0 s)"
+
+
+def test_cancel_stops_and_leaves_the_page_usable(visitor: Visitor, song: Path) -> None:
+    visitor.open(song)
+    visitor.set_up(steps=100)
+    visitor.page.click("#sing")
+    visitor.status(" of 100")
+    visitor.page.click("#cancel")
+    began = time.monotonic()
+    visitor.status("Cancelled.")
+    assert time.monotonic() - began < 10
+    assert visitor.page.locator("#takes .take").count() == 0
+    visitor.number("#steps", 1)
+    visitor.page.click("#sing")
+    visitor.take(1)
+
+
+def test_an_edit_model_shows_only_what_applies(visitor: Visitor, song: Path) -> None:
+    visitor.open(song)
+    visitor.set_up(steps=1, model="riff-pix2pix-mini")
+    visitor.page.get_by_label("Picture scale").first.wait_for()
+    assert visitor.page.get_by_label("Strength").count() == 0
+    assert visitor.page.get_by_label("Guess mode").count() == 0
+    assert visitor.page.locator("#prompt textarea").input_value().startswith("add ")
+    visitor.page.click("#sing")
+    assert "riff-pix2pix-mini" in visitor.take(1).inner_text()
+    assert not visitor.page.locator("#edges").is_visible()
+
+
+def test_bad_files_end_in_a_sentence(visitor: Visitor, song: Path, tmp_path: Path) -> None:
+    noise, long, big = tmp_path / "noise.wav", tmp_path / "long.mp3", tmp_path / "big.wav"
+    noise.write_bytes(b"this is no sound" * 50)
+    visitor.drop(noise)
+    sentence = visitor.said("cannot be read as audio")
+    assert "noise.wav: cannot" in sentence
+    assert "/" not in sentence
+    assert "cannot be read as audio" in visitor.page.locator("#state [role=alert]").inner_text()
+    visitor.screenshot("error")
+    import soundfile
+
+    soundfile.write(long, np.zeros(31 * 16_000), 16_000, format="MP3")
+    visitor.drop(long)
+    assert "long.mp3: lasts 0.5 minutes" in visitor.said("lasts")
+    write_audio(big, np.zeros((2, 900_000), np.float32), 44_100)
+    visitor.drop(big)
+    visitor.said("maximum allowed size")
+    visitor.open(song)
+
+
+def test_a_second_visitor_waits_and_a_closed_page_leaves_nothing(browser: Browser, server: Server, song: Path) -> None:
+    first, second = Visitor(browser, server), Visitor(browser, server)
+    for somebody in (first, second):
+        somebody.open(song)
+        somebody.set_up(steps=100)
+    first.page.click("#sing")
+    first.status(" of 100")
+    second.page.click("#sing")
+    second.status("being made before yours")
+    second.screenshot("waiting")
+    second.page.click("#cancel")
+    second.status("Cancelled.")
+    second.page.click("#sing")
+    second.status("being made before yours")
+    before = len(server.sessions())
+    first.page.close()
+    second.status(" of 100")
+    second.context.close()
+    deadline = time.monotonic() + 20
+    while len(server.sessions()) > before - 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(server.sessions()) <= before - 2
+    assert not [path for path in server.folder.glob("riff-app-*/uploads/**/*") if path.is_file() and path.stat().st_size > 0]
+    first.context.close()
+
+
+def test_nobody_fetches_what_is_not_theirs(visitor: Visitor, browser: Browser, server: Server, song: Path) -> None:
+    visitor.open(song)
+    own = next(request.url for request in visitor.asked if "/files/" in request.url).removeprefix(server.url)
+    upload = next(path for path in server.sessions() if path.name in own) / "rock.ogg"
+    assert upload.is_file()
+    assert visitor.fetch(own) == 200
+    stranger = Visitor(browser, server)
+    assert stranger.fetch(own) == 404
+    for path in (upload, "/etc/passwd", ROOT / "README.md", server.folder / "log", "https://example.org/", "../README.md"):
+        assert {somebody.fetch(f"gradio_api/file={path}") for somebody in (visitor, stranger)} == {404}
+    shown = [stranger.fetch(path) for path in ("gradio_api/info", "docs", "openapi.json", "gradio_api/openapi.json", "monitoring")]
+    assert set(shown) == {404}
+    stranger.context.close()
+
+
+def test_a_recording_is_a_song(visitor: Visitor) -> None:
+    visitor.page.get_by_role("tab", name="Record").click()
+    visitor.page.get_by_role("button", name="Record", exact=True).click()
+    time.sleep(1.5)
+    visitor.page.get_by_role("button", name="Stop", exact=True).first.click()
+    visitor.page.wait_for_selector("#waveform .region")
+    assert json.loads(visitor.page.locator("#end input").input_value()) > 0.8
+
+
+@pytest.mark.slow
+def test_the_picture_of_the_page(visitor: Visitor) -> None:
+    """Makes docs/app.png where APP_SCREENSHOTS is docs."""
+    visitor.page.click("#demo-song")
+    visitor.page.wait_for_selector("#waveform .region")
+    visitor.number("#start", 5)
+    visitor.number("#end", 15.2)
+    visitor.page.click("#sing")
+    visitor.take(2)
+    visitor.status("")
+    visitor.page.locator("#takes img").evaluate_all("images => Promise.all(images.map(one => one.decode()))")
+    visitor.screenshot("app")
+    path = SCREENSHOTS / "app.png"
+    Image.open(path).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+    assert path.stat().st_size < 300_000
