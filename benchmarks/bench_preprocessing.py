@@ -14,13 +14,13 @@ import io
 import os
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from riff import cli
-
-FLAC = ("--format", "flac")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -122,6 +122,7 @@ def our_rate(songs: Path, folder: Path, num_workers: int) -> float:
 
 def time_stages(songs: Path, folder: Path) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Milliseconds a pair by stage, over the clips of one song, and ways to write a picture."""
+    import numpy as np
     import torch
 
     from riff.data.clip_images import PITCH_SHIFTS
@@ -130,31 +131,33 @@ def time_stages(songs: Path, folder: Path) -> tuple[dict[str, float], dict[str, 
     from riff.spectrogram.mel import magnitude_to_mel, top_frequency, waveform_to_magnitude
     from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 
-    first = song_folders(songs)[0]
-    mix, accompaniment, _ = open_parts(first)
-    clips = [
-        torch.from_numpy(part[:, s : s + CLIP_SAMPLES].mean(axis=0))
-        for s in range(0, 5 * CLIP_SAMPLES, CLIP_SAMPLES)
-        for part in (mix, accompaniment)
-    ]
-    top = top_frequency(STANDARD, min(PITCH_SHIFTS))
-    pairs = len(clips) // 2 * len(PITCH_SHIFTS)
-    stages: dict[str, float] = {}
+    mix, accompaniment, _ = open_parts(song_folders(songs)[0])
+    top, seconds = top_frequency(STANDARD, min(PITCH_SHIFTS)), defaultdict[str, float](float)
+    images: list[Any] = []
+    files: list[bytes] = []
 
-    def timed(name: str, work: Callable[[], list[Any]]) -> list[Any]:
-        work()
+    def timed(name: str, work: Callable[..., Any], *given: Any) -> Any:
         began = time.perf_counter()
-        done = work()
-        stages[name] = (time.perf_counter() - began) / pairs * 1000
+        done = work(*given)
+        seconds[name] += time.perf_counter() - began
         return done
 
-    magnitudes = timed("transform, one for seven pitches", lambda: [waveform_to_magnitude(clip, STANDARD, top) for clip in clips])
-    mels = timed("mel bands", lambda: [magnitude_to_mel(one, STANDARD, shift) for one in magnitudes for shift in PITCH_SHIFTS])
-    images = timed("grey levels", lambda: [mel_to_image(mel) for mel in mels])
-    edges = timed("edges", lambda: [canny_edges(image.pixels) for image in images[: len(images) // 2]])
-    files = timed("PNG", lambda: [image_to_png(image) for image in images] + [edges_to_png(one) for one in edges])
-    timed("writing and flushing", lambda: write_files(folder, files))
-    return stages, time_writers(images[::7])
+    for number, start in enumerate((0, *range(0, 5 * CLIP_SAMPLES, CLIP_SAMPLES))):
+        if number == 1:  # filters and plans are made in the first round, which does not count
+            seconds.clear()
+            images, files = [], []
+        clip = torch.from_numpy(np.stack([part[:, start : start + CLIP_SAMPLES].mean(axis=0) for part in (mix, accompaniment)]))
+        magnitude = timed("transform, one for seven pitches", waveform_to_magnitude, clip, STANDARD, top)
+        for shift in PITCH_SHIFTS:
+            mels = timed("mel bands", magnitude_to_mel, magnitude, STANDARD, shift)
+            pictures = timed("grey levels", lambda mels: [mel_to_image(mel) for mel in mels], mels)
+            edges = timed("edges", canny_edges, pictures[1].pixels)
+            files += timed("PNG", lambda pictures: [image_to_png(picture) for picture in pictures], pictures)
+            files.append(timed("PNG", edges_to_png, edges))
+            images += pictures
+    timed("writing and flushing", write_files, folder, files)
+    pairs = len(images) / 2
+    return {name: 1000 * spent / pairs for name, spent in seconds.items()}, time_writers(images[::7])
 
 
 def write_files(folder: Path, files: Sequence[bytes]) -> list[None]:
@@ -195,12 +198,10 @@ def time_writers(images: Sequence[Any]) -> dict[str, dict[str, float]]:
         return write
 
     ways: dict[str, Callable[[Any], bytes]] = {f"PNG, libdeflate level {level}": ours(level) for level in (1, 2, 4, 6)}
-    ways |= {
-        f"PNG, Pillow level {level}": lambda image, n=level: pillow(image, format="PNG", compress_level=n) for level in (1, 3, 6)
-    }
-    ways["WebP lossless, fastest"] = lambda image: pillow(image, format="WEBP", lossless=True, method=0, quality=0)
-    ways["WebP lossless, Pillow's default"] = lambda image: pillow(image, format="WEBP", lossless=True)
-    ways["JPEG, Pillow's default"] = lambda image: pillow(image, format="JPEG")
+    ways |= {f"PNG, Pillow level {level}": partial(pillow, format="PNG", compress_level=level) for level in (1, 3, 6)}
+    ways["WebP lossless, fastest"] = partial(pillow, format="WEBP", lossless=True, method=0, quality=0)
+    ways["WebP lossless, Pillow's default"] = partial(pillow, format="WEBP", lossless=True)
+    ways["JPEG, Pillow's default"] = partial(pillow, format="JPEG")
     found = {}
     for name, way in ways.items():
         way(images[0])

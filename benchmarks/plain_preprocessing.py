@@ -34,7 +34,9 @@ def make_pair(folder: Path, name: str, parts: Sequence[np.ndarray], semitones: i
     for kind, sound in zip(("target", "source"), shifted, strict=False):  # the vocals are shifted to see whether there are any
         spectrogram_image(sound).save(folder / kind / f"{name}.jpg")
     path = str(folder / "source" / f"{name}.jpg")
-    cv2.imwrite(path, cv2.Canny(cv2.imread(path), *CANNY))
+    picture = cv2.imread(path)
+    assert picture is not None
+    cv2.imwrite(path, cv2.Canny(picture, *CANNY))
 
 
 def spectrogram_image(sound: np.ndarray) -> Image.Image:
