@@ -3,7 +3,8 @@
     python benchmarks/round_trip.py --num_songs 10
 
 The plain way is librosa's Griffin-Lim at 44.1 kHz (4,410-point windows, 32 iterations) after a pseudo-inverse of the mel
-filterbank. Both are timed in this one run, on one thread.
+filterbank. Riffusion's is least squares for every frame and 32 rounds of Griffin-Lim at 17,640 points. All are timed in this
+one run, on one thread.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for rounds in (16, 32, 64, 128)
     }
     ways["librosa, 32 iterations"] = plain_way
+    ways["Riffusion, 32 iterations"] = riffusion_way
     results = {}
     for name, way in ways.items():
         way(images[0])  # filters and plans are made once
@@ -77,6 +79,29 @@ def plain_way(image):  # type: ignore[no-untyped-def]
     magnitude[: len(fine[::4])] = fine[::4]  # rows 10 Hz apart
     sound = librosa.griffinlim(magnitude, n_iter=32, hop_length=441, n_fft=4_410, random_state=0)
     return torch.from_numpy(sound)
+
+
+def riffusion_way(image):  # type: ignore[no-untyped-def]
+    """Least squares over all 8,821 bins, what is negative cut off, and the fast Griffin-Lim algorithm on the padded transform."""
+    import torch
+
+    from riff.spectrogram.image import image_to_mel
+    from riff.spectrogram.mel import mel_filterbank
+    from riff.spectrogram.params import STANDARD
+
+    bins, samples = STANDARD.n_fft // 2 + 1, STANDARD.clip_samples(image.pixels.shape[1])
+    magnitude = torch.linalg.lstsq(mel_filterbank(STANDARD, bins), image_to_mel(image), driver="gelsy").solution.relu()
+    window = torch.hann_window(STANDARD.win_length)
+    sizes = (STANDARD.n_fft, STANDARD.hop_length, STANDARD.win_length, window)
+    angles = torch.rand(magnitude.shape, generator=torch.Generator().manual_seed(0)) * (2 * torch.pi)
+    spectrum, previous = torch.polar(magnitude, angles), torch.zeros((), dtype=torch.complex64)
+    for _ in range(32):
+        sound = torch.istft(spectrum, *sizes, length=samples)
+        consistent = torch.stft(sound, *sizes, pad_mode="reflect", return_complex=True)
+        spectrum = consistent - 0.99 / 1.99 * previous
+        spectrum = magnitude * spectrum / spectrum.abs().clamp_min(1e-16)
+        previous = consistent
+    return torch.istft(spectrum, *sizes, length=samples)
 
 
 if __name__ == "__main__":

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import glob
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HTTPError
 
 from riff.data.lines import read_record_lines
-from riff.data.pairs_folder import MANIFEST
+from riff.data.pairs_folder import MANIFEST, SETTINGS_KEY
 from riff.data.shard_layouts import Record, ShardLayout
-from riff.data.stores import FolderStore, PairStore, open_shards
+from riff.data.songs import shard_folder
+from riff.data.stores import FolderStore, PairStore, PartsStore, open_shards
 from riff.data.unpack import DEFAULT_CACHE
 from riff.errors import DataError
 from riff.files import read_mapping
@@ -38,14 +40,16 @@ def open_pairs(
     """The pairs of a place, in their order, and the store that reads their pictures.
 
     Args:
-        place: folder that holds `records_file`; folder of shards; pattern of shards, such as `DIR/*.tar` or
-            `DIR/pairs-{000..031}.tar`; or USER/NAME on the hub, whose shards are downloaded once.
+        place: folder that holds `records_file`, or those that `--shard_index` made; folder of shards; pattern of shards, such as
+            `DIR/*.tar` or `DIR/pairs-{000..031}.tar`; or USER/NAME on the hub, whose shards are downloaded once.
 
     Raises:
         DataError: no pairs there, shards that are missing, broken or of other pairs, or no such data set.
     """
     if (place / records_file).exists():
         return FolderStore(place), read_record_lines(place / records_file, layout.record_type, layout.record_format)
+    if parts := find_parts(place, records_file):
+        return PartsStore(place, parts), [record for part in parts for record in _records_of_part(part, layout, records_file)]
     shards, cache = find_shards(place), None
     if not shards and _may_be_on_hub(place):
         shards = find_shards(_download(str(place), layout, hub))
@@ -56,6 +60,39 @@ def open_pairs(
         return FolderStore(place), read_record_lines(place / records_file, layout.record_type, layout.record_format)
     store = open_shards(shards, layout, cache)
     return store, store.records(layout)
+
+
+def find_parts(place: Path, records_file: str) -> list[Path]:
+    """The folders of pairs that `--shard_index` made in a folder; none where it made none.
+
+    Raises:
+        DataError: one of them is missing, or has other settings than the first.
+    """
+    found = [match for path in sorted(place.glob("shard-*")) if (match := re.fullmatch(r"shard-\d+-of-(\d+)", path.name))]
+    if not found:
+        return []
+    count = int(found[0][1])
+    parts = [place / shard_folder(index, count) for index in range(count)]
+    for part in parts:
+        if not (part / records_file).exists():
+            raise DataError(f"{part}: no {records_file} here; make this shard too, or name the folder of one shard")
+    settings = [read_mapping(part / MANIFEST).get(SETTINGS_KEY) for part in parts]
+    for part, other in zip(parts, settings, strict=True):
+        if other != settings[0]:
+            raise DataError(f"{part}: made with other settings than {parts[0].name}; make all shards the same way")
+    return parts
+
+
+def _records_of_part(part: Path, layout: ShardLayout[Record], records_file: str) -> list[Record]:
+    """The records of one folder, with the pictures' paths as in the folder around it."""
+    if not (part / records_file).read_text(encoding="utf-8").strip():  # no song fell to this shard
+        return []
+
+    def moved(record: Any) -> Record:
+        paths = {key: f"{part.name}/{path}" for key in layout.members if (path := getattr(record, key))}
+        return replace(record, **paths)
+
+    return [moved(record) for record in read_record_lines(part / records_file, layout.record_type, layout.record_format)]
 
 
 def find_shards(place: Path) -> list[Path]:

@@ -88,7 +88,11 @@ def shard_of_songs(songs: Sequence[SongFile], shard_index: int | None, num_shard
     def shard(song: SongFile) -> int:
         return int.from_bytes(hashlib.blake2b(song.name.encode(), digest_size=8).digest()) % num_shards
 
-    return [song for song in songs if shard(song) == shard_index], f"shard-{shard_index:05d}-of-{num_shards:05d}"
+    return [song for song in songs if shard(song) == shard_index], shard_folder(shard_index, num_shards)
+
+
+def shard_folder(shard_index: int, num_shards: int) -> str:
+    return f"shard-{shard_index:05d}-of-{num_shards:05d}"
 
 
 def unique_slugs(songs: Sequence[SongFile]) -> dict[str, str]:

@@ -61,6 +61,17 @@ class FolderStore:
             raise DataError(f"{path}: this picture of a pair is missing ({error.strerror}); make the pairs again") from error
 
 
+class PartsStore(FolderStore):
+    """Folders of pairs beside each other, made with the same settings; a picture's name is its path in the folder around them."""
+
+    def __init__(self, folder: Path, parts: Sequence[Path]) -> None:
+        super().__init__(folder)
+        self._around, self.folder = folder, parts[0]
+
+    def open(self, picture: str) -> Path:
+        return self._around / picture
+
+
 class ShardStore:
     """Shards; a picture's name is SHARD/ROW/KEY/NAME: the shard's path in the folder, the pair, its picture, what that was called.
 
