@@ -32,7 +32,15 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    command = [sys.executable, str(cli.ROOT / "make_cnet_dataset.py"), "--audio_dir", str(args.audio_dir), "--no-pitch_augment"]
+    command = [
+        sys.executable,
+        str(cli.ROOT / "make_cnet_dataset.py"),
+        "--audio_dir",
+        str(args.audio_dir),
+        "--no-pitch_augment",
+        "--num_workers",
+        "1",
+    ]
     command += ["--separator", args.separator]
     command += ["--spleeter_model_dir", str(args.spleeter_model_dir)] if args.spleeter_model_dir else []
     with tempfile.TemporaryDirectory() as folder:
