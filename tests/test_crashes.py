@@ -17,7 +17,7 @@ from riff.data.making import ClipCount, SongJob
 from riff.data.pairs_folder import MANIFEST, PairsFolder
 from riff.data.records import PairRecord
 from riff.data.songs import SongFile
-from riff.errors import AudioError, DataError, OptionError
+from riff.errors import AudioError, DataError, OptionError, RiffError
 from riff.files import only_writer, write_json, write_new
 from riff.spectrogram.png import encode_png
 
@@ -213,3 +213,13 @@ def test_a_damaged_line_is_named_and_nothing_after_it_is_lost(songs: Path, tmp_p
     with pytest.raises(DataError, match=rf"{file}: line 2 is no JSON; .*{way_out}"):
         build(songs, tmp_path / "pairs")
     assert contents(tmp_path / "pairs") == before
+
+
+def test_a_folder_that_cannot_be_written_ends_in_one_line(songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RiffError, match=r"/proc/riff-pairs: cannot create this folder"):
+        build(songs, Path("/proc/riff-pairs"))
+    (tmp_path / "pairs").mkdir(mode=0o555)
+    if os.geteuid() == 0:  # whom modes do not stop
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(RiffError, match=r"pairs: this folder is not writable; choose another place"):
+        build(songs, tmp_path / "pairs")
