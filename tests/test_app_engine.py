@@ -432,3 +432,10 @@ def test_names_are_no_html() -> None:
 @pytest.mark.parametrize(("seconds", "said"), [(0, "0:00"), (5.04, "0:05"), (59.96, "1:00"), (75.5, "1:15.5"), (3661, "61:01")])
 def test_times_are_said_as_on_a_clock(seconds: float, said: str) -> None:
     assert clock(seconds) == said
+
+
+def test_without_any_model_there_is_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("riff.app.engine.ROOT", tmp_path)
+    with pytest.raises(OptionError, match="run this in the repository's folder, or give --model"):
+        offered_models()

@@ -80,13 +80,15 @@ class Wishes:
 
 
 def offered_models(further: Sequence[str] = ()) -> list[ModelChoice]:
-    """Further models, those that training has left in the repository, and its small ones.
+    """Further models, those that training has left in the repository or the working folder, and the small ones there.
 
     Raises:
-        ModelError: one that is not there, or of another kind.
+        ModelError: one that is not there, or of another kind. OptionError: there is none at all.
     """
-    names = [str(ROOT / name) for name in (*WHEN_TRAINED, *IN_THE_BOX) if (ROOT / name).is_dir()]
-    names = list(dict.fromkeys([*further, *names]))
+    places = [root / name for name in (*WHEN_TRAINED, *IN_THE_BOX) for root in (ROOT, Path.cwd())]
+    names = list(dict.fromkeys([*further, *(str(place) for place in places if place.is_dir())]))
+    if not names:
+        raise OptionError(f"no {' or '.join(IN_THE_BOX)} here; run this in the repository's folder, or give --model")
     short = [name if "/" in name and not Path(name).exists() else Path(name).name for name in names]
     return [_choice(name, name if short.count(title) > 1 else title) for name, title in zip(names, short, strict=True)]
 
