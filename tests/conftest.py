@@ -13,7 +13,17 @@ from script_process import run_forked
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT_TIMEOUT = 300  # seconds
-LONGEST = ("test_quickstart.py", "test_edit_training.py", "test_training.py", "test_convert_checkpoint.py", "test_inpaint_song.py")
+LONGEST = (
+    *(
+        "test_quickstart.py",
+        "test_processes.py",
+        "test_edit_training.py",
+        "test_training.py",
+        "test_app_page.py",
+        "test_workers.py",
+    ),
+    *("test_killed.py", "test_upload_round_trip.py", "test_notebook.py", "test_convert_checkpoint.py", "test_inpaint_song.py"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
