@@ -21,7 +21,7 @@ from riff.errors import AudioError, DataError, OptionError, RiffError
 from riff.files import only_writer, write_json, write_new
 from riff.spectrogram.png import encode_png
 
-SONGS = ("a", "b", "c")
+SONGS = ("a", "b", "c")  # of two pairs each
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ def test_going_on_equals_going_straight_through(
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_two_processes_train_on_what_one_with_twice_the_batch_does(
     straight: Path, edit_pairs: Path, tiny_base: Path, tmp_path: Path, strategy: str
 ) -> None:

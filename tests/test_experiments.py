@@ -136,7 +136,8 @@ def test_pages_link_to_what_is_there_and_say_the_command(measured: Result, clips
     assert lines[0].split() == list(CONTROL_EXPERIMENT.metrics)
 
 
-def test_the_command_gives_the_same_arguments_again() -> None:
+def test_the_command_gives_the_same_arguments_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["evaluate_samples.py"])
     parser = evaluate_samples.make_parser()
     said = ["--experiment", "edit", "--songs", "my songs", "--seed", "3", "--held_out_wording", "--edit_kinds", "add", "noop"]
     args = parser.parse_args([*said, "--scale", "2.5", "--output", "elsewhere"])

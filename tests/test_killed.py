@@ -47,7 +47,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_and_started_again(mixtures: Path, undisturbed: Path, tmp_path: Path, kills: int, workers: int) -> None:
     moments, expected, left = random.Random(kills), contents(undisturbed), kills
@@ -84,7 +84,7 @@ def limited(script: str, *flags: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", f"ulimit -f 64; exec {words}"], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_full_disk_ends_in_one_line(tmp_path: Path, workers: int) -> None:
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 6 * RATE)).astype(np.float32)
     for number in range(workers):

@@ -47,10 +47,10 @@ def test_riffusion_mini_draws_in_plain_diffusers() -> None:
 
 
 def test_riff_cnet_mini_follows_the_accompaniment() -> None:
-    """On three unseen songs the control covers at least half of the way from floor to ceiling (README: 16 songs)."""
+    """On two unseen songs the control covers at least half of the way from floor to ceiling (README: 16 songs)."""
     model = MODELS / "riff-cnet-mini"
     pipeline = prepare_pipeline(load_control_pipeline(model))
-    means = summarise(evaluate_control(pipeline, demo_clips(3, 3), options_for(model, None, None, steps=12)))
+    means = summarise(evaluate_control(pipeline, demo_clips(3, 2), options_for(model, None, None, steps=10)))
     assert means["covered"]["edge_f1"] > 0.5
     assert means["control"]["gradient_correlation"] > means["floor"]["gradient_correlation"] + 0.2
     assert means["ceiling"]["edge_f1"] >= 0.65

@@ -24,8 +24,9 @@ from riff.files import only_writer, read_mapping
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file but the manifest, which tells the time, and the lock, which tells the process."""
+    """Every file but the manifest, which tells the time, the lock, which tells the process, and what training keeps there."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name not in ("manifest.json", ".lock"))
+    files = (path for path in files if ".cache" not in path.parts)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
