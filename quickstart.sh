@@ -29,12 +29,12 @@ setup() {
     fi
     echo "installing the packages of envs/requirements-lock.txt"
     # torch first and pinned, so that no later package chooses another build of it.
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile "$(grep '^torch==' envs/requirements-lock.txt)"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r envs/requirements-lock.txt
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check "$(grep '^torch==' envs/requirements-lock.txt)"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-lock.txt
     if [ "$extras" = dev ]; then
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r envs/requirements-dev-lock.txt
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-dev-lock.txt
     fi
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --no-build-isolation -e .
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
     cat envs/requirements*-lock.txt >"$stamp"
 }
 

@@ -12,6 +12,7 @@ from conftest import run_script
 from demo import quickstart
 
 
+@pytest.mark.slow  # two minutes; each of its stages has quick tests of its own
 def test_the_whole_way_ends_in_a_page_and_is_not_done_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
