@@ -13,4 +13,4 @@ $python -m ruff format --check .
 $python -m ruff check .
 $python -m mypy riff demo tests ./*.py
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec $python -m pytest -n "${TEST_WORKERS:-2}" --dist loadscope --no-loadscope-reorder "$@"
+exec $python -m pytest -n "${TEST_WORKERS:-3}" --dist loadscope --no-loadscope-reorder "$@"

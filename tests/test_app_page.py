@@ -117,8 +117,12 @@ class Visitor:
         self.number("#takes-wanted", 1)
 
     def status(self, text: str) -> None:
-        """Wait until the page says so."""
-        self.page.wait_for_function("text => document.querySelector('#state').textContent.includes(text)", arg=text)
+        """Wait until the page says so; asked by a clock, because a page that is not in front may draw no frames."""
+        state = self.page.locator("#state")
+        deadline = time.monotonic() + 2 * TIMEOUT / 1000
+        while text not in (said := state.text_content() or ""):
+            assert time.monotonic() < deadline, f"the page says {said!r}, not {text!r}\n{(self.server.folder / 'log').read_text()}"
+            self.page.wait_for_timeout(50)
 
     def said(self, text: str) -> str:
         """Wait for an error that says so, and return the whole."""
