@@ -90,7 +90,7 @@ def riffusion_way(image):  # type: ignore[no-untyped-def]
     from riff.spectrogram.params import STANDARD
 
     bins, samples = STANDARD.n_fft // 2 + 1, STANDARD.clip_samples(image.pixels.shape[1])
-    magnitude = torch.linalg.lstsq(mel_filterbank(STANDARD, bins), image_to_mel(image), driver="gelsy").solution.relu()
+    magnitude = torch.linalg.lstsq(mel_filterbank(STANDARD, bins), image_to_mel(image), driver="gels").solution.relu()
     window = torch.hann_window(STANDARD.win_length)
     sizes = (STANDARD.n_fft, STANDARD.hop_length, STANDARD.win_length, window)
     angles = torch.rand(magnitude.shape, generator=torch.Generator().manual_seed(0)) * (2 * torch.pi)
