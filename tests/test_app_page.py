@@ -203,6 +203,7 @@ def test_a_song_is_sung_anew(visitor: Visitor, song: Path, tmp_path: Path) -> No
     assert {urlparse(request.url).netloc for request in visitor.asked} == {urlparse(visitor.server.url).netloc}
 
 
+@pytest.mark.slow
 def test_painted_edges_are_sent_as_they_are_seen(visitor: Visitor, song: Path) -> None:
     visitor.open(song)
     visitor.page.click("#prepare")
@@ -248,6 +249,7 @@ def drag(visitor: Visitor, place: str, start: tuple[float, float], end: tuple[fl
     visitor.page.mouse.up()
 
 
+@pytest.mark.slow
 def test_the_part_on_the_waveform_and_in_seconds_is_one(visitor: Visitor) -> None:
     visitor.page.click("#demo-song")
     visitor.page.wait_for_selector("#waveform .region")
@@ -265,6 +267,7 @@ def test_the_part_on_the_waveform_and_in_seconds_is_one(visitor: Visitor) -> Non
     assert visitor.page.locator("#waveform .times").inner_text() == "0:03.0 to 0:15.0 (12.0 s)"
 
 
+@pytest.mark.slow
 def test_cancel_stops_and_leaves_the_page_usable(visitor: Visitor, song: Path) -> None:
     visitor.open(song)
     visitor.set_up(steps=100)
@@ -280,6 +283,7 @@ def test_cancel_stops_and_leaves_the_page_usable(visitor: Visitor, song: Path) -
     visitor.take(1)
 
 
+@pytest.mark.slow
 def test_an_edit_model_shows_only_what_applies(visitor: Visitor, song: Path) -> None:
     visitor.open(song)
     visitor.set_up(steps=1, model="riff-pix2pix-mini")
@@ -292,6 +296,7 @@ def test_an_edit_model_shows_only_what_applies(visitor: Visitor, song: Path) -> 
     assert not visitor.page.locator("#edges").is_visible()
 
 
+@pytest.mark.slow
 def test_bad_files_end_in_a_sentence(visitor: Visitor, song: Path, tmp_path: Path) -> None:
     noise, long, big = tmp_path / "noise.wav", tmp_path / "long.mp3", tmp_path / "big.wav"
     noise.write_bytes(b"this is no sound" * 50)
@@ -312,6 +317,7 @@ def test_bad_files_end_in_a_sentence(visitor: Visitor, song: Path, tmp_path: Pat
     visitor.open(song)
 
 
+@pytest.mark.slow
 def test_a_second_visitor_waits_and_a_closed_page_leaves_nothing(browser: Browser, server: Server, song: Path) -> None:
     first, second = Visitor(browser, server), Visitor(browser, server)
     for somebody in (first, second):
@@ -338,6 +344,7 @@ def test_a_second_visitor_waits_and_a_closed_page_leaves_nothing(browser: Browse
     first.context.close()
 
 
+@pytest.mark.slow
 def test_nobody_fetches_what_is_not_theirs(visitor: Visitor, browser: Browser, server: Server, song: Path) -> None:
     visitor.open(song)
     own = next(request.url for request in visitor.asked if "/files/" in request.url).removeprefix(server.url)
@@ -353,6 +360,7 @@ def test_nobody_fetches_what_is_not_theirs(visitor: Visitor, browser: Browser, s
     stranger.context.close()
 
 
+@pytest.mark.slow
 def test_a_recording_is_a_song(visitor: Visitor) -> None:
     visitor.page.get_by_role("tab", name="Record").click()
     visitor.page.get_by_role("button", name="Record", exact=True).click()

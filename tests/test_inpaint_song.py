@@ -86,6 +86,7 @@ def test_outside_the_regions_the_song_is_the_input_sample_for_sample(song: Path,
     assert jumps[borders].max() < 0.001  # the difference fades in from nothing
 
 
+@pytest.mark.slow
 def test_a_song_at_another_rate_is_separated_and_keeps_it(tiny_control: Path, song: Path, tmp_path: Path) -> None:
     audio = read_audio(song)
     write_audio(tmp_path / "song.wav", resample(audio.waveform[:1, : 4 * 44_100], 44_100, 48_000), 48_000, subtype="FLOAT")

@@ -79,6 +79,7 @@ def test_what_another_system_left_out_is_named(clips: list[TrueClip], true_vocal
         mixes_of_folder(tmp_path / "gone", clips)
 
 
+@pytest.mark.slow
 def test_the_script_judges_the_benchmarks_clips(songs: Path, tiny_control: Path, tmp_path: Path) -> None:
     flags = ("--experiment", "ladder", "--model", tiny_control, "--songs", songs, "--steps", 1, "--num_shown", 1)
     missing = ("--clap", tmp_path / "no-clap")

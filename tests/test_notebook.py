@@ -109,6 +109,7 @@ def test_the_control_notebook_runs(tmp_path: Path) -> None:
     assert not np.array_equal(others[1][0], others[3][0])
 
 
+@pytest.mark.slow
 def test_the_edit_notebook_runs(tmp_path: Path) -> None:
     book = read(EDIT)
     set_fields(book, tmp_path, **QUICK, candidates=2, scale=3.0, image_scale=1.0)

@@ -135,6 +135,7 @@ def straight(half: Path, resumed: tuple[Path, str], tmp_path_factory: pytest.Tem
     return place
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_all_processes_and_leaves_a_run_to_resume(resumed: tuple[Path, str]) -> None:
     place, output = resumed
     assert output.count("interrupted; step") == output.count("2 processes, 2 pairs a step") == 1
@@ -143,11 +144,13 @@ def test_ctrl_c_reaches_all_processes_and_leaves_a_run_to_resume(resumed: tuple[
     assert len(list((place / "lightning_logs/version_0").glob("events.out.tfevents.*"))) == 3  # a start, the first process's alone
 
 
+@pytest.mark.slow
 def test_two_processes_that_share_the_models_out_train_as_one_does(half: Path, resumed: tuple[Path, str], tmp_path: Path) -> None:
     cnet_riff_training.main(going_on(half, tmp_path, "--max_steps", step_of(resumed[0])))
     assert_close(resumed[0], tmp_path)
 
 
+@pytest.mark.slow
 def test_resuming_with_two_processes_equals_going_straight_through(resumed: tuple[Path, str], straight: Path) -> None:
     """Bit by bit."""
     assert losses(straight) == losses(resumed[0])

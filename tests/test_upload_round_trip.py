@@ -111,6 +111,7 @@ def test_what_comes_down_is_what_went_up(work: Path, filled: Hub, card: str) -> 
     assert not [line for line in filled.requests if "GET" in line and line.endswith(".ckpt")]
 
 
+@pytest.mark.slow
 def test_samples_from_the_name_are_those_from_the_folder(work: Path, filled: Hub, card: str) -> None:
     Image.fromarray(np.tile(np.array([0, 255], np.uint8), (512, 256))).save(work / "edges.png")
     sampling = ("--control", "edges.png", "--num_samples", "1", "--steps", "2", "--device", "cpu")

@@ -61,6 +61,7 @@ def start(mixtures: Path, pairs: Path) -> tuple[subprocess.Popen[str], list[psut
     return run, [process for process in psutil.Process(run.pid).children(recursive=True) if process.cpu_times().user > 0.05]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_ends_the_run_in_one_line_and_the_next_goes_on(mixtures: Path, tmp_path: Path) -> None:
     run, processes = start(mixtures, tmp_path / "pairs")
     leaves = [process for process in processes if not process.children()]
@@ -72,6 +73,7 @@ def test_a_worker_that_is_killed_ends_the_run_in_one_line_and_the_next_goes_on(m
     assert list((tmp_path / "pairs" / ".staging").glob(".*.tmp.*")) == []
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_run_however_it_ends(mixtures: Path, tmp_path: Path) -> None:
     for number, way in enumerate((signal.SIGKILL, signal.SIGINT)):
         run, processes = start(mixtures, tmp_path / f"pairs-{number}")
