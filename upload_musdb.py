@@ -44,9 +44,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     import tempfile
 
     from riff.data.edit_records import read_edit_records
-    from riff.data.pairs_folder import MANIFEST, SETTINGS_KEY
+    from riff.data.pairs_folder import settings_of
     from riff.data.parquet import SHARDS, dataset_card, draw_records, plan_shards, write_dataset
-    from riff.files import CARD, read_mapping
+    from riff.files import CARD
     from riff.hub.files import Files
     from riff.hub.names import check_repo_id, find_token
     from riff.hub.publish import publish
@@ -56,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     records = read_edit_records(args.data_root)
     if args.num_samples_to_use is not None:
         records = draw_records(records, args.num_samples_to_use, args.seed)
-    manifest = args.data_root / MANIFEST
-    settings = read_mapping(manifest).get(SETTINGS_KEY) or {} if manifest.exists() else {}
+    settings = settings_of(args.data_root)
     shards = plan_shards(args.data_root, records)
     card = dataset_card(args.data_root, shards, settings)
     total = f"{len(records)} pairs in {len(shards)} files, {sum(shard.num_bytes for shard in shards):,} bytes of pictures"

@@ -160,44 +160,33 @@ def time_stages(songs: Path, folder: Path) -> tuple[dict[str, float], dict[str, 
     return {name: 1000 * spent / pairs for name, spent in seconds.items()}, time_writers(images[::7])
 
 
-def write_files(folder: Path, files: Sequence[bytes]) -> list[None]:
-    from concurrent.futures import ThreadPoolExecutor
+def write_files(folder: Path, files: Sequence[bytes]) -> None:
+    from riff.files import flush
 
     folder.mkdir(exist_ok=True)
     paths = [folder / f"{number}.png" for number in range(len(files))]
     for path, content in zip(paths, files, strict=True):
         path.write_bytes(content)
-
-    def flush(path: Path) -> None:
-        with open(path, "rb+") as file:
-            os.fsync(file.fileno())
-
-    with ThreadPoolExecutor(4) as pool:
-        return list(pool.map(flush, paths))
+    flush(paths)
 
 
 def time_writers(images: Sequence[Any]) -> dict[str, dict[str, float]]:
     """What a spectrogram's picture costs in other forms."""
     from PIL import Image
 
-    from riff.spectrogram import png
+    from riff.spectrogram.png import encode_png
 
     def pillow(image: Any, **options: Any) -> bytes:
         buffer = io.BytesIO()
         Image.fromarray(image.to_rgb()).save(buffer, **options)
         return buffer.getvalue()
 
-    def ours(level: int) -> Callable[[Any], bytes]:
-        def write(image: Any) -> bytes:
-            png.LEVEL, before = level, png.LEVEL
-            try:
-                return png.encode_png(image.pixels, channels=3)
-            finally:
-                png.LEVEL = before
+    def ours(image: Any, level: int) -> bytes:
+        return encode_png(image.pixels, channels=3, level=level)
 
-        return write
-
-    ways: dict[str, Callable[[Any], bytes]] = {f"PNG, libdeflate level {level}": ours(level) for level in (1, 2, 4, 6)}
+    ways: dict[str, Callable[[Any], bytes]] = {
+        f"PNG, libdeflate level {level}": partial(ours, level=level) for level in (1, 2, 4, 6)
+    }
     ways |= {f"PNG, Pillow level {level}": partial(pillow, format="PNG", compress_level=level) for level in (1, 3, 6)}
     ways["WebP lossless, fastest"] = partial(pillow, format="WEBP", lossless=True, method=0, quality=0)
     ways["WebP lossless, Pillow's default"] = partial(pillow, format="WEBP", lossless=True)

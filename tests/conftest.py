@@ -48,6 +48,13 @@ def run_script(
     return done
 
 
+def pair_files(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder of pairs but the manifest, which tells the time, the lock, which tells the process, and what
+    training keeps there."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in ("manifest.json", ".lock"))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files if ".cache" not in path.parts}
+
+
 def last_error(done: subprocess.CompletedProcess[str]) -> str:
     """The one line that says what was wrong."""
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]

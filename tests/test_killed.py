@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, run_script
+from conftest import ROOT, pair_files, run_script
 
 from riff.audio.io import write_audio
 
@@ -41,22 +41,16 @@ def undisturbed(mixtures: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file but the manifest, which tells the time, and the lock, which tells the process."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in ("manifest.json", ".lock"))
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("kills", [1, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_and_started_again(mixtures: Path, undisturbed: Path, tmp_path: Path, kills: int, workers: int) -> None:
-    moments, expected, left = random.Random(kills), contents(undisturbed), kills
+    moments, expected, left = random.Random(kills), pair_files(undisturbed), kills
     for attempt in range(kills):  # a folder that is finished is compared, and the next one begun
         folder = tmp_path / f"pairs-{attempt}"
-        while left and len(contents(folder)) < len(expected):
+        while left and len(pair_files(folder)) < len(expected):
             left -= kill_one(mixtures, folder, workers, moments.uniform(0, 1))
         run_script(*command(mixtures, folder, workers))
-        ours = contents(folder)
+        ours = pair_files(folder)
         assert ours.keys() == expected.keys()
         assert [name for name in expected if ours[name] != expected[name]] == []
         if not left:

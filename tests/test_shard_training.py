@@ -12,7 +12,7 @@ from test_edit_training import edit_pairs, flags  # noqa: F401
 from test_training import training_flags
 
 import pack_dataset
-from riff.data.pack import pictures_of, shard_writer
+from riff.data.pack import shard_writer
 from riff.data.places import open_pairs
 from riff.data.records import pairs_file
 from riff.data.shard_layouts import CONTROL_SHARDS
@@ -93,7 +93,7 @@ def test_errors_of_shards_end_in_one_line(
     path = tmp_path / "broken.tar"
     with shard_writer(path, CONTROL_SHARDS) as writer:
         for number, record in enumerate(records):
-            content = {key: store.read(name) for key, name in pictures_of(record, CONTROL_SHARDS).items()}
+            content = {key: store.read(name) for key, name in CONTROL_SHARDS.record_format.pictures(record).items()}
             writer.add(record, content | ({"source": b"no picture"} if number else {}))
     command = (*training_flags(path, tiny_control, tmp_path), "--val_share", 0, "--num_workers", 1, "--max_steps", 2)
     message = last_error(run_script("cnet_riff_training.py", *command, code=2))

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riff.data.edit_records import EDIT_RECORDS_FILE, EditRecord
-from riff.data.pack import FORMATS, pictures_of, shard_writer, share_out
+from riff.data.pack import FORMATS, shard_writer, share_out
 from riff.data.parquet import plan_shards, write_dataset
 from riff.data.parquet_shards import COLUMNS_KEPT, _read_column
 from riff.data.places import expand_braces, open_pairs
@@ -60,7 +60,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
                     records.append(PairRecord(f"source/{name}", f"target/{name}", f"Gib mir „{song}“", **more))
                 else:
                     records.append(EditRecord(f"input_image/{name}", f"edited_image/{name}", f"add {clip}", kind="remove", **more))
-                for number, path in enumerate(pictures_of(records[-1], LAYOUTS[kind]).values()):
+                for number, path in enumerate(LAYOUTS[kind].record_format.pictures(records[-1]).values()):
                     picture(folder / path, 3 * len(records) + number)
         (folder / FILES[kind]).write_text("".join(json.dumps(asdict(record)) + "\n" for record in records))
         write_json(folder / "manifest.json", {"settings": {"target": "vocals"}})
@@ -94,7 +94,7 @@ def contents(place: str | Path, kind: str) -> list[tuple[Any, dict[str, bytes]]]
     layout = LAYOUTS[kind]
     nameless = dict.fromkeys(layout.members, "")
     return [
-        (replace(record, **nameless), {key: store.read(name) for key, name in pictures_of(record, layout).items()})
+        (replace(record, **nameless), {key: store.read(name) for key, name in layout.record_format.pictures(record).items()})
         for record in records
     ]
 
@@ -116,7 +116,7 @@ def test_shards_hold_what_the_folder_holds_in_its_order(kind: str, form: str, fo
     base, of_folder = opened(folders[kind], kind)
     assert store.folder == folder
     for record, other in zip(records, of_folder, strict=True):
-        for key, name in pictures_of(record, LAYOUTS[kind]).items():
+        for key, name in LAYOUTS[kind].record_format.pictures(record).items():
             assert Path(name).name == Path(getattr(other, key)).name  # samples are called after it
             assert load_image(store.open(name)).max_value == load_image(base.open(getattr(other, key))).max_value
             assert image_size(store.open(name)) == (16, 16)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, last_error, make_pairs, run_script
+from conftest import ROOT, last_error, make_pairs, pair_files, run_script
 
 from riff.data.places import open_pairs
 from riff.data.records import read_records
@@ -23,18 +23,11 @@ from riff.errors import DataError, OptionError
 from riff.files import only_writer, read_mapping
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file but the manifest, which tells the time, the lock, which tells the process, and what training keeps there."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in ("manifest.json", ".lock"))
-    files = (path for path in files if ".cache" not in path.parts)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
 @pytest.mark.parametrize("flags", [("--num_workers", 3), ("--engine", "ray", "--num_workers", 2)], ids=["processes", "ray"])
 def test_the_pairs_are_the_same_wherever_they_are_made(songs: Path, pairs: Path, tmp_path: Path, flags: tuple) -> None:
     done = make_pairs(songs, tmp_path / "pairs", *flags)
     assert "4 songs made now" in done.stdout
-    assert contents(tmp_path / "pairs") == contents(pairs)
+    assert pair_files(tmp_path / "pairs") == pair_files(pairs)
     assert "it/s" not in done.stderr
 
 

@@ -142,8 +142,7 @@ class Separation:
                 cut.unlink(missing_ok=True)
         rate = song.sample_rate
         first, last = round((start_s - before_s) * rate), round((end_s - before_s) * rate)
-        inside = [np.ascontiguousarray(one[:, first:last]) for one in (song.waveform, song.vocals, song.accompaniment)]
-        if inside[0].shape[1] == 0:
+        part = song.cut(first, last)
+        if part.waveform.shape[1] == 0:
             raise AudioError(f"{upload.path}: holds nothing at {start_s:.2f} s; choose another part")
-        part = Song(inside[0], inside[1], inside[2], rate, song.residue_db)
         return Part(start_s, end_s, part, backing_picture(part, device), opener.name)

@@ -36,6 +36,12 @@ class Song:
     def duration_s(self) -> float:
         return self.waveform.shape[1] / self.sample_rate
 
+    def cut(self, first: int, last: int) -> Song:
+        """The samples from `first` to before `last`, in memory of their own."""
+        whole = (self.waveform, self.vocals, self.accompaniment)
+        waveform, vocals, accompaniment = (np.ascontiguousarray(one[:, first:last]) for one in whole)
+        return replace(self, waveform=waveform, vocals=vocals, accompaniment=accompaniment)
+
 
 def open_song(path: Path, opener: SongOpener) -> Song:
     """Read a song and take it apart.
@@ -71,12 +77,11 @@ def excerpt(song: Song, start_s: float, length_s: float) -> Song:
         AudioError: the song ends before `start_s`, or nothing is left of it.
     """
     first = round(start_s * song.sample_rate)
-    part = slice(first, first + round(length_s * song.sample_rate))
-    if not 0 <= first < song.waveform.shape[1] or part.stop <= first:
+    last = first + round(length_s * song.sample_rate)
+    if not 0 <= first < song.waveform.shape[1] or last <= first:
         raise AudioError(f"a part of {length_s:g} s from {start_s:g} s: the song lasts {song.duration_s:.2f} s; begin inside it")
-    waveform, vocals, accompaniment = (whole[:, part] for whole in (song.waveform, song.vocals, song.accompaniment))
-    residue_db = _residue_db(waveform, vocals, accompaniment)
-    return replace(song, waveform=waveform, vocals=vocals, accompaniment=accompaniment, residue_db=residue_db)
+    part = song.cut(first, last)
+    return replace(part, residue_db=_residue_db(part.waveform, part.vocals, part.accompaniment))
 
 
 def _check_same_form(path: Path, samples: int, rate: int, stem_samples: int, stem_rate: int) -> None:

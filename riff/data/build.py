@@ -71,8 +71,8 @@ class Build:
         lines = MinuteLines(len(self.songs), "songs")
         try:
             with progress_bar(total=len(self.songs), desc="songs", unit="song") as progress:
-                for job, result in self.engine(StageSong(self.folder.path, self.maker), self._jobs()):
-                    self._take(job, result)
+                for result in self.engine(StageSong(self.folder.path, self.maker), self._jobs()):
+                    self._take(result)
                     counted = f"{self.report.clips} clips, {self._journal.num_pairs} pairs"
                     progress.update(self.report.songs - progress.n)
                     progress.set_postfix_str(counted)
@@ -128,7 +128,7 @@ class Build:
         """How many pairs more are wanted; None for all."""
         return None if self.max_pairs is None else max(0, self.max_pairs - self._journal.num_pairs)
 
-    def _take(self, job: SongJob, result: StagedSong | Failure) -> None:
+    def _take(self, result: StagedSong | Failure) -> None:
         """Take a song's pairs in among the others."""
         if isinstance(result, Failure):
             self.warn(f"error: {result.message}")
@@ -149,4 +149,4 @@ class Build:
         self.report.clips += result.clips - result.dropped
         self.report.dropped_clips += result.dropped
         if not records:
-            self.warn(f"{job.song.name}: {self.none_left}")
+            self.warn(f"{result.song}: {self.none_left}")

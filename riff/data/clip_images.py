@@ -84,7 +84,7 @@ def clip_images(
     """
     if pitch_method == "stretch":
         for start in starts:
-            mono = np.stack([part[:, start : start + clip_samples].mean(axis=0) for part in parts])
+            mono = _mono(parts, start, clip_samples)
             for shift in semitones:
                 mels = waveform_to_mel(torch.from_numpy(shift_pitch(mono, shift)).to(device))
                 yield ClipImages(start / STANDARD.sample_rate, shift, tuple(mel_to_image(mel) for mel in mels))
@@ -92,11 +92,14 @@ def clip_images(
     top_hz = max(top_frequency(STANDARD, shift) for shift in semitones)
     at_once = 1 if device == "cpu" else CLIPS_ON_DEVICE
     for first in range(0, len(starts), at_once):
-        clips = [
-            np.stack([part[:, start : start + clip_samples].mean(axis=0) for part in parts]) for start in starts[first:][:at_once]
-        ]
-        magnitudes = waveform_to_magnitude(torch.from_numpy(np.stack(clips)).to(device), STANDARD, top_hz)
+        clips = np.stack([_mono(parts, start, clip_samples) for start in starts[first:][:at_once]])
+        magnitudes = waveform_to_magnitude(torch.from_numpy(clips).to(device), STANDARD, top_hz)
         for start, magnitude in zip(starts[first:], magnitudes, strict=False):  # (parts, bins, frames)
             for shift in semitones:
                 images = tuple(mel_to_image(mel) for mel in magnitude_to_mel(magnitude, STANDARD, shift))
                 yield ClipImages(start / STANDARD.sample_rate, shift, images)
+
+
+def _mono(parts: Sequence[np.ndarray], start: int, clip_samples: int) -> np.ndarray:
+    """A clip of each part: float32, shape (parts, clip_samples)."""
+    return np.stack([part[:, start : start + clip_samples].mean(axis=0) for part in parts])

@@ -24,7 +24,7 @@ from riff.data.staging import StagedSong
 from riff.errors import OptionError, RiffError
 
 Work = Callable[[SongJob], StagedSong | Failure]
-Engine = Callable[[Work, Iterable[SongJob]], Iterator[tuple[SongJob, StagedSong | Failure]]]  # the results, in the jobs' order
+Engine = Callable[[Work, Iterable[SongJob]], Iterator[StagedSong | Failure]]  # in the jobs' order
 
 AHEAD = 2  # songs a worker that are begun or wait, while the first of them is not done
 WORKER_BYTES = 1.5 * 2**30  # of a worker that separates a song of five minutes
@@ -66,12 +66,12 @@ def on_one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def one_process(work: Work, jobs: Iterable[SongJob]) -> Iterator[tuple[SongJob, StagedSong | Failure]]:
+def one_process(work: Work, jobs: Iterable[SongJob]) -> Iterator[StagedSong | Failure]:
     """Make one song after the other."""
     for job in jobs:
         with on_one_thread():
             result = work(job)
-        yield job, result
+        yield result
 
 
 def processes(count: int) -> Engine:
@@ -79,14 +79,14 @@ def processes(count: int) -> Engine:
     return partial(_in_processes, count) if count > 1 else one_process
 
 
-def _in_processes(count: int, work: Work, jobs: Iterable[SongJob]) -> Iterator[tuple[SongJob, StagedSong | Failure]]:
+def _in_processes(count: int, work: Work, jobs: Iterable[SongJob]) -> Iterator[StagedSong | Failure]:
     context = multiprocessing.get_context("forkserver")  # of a process without threads, whose libraries are imported once
     context.set_forkserver_preload(list(PRELOADED))
-    waiting: deque[tuple[SongJob, Future]] = deque()
+    waiting: deque[Future[StagedSong | Failure]] = deque()
     pool = ProcessPoolExecutor(count, context, _start_worker, (work,))
     try:
         for job in jobs:
-            waiting.append((job, pool.submit(_do, job)))
+            waiting.append(pool.submit(_do, job))
             if len(waiting) >= AHEAD * count:
                 yield _first(waiting)
         while waiting:
@@ -102,11 +102,10 @@ def _in_processes(count: int, work: Work, jobs: Iterable[SongJob]) -> Iterator[t
         pool.shutdown(cancel_futures=True)
 
 
-def _first(waiting: deque[tuple[SongJob, Future]]) -> tuple[SongJob, Any]:
-    job, future = waiting[0]
-    result = future.result()
+def _first(waiting: deque[Future[StagedSong | Failure]]) -> StagedSong | Failure:
+    result = waiting[0].result()  # still waiting, should it raise
     waiting.popleft()
-    return job, result
+    return result
 
 
 _work: Work  # of a worker

@@ -61,6 +61,10 @@ class RecordFormat:
     required: Sequence[str]
     images: Sequence[str]
 
+    def pictures(self, record: Any) -> dict[str, str]:
+        """The paths of a record's pictures by their keys, of those that it has."""
+        return {key: getattr(record, key) for key in self.images if getattr(record, key)}
+
 
 def read_record_lines(path: Path, record_type: type[Record], record_format: RecordFormat) -> list[Record]:
     """The records of a file, a dataclass a line, with every path checked to lie inside the file's folder.

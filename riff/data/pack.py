@@ -16,7 +16,7 @@ from riff.cli import progress_bar
 from riff.data.datasets import SongClip
 from riff.data.edit_records import EDIT_RECORDS_FILE
 from riff.data.lines import read_record_lines
-from riff.data.pairs_folder import MANIFEST, SETTINGS_KEY
+from riff.data.pairs_folder import MANIFEST, SETTINGS_KEY, settings_of
 from riff.data.parquet_shards import ParquetWriter
 from riff.data.places import NUM_SHARDS_KEY
 from riff.data.records import pairs_file
@@ -64,7 +64,7 @@ class Packing:
         digest = hashlib.blake2b(self.suffix.encode(), digest_size=16)
         for shard in self.shards:
             for record in shard:
-                sizes = [_picture(self.folder, path).stat().st_size for path in pictures_of(record, self.layout).values()]
+                sizes = [_picture(self.folder, path).stat().st_size for path in self.layout.record_format.pictures(record).values()]
                 digest.update(json.dumps([asdict(record), sizes]).encode())
             digest.update(b"\n")
         return digest.hexdigest()
@@ -87,9 +87,7 @@ def plan_packing(folder: Path, control_method: str, form: str, pairs_per_shard: 
         raise DataError(f"--data_dir {folder}: holds {' and '.join(there)}; keep each kind of pairs in a folder of its own")
     layout = layouts[there[0]]
     records = read_record_lines(folder / there[0], layout.record_type, layout.record_format)
-    manifest = folder / MANIFEST
-    settings = read_mapping(manifest).get(SETTINGS_KEY) or {} if manifest.exists() else {}
-    return Packing(folder, layout, share_out(records, pairs_per_shard), FORMATS[form], settings)
+    return Packing(folder, layout, share_out(records, pairs_per_shard), FORMATS[form], settings_of(folder))
 
 
 def share_out(records: Sequence[SongClip], pairs_per_shard: int) -> list[list[SongClip]]:
@@ -154,7 +152,7 @@ def pack(packing: Packing, destination: Path) -> int:
 
 
 def _read_pictures(packing: Packing, record: Any) -> dict[str, bytes]:
-    store, pictures = FolderStore(packing.folder), pictures_of(record, packing.layout)
+    store, pictures = FolderStore(packing.folder), packing.layout.record_format.pictures(record)
     for picture in pictures.values():
         image_size(store.open(picture))  # a broken one is found now, not in training
     return {key: store.read(picture) for key, picture in pictures.items()}
@@ -171,11 +169,6 @@ def shard_writer(path: Path, layout: ShardLayout, first: int = 0) -> Iterator[Sh
         writer = TarWriter(temporary, layout, first) if path.suffix == ".tar" else ParquetWriter(temporary, layout)
         with writer:
             yield writer
-
-
-def pictures_of(record: Any, layout: ShardLayout) -> dict[str, str]:
-    """The paths of a record's pictures by their keys, of those that it has."""
-    return {key: getattr(record, key) for key in layout.members if getattr(record, key)}
 
 
 def _picture(folder: Path, path: str) -> Path:

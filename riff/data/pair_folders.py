@@ -10,10 +10,9 @@ from typing import Any
 
 from riff.data.edit_records import EDIT_FORMAT, EDIT_RECORDS_FILE, EditRecord
 from riff.data.lines import RecordFormat, record_of
-from riff.data.pairs_folder import MANIFEST, SETTINGS_KEY
+from riff.data.pairs_folder import settings_of
 from riff.data.records import PAIR_FORMAT, PairRecord, pairs_file
 from riff.errors import DataError, RiffError
-from riff.files import read_mapping
 
 LARGEST_NUMBER = 1e9  # that a record may hold: 30 years in seconds, or a maximum of 16-bit samples many times over
 
@@ -96,7 +95,7 @@ class PairFolder:
 
     def pictures(self, record: Any) -> dict[str, str]:
         """The record's pictures by their keys: paths in the folder."""
-        return {key: getattr(record, key) for key in self.kind.record_format.images if getattr(record, key)}
+        return self.kind.record_format.pictures(record)
 
 
 def open_pair_folder(path: str | Path, control_method: str = "") -> PairFolder:
@@ -120,10 +119,8 @@ def open_pair_folder(path: str | Path, control_method: str = "") -> PairFolder:
     if len(there) > 1:
         raise DataError(f"{path}: holds {' and '.join(there)}; keep ControlNet pairs and edit pairs in folders of their own")
     (name,) = there
-    manifest = path / MANIFEST
-    settings = read_mapping(manifest).get(SETTINGS_KEY) if manifest.exists() else {}
-    lines = read_lines(path / name, names[name])
-    return PairFolder(path, names[name], name, lines, settings if isinstance(settings, dict) else {})
+    settings = settings_of(path)
+    return PairFolder(path, names[name], name, read_lines(path / name, names[name]), settings)
 
 
 def read_lines(path: Path, kind: PairKind) -> list[RecordLine]:

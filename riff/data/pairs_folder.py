@@ -10,12 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from riff.data.journal import SONGS_FILE
-from riff.data.staging import STAGING
+from riff.data.staging import STAGING, is_of_clips
 from riff.errors import OptionError
 from riff.files import make_folder, only_writer, read_mapping, remove_leftovers
 
 MANIFEST = "manifest.json"
 SETTINGS_KEY = "settings"
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """The settings that a folder's pairs were made with, as its manifest says; empty where it says nothing.
+
+    Raises:
+        DataError: the manifest cannot be read.
+    """
+    manifest = folder / MANIFEST
+    settings = read_mapping(manifest).get(SETTINGS_KEY) if manifest.exists() else None
+    return settings if isinstance(settings, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ class PairsFolder:
             for name in (self.records_file, SONGS_FILE, MANIFEST):
                 (self.path / name).unlink(missing_ok=True)
         elif manifest.exists():
-            self._require_same(settings, read_mapping(manifest).get(SETTINGS_KEY) or {})
+            self._require_same(settings, settings_of(self.path))
         elif (self.path / self.records_file).exists():
             raise OptionError(f"{self.path}: holds pairs of another origin (no {MANIFEST}); use another folder, or --overwrite")
 
@@ -76,5 +87,5 @@ class PairsFolder:
         if clips:
             for name in self.image_folders:
                 for file in list((self.path / name).glob("*")):
-                    if file.stem in clips or file.stem.rpartition("_")[0] in clips:
+                    if is_of_clips(file, clips):
                         file.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HTTPError
 
 from riff.data.lines import read_record_lines
-from riff.data.pairs_folder import MANIFEST, SETTINGS_KEY
+from riff.data.pairs_folder import MANIFEST, settings_of
 from riff.data.shard_layouts import Record, ShardLayout
 from riff.data.songs import shard_folder
 from riff.data.stores import FolderStore, PairStore, PartsStore, open_shards
@@ -76,7 +76,7 @@ def find_parts(place: Path, records_file: str) -> list[Path]:
     for part in parts:
         if not (part / records_file).exists():
             raise DataError(f"{part}: no {records_file} here; make this shard too, or name the folder of one shard")
-    settings = [read_mapping(part / MANIFEST).get(SETTINGS_KEY) for part in parts]
+    settings = [settings_of(part) for part in parts]
     for part, other in zip(parts, settings, strict=True):
         if other != settings[0]:
             raise DataError(f"{part}: made with other settings than {parts[0].name}; make all shards the same way")

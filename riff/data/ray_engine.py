@@ -37,7 +37,7 @@ def ray_engine(num_workers: int | None, address: str | None, device: str) -> Eng
 
 def _on_ray(
     num_workers: int | None, address: str | None, device: str, work: Work, jobs: Iterable[SongJob]
-) -> Iterator[tuple[SongJob, StagedSong | Failure]]:
+) -> Iterator[StagedSong | Failure]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of its own ways
     import ray
 
@@ -52,13 +52,13 @@ def _on_ray(
         context.enable_progress_bars = False
         if address and num_workers is None:
             count = int(ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1))
-        waiting, sent = list(jobs), pickle.dumps(work)
-        rows = [{"work": sent, "folder": os.getcwd(), "job": pickle.dumps(job)} for job in waiting]
+        sent = pickle.dumps(work)
+        rows = [{"work": sent, "folder": os.getcwd(), "job": pickle.dumps(job)} for job in jobs]
         actors, worker = ray.data.ActorPoolStrategy(size=count), cast(Any, _Worker)
         dataset = ray.data.from_items(rows, override_num_blocks=max(1, len(rows)))
         results = dataset.map(worker, compute=actors, **cast(Any, {"num_gpus": 1} if device == "cuda" else {"num_cpus": 1}))
-        for job, row in zip(waiting, results.iter_rows(), strict=True):
-            yield job, pickle.loads(row["result"])
+        for row in results.iter_rows():
+            yield pickle.loads(row["result"])
     finally:
         ray.shutdown()
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from riff.data.content import Content
-from riff.files import folder_of_process, make_folder, remove_leftovers, write_json
+from riff.files import flush, folder_of_process, make_folder, remove_leftovers, write_json
 
 STAGING = ".staging"
 FACTS = "song.json"
@@ -39,8 +38,15 @@ class StagedSong:
 
     def files_of(self, records: Iterable[dict[str, Any]]) -> list[str]:
         """Those that belong to these records: pictures, and sounds of the same clips."""
-        clips = {Path(value).stem for record in records for value in record.values() if value in self.files}
-        return [file for file in self.files if any(Path(file).stem.startswith(clip) for clip in clips)]
+        known = set(self.files)
+        clips = {Path(value).stem for record in records for value in record.values() if value in known}
+        return [file for file in self.files if is_of_clips(file, clips)]
+
+
+def is_of_clips(file: str | Path, clips: Collection[str]) -> bool:
+    """Whether a file is a picture of one of these clips, CLIP.png, or a sound, CLIP_input.wav or CLIP_edited.wav."""
+    stem = Path(file).stem
+    return stem in clips or stem.rpartition("_")[0] in clips
 
 
 class Staging:
@@ -56,8 +62,7 @@ class Staging:
     def put(self, song: StagedSong, written: Path) -> None:
         """Keep the folder `written` as this song's, on the disk and not only in its cache."""
         write_json(written / FACTS, asdict(song))
-        with ThreadPoolExecutor(4) as pool:  # together they take a third of the time
-            list(pool.map(_flush, [written / file for file in song.files]))
+        flush(written / file for file in song.files)
         target = self._staging / song.slug
         if target.exists():  # of another content, or by a worker whose run was killed a moment ago
             shutil.rmtree(target)
@@ -109,8 +114,3 @@ class Staging:
 def remove_files(folder: Path, files: Iterable[str]) -> None:
     for file in files:
         (folder / file).unlink(missing_ok=True)
-
-
-def _flush(file: Path) -> None:
-    with open(file, "rb+") as opened:
-        os.fsync(opened.fileno())

@@ -20,7 +20,7 @@ from riff.training.places import read_losses
 
 RESULTS = "results.json"  # of evaluate_samples.py
 MODEL_ROWS = ("control", "model", "add", "remove", "noop")  # of its tables: the model as it is; others are what it is compared to
-TASK = "image-to-image"  # what the hub's own ControlNets and InstructPix2Pix are listed under: a picture and words give a picture
+TASK = "image-to-image"  # of the hub's tasks: a picture and words give a picture
 _BOUNDS = {"floor": "without control", "ceiling": "true mixes through the autoencoder"}  # of the edge F1
 
 

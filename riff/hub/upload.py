@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha1, sha256
+from hashlib import file_digest, sha1, sha256
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +181,4 @@ def _sha256(content: Path | bytes) -> str:
     if isinstance(content, bytes):
         return sha256(content).hexdigest()
     with open(content, "rb") as file:
-        digest = sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return file_digest(file, "sha256").hexdigest()

@@ -14,12 +14,13 @@ GREY, RGB = 0, 2  # colour types of the PNG specification (ISO/IEC 15948, 11.2.2
 NO_FILTER, SUB_FILTER = 0, 1  # 9.2: a byte as it is, or less the one a pixel before
 
 
-def encode_png(pixels: np.ndarray, channels: int = 1, exif: bytes = b"", lines: bool = False) -> bytes:
+def encode_png(pixels: np.ndarray, channels: int = 1, exif: bytes = b"", lines: bool = False, level: int = LEVEL) -> bytes:
     """A lossless 8-bit PNG; the same picture gives the same bytes on every machine.
 
     Args:
         pixels: uint8, shape (height, width).
         channels: 1, or 3 equal ones. exif: tags, as Pillow writes them. lines: of few, thin lines, which need no filter.
+        level: of libdeflate's compression.
     """
     height, width = pixels.shape
     rows = np.empty((height, 1 + width * channels), np.uint8)  # each begins with the name of its filter
@@ -30,7 +31,7 @@ def encode_png(pixels: np.ndarray, channels: int = 1, exif: bytes = b"", lines: 
         rows[:, 1 + channels :] -= spread[:, :-channels]
     header = struct.pack(">IIBBBBB", width, height, 8, GREY if channels == 1 else RGB, 0, 0, 0)
     tags = _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")) if exif else b""
-    content = _chunk(b"IDAT", bytes(deflate.zlib_compress(rows, LEVEL)))
+    content = _chunk(b"IDAT", bytes(deflate.zlib_compress(rows, level)))
     return SIGNATURE + _chunk(b"IHDR", header) + tags + content + _chunk(b"IEND", b"")
 
 

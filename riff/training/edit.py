@@ -16,12 +16,11 @@ from diffusers import UniPCMultistepScheduler
 from riff.data.datasets import EditDataset, Example, one_of_each_song, split_by_song
 from riff.data.edit_records import EDIT_RECORDS_FILE, EditRecord
 from riff.data.latents import Encoded, check_sizes, encode
-from riff.data.pairs_folder import MANIFEST, SETTINGS_KEY
+from riff.data.pairs_folder import settings_of
 from riff.data.places import HubAccess, open_pairs
 from riff.data.shard_layouts import EDIT_SHARDS
 from riff.data.stores import PairStore
 from riff.errors import DataError, OptionError
-from riff.files import read_mapping
 from riff.models.base import encoder_names, size_multiple
 from riff.models.edit import with_unet
 from riff.sampling.edit import EditOptions, sample_edit
@@ -228,6 +227,4 @@ def edit_of_picture(place: str, prompt: str) -> HeldOutClip:
 
 def _target(folder: Path) -> str:
     """What the manifest of a folder of pairs says its edited pictures show; a mix where it says nothing."""
-    manifest = folder / MANIFEST
-    settings = read_mapping(manifest).get(SETTINGS_KEY) if manifest.exists() else None
-    return "vocals" if isinstance(settings, dict) and settings.get("target", "mix") != "mix" else "mix"
+    return "vocals" if settings_of(folder).get("target", "mix") != "mix" else "mix"
