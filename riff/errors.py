@@ -23,3 +23,7 @@ class TrainingError(RiffError):
 
 class OptionError(RiffError):
     """Flags that contradict each other or what is already on disk."""
+
+
+class Unavailable(RiffError):
+    """A place that files could come from, and that cannot be reached or has something else; says why in a few words."""

