@@ -3,6 +3,7 @@
 #     ./run_tests.sh             everything that is quick
 #     ./run_tests.sh -m slow     the full-size shapes (12 GB of memory, some minutes)
 #     ./run_tests.sh -m gpu      what needs a CUDA device
+#     ./run_tests.sh -m real     what fetches weights or music from the package index
 # Flags go through to pytest.
 set -euo pipefail
 cd "$(dirname "$0")"

