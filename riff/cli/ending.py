@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import functools
+import io
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from riff.errors import RiffError
+from riff.cli.progress import warn
+from riff.errors import AudioWarning, RiffError
 
 EXIT_FAILURE = 2
 EXIT_INTERRUPTED = 130
@@ -21,6 +23,9 @@ OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def run(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
     """Run a script's `main` and end the process: 0, or 2 with one line on stderr for what a person can cause."""
     quieten_libraries()
+    say_warnings_in_one_line()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: names of files may hold what is no text
     try:
         status = main(None) or 0
     except (RiffError, KeyboardInterrupt, OSError) as error:
@@ -71,6 +76,20 @@ def _own_text(error: BaseException) -> str:
 def _is_first_on_machine() -> bool:
     """Whether this is the first, or only, process that a launcher started on this machine for one run."""
     return os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0"
+
+
+def say_warnings_in_one_line() -> None:
+    """Print an `AudioWarning` as the scripts print theirs, and leave all other warnings as they are."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *more: Any, **named: Any) -> None:
+        if issubclass(category, AudioWarning):
+            warn(f"warning: {message}")
+        else:
+            others(message, category, *more, **named)
+
+    warnings.showwarning = show
+    warnings.filterwarnings("default", category=AudioWarning)
 
 
 def quieten_libraries() -> None:
