@@ -117,6 +117,11 @@ def _is_running(process: int) -> bool:
     return True
 
 
+def readable(name: str) -> str:
+    """A file's name as text; bytes that are not UTF-8 are escaped, as in `caf\\xe9.wav`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def write_new(path: Path, content: bytes) -> None:
     """Write a file into a folder that gets its final name only when all is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +141,7 @@ def _flush(file: Path) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # which in JSON is an escape
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -65,6 +66,23 @@ def report(error: BaseException, aloud: bool = True) -> int:
     if aloud:
         print(line, file=sys.stderr)
     return status
+
+
+def item_error(item: object, error: Exception) -> str:
+    """What to say in one line of an item that fails in a batch, so that the others go on.
+
+    An error that nobody foresaw is named with its place in the code.
+
+    Raises:
+        OSError: the disk is full, which ends the batch.
+    """
+    if isinstance(error, RiffError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in OUT_OF_SPACE:
+        raise error
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if f"{os.sep}riff{os.sep}" in frame.filename]
+    place = f" at {os.path.basename(places[-1].filename)}:{places[-1].lineno}" if places else ""
+    return f"{item}: unexpected {type(error).__name__}{place}: {' '.join(str(error).split())}; take it out, and please report this"
 
 
 def _own_text(error: BaseException) -> str:
