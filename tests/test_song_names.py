@@ -29,6 +29,7 @@ from riff.data.making import ClipCount, SongJob, StageSong
 from riff.data.pairs_folder import MANIFEST, PairsFolder
 from riff.data.records import PairRecord, read_records
 from riff.data.songs import SongFile, list_songs, unique_slugs
+from riff.data.staging import StagedSong
 from riff.errors import AudioError, AudioWarning
 from riff.files import readable, write_json, write_new
 from riff.spectrogram.png import encode_png
@@ -60,9 +61,10 @@ class ByteMaker:
 def build(songs: Path, pairs: Path, maker: ByteMaker = ByteMaker(), said: list[str] | None = None) -> BuildReport:
     listed = list_songs(songs)
     folder = PairsFolder(pairs, "prompt.json", ("source", "target"), "--train_data_dir")
+    lines: list[str] = [] if said is None else said
     with folder.prepared({}, overwrite=False):
         write_json(pairs / MANIFEST, {"settings": {}})
-        return Build(listed, listed, {}, "sing", folder, maker, "nothing", warn=[].append if said is None else said.append).run()
+        return Build(listed, listed, {}, "sing", folder, maker, "nothing", warn=lines.append).run()
 
 
 def shown(pairs: Path) -> dict[str, bytes]:
@@ -105,7 +107,7 @@ def test_a_song_that_is_staged_keeps_its_name_too(tmp_path: Path) -> None:
     songs.mkdir()
     (songs / "song.wav").write_bytes(b"1")
     staged = StageSong(pairs, ByteMaker())(SongJob(SongFile("song.wav", songs / "song.wav"), "song", "sing"))
-    assert staged.slug == "song"
+    assert isinstance(staged, StagedSong)
     (songs / "song.mp3").write_bytes(b"2")
     assert build(songs, pairs).made == 2
     assert {record.song: slug_of(record.target) for record in read_records(pairs)} == {"song.wav": "song", "song.mp3": "song~2"}
