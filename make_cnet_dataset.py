@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.data.pairs import NONE_LEFT, PairMaker, PairSettings, pairs_folder
     from riff.data.pairs_folder import MANIFEST
     from riff.data.records import DEFAULT_PROMPT, read_prompts
-    from riff.data.songs import list_songs, names_without_song, shard_of_songs, unique_slugs
+    from riff.data.songs import list_songs, names_without_song, shard_of_songs
     from riff.errors import OptionError
 
     everything = list_songs(args.audio_dir)
@@ -76,8 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     engine = choose_engine(args, device, len(songs))
     with folder.prepared(described, args.overwrite):
         cli.write_manifest(folder.path / MANIFEST, vars(args), settings=described)
-        slugs = unique_slugs(everything)
-        report = Build(songs, slugs, prompts, DEFAULT_PROMPT, folder, maker, NONE_LEFT, engine=engine, warn=cli.warn).run()
+        report = Build(songs, everything, prompts, DEFAULT_PROMPT, folder, maker, NONE_LEFT, engine=engine, warn=cli.warn).run()
     print(
         f"{report.pairs} pairs in {folder.path}: {report.made} songs made now, {report.skipped} done before, "
         f"{report.dropped_clips} clips without a vocal dropped, {report.failed} songs failed"

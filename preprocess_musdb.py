@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.data.engines import choose_engine
     from riff.data.instructions import DEFAULT_INSTRUCTIONS, read_edit_prompts
     from riff.data.pairs_folder import MANIFEST
-    from riff.data.songs import list_stem_songs, names_without_song, shard_of_songs, unique_slugs
+    from riff.data.songs import list_stem_songs, names_without_song, shard_of_songs
 
     settings = EditSettings(**{field.name: getattr(args, field.name) for field in fields(EditSettings)})
     songs = list_stem_songs(args.root_data_dir)
@@ -87,8 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{', '.join(without_song[:3])}"
             )
     device = cli.choose_device(args.device)
-    slugs = unique_slugs(songs)
-    songs, shard = shard_of_songs(songs, args.shard_index, args.num_shards)
+    everything = songs
+    songs, shard = shard_of_songs(everything, args.shard_index, args.num_shards)
     folder = edit_pairs_folder(args.output_dir / shard)
     maker = EditPairMaker(settings, device)
     engine = choose_engine(args, device, len(songs))
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cli.write_manifest(folder.path / MANIFEST, vars(args), settings=asdict(settings))
         write_shared(folder.path, settings)
         options = {"max_pairs": args.max_examples, "engine": engine, "warn": cli.warn}
-        report = Build(songs, slugs, prompts, default, folder, maker, none_left(settings), **options).run()
+        report = Build(songs, everything, prompts, default, folder, maker, none_left(settings), **options).run()
     left_out = f"{report.left_out} left out for --max_examples, " if args.max_examples else ""
     print(
         f"{report.pairs} pairs in {folder.path}: {report.made} songs made now, {report.skipped} done before, {left_out}"

@@ -107,16 +107,14 @@ def our_rate(songs: Path, folder: Path, num_workers: int) -> float:
     from riff.data.build import Build
     from riff.data.engines import processes
     from riff.data.pairs import NONE_LEFT, PairMaker, PairSettings, pairs_folder
-    from riff.data.songs import list_songs, unique_slugs
+    from riff.data.songs import list_songs
 
     listed = list_songs(songs)
     place = pairs_folder(folder)
     maker = PairMaker(PairSettings(min_vocal_ratio=0.0), SongOpener(None))
     began = time.perf_counter()
     with place.prepared({}, overwrite=False):
-        build = Build(
-            listed, unique_slugs(listed), {}, "sing", place, maker, NONE_LEFT, None, processes(num_workers), lambda _: None
-        )
+        build = Build(listed, listed, {}, "sing", place, maker, NONE_LEFT, None, processes(num_workers), lambda _: None)
         return build.run().pairs / (time.perf_counter() - began)
 
 

@@ -9,6 +9,10 @@ class AudioError(RiffError):
     """An audio file that cannot be read, or holds nothing that can be used."""
 
 
+class AudioWarning(UserWarning):
+    """Said of an audio file that is used although something is wrong with it."""
+
+
 class DataError(RiffError):
     """A prompt file, a folder of pairs, or a spectrogram image that is not what it should be."""
 

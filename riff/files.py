@@ -17,6 +17,7 @@ from typing import Any
 
 from riff.errors import DataError, OptionError, RiffError
 
+LONGEST_NAME = 255  # bytes, of a file
 CARD = "README.md"  # what describes a model or a data set
 
 
@@ -28,7 +29,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.stem}.tmp.{os.getpid()}{path.suffix}")
+    temporary = _beside(path, path.stem, f".tmp.{os.getpid()}{path.suffix}")
     try:
         yield temporary
         _flush(temporary)
@@ -42,7 +43,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder that takes the place of `path` when the block ends well."""
     path = Path(path)
     make_folder(path.parent)
-    old = path.with_name(f".{path.name}.old.{os.getpid()}")
+    old = _beside(path, path.name, f".old.{os.getpid()}")
     temporary = folder_of_process(path)
     try:
         yield temporary
@@ -60,10 +61,18 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 def folder_of_process(path: Path) -> Path:
     """An empty folder beside `path`, which this process may make into it; `remove_leftovers` removes it should the process die."""
-    temporary = path.with_name(f".{path.name}.tmp.{os.getpid()}")
+    temporary = _beside(path, path.name, f".tmp.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     return temporary
+
+
+def _beside(path: Path, name: str, ending: str) -> Path:
+    """A hidden path beside `path`, of its name and an ending, or of a hash of its name where that would be too long."""
+    hidden = f".{name}{ending}"
+    if len(os.fsencode(hidden)) > LONGEST_NAME:
+        hidden = f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{ending}"
+    return path.with_name(hidden)
 
 
 def remove_leftovers(folder: str | Path) -> None:
@@ -108,6 +117,11 @@ def _is_running(process: int) -> bool:
     return True
 
 
+def readable(name: str) -> str:
+    """A file's name as text; bytes that are not UTF-8 are escaped, as in `caf\\xe9.wav`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def write_new(path: Path, content: bytes) -> None:
     """Write a file into a folder that gets its final name only when all is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +141,7 @@ def _flush(file: Path) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # which in JSON is an escape
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from riff.audio.io import plain_name, read_audio, write_audio
 from riff.audio.stems import ACCOMPANIMENT, VOCALS, Stems, StemsFolder, read_stems, stem_files, stems_beside
 from riff.errors import AudioError, ModelError, OptionError, RiffError
+from riff.files import read_mapping, readable, write_json
 
 PART_NAMES = {2: (VOCALS, ACCOMPANIMENT), 4: (VOCALS, "drums", "bass", "other"), 5: (VOCALS, "drums", "bass", "piano", "other")}
 
@@ -219,3 +220,44 @@ def separate_to_files(
         part = stems.accompaniment if name == ACCOMPANIMENT else stems.parts[name]
         write_audio(file, part, rate, subtype="FLOAT" if suffix == ".wav" else None)
     return True
+
+
+class SeparatedSongs:
+    """`OUTPUT/songs.json`: which file each folder of stems was made from, by name and size."""
+
+    def __init__(self, output: Path) -> None:
+        self._file = output / "songs.json"
+        self._songs: dict[str, Any] = read_mapping(self._file) if self._file.exists() else {}
+        self._expected: dict[str, str] = {}
+
+    def expect(self, songs: Sequence[Path]) -> None:
+        """Tell the songs of a run: of two of one name the folder is the one's that it was made from, else the first's."""
+        for song in songs:
+            self._expected.setdefault(_folder_name(song), readable(song.name))
+
+    def require_same(self, song: Path, overwrite: bool = False) -> None:
+        """Refuse a song whose stems would lie in the place of another's.
+
+        Args:
+            overwrite: take another recording in a file of the same name for a new state of the song.
+
+        Raises:
+            AudioError: names the other.
+        """
+        name, known = _folder_name(song), self._songs.get(_folder_name(song))
+        owner = known["file"] if known else self._expected.get(name, readable(song.name))
+        if owner != readable(song.name):
+            raise AudioError(f"{song}: its stems would replace those of {owner}; rename one of them")
+        if known and not overwrite and song.is_file() and known["bytes"] != song.stat().st_size:
+            raise AudioError(
+                f"{song}: {self._file.parent / name} holds the stems of another {owner}; rename it, or use --overwrite"
+            )
+
+    def note(self, song: Path) -> None:
+        """Write down that a song's stems are there."""
+        self._songs[_folder_name(song)] = {"file": readable(song.name), "bytes": song.stat().st_size}
+        write_json(self._file, self._songs)
+
+
+def _folder_name(song: Path) -> str:
+    return readable(plain_name(song.name))

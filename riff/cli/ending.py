@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import functools
+import io
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from riff.errors import RiffError
+from riff.cli.progress import warn
+from riff.errors import AudioWarning, RiffError
 
 EXIT_FAILURE = 2
 EXIT_INTERRUPTED = 130
@@ -21,6 +24,9 @@ OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def run(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
     """Run a script's `main` and end the process: 0, or 2 with one line on stderr for what a person can cause."""
     quieten_libraries()
+    say_warnings_in_one_line()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: names of files may hold what is no text
     try:
         status = main(None) or 0
     except (RiffError, KeyboardInterrupt, OSError) as error:
@@ -62,6 +68,23 @@ def report(error: BaseException, aloud: bool = True) -> int:
     return status
 
 
+def item_error(item: object, error: Exception) -> str:
+    """What to say in one line of an item that fails in a batch, so that the others go on.
+
+    An error that nobody foresaw is named with its place in the code.
+
+    Raises:
+        OSError: the disk is full, which ends the batch.
+    """
+    if isinstance(error, RiffError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in OUT_OF_SPACE:
+        raise error
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if f"{os.sep}riff{os.sep}" in frame.filename]
+    place = f" at {os.path.basename(places[-1].filename)}:{places[-1].lineno}" if places else ""
+    return f"{item}: unexpected {type(error).__name__}{place}: {' '.join(str(error).split())}; take it out, and please report this"
+
+
 def _own_text(error: BaseException) -> str:
     """What an error says, in one line, without the traceback that torch puts before it where a worker process raised it."""
     text = str(error).rpartition(f"{type(error).__module__}.{type(error).__qualname__}: ")[2]
@@ -71,6 +94,20 @@ def _own_text(error: BaseException) -> str:
 def _is_first_on_machine() -> bool:
     """Whether this is the first, or only, process that a launcher started on this machine for one run."""
     return os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0"
+
+
+def say_warnings_in_one_line() -> None:
+    """Print an `AudioWarning` as the scripts print theirs, and leave all other warnings as they are."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *more: Any, **named: Any) -> None:
+        if issubclass(category, AudioWarning):
+            warn(f"warning: {message}")
+        else:
+            others(message, category, *more, **named)
+
+    warnings.showwarning = show
+    warnings.filterwarnings("default", category=AudioWarning)
 
 
 def quieten_libraries() -> None:
