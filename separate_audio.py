@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from riff import cli
 
@@ -33,14 +34,26 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from riff.audio.io import list_audio_files, plain_name
-    from riff.audio.separation import open_songs, separate_to_files, separation_options
-    from riff.errors import AudioError, RiffError
-    from riff.files import make_folder
+    from riff.audio.io import list_audio_files
+    from riff.audio.separation import open_songs, separation_options
+    from riff.files import make_folder, only_writer
 
     songs = list_audio_files(args.audio) if args.audio.is_dir() else [args.audio]
     opener = open_songs(separation_options(args, cli.choose_device(args.device), args.stems), songs, say=cli.warn)
     make_folder(args.output)
+    with only_writer(args.output, "--output"):
+        made, failed = separate_all(songs, opener, args)
+    skipped = len(songs) - made - failed
+    print(f"{made} songs separated into {args.output}, {skipped} were there (--overwrite makes them again), {failed} failed")
+    return cli.EXIT_FAILURE if failed else 0
+
+
+def separate_all(songs: Sequence[Path], opener: Any, args: cli.argparse.Namespace) -> tuple[int, int]:
+    """Separate each song that is not there yet; returns how many were made and how many failed, which are named."""
+    from riff.audio.io import plain_name
+    from riff.audio.separation import separate_to_files
+    from riff.errors import AudioError, RiffError
+
     first_of: dict[str, Path] = {}
     made = failed = 0
     progress = cli.progress_bar(songs, desc="songs", unit="song")
@@ -54,9 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except RiffError as error:
             cli.warn(f"error: {error}")
             failed += 1
-    skipped = len(songs) - made - failed
-    print(f"{made} songs separated into {args.output}, {skipped} were there (--overwrite makes them again), {failed} failed")
-    return cli.EXIT_FAILURE if failed else 0
+    return made, failed
 
 
 if __name__ == "__main__":
