@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from riff import cli
 
@@ -91,6 +92,12 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
     options = edit_options_for(args.model_id, args.guidance_scale, args.image_guidance_scale, **more)
     clips, failures = load_clips(args, target, device)
     pipeline = prepare_pipeline(load_edit_pipeline(args.model_id, args.base), device)
+    clips, unfit = clips_that_fit(pipeline, clips)
+    failures += unfit
+    for failure in failures:
+        cli.warn(f"left out: {failure}")
+    if not clips:
+        raise failures[0]
     grid = (args.sweep_image_scales, args.sweep_text_scales)
     draws = args.best_of + (len(grid[0]) * len(grid[1]) if args.sweep else 0)
     shown, scores = [], []
@@ -144,6 +151,22 @@ def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[
     if not clips:
         raise failures[0]
     return clips, failures
+
+
+def clips_that_fit(pipeline: Any, clips: list) -> tuple[list, list]:
+    """The clips that the model can take, and the errors of those of other sizes."""
+    from riff.errors import DataError
+    from riff.sampling.edit import check_picture
+
+    fitting: list = []
+    failures: list = []
+    for clip in clips:
+        try:
+            check_picture(pipeline, clip.before.pixels)
+            fitting.append(clip)
+        except DataError as error:
+            failures.append(DataError(f"{clip.name}: {error}"))
+    return fitting, failures
 
 
 def describe(name: str, clip, best, takes, sweep) -> dict:  # type: ignore[no-untyped-def]
