@@ -50,7 +50,7 @@ class ResultFolder:
             for path in self.path.glob(pattern)
             if not path.name.startswith(".")
         }
-        source = next((source for source in self.inputs if source is not None and self._holds(Path(source), there - earlier)), None)
+        source = next((one for one in self.inputs if one is not None and self._would_replace(Path(one), there, earlier)), None)
         if source is not None:
             raise OptionError(f"{self.flag} {self.path}: this would replace its own input {source}; choose another folder")
         if self.overwrite:
@@ -108,19 +108,21 @@ class ResultFolder:
     def _is_result(self, name: str) -> bool:
         return name == self.manifest or any(fnmatchcase(name, pattern) for pattern in self.names)
 
-    def _holds(self, source: Path, foreign: set[str]) -> bool:
-        """Whether an input lies where results go. foreign: what is there of the results' names, and no earlier run wrote."""
+    def _would_replace(self, source: Path, there: set[str], earlier: set[str]) -> bool:
+        """Whether an input lies where results go. there: files of the results' names, earlier: those that an earlier run wrote."""
         if not source.exists():
             return False
         root = self.path.resolve()
         for place in (source.resolve(), source.parent.resolve() / source.name):
             if not place.is_relative_to(root):
                 continue
-            if self._is_result(place.relative_to(root).as_posix()):
+            name = place.relative_to(root).as_posix()
+            if self._is_result(name) or (source.is_dir() and place != root and self._is_result(f"{name}/file")):
                 return True
-            if source.is_dir() and any((root / name).is_relative_to(place) for name in foreign):
+            replaced = there - earlier if place == root else there  # a folder of inputs may hold results of its own
+            if source.is_dir() and any((root / one).is_relative_to(place) for one in replaced):
                 return True
-        return source.is_file() and any((root / name).is_file() and source.samefile(root / name) for name in foreign)
+        return source.is_file() and any((root / one).is_file() and source.samefile(root / one) for one in there)
 
     def _move_from(self, temporary: Path) -> None:
         earlier = self.earlier_files()
@@ -152,6 +154,6 @@ def check_new_files(files: Iterable[Path], inputs: Iterable[str | Path | None] =
     sources = [Path(source).resolve() for source in inputs if source is not None]
     for file in files:
         if file.exists() and any(file.resolve().is_relative_to(source) for source in sources):
-            raise OptionError(f"{file}: this is the command's own input, or a part of it; choose another place for the result")
+            raise OptionError(f"{file}: this would replace the command's own input; choose another place for the result")
         if file.exists() and not overwrite:
             raise OptionError(f"{file}: is there already; choose another place for the result, or --overwrite")
