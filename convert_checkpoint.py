@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     if args.output.exists() and not args.overwrite:
         raise OptionError(f"--output {args.output}: is there already; use --overwrite to replace it")
+    inputs = (args.input, args.base)
     to_file, is_folder = args.output.suffix in CHECKPOINTS, Path(args.input).is_dir()
     if is_folder and not to_file:
         raise OptionError(f"--output {args.output}: --input is a folder, so this must be a file that ends in .ckpt or .safetensors")
@@ -60,14 +61,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     if file is None and not to_file:
         raise ModelError(f"--input {args.input}: no such checkpoint file, nor a hub repository that holds one")
     dtype, hint_range = DTYPES.get(args.dtype), args.hint_range or hint_range_of(args.input)
+    said = {**vars(args), "hint_range": hint_range}
     if file is not None:
-        made = checkpoint_to_folder(file, args.output, args.base, dtype, hint_range, args.controlnet_only)
-        places, manifest = [file], args.output / "manifest.json"
+        with cli.ResultFolder(args.output, "--output", ("*",), inputs, args.overwrite).written() as folder:
+            made = checkpoint_to_folder(file, folder, args.base, dtype, hint_range, args.controlnet_only)
+            cli.write_manifest(folder / "manifest.json", said, made=made, sha256=hash_weights([file]))
     else:
+        manifest = args.output.with_suffix(".manifest.json")
+        cli.check_new_files([args.output, manifest], inputs, args.overwrite)
         folders, scheduler = find_parts(args.input, args.base, args.controlnet_only)
         made = f"{write_checkpoint(args.output, folders, scheduler, dtype, hint_range)} tensors"
-        places, manifest = list(folders.values()), args.output.with_suffix(".manifest.json")
-    cli.write_manifest(manifest, {**vars(args), "hint_range": hint_range}, made=made, sha256=hash_weights(places))
+        cli.write_manifest(manifest, said, made=made, sha256=hash_weights(folders.values()), files=[args.output.name])
     print(f"{made}: {args.output}")
 
 

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from riff import cli
+
+FILES = ("[0-9][0-9][0-9]*-*/*.png", "[0-9][0-9][0-9]*-*/*.wav", "scores.json", "index.html")  # of the results
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -63,52 +66,65 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from riff.errors import OptionError, RiffError
+    from riff.errors import RiffError
+
+    inputs = (args.audio, args.data_root, args.dataset_id, args.model_id, args.base, args.stems_dir)
+    with cli.ResultFolder(args.base_save_path, "--base_save_path", FILES, inputs, args.overwrite).written() as folder:
+        said, failures = edit_clips(args, folder)
+    print(f"{said}: open {args.base_save_path / 'index.html'}")
+    if failures:
+        raise RiffError(failures)
+
+
+def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
+    """Write the results into `folder`, which becomes --base_save_path; returns what came out and what did not, a line each."""
     from riff.evaluation.edit_pages import ShownEdit, write_edits_page
     from riff.evaluation.edit_takes import best_take, draw_candidates, draw_sweep, write_sweep
     from riff.evaluation.report import Take
-    from riff.files import make_folder, write_json
+    from riff.files import write_json
     from riff.models.edit import load_edit_pipeline
     from riff.sampling.control import prepare_pipeline
     from riff.sampling.edit import edit_options_for
     from riff.sampling.edit_clip import edit_target, vocal_at_level, write_edit
 
-    if (args.base_save_path / "scores.json").exists() and not args.overwrite:
-        raise OptionError(f"--base_save_path {args.base_save_path}: holds results already; use another folder, or --overwrite")
-    make_folder(args.base_save_path)
     device, target = cli.choose_device(args.device), edit_target(args.model_id)
     more = {"steps": args.num_inference_steps, "negative_prompt": args.negative_prompt}
     options = edit_options_for(args.model_id, args.guidance_scale, args.image_guidance_scale, **more)
     clips, failures = load_clips(args, target, device)
     pipeline = prepare_pipeline(load_edit_pipeline(args.model_id, args.base), device)
+    clips, unfit = clips_that_fit(pipeline, clips)
+    failures += unfit
+    for failure in failures:
+        cli.warn(f"left out: {failure}")
+    if not clips:
+        raise failures[0]
     grid = (args.sweep_image_scales, args.sweep_text_scales)
     draws = args.best_of + (len(grid[0]) * len(grid[1]) if args.sweep else 0)
     shown, scores = [], []
     with cli.progress_bar(total=len(clips) * draws * options.steps, desc="sampling", unit="step") as progress:
         drawing = {"target": target, "vocal_db": args.vocal_db, "on_step": progress.update}
         for number, clip in enumerate(clips):
-            folder, seed = args.base_save_path / f"{number:03d}-{clip.name}", args.seed + number
+            place, seed = folder / f"{number:03d}-{clip.name}", args.seed + number
             takes = draw_candidates(pipeline, clip, options, seed, args.best_of, **drawing)
             best = best_take(takes)
             vocal = vocal_at_level(best.painted, clip.before, args.vocal_db) if target == "vocals" else None
-            files = write_edit(folder, clip, best.after, vocal, clip.prompt, args.griffin_lim_iterations)
+            files = write_edit(place, clip, best.after, vocal, clip.prompt, args.griffin_lim_iterations)
             sweep = draw_sweep(pipeline, clip, options, seed, *grid, **drawing) if args.sweep else []
-            sheet = folder / "sweep.png"
+            sheet = place / "sweep.png"
             swept = Take(f"seed {seed} at other scales; {write_sweep(sheet, sweep, len(grid[1]))}", sheet) if sweep else None
             shown.append(ShownEdit(clip, best, files, args.best_of, swept))
-            scores.append(describe(folder.name, clip, best, takes, sweep))
-    write_json(args.base_save_path / "scores.json", {"target": target, "clips": scores})
+            scores.append(describe(place.name, clip, best, takes, sweep))
+    write_json(folder / "scores.json", {"target": target, "clips": scores})
     performed = sum(score["performed"] for score in scores)
     command = f"python inference_instruct_pix2pix.py --model_id {args.model_id} --seed {args.seed} --best_of {args.best_of}"
-    page = write_edits_page(args.base_save_path, shown, args.model_id, command)
-    cli.write_manifest(args.base_save_path / "manifest.json", vars(args), target=target, performed=performed, clips=len(clips))
+    write_edits_page(folder, shown, args.model_id, command)
+    cli.write_manifest(folder / "manifest.json", vars(args), target=target, performed=performed, clips=len(clips))
     for score in scores:
         if not score["performed"]:
             drawn = f"none of {args.best_of} candidates counts" if args.best_of > 1 else "this does not count"
             cli.warn(f"{score['name']}: {drawn} as the edit; try --best_of, another --seed, or --sweep to find better scales")
-    print(f"{performed} of {len(clips)} edits performed: open {page}")
-    if failures:
-        raise RiffError(f"{len(failures)} of {len(failures) + len(clips)} clips could not be edited; the first: {failures[0]}")
+    failed = f"{len(failures)} of {len(failures) + len(clips)} clips could not be edited" if failures else ""
+    return f"{performed} of {len(clips)} edits performed", f"{failed}; the first: {failures[0]}" if failures else ""
 
 
 def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[list, list]:
@@ -135,6 +151,22 @@ def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[
     if not clips:
         raise failures[0]
     return clips, failures
+
+
+def clips_that_fit(pipeline: Any, clips: list) -> tuple[list, list]:
+    """The clips that the model can take, and the errors of those of other sizes."""
+    from riff.errors import DataError
+    from riff.sampling.edit import check_picture
+
+    fitting: list = []
+    failures: list = []
+    for clip in clips:
+        try:
+            check_picture(pipeline, clip.before.pixels)
+            fitting.append(clip)
+        except DataError as error:
+            failures.append(DataError(f"{clip.name}: {error}"))
+    return fitting, failures
 
 
 def describe(name: str, clip, best, takes, sweep) -> dict:  # type: ignore[no-untyped-def]

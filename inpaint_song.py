@@ -19,6 +19,7 @@ from pathlib import Path
 from riff import cli
 
 MOST_GAIN_DB = 100.0
+FILES = ("accompaniment.wav", "mix*.wav", "vocal*.wav", "spectrogram*.png", "overview*.png", "index.html")  # of the results
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -104,6 +105,14 @@ def _gain(text: str) -> float | None:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    inputs = (args.audio, args.model, args.base, args.stems_dir)
+    with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
+        said = replace_vocal(args, folder)
+    print(f"{said}: open {args.output / 'index.html'}")
+
+
+def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
+    """Write the results into `folder`, which becomes --output; returns what came out, in a line."""
     clock = cli.Stopwatch()  # loading begins with the libraries
     import math
     from dataclasses import asdict
@@ -111,18 +120,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.audio.io import write_audio
     from riff.audio.separation import open_songs, separation_options
     from riff.audio.song import open_song
-    from riff.errors import OptionError
     from riff.evaluation.song_page import save_take_files, write_song_page
     from riff.evaluation.song_takes import draw_take
-    from riff.files import make_folder
     from riff.sampling.mixback import check_regions
     from riff.sampling.song import SongPainter, load_song_model
     from riff.sampling.song_sound import backing_picture, in_frames, known_picture, sung
     from riff.sampling.windows import WindowLayout
 
-    if (args.output / "manifest.json").exists() and not args.overwrite:
-        raise OptionError(f"--output {args.output}: holds a song already; use another folder, or --overwrite")
-    make_folder(args.output)
     device = cli.choose_device(args.device)
     more = {"steps": args.steps, "negative_prompt": args.negative_prompt}
     canny = (args.canny_low, args.canny_high)
@@ -143,15 +147,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         for number in range(args.num_samples):
             takes.append(draw_take(painter, args.seed + number, args.best_of, progress.update))
     clock.lap("sampling")
-    write_audio(args.output / "accompaniment.wav", song.accompaniment, song.sample_rate, subtype="FLOAT")
+    write_audio(folder / "accompaniment.wav", song.accompaniment, song.sample_rate, subtype="FLOAT")
     for number, take in enumerate(cli.progress_bar(takes, desc="sound", unit="take")):
         around = {"fade_s": args.fade, "keep_original_vocal": args.keep_original_vocal}
         mix = sung(song, take.painted, model.target, regions, args.gain_db, iterations=args.griffin_lim_iterations, **around)
-        shown.append(save_take_files(args.output, f"-{args.seed + number}" if args.num_samples > 1 else "", take, mix))
+        shown.append(save_take_files(folder, f"-{args.seed + number}" if args.num_samples > 1 else "", take, mix))
     clock.lap("sound")
-    page = write_song_page(args.output, args.audio, prompt, shown, clock.laps, song.duration_s)
+    write_song_page(folder, args.audio, prompt, shown, clock.laps, song.duration_s, place=args.output)
     cli.write_manifest(
-        args.output / "manifest.json",
+        folder / "manifest.json",
         vars(args),
         prompt=prompt,
         separator=opener.name,
@@ -162,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         takes=[one.to_json() for one in shown],
     )
     worst = max(one.null_db for one in shown)
-    print(f"{song.duration_s:.1f} s in {sum(clock.laps.values()):.0f} s; the null test leaves {worst:.0f} dB: open {page}")
+    return f"{song.duration_s:.1f} s in {sum(clock.laps.values()):.0f} s; the null test leaves {worst:.0f} dB"
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from pathlib import Path
 
 from riff import cli
 
+FILES = ("index.html", "sheet.png", "clips/*")  # of the results
+
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
@@ -41,6 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         choices=("broken", "duplicates", "silent"),
         help="move aside what is broken, and also songs that are there twice, or clips with hardly any vocal (--fix: broken)",
     )
+    parser.add_overwrite("in --output what no earlier inspection wrote; its own page and report are always made anew")
     args = parser.parse_args(argv)
     if args.num_shown < 0:
         parser.error(f"argument --num_shown: {args.num_shown} must be 0 or more")
@@ -60,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.evaluation.inspection_page import write_inspection
     from riff.evaluation.inspection_text import error_lines, table_text, verdict
 
+    results = cli.ResultFolder(args.output, "--output", FILES, (), args.overwrite, "report.json", renewed=True)
+    results.check()
     options = InspectionOptions(args.control_method, args.target, args.min_vocal_db, args.num_workers)
     val = None if args.val_dir is None else inspect_pairs(args.val_dir, options)
     inspection = check_split(inspect_pairs(args.dir, options), val, args.val_share)
@@ -70,10 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if plan.lines or plan.files:
             inspection = check_split(inspect_pairs(args.dir, options), val, args.val_share)
     print(table_text(inspection))
-    page = write_inspection(args.output, inspection, args.num_shown, vars(args))
+    with results.written() as folder:
+        write_inspection(folder, inspection, args.num_shown, vars(args))
     for line in error_lines(inspection):
         print(f"error: {line}", file=sys.stderr)
-    print(f"page: {page}")
+    print(f"page: {args.output / 'index.html'}")
     print(verdict(inspection))
     return cli.EXIT_FAILURE if any(finding.error for finding in inspection.findings) else 0
 

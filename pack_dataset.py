@@ -40,12 +40,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from riff.data.pack import pack, plan_packing, prepare_output
     from riff.data.pairs_folder import MANIFEST
+    from riff.files import make_folder, only_writer
 
     packing = plan_packing(args.data_dir, args.control_method, args.format, args.pairs_per_shard)
     manifest = packing.manifest()
-    if not prepare_output(args.output, manifest, args.overwrite):
-        cli.write_manifest(args.output / MANIFEST, vars(args), **manifest)
-    written, shards = pack(packing, args.output), len(packing.shards)
+    make_folder(args.output)
+    with only_writer(args.output, "--output"):
+        if not prepare_output(args.output, manifest, args.overwrite):
+            cli.write_manifest(args.output / MANIFEST, vars(args), **manifest)
+        written, shards = pack(packing, args.output), len(packing.shards)
     print(f"{packing.num_pairs} pairs in {shards} shards in {args.output}: {written} written now, {shards - written} there before")
     place = shlex.quote(str(args.output))
     print(f"train on them with: python {packing.layout.trained_by} --train_data_dir {place}")

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from riff import cli
 
+FILES = ("accompaniment.*", "control.png", "sample-*.png", "sample-*.wav", "sheet-*.png")  # of the results
+
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
@@ -54,18 +56,21 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    inputs = (args.audio, args.control, args.model, args.base, args.stems_dir)
+    with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
+        first = draw_samples(args, folder)
+    print(f"{args.num_samples} samples in {args.output}: listen to {args.output / first}")
+
+
+def draw_samples(args: cli.argparse.Namespace, folder: Path) -> str:
+    """Write the results into `folder`, which becomes --output; returns the first sound's name."""
     from dataclasses import asdict
 
     from riff.audio.separation import open_songs, separation_options
-    from riff.errors import OptionError
-    from riff.files import make_folder
     from riff.models.control import load_control_pipeline
     from riff.sampling.clip import control_from_audio, control_from_image, write_samples
     from riff.sampling.control import options_for, prepare_pipeline, sample_control
 
-    if (args.output / "sample-0.png").exists() and not args.overwrite:
-        raise OptionError(f"--output {args.output}: holds samples already; use another folder, or --overwrite")
-    make_folder(args.output)
     device = cli.choose_device(args.device)
     if args.audio:
         taken_apart = args.separator != "none"
@@ -82,9 +87,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             drawn += sample_control(
                 pipeline, [control.edges], [args.prompt], [args.seed + index], options, on_step=lambda _: progress.update()
             )
-    files = write_samples(args.output, control, drawn, args.prompt, args.griffin_lim_iterations)
-    cli.write_manifest(args.output / "manifest.json", vars(args), sampling=asdict(options), files=[str(file) for file in files])
-    print(f"{args.num_samples} samples in {args.output}: listen to {files[0]}")
+    sounds = write_samples(folder, control, drawn, args.prompt, args.griffin_lim_iterations)
+    cli.write_manifest(folder / "manifest.json", vars(args), sampling=asdict(options))
+    return sounds[0].name
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from riff import cli
 
@@ -33,13 +34,25 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from riff.audio.io import list_audio_files, plain_name
-    from riff.audio.separation import SeparatedSongs, open_songs, separate_to_files, separation_options
-    from riff.files import make_folder
+    from riff.audio.io import list_audio_files
+    from riff.audio.separation import open_songs, separation_options
+    from riff.files import make_folder, only_writer
 
     songs = list_audio_files(args.audio) if args.audio.is_dir() else [args.audio]
     opener = open_songs(separation_options(args, cli.choose_device(args.device), args.stems), songs, say=cli.warn)
     make_folder(args.output)
+    with only_writer(args.output, "--output"):
+        made, failed = separate_all(songs, opener, args)
+    skipped = len(songs) - made - failed
+    print(f"{made} songs separated into {args.output}, {skipped} were there (--overwrite makes them again), {failed} failed")
+    return cli.EXIT_FAILURE if failed else 0
+
+
+def separate_all(songs: Sequence[Path], opener: Any, args: cli.argparse.Namespace) -> tuple[int, int]:
+    """Separate each song that is not there yet; returns how many were made and how many failed, which are named."""
+    from riff.audio.io import plain_name
+    from riff.audio.separation import SeparatedSongs, separate_to_files
+
     separated = SeparatedSongs(args.output)
     separated.expect(songs)
     made = failed = 0
@@ -55,9 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Exception as error:  # of whatever kind, the other songs go on
             cli.warn(f"error: {cli.item_error(song, error)}")
             failed += 1
-    skipped = len(songs) - made - failed
-    print(f"{made} songs separated into {args.output}, {skipped} were there (--overwrite makes them again), {failed} failed")
-    return cli.EXIT_FAILURE if failed else 0
+    return made, failed
 
 
 if __name__ == "__main__":

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import platform
 import re
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from riff.errors import DataError, OptionError, RiffError
 
@@ -25,13 +27,15 @@ CARD = "README.md"  # what describes a model or a data set
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` (same suffix) that becomes `path` when the block ends well.
 
-    Whatever goes wrong inside, nothing is left under the final name that was not whole.
+    Whatever goes wrong inside, nothing is left under the final name that was not whole. The file gets the usual permissions,
+    also where a library wrote it for its owner alone, as safetensors does.
     """
     path = Path(path)
     make_folder(path.parent)
     temporary = _beside(path, path.stem, f".tmp.{os.getpid()}{path.suffix}")
     try:
         yield temporary
+        _set_usual_mode([temporary])
         _flush(temporary)
         os.replace(temporary, path)
     finally:
@@ -40,13 +44,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder that takes the place of `path` when the block ends well."""
+    """Yield a temporary folder that takes the place of `path` when the block ends well; its files get the usual permissions."""
     path = Path(path)
     make_folder(path.parent)
     old = _beside(path, path.name, f".old.{os.getpid()}")
     temporary = folder_of_process(path)
     try:
         yield temporary
+        _set_usual_mode(file for file in temporary.rglob("*") if file.is_file() and not file.is_symlink())
         if path.exists():
             os.replace(path, old)
         os.replace(temporary, path)
@@ -77,9 +82,11 @@ def _beside(path: Path, name: str, ending: str) -> Path:
 
 def remove_leftovers(folder: str | Path) -> None:
     """Remove the temporary files and folders that processes left directly in a folder when they were killed."""
+    import psutil
+
     for path in Path(folder).glob(".*.tmp.*"):
         match = re.fullmatch(r"\..*\.tmp\.(\d+)(\..*)?", path.name)
-        if match and not _is_running(int(match[1])):
+        if match and not psutil.pid_exists(int(match[1])):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -92,29 +99,38 @@ def only_writer(folder: Path, flag: str) -> Iterator[None]:
 
     Raises:
         OptionError: another process has it; names the flag.
+        RiffError: the file system cannot lock.
     """
-    with open(folder / ".lock", "a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            writer = lock.read().strip() or "another run"
-            raise OptionError(f"{flag} {folder}: {writer} is writing there; wait for it, or use another folder") from error
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {platform.node()}\n")
-        lock.flush()
-        yield
-        lock.truncate(0)
-
-
-def _is_running(process: int) -> bool:
+    lock, name = FileLock(folder / ".lock"), folder / ".writer"  # a locked file cannot be read on Windows
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is somebody else's
-        return True
-    return True
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        writer = name.read_text(encoding="utf-8").strip() if name.exists() else ""
+        message = f"{writer or 'another run'} is writing there; wait for it, or use another folder"
+        raise OptionError(f"{flag} {folder}: {message}") from error
+    except OSError as error:
+        raise RiffError(f"{flag} {folder}: this folder cannot be locked ({error.strerror}); choose another place") from error
+    try:
+        name.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
+        yield
+    finally:
+        name.unlink(missing_ok=True)
+        with suppress(OSError):  # on Windows it can only go once it is free, and filelock sees to that
+            os.unlink(lock.lock_file)
+        lock.release()
+
+
+def _set_usual_mode(files: Iterable[Path]) -> None:
+    """Give files the permissions that the process's umask and the folder give to any new file."""
+    mode = None
+    for file in files:
+        if mode is None:
+            probe = file.with_name(f".mode.tmp.{os.getpid()}")  # asking for the umask would change it for a moment
+            with open(probe, "ab") as opened:
+                mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
+            probe.unlink(missing_ok=True)
+        if stat.S_IMODE(file.stat().st_mode) != mode:
+            file.chmod(mode)
 
 
 def readable(name: str) -> str:

@@ -65,7 +65,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    for end in (signal.SIGTERM, signal.SIGHUP):
+    for end in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:  # Windows has no SIGHUP
         signal.signal(end, _end)
     root = Path(tempfile.mkdtemp(prefix="riff-app-"))
     try:

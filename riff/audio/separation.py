@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,8 +13,9 @@ import numpy as np
 
 from riff.audio.io import plain_name, read_audio, write_audio
 from riff.audio.stems import ACCOMPANIMENT, VOCALS, Stems, StemsFolder, read_stems, stem_files, stems_beside
+from riff.cli import check_new_files
 from riff.errors import AudioError, ModelError, OptionError, RiffError
-from riff.files import read_mapping, readable, write_json
+from riff.files import atomic_path, read_mapping, readable, write_json
 
 PART_NAMES = {2: (VOCALS, ACCOMPANIMENT), 4: (VOCALS, "drums", "bass", "other"), 5: (VOCALS, "drums", "bass", "piano", "other")}
 
@@ -206,19 +208,22 @@ def separate_to_files(
 
     Raises:
         AudioError: the song cannot be read, or has no such parts.
+        OptionError: some of the files are there, or one is the song itself.
     """
     files = {name: folder / f"{name}{suffix}" for name in PART_NAMES[num_stems]}
     if not overwrite and all(file.exists() for file in files.values()):
         return False
+    check_new_files(files.values(), [song], overwrite)
     stems, rate = opener.open(song)
     for name in files:
         if name != ACCOMPANIMENT and name not in stems.parts:
             raise AudioError(
                 f"{song}: {opener.name} gives {', '.join(stems.parts)} and no {name}; choose another number of --stems"
             )
-    for name, file in files.items():
-        part = stems.accompaniment if name == ACCOMPANIMENT else stems.parts[name]
-        write_audio(file, part, rate, subtype="FLOAT" if suffix == ".wav" else None)
+    with ExitStack() as stack:  # all parts or none
+        for name, file in files.items():
+            part = stems.accompaniment if name == ACCOMPANIMENT else stems.parts[name]
+            write_audio(stack.enter_context(atomic_path(file)), part, rate, subtype="FLOAT" if suffix == ".wav" else None)
     return True
 
 

@@ -229,7 +229,9 @@ class ArgumentParser(argparse.ArgumentParser):
         self.add_argument("--seed", type=int, default=default, help="the same seed gives the same result")
 
     def add_overwrite(self, what: str) -> None:
-        self.add_flag("overwrite", default=False, help=f"replace {what}")
+        self.add_flag(
+            "overwrite", default=False, help=f"replace {what}, and other files of the same names, but never what the command reads"
+        )
 
     def parse_with_config(
         self, argv: Sequence[str] | None, resume: Callable[[argparse.Namespace], Path | None] | None = None

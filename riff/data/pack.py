@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from riff.cli import progress_bar
+from riff.cli import FILES_KEY, progress_bar
 from riff.data.datasets import SongClip
 from riff.data.edit_records import EDIT_RECORDS_FILE
 from riff.data.lines import read_record_lines
@@ -58,7 +58,11 @@ class Packing:
             NUM_SHARDS_KEY: len(self.shards),
             "pairs": self.num_pairs,
             FINGERPRINT_KEY: self._fingerprint(),
+            FILES_KEY: [self.shard_name(number) for number in range(len(self.shards))],
         }
+
+    def shard_name(self, number: int) -> str:
+        return f"pairs-{number:06d}{self.suffix}"
 
     def _fingerprint(self) -> str:
         digest = hashlib.blake2b(self.suffix.encode(), digest_size=16)
@@ -139,7 +143,7 @@ def pack(packing: Packing, destination: Path) -> int:
     written = first = 0
     with progress_bar(total=packing.num_pairs, desc="packing", unit="pair") as progress:
         for number, records in enumerate(packing.shards):
-            path = destination / f"pairs-{number:06d}{packing.suffix}"
+            path = destination / packing.shard_name(number)
             if not path.exists():
                 with shard_writer(path, packing.layout, first) as writer:
                     for record in records:

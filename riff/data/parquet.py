@@ -78,7 +78,8 @@ def write_dataset(folder: Path, shards: Sequence[Shard], card: str, destination:
         DataError: a picture cannot be read, or the place cannot be written.
     """
     if destination.exists():
-        if not destination.is_dir() or {path.name for path in destination.iterdir()} - {CARD, "data"}:
+        known = [destination / CARD, destination / "data", *destination.glob(f"{SHARDS}*.parquet")]
+        if not destination.is_dir() or set(destination.rglob("*")) - set(known):
             raise OptionError(f"--to_disk {destination}: holds other things than a data set; choose a folder of its own")
         if (destination / CARD).is_file() and (destination / CARD).read_text(encoding="utf-8") == card:
             return False

@@ -75,14 +75,18 @@ def write_page(folder: Path, answer: Answer, clips: Sequence[TrueClip], num_show
     return report.write(folder / "index.html")
 
 
-def write_overview(folder: Path, answers: Sequence[Answer]) -> Path:
-    """Write `index.html` with the tables of several experiments, each with a link to its page, FOLDER/NAME/index.html."""
+def write_overview(folder: Path, answers: Sequence[Answer], place: Path | None = None) -> Path:
+    """Write `index.html` with the tables of several experiments, each with a link to its page, PLACE/NAME/index.html.
+
+    Args:
+        place: as in `Report.write`; the folder itself where it is not given.
+    """
     report = Report("A model, measured", "One table an experiment; pictures and sounds are on its own page.")
     for answer in answers:
         report.section(answer.experiment.question)
         _add_answer(report, answer)
-        report.link(folder / answer.experiment.name / "index.html", f"Pictures and sounds: {answer.experiment.name}")
-    return report.write(folder / "index.html")
+        report.link((place or folder) / answer.experiment.name / "index.html", f"Pictures and sounds: {answer.experiment.name}")
+    return report.write(folder / "index.html", place)
 
 
 def _add_answer(report: Report, answer: Answer) -> None:

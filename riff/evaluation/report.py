@@ -98,14 +98,17 @@ class Report:
         self._blocks.append(f'<div class="wide">{line_chart(series, x_label, y_label, log_y)}</div>')
         self._note(escape(note))
 
-    def write(self, path: str | Path) -> Path:
+    def write(self, path: str | Path, place: Path | None = None) -> Path:
         """Write the page, whole or not at all, and return its path.
+
+        Args:
+            place: the folder that all of the page's folder will be moved to, if it will be.
 
         Raises:
             DataError: a picture or sound that the page would link to is not there, or is no picture.
         """
         path = Path(path)
-        body = "\n".join(block if isinstance(block, str) else _linking_html(block, path.parent) for block in self._blocks)
+        body = "\n".join(block if isinstance(block, str) else _linking_html(block, path.parent, place) for block in self._blocks)
         title = escape(self._title)
         page = (
             f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -209,32 +212,33 @@ class _Axis:
         return inside if len(inside) > 1 else self._steps()
 
 
-def _linking_html(block: list[Take] | _Link, folder: Path) -> str:
+def _linking_html(block: list[Take] | _Link, folder: Path, place: Path | None) -> str:
     if isinstance(block, _Link):
-        return f'<p><a href="{_link(block.file, folder)}">{escape(block.text)}</a></p>'
-    return _takes_html(block, folder)
+        return f'<p><a href="{_link(block.file, folder, place)}">{escape(block.text)}</a></p>'
+    return _takes_html(block, folder, place)
 
 
-def _takes_html(takes: Sequence[Take], folder: Path) -> str:
+def _takes_html(takes: Sequence[Take], folder: Path, place: Path | None) -> str:
     figures = []
     for take in takes:
         caption, media, kind = escape(take.caption), "", ""
         if take.image is not None:
-            link, (width, height) = _link(take.image, folder), _image_size(take.image)
+            link, (width, height) = _link(take.image, folder, place), _image_size(take.image)
             size = f'width="{width}" height="{height}"'  # so that the page does not jump when it loads
             media += f'<a href="{link}"><img src="{link}" {size} alt="{caption}" loading="lazy"></a>'
             kind = ' class="sheet"' if width >= 2 * height else ""
         if take.audio is not None:
-            media += f'<audio controls preload="none" src="{_link(take.audio, folder)}" aria-label="{caption}"></audio>'
+            media += f'<audio controls preload="none" src="{_link(take.audio, folder, place)}" aria-label="{caption}"></audio>'
         figures.append(f"<figure{kind}>{media}<figcaption>{caption}</figcaption></figure>")
     return '<div class="takes">\n' + "\n".join(figures) + "\n</div>"
 
 
-def _link(file: str | Path, folder: Path) -> str:
-    """The file as a quoted URL relative to the page's folder."""
+def _link(file: str | Path, folder: Path, place: Path | None = None) -> str:
+    """The file as a quoted URL relative to the page's folder, or, of a file outside, to the place that this is moved to."""
     if not Path(file).is_file():
         raise DataError(f"{file}: the page would link to this file, and it is not there; write it first")
-    return escape(quote(os.fsencode(Path(os.path.relpath(file, folder)).as_posix())))
+    start = folder if place is None or Path(file).is_relative_to(folder) else place
+    return escape(quote(os.fsencode(Path(os.path.relpath(file, start)).as_posix())))
 
 
 def _image_size(file: str | Path) -> tuple[int, int]:

@@ -64,13 +64,19 @@ def save_take_files(folder: Path, ending: str, take: SongTake, mix: Mix) -> Sung
 
 
 def write_song_page(
-    folder: Path, song: Path, prompt: str, shown: Sequence[SungTake], seconds: Mapping[str, float], duration_s: float
+    folder: Path,
+    song: Path,
+    prompt: str,
+    shown: Sequence[SungTake],
+    seconds: Mapping[str, float],
+    duration_s: float,
+    place: Path | None = None,
 ) -> Path:
     """Write `index.html` under `folder`, where accompaniment.wav lies.
 
     Args:
         song: the file that was sung anew, which the page plays from where it is.
-        seconds: that each stage took. duration_s: of the song.
+        seconds: that each stage took. duration_s: of the song. place: as in `Report.write`.
     """
     report = Report(
         f"{plain_name(song.name)}, sung anew", f"{prompt}: the accompaniment's own samples, and a vocal that a model painted."
@@ -90,4 +96,4 @@ def write_song_page(
     report.table(
         ["stage", "seconds", "of the song's length"], [[stage, spent, spent / duration_s] for stage, spent in stages.items()]
     )
-    return report.write(folder / "index.html")
+    return report.write(folder / "index.html", place)

@@ -52,20 +52,27 @@ def latent_factor(pipeline: DiffusionPipeline) -> int:
     return 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
 
 
-def size_multiple(pipeline: DiffusionPipeline) -> int:
-    """What a picture's height and width must be multiples of: its latents are halved between the UNet's stages."""
-    return latent_factor(pipeline) * 2 ** (len(pipeline.unet.config.block_out_channels) - 1)
+def size_multiples(pipeline: DiffusionPipeline) -> tuple[int, int]:
+    """What a picture's height and width must be multiples of.
+
+    The latents are halved between the UNet's stages, and where their number is odd, diffusers' UNet evens it out. That is for
+    widths such as 568, which Riffusion's data sets have; a spectrogram's height is 512.
+    """
+    factor = latent_factor(pipeline)
+    return factor * 2 ** (len(pipeline.unet.config.block_out_channels) - 1), factor
 
 
 def check_size(pipeline: DiffusionPipeline, height: int, width: int, what: str) -> None:
-    """Refuse a picture that the latents do not divide.
+    """Refuse a picture that does not fit (`size_multiples`).
 
     Raises:
         DataError: names the picture as `what`, and the sizes that fit.
     """
-    factor = size_multiple(pipeline)
-    if height % factor or width % factor:
-        raise DataError(f"{what} of {height}x{width} does not fit this model; height and width must be multiples of {factor}")
+    tall, wide = size_multiples(pipeline)
+    if height % tall or width % wide or not height * width:
+        raise DataError(
+            f"{what} of {height}x{width} does not fit this model; heights must be multiples of {tall}, widths multiples of {wide}"
+        )
 
 
 def weights_hash(*modules: torch.nn.Module) -> str:

@@ -12,7 +12,7 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin, StableDiffusionControlNetPipeline, UniPCMultistepScheduler
 
 from riff.errors import DataError
-from riff.models.base import size_multiple
+from riff.models.base import check_size
 from riff.models.folders import read_origin
 from riff.spectrogram.image import SILENCE, SpectrogramImage
 from riff.spectrogram.params import STANDARD, SpectrogramParams
@@ -90,11 +90,9 @@ def sample_control(
     if not edges:
         return []
     height, width = edges[0].shape
-    factor = size_multiple(pipeline)
-    if any(one.shape != (height, width) for one in edges) or height % factor or width % factor:
-        raise DataError(
-            f"a control image of {height}x{width} does not fit this model; height and width must be multiples of {factor}"
-        )
+    check_size(pipeline, height, width, "a control image")
+    if any(one.shape != (height, width) for one in edges):
+        raise DataError(f"control images of other sizes than {height}x{width}; sample each size by itself")
     hints = torch.from_numpy(np.stack(edges).astype(np.float32) / 255.0)[:, None].repeat(1, 3, 1, 1)
 
     def report(_pipeline, step, _timestep, tensors):  # type: ignore[no-untyped-def]

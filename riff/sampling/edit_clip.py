@@ -11,12 +11,12 @@ import torch
 from riff.audio.io import write_audio
 from riff.audio.separation import SongOpener
 from riff.data.edit_records import EditRecord
-from riff.errors import ModelError
+from riff.errors import DataError, ModelError
 from riff.models.folders import read_origin
 from riff.sampling.clip import UNKNOWN_LEVEL, control_from_audio, save_take, without_clipping
 from riff.sampling.control import match_level
 from riff.spectrogram.image import SpectrogramImage, combine_pictures, image_to_mel, image_to_waveform, load_image, save_image
-from riff.spectrogram.params import STANDARD
+from riff.spectrogram.params import STANDARD, unit_maximum
 from riff.spectrogram.sheet import contact_sheet
 
 TARGETS = ("mix", "vocals")
@@ -66,6 +66,9 @@ def clip_from_record(folder: Path, record: EditRecord, target: str = "mix", prom
     """
     before = _load(folder / record.input_file_path, record.input_max)
     edited = _load(folder / record.edited_file_path, record.edited_max)
+    if before.pixels.shape != edited.pixels.shape:
+        sizes = " and ".join("{1}x{0}".format(*image.pixels.shape) for image in (before, edited))
+        raise DataError(f"{record.input_file_path}, {record.edited_file_path}: {sizes} pixels; make both of one size")
     truth = combine_pictures(before, edited) if target == "vocals" else edited
     name = Path(record.input_file_path).stem
     return EditClip(name, before, prompt or record.edit_prompt, record.kind, truth)
@@ -74,7 +77,9 @@ def clip_from_record(folder: Path, record: EditRecord, target: str = "mix", prom
 def _load(path: Path, max_value: float) -> SpectrogramImage:
     """A picture of a data set; what its record says of its maximum counts, since a converted file may have lost its own."""
     image = load_image(path)
-    return replace(image, max_value=max_value) if max_value > 0 else image
+    if len(image.pixels) != image.params.n_mels:
+        raise DataError(f"{path}: {len(image.pixels)} pixels high, and a spectrogram of {image.params.n_mels} bands is that high")
+    return replace(image, max_value=unit_maximum(max_value)) if max_value > 0 else image
 
 
 def clip_from_audio(path: Path, opener: SongOpener | None, start_s: float, prompt: str, kind: str, device: str = "cpu") -> EditClip:

@@ -13,13 +13,12 @@ import torch
 from diffusers import UniPCMultistepScheduler
 
 from riff.data.datasets import ControlDataset, Example, one_of_each_song, split_by_song
-from riff.data.latents import Encoded, check_sizes, encode
+from riff.data.latents import Encoded, encode, of_one_size
 from riff.data.places import open_pairs
 from riff.data.records import PairRecord, pairs_file
 from riff.data.shard_layouts import CONTROL_SHARDS
 from riff.data.stores import PairStore
-from riff.errors import DataError
-from riff.models.base import encoder_names
+from riff.models.base import check_size, encoder_names
 from riff.models.control import with_control
 from riff.sampling.control import SamplingOptions, sample_control, without_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image
@@ -93,13 +92,13 @@ def prepare_control_data(place: Path, control_method: str, pipeline: Any, device
         place: of the pairs, as in `open_pairs`.
 
     Raises:
-        DataError: no usable pairs, pictures that are missing or of different sizes, or that do not fit the model.
+        DataError: no usable pairs, pictures that are missing, or none that fits the model.
     """
     store, records = open_pairs(place, CONTROL_SHARDS, pairs_file(control_method))
+    check = partial(check_size, pipeline, what="a picture")
+    records, _ = of_one_size(store, records, lambda record: (record.source, record.target), check)
     training, held_out = split_by_song(records, val_share)
     targets = [record.target for record in records]
-    check_sizes(store, targets)
-    _check_hint_size(store, records[0], pipeline)
     names = encoder_names(pipeline)
     encoded = encode(store, targets, [record.prompt for record in records], pipeline, names, device)
     return ControlData(store, training, held_out, encoded, names)
@@ -154,11 +153,3 @@ def held_out_clips(data: ControlData, most: int = 4) -> list[HeldOutClip]:
         shown: dict[str, np.ndarray | SpectrogramImage] = {"accompaniment": backing, "edges": edges}
         clips.append(HeldOutClip(Path(record.source).stem, record.prompt, edges, shown, backing, target))
     return clips
-
-
-def _check_hint_size(store: PairStore, record: PairRecord, pipeline: Any) -> None:
-    hint = store.open(record.source)
-    height, width = load_grey(hint).shape
-    factor = 2 ** (len(pipeline.controlnet.config.conditioning_embedding_out_channels) - 1)
-    if height % factor or width % factor:
-        raise DataError(f"{hint}: {height}x{width} does not fit this model; use multiples of {factor}")
