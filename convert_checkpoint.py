@@ -47,11 +47,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.errors import ModelError, OptionError
     from riff.models.cldm import hint_range_of, write_checkpoint
     from riff.models.convert import DTYPES, checkpoint_to_folder, find_parts, hash_weights
+    from riff.models.folders import check_output
     from riff.models.sources import CHECKPOINTS, find_checkpoint
 
-    if args.output.exists() and not args.overwrite:
-        raise OptionError(f"--output {args.output}: is there already; use --overwrite to replace it")
     to_file, is_folder = args.output.suffix in CHECKPOINTS, Path(args.input).is_dir()
+    replaces: list[str] = []
+    if not to_file:
+        replaces = check_output(args.output, "--output", args.overwrite)
+    elif args.output.exists() and not args.overwrite:
+        raise OptionError(f"--output {args.output}: is there already; use --overwrite to replace it")
     if is_folder and not to_file:
         raise OptionError(f"--output {args.output}: --input is a folder, so this must be a file that ends in .ckpt or .safetensors")
     file = None if is_folder else find_checkpoint(args.input, "give a file or a folder")
@@ -61,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ModelError(f"--input {args.input}: no such checkpoint file, nor a hub repository that holds one")
     dtype, hint_range = DTYPES.get(args.dtype), args.hint_range or hint_range_of(args.input)
     if file is not None:
-        made = checkpoint_to_folder(file, args.output, args.base, dtype, hint_range, args.controlnet_only)
+        made = checkpoint_to_folder(file, args.output, args.base, dtype, hint_range, args.controlnet_only, replaces)
         places, manifest = [file], args.output / "manifest.json"
     else:
         folders, scheduler = find_parts(args.input, args.base, args.controlnet_only)

@@ -96,7 +96,18 @@ def plan(args: cli.argparse.Namespace) -> list[Stage]:
         ),
         Stage(
             f"train it ({args.max_train_time} at the most)",
-            ("cnet_riff_training.py", *training, *length, "--learning_rate", 1e-3, "--warmup_steps", 20, "--num_workers", 0),
+            (
+                "cnet_riff_training.py",
+                *training,
+                "--overwrite",
+                *length,
+                "--learning_rate",
+                1e-3,
+                "--warmup_steps",
+                20,
+                "--num_workers",
+                0,
+            ),
             fresh / "complete",
         ),
         Stage(

@@ -71,7 +71,7 @@ def download(name: str, folder: Path, release: str = RELEASE, checksums: dict[st
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
         raise ModelError(f"Spleeter's weights are not in {folder}, and HF_HUB_OFFLINE forbids to download them; {by_hand}")
     pooch.get_logger().setLevel("WARNING")  # the progress bar says enough
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, FILES) as temporary:
         try:
             archive = pooch.retrieve(
                 url,

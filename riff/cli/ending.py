@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import logging
 import os
@@ -11,11 +10,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from riff.errors import RiffError
+from riff.errors import Interrupted, RiffError
+from riff.files import OUT_OF_SPACE
 
 EXIT_FAILURE = 2
 EXIT_INTERRUPTED = 130
-OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
@@ -47,9 +46,11 @@ def report(error: BaseException, aloud: bool = True) -> int:
     Args:
         aloud: False says nothing, because another process does.
     """
-    line, status = f"error: {_own_text(error)}", EXIT_FAILURE
+    line, status = f"error: {_own_text(error)}", status_of(error)
     if isinstance(error, KeyboardInterrupt):
-        line, status = "interrupted", EXIT_INTERRUPTED
+        line = "interrupted"
+    elif isinstance(error, Interrupted):
+        line = str(error)
     elif isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -60,6 +61,13 @@ def report(error: BaseException, aloud: bool = True) -> int:
     if aloud:
         print(line, file=sys.stderr)
     return status
+
+
+def status_of(error: BaseException) -> int:
+    """The exit status of a command that this error ended."""
+    if isinstance(error, Interrupted):
+        return 128 + error.signal
+    return EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else EXIT_FAILURE
 
 
 def _own_text(error: BaseException) -> str:
