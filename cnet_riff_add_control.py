@@ -39,13 +39,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from riff.models.base import load_base
     from riff.models.control import attach_control, save_control_pipeline
+    from riff.models.folders import check_output
 
-    inputs = (args.base, args.base_config)
-    with cli.ResultFolder(args.output, "--output", ("*",), inputs, args.overwrite).written() as folder:
-        print(f"loading {args.base}")
-        pipeline = attach_control(load_base(args.base, args.base_config), args.hint_init, args.seed)
-        save_control_pipeline(pipeline, folder, {"base": args.base, "hint_init": args.hint_init, "seed": args.seed})
-        cli.write_manifest(folder / "manifest.json", vars(args))
+    replaces = check_output(args.output, "--output", args.overwrite)
+    print(f"loading {args.base}")
+    pipeline = attach_control(load_base(args.base, args.base_config), args.hint_init, args.seed)
+    origin = {"base": args.base, "hint_init": args.hint_init, "seed": args.seed}
+    save_control_pipeline(pipeline, args.output, origin, replaces=replaces)
     millions = sum(parameter.numel() for parameter in pipeline.controlnet.parameters()) / 1e6
     print(f"a ControlNet of {millions:.1f} M parameters, attached and not trained: {args.output}")
 

@@ -49,6 +49,7 @@ def _add_places(parser: cli.ArgumentParser) -> None:
     add("--output", type=Path, help="folder for the result (default: models/riff-cnet-final, or riff-cnet-METHOD-final)")
     parser.add_flag("controlnet_only", default=False, help="write the ControlNet alone, in half precision, with its base's name")
     add("--log_dir", type=Path, default=Path("."), help="where lightning_logs/ and image_log/ lie")
+    parser.add_overwrite("a model in --output; a run that goes on replaces its own without")
 
 
 def _add_recipe(parser: cli.ArgumentParser) -> None:
@@ -111,8 +112,10 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from riff.training.launch import start_processes
+    from riff.training.places import default_output
     from riff.training.processes import join_processes
 
+    args.output = args.output or default_output(args.control_method)
     device = cli.choose_device(args.device)
     if args.dry_run:
         _say_plan(args, device)
@@ -129,37 +132,37 @@ def _say_plan(args: cli.argparse.Namespace, device: str) -> None:
     from riff.models.folders import read_configs
     from riff.training.prediction import control_on_meta, peak_text, plan_text, predict_peak
 
-    options, precision = _training_options(args, device)
+    options, precision, preset = _training_options(args, device)
     model = "" if args.base else args.model  # with another base, what the folder says of the UNet does not hold
     configs = read_configs(model, ("unet", "vae", "controlnet"), lambda: load_control_pipeline(args.model, args.base))
     objective = control_on_meta(configs, sd_locked=args.sd_locked, only_mid_control=args.only_mid_control)
-    print(plan_text(args.memory, options.savings, precision, objective.models), flush=True)
+    print(plan_text(preset, options.savings, precision, objective.models), flush=True)
     print(peak_text(predict_peak(objective, configs, options, precision), args.batch_size))
 
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.data.variety import low_variety
-    from riff.files import make_folder
     from riff.models.control import load_control_pipeline, save_control_pipeline
-    from riff.models.folders import read_origin
+    from riff.models.folders import check_output, read_origin
     from riff.sampling.control import SamplingOptions
     from riff.training.control import ControlObjective, held_out_clips, prepare_control_data, train_control
     from riff.training.loggers import check_loggers
     from riff.training.memory import stored
     from riff.training.places import RunPlaces, find_checkpoint
     from riff.training.prediction import MemoryWatch, control_on_meta
+    from riff.training.run import kept_by_checkpoint
     from riff.training.strategies import check_strategy
 
-    if processes.is_first:
-        check_loggers(args.logger)
-    options, precision = _training_options(args, device)
-    watch = MemoryWatch(device, args.memory)
+    options, precision, preset = _training_options(args, device)
+    watch = MemoryWatch(device, preset)
     settings = _run_settings(args, device, precision, watch.log)
     check_strategy(settings.strategy, settings.precision)
-    output = args.output or Path("models") / "-".join(["riff-cnet", *filter(None, [args.control_method]), "final"])
-    make_folder(output.parent)  # better now than after hours of training
-    resume = find_checkpoint(args.log_dir, args.resume) if args.resume else None
-    places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.next(args.log_dir)
+    resume = processes.from_first(lambda: find_checkpoint(args.log_dir, args.resume, cli.warn) if args.resume else None)
+    if processes.is_first:  # better now than after hours of training
+        check_loggers(args.logger)
+        version = RunPlaces.of_checkpoint(resume).version if resume else None
+        logs = RunPlaces(args.log_dir, 0)
+        replaces = check_output(args.output, "--output", args.overwrite, beside=(logs.run, logs.images), version=version)
     with processes.first_goes_first():
         pipeline = load_control_pipeline(args.model, args.base)
         data = prepare_control_data(args.train_data_dir, args.control_method, pipeline, device, args.val_share)
@@ -174,6 +177,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         configs = {name: getattr(pipeline, name).config for name in ("unet", "vae", "controlnet")}
         how = {"sd_locked": args.sd_locked, "only_mid_control": args.only_mid_control}
         watch.predict(lambda: control_on_meta(configs, **how), configs, options, settings)
+    places = RunPlaces.of_checkpoint(resume) if resume else processes.from_first(lambda: RunPlaces.claim(args.log_dir))
     with stored(objective, pipeline.vae, options.savings, precision):
         step, reason = train_control(
             pipeline,
@@ -190,19 +194,19 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     if not processes.is_first:
         return
     origin |= {"base": base, "steps": step, "version": places.version}
-    save_control_pipeline(pipeline, output, origin, args.controlnet_only, half=args.controlnet_only)
-    cli.write_manifest(
-        output / "manifest.json", {**vars(args), "base": base}, steps=step, version=places.version, memory=watch.report()
-    )
-    print(f"{reason + '; ' if reason else ''}step {step}: {output} (samples in {places.images}, losses in {places.run})")
+    arguments, memory = {**vars(args), "base": base}, watch.report()
+    with kept_by_checkpoint(places, settings):
+        save_control_pipeline(pipeline, args.output, origin, args.controlnet_only, half=args.controlnet_only, replaces=replaces)
+        cli.write_manifest(args.output / "manifest.json", arguments, steps=step, version=places.version, memory=memory)
+    print(f"{reason + '; ' if reason else ''}step {step}: {args.output} (samples in {places.images}, losses in {places.run})")
 
 
-def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[Any, str]:
-    """The options of a step and the precision it is computed in; --memory becomes the preset that it stands for here."""
+def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[Any, str, str]:
+    """The options of a step, the precision it is computed in, and the preset that --memory stands for here."""
     from riff.training.memory import choose_preset, choose_savings
     from riff.training.options import TrainingOptions
 
-    args.memory = choose_preset(args.memory, args.save_gpu_memory, device)
+    preset = choose_preset(args.memory, args.save_gpu_memory, device)
     said = {
         "checkpointing": args.gradient_checkpointing,
         "frozen": args.frozen_weights,
@@ -211,7 +215,7 @@ def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[Any, s
     }
     asked = None if args.precision == "auto" else args.precision
     sharded = args.strategy == "fsdp"
-    savings, precision = choose_savings(args.memory, said, asked, device, averaged=args.use_ema, sharded=sharded)
+    savings, precision = choose_savings(preset, said, asked, device, averaged=args.use_ema, sharded=sharded)
     options = TrainingOptions(
         learning_rate=_learning_rate(args),
         batch_size=args.batch_size,
@@ -226,7 +230,7 @@ def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[Any, s
         num_workers=args.num_workers,
         seed=args.seed,
     )
-    return options, precision
+    return options, precision, preset
 
 
 def _learning_rate(args: cli.argparse.Namespace) -> float:
@@ -245,7 +249,8 @@ def _run_settings(args: cli.argparse.Namespace, device: str, precision: str, mem
         checkpoint_every=args.checkpoint_freq,
         validate_every=args.val_freq,
         validation_pictures=args.val_pictures,
-        resume_command=f"{cli.called_as()} --learning_rate {_learning_rate(args) / 10:g} --resume",
+        command=cli.called_as(),
+        lower_rate=f"--learning_rate {_learning_rate(args) / 10:g}",
         other_ways=steadier_ways(precision, "--precision", "32", "--warmup_steps"),
         strategy=args.strategy,
         loggers=args.logger,

@@ -47,12 +47,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.errors import ModelError, OptionError
     from riff.models.cldm import hint_range_of, write_checkpoint
     from riff.models.convert import DTYPES, checkpoint_to_folder, find_parts, hash_weights
+    from riff.models.folders import check_output
     from riff.models.sources import CHECKPOINTS, find_checkpoint
 
-    if args.output.exists() and not args.overwrite:
-        raise OptionError(f"--output {args.output}: is there already; use --overwrite to replace it")
     inputs = (args.input, args.base)
     to_file, is_folder = args.output.suffix in CHECKPOINTS, Path(args.input).is_dir()
+    manifest = args.output.with_suffix(".manifest.json") if to_file else args.output / "manifest.json"
+    replaces: list[str] = []
+    if to_file:
+        cli.check_new_files([args.output, manifest], inputs, args.overwrite)
+    else:
+        replaces = check_output(args.output, "--output", args.overwrite)
     if is_folder and not to_file:
         raise OptionError(f"--output {args.output}: --input is a folder, so this must be a file that ends in .ckpt or .safetensors")
     file = None if is_folder else find_checkpoint(args.input, "give a file or a folder")
@@ -61,17 +66,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     if file is None and not to_file:
         raise ModelError(f"--input {args.input}: no such checkpoint file, nor a hub repository that holds one")
     dtype, hint_range = DTYPES.get(args.dtype), args.hint_range or hint_range_of(args.input)
-    said = {**vars(args), "hint_range": hint_range}
     if file is not None:
-        with cli.ResultFolder(args.output, "--output", ("*",), inputs, args.overwrite).written() as folder:
-            made = checkpoint_to_folder(file, folder, args.base, dtype, hint_range, args.controlnet_only)
-            cli.write_manifest(folder / "manifest.json", said, made=made, sha256=hash_weights([file]))
+        made = checkpoint_to_folder(file, args.output, args.base, dtype, hint_range, args.controlnet_only, replaces)
+        places, more = [file], {}
     else:
-        manifest = args.output.with_suffix(".manifest.json")
-        cli.check_new_files([args.output, manifest], inputs, args.overwrite)
         folders, scheduler = find_parts(args.input, args.base, args.controlnet_only)
         made = f"{write_checkpoint(args.output, folders, scheduler, dtype, hint_range)} tensors"
-        cli.write_manifest(manifest, said, made=made, sha256=hash_weights(folders.values()), files=[args.output.name])
+        places, more = list(folders.values()), {"files": [args.output.name]}
+    said = {**vars(args), "hint_range": hint_range}
+    cli.write_manifest(manifest, said, made=made, sha256=hash_weights(places), **more)
     print(f"{made}: {args.output}")
 
 

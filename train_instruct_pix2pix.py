@@ -15,7 +15,8 @@ of the machine train together, each on batches of its own: N of them do what one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def _add_places(parser: cli.ArgumentParser) -> None:
     add("--cache_dir", type=Path, help="where downloads and unpacked data sets lie (default: the user's cache)")
     parser.heading("results")
     add("--output_dir", type=Path, default=Path("models/riff-pix2pix-final"), help="folder for the result")
+    parser.add_overwrite("a model in --output_dir; a run that goes on replaces its own without")
     parser.add_flag("unet_only", default=False, help="write the UNet alone, in half precision, with its base's name")
     add("--logging_dir", type=Path, default=Path("."), help="where lightning_logs/ and image_log/ lie")
     parser.add_logger(project="riff-pix2pix", older_name="--report_to")
@@ -160,13 +162,13 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
     return RunPlaces.of_checkpoint(checkpoint).config
 
 
-def _checkpoint(args: cli.argparse.Namespace) -> Path | None:
-    """What --resume_from_checkpoint means, None to start anew."""
+def _checkpoint(args: cli.argparse.Namespace, say: Callable[[str], None] = lambda _: None) -> Path | None:
+    """What --resume_from_checkpoint means, None to start anew. say: is told of checkpoints that cannot be read."""
     from riff.errors import OptionError
     from riff.training.places import newest_checkpoint, writes_to
 
     if args.resume_from_checkpoint in (None, "latest"):
-        return newest_checkpoint(args.logging_dir, writes_to(args.output_dir)) if args.resume_from_checkpoint else None
+        return newest_checkpoint(args.logging_dir, writes_to(args.output_dir), say) if args.resume_from_checkpoint else None
     if not Path(args.resume_from_checkpoint).is_file():
         raise OptionError(f"--resume_from_checkpoint {args.resume_from_checkpoint}: no such checkpoint; give a .ckpt, or latest")
     return Path(args.resume_from_checkpoint)
@@ -219,11 +221,11 @@ def _say_plan(args: cli.argparse.Namespace, device: str) -> None:
     from riff.models.folders import read_configs
     from riff.training.prediction import edit_on_meta, peak_text, plan_text, predict_peak
 
-    options, precision = _training_options(args, 1, 1, device)
+    options, precision, preset = _training_options(args, 1, 1, device)
     model = args.pretrained_model_name_or_path
     configs = read_configs(model, ("unet", "vae"), lambda: load_to_edit(model, args.copy_bias, **_downloads(args))[0])
     objective = edit_on_meta(configs)
-    print(plan_text(args.memory, options.savings, precision, objective.models), flush=True)
+    print(plan_text(preset, options.savings, precision, objective.models), flush=True)
     print(peak_text(predict_peak(objective, configs, options, precision, args.max_grad_norm), args.train_batch_size))
 
 
@@ -235,9 +237,9 @@ def _downloads(args: cli.argparse.Namespace) -> dict[str, Any]:
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.data.places import HubAccess
     from riff.data.variety import low_variety
-    from riff.files import make_folder
     from riff.hub.names import check_repo_id, find_token
     from riff.models.edit import load_to_edit, save_edit_pipeline
+    from riff.models.folders import check_output
     from riff.sampling.edit import EditOptions
     from riff.training.edit import (
         ConditioningDropout,
@@ -251,20 +253,22 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.training.memory import stored
     from riff.training.places import RunPlaces
     from riff.training.prediction import MemoryWatch, edit_on_meta
+    from riff.training.run import kept_by_checkpoint
     from riff.training.strategies import check_strategy
 
+    resume = processes.from_first(lambda: _checkpoint(args, cli.warn))
     # Better now than after hours of training.
     if processes.is_first:
         check_loggers(args.report_to)
-    make_folder(args.output_dir.parent)
+        version = RunPlaces.of_checkpoint(resume).version if resume else None
+        logs = RunPlaces(args.logging_dir, 0)
+        replaces = check_output(args.output_dir, "--output_dir", args.overwrite, beside=(logs.run, logs.images), version=version)
     repo_id = args.hub_model_id or args.output_dir.name
     if args.push_to_hub:
         check_repo_id(repo_id)
         find_token(args.hub_token)
-    resume = _checkpoint(args)
     if args.resume_from_checkpoint and resume is None:
         processes.say(f"no checkpoint of {args.output_dir} yet: starting anew")
-    places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.next(args.logging_dir)
     with processes.first_goes_first():
         pipeline, base = load_to_edit(args.pretrained_model_name_or_path, args.copy_bias, **_downloads(args))
         data = prepare_edit_data(
@@ -288,13 +292,14 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     shares = (args.text_dropout, args.image_dropout, args.both_dropout) if share is None else (share, share, share)
     objective = EditObjective(pipeline.unet, pipeline.vae.config.scaling_factor, ConditioningDropout(*shares))
     epoch = -(-len(data.training) // (args.train_batch_size * args.gradient_accumulation_steps * processes.count))
-    options, precision = _training_options(args, epoch, processes.count, device)
-    watch = MemoryWatch(device, args.memory)
-    settings = _run_settings(args, device, epoch, places, precision, watch.log)
+    options, precision, preset = _training_options(args, epoch, processes.count, device)
+    watch = MemoryWatch(device, preset)
+    settings = _run_settings(args, device, epoch, precision, watch.log)
     check_strategy(settings.strategy, settings.precision)
     if processes.is_first:
         configs = {name: getattr(pipeline, name).config for name in ("unet", "vae")}
         watch.predict(lambda: edit_on_meta(configs), configs, options, settings)
+    places = RunPlaces.of_checkpoint(resume) if resume else processes.from_first(lambda: RunPlaces.claim(args.logging_dir))
     with stored(objective, pipeline.vae, options.savings, precision):
         step, reason = train_edit(
             pipeline,
@@ -302,7 +307,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
             data,
             options,
             places,
-            settings,
+            replace(settings, on_start=lambda: cli.write_config(places.config, args)),
             sampling=EditOptions(args.sample_steps, args.guidance_scale, args.image_guidance_scale),
             clips=clips,
             resume=resume,
@@ -311,14 +316,10 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     if not processes.is_first:
         return
     origin = {"base": base, "steps": step, "version": places.version, "target": data.target}
-    save_edit_pipeline(pipeline, args.output_dir, origin, args.unet_only, half=args.unet_only)
-    cli.write_manifest(
-        args.output_dir / "manifest.json",
-        {**vars(args), "base": base},
-        steps=step,
-        version=places.version,
-        memory=watch.report(),
-    )
+    arguments, memory = {**vars(args), "base": base}, watch.report()
+    with kept_by_checkpoint(places, settings):
+        save_edit_pipeline(pipeline, args.output_dir, origin, args.unet_only, half=args.unet_only, replaces=replaces)
+        cli.write_manifest(args.output_dir / "manifest.json", arguments, steps=step, version=places.version, memory=memory)
     print(f"{reason + '; ' if reason else ''}step {step}: {args.output_dir} (samples in {places.images}, losses in {places.run})")
     if args.push_to_hub:
         from riff.hub.card import read_run_card
@@ -339,8 +340,8 @@ def _folder_of_pairs(args: cli.argparse.Namespace) -> Path:
     return unpack_dataset(args.dataset_name, columns, args.dataset_config_name, args.cache_dir, args.hub_token)
 
 
-def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, device: str) -> tuple[Any, str]:
-    """The options of a step and the precision it is computed in; --memory becomes the preset that it stands for here.
+def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, device: str) -> tuple[Any, str, str]:
+    """The options of a step, the precision it is computed in, and the preset that --memory stands for here.
 
     Args:
         epoch: its optimizer steps.
@@ -351,7 +352,7 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, 
     from riff.training.options import TrainingOptions
     from riff.training.precision import choose_precision
 
-    args.memory = choose_preset(args.memory, False, device)
+    preset = choose_preset(args.memory, False, device)
     said = {
         "checkpointing": args.gradient_checkpointing,
         "trained": args.trained_weights,
@@ -360,7 +361,7 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, 
     precision_said = args.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION")
     precision = choose_precision(args.mixed_precision, device) if precision_said else None
     sharded = args.strategy == "fsdp"
-    savings, precision = choose_savings(args.memory, said, precision, device, averaged=args.use_ema, sharded=sharded)
+    savings, precision = choose_savings(preset, said, precision, device, averaged=args.use_ema, sharded=sharded)
     examples = processes * args.gradient_accumulation_steps * args.train_batch_size  # of an optimizer step
     options = TrainingOptions(
         learning_rate=args.learning_rate * (examples if args.scale_lr else 1),
@@ -379,14 +380,13 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, 
         num_workers=args.dataloader_num_workers,
         seed=args.seed,
     )
-    return options, precision
+    return options, precision, preset
 
 
-def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, places: Any, precision: str, memory_log: Any) -> Any:
+def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, precision: str, memory_log: Any) -> Any:
     from riff.training.run import RunSettings, steadier_ways
     from riff.training.stopping import parse_duration
 
-    resume = f"{cli.called_as()} --learning_rate {args.learning_rate / 10:g} --resume_from_checkpoint"
     return RunSettings(
         device=device,
         precision=precision,
@@ -397,12 +397,13 @@ def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, places:
         validation_pictures=args.val_pictures,
         checkpoints_kept=args.checkpoints_total_limit or None,
         max_grad_norm=args.max_grad_norm,
-        resume_command=resume,
+        command=cli.called_as(),
+        resume_flag="--resume_from_checkpoint",
+        lower_rate=f"--learning_rate {args.learning_rate / 10:g}",
         other_ways=steadier_ways(precision, "--mixed_precision", "no", "--lr_warmup_steps"),
         strategy=args.strategy,
         loggers=args.report_to,
         project=args.wandb_project,
-        on_start=lambda: cli.write_config(places.config, args),
         callbacks=(memory_log,),
     )
 

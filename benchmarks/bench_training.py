@@ -90,13 +90,19 @@ def commands_of(kind: str, args: cli.argparse.Namespace, device: str, place: Pat
         call([script("cnet_riff_add_control.py"), "--base", args.base, "--output", model])
         data = ["--train_data_dir", str(args.train_data_dir)]
         ours = [script("cnet_riff_training.py"), "--model", model, *data, *common, "--log_dir", str(place / "logs")]
-        ours += ["--output", str(place / "final"), "--controlnet_only", *unsampled("logger_freq", "checkpoint_freq", "val_freq")]
+        ours += [
+            "--output",
+            str(place / "final"),
+            "--overwrite",
+            "--controlnet_only",
+            *unsampled("logger_freq", "checkpoint_freq", "val_freq"),
+        ]
         ours += ["--sample_steps", "1", "--memory", "{}", "--max_steps"]
     else:
         ours = [script("train_instruct_pix2pix.py"), "--pretrained_model_name_or_path", model, "--logging_dir", str(place / "logs")]
         ours += ["--train_data_dir", str(edit_pairs(args.train_data_dir, place / "pairs")), "--device", device]
         ours += ["--dataloader_num_workers", "1", "--train_batch_size", str(args.batch_size), "--snr_gamma", "0"]
-        ours += ["--output_dir", str(place / "final"), "--unet_only", "--num_validation_images", "1"]
+        ours += ["--output_dir", str(place / "final"), "--overwrite", "--unet_only", "--num_validation_images", "1"]
         ours += [*unsampled("validation_steps", "checkpointing_steps", "val_freq"), "--sample_steps", "1"]
         ours += ["--memory", "{}", "--max_train_steps"]
     plain = [script("benchmarks/plain_training.py"), "--kind", kind, "--model", model]

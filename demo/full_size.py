@@ -26,13 +26,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     import torch
 
-    from riff.errors import OptionError
-    from riff.files import atomic_folder, make_folder
+    from riff.models.folders import check_output, model_folder
 
-    if args.output.exists() and not args.overwrite:
-        raise OptionError(f"--output {args.output}: is there already; use --overwrite to make it anew")
-    make_folder(args.output.parent)
-    with atomic_folder(args.output) as folder:
+    with model_folder(args.output, {}, check_output(args.output, "--output", args.overwrite)) as folder:
         full_size_base(args.seed).to(dtype=torch.float16).save_pretrained(folder)
     print(f"Stable Diffusion 1.5's shapes, random weights: {args.output}")
 

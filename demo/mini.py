@@ -20,8 +20,8 @@ from demo.card import mini_card
 from demo.clips import Clips, load_or_make_clips
 from demo.diffusion import DiffusionRecipe, new_scheduler, train_diffusion
 from demo.tokenizer import add_words, instruction_texts, train_tokenizer
-from riff.errors import OptionError
 from riff.files import atomic_folder, atomic_path, write_json, write_text
+from riff.models.folders import check_output, model_folder
 
 EXAMPLE_PROMPTS = (
     "Generate an uplifting male vocal rock melody",
@@ -36,10 +36,9 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
     """Train what is not trained yet, and write the model's folder.
 
     Raises:
-        OptionError: the folder is there and --overwrite was not given.
+        OptionError: the folder holds a model and --overwrite was not given, or something else.
     """
-    if args.output.exists() and not args.overwrite:
-        raise OptionError(f"--output {args.output}: is there already; use --overwrite to train it anew")
+    replaces = check_output(args.output, "--output", args.overwrite)
     clips = load_or_make_clips(args.work, training_catalogue, args.num_clips, args.num_workers)
     unseen = load_or_make_clips(args.work, validation_catalogue, validation_clips, args.num_workers)
     autoencoder_recipe = replace(AutoencoderRecipe(), steps=args.autoencoder_steps)
@@ -66,7 +65,7 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
         "diffusion": asdict(diffusion_recipe),
         "curves": {"autoencoder": autoencoder_curve, "diffusion": diffusion_curve},
     }
-    with atomic_folder(args.output) as folder:
+    with model_folder(args.output, {}, replaces) as folder:
         pipeline.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
         pipeline.to(dtype=torch.float32)
         _save_examples(pipeline, folder / "examples.png", args.seed)

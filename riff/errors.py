@@ -25,6 +25,14 @@ class TrainingError(RiffError):
     """A training run that has come to numbers from which it cannot go on."""
 
 
+class Interrupted(RiffError):
+    """A run that a signal ended before its work was done; what became of it is said. signal: its number."""
+
+    def __init__(self, text: str, signal: int) -> None:
+        super().__init__(text)
+        self.signal = signal
+
+
 class OptionError(RiffError):
     """Flags that contradict each other or what is already on disk."""
 

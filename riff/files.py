@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from riff.errors import DataError, OptionError, RiffError
 
 LONGEST_NAME = 255  # bytes, of a file
 CARD = "README.md"  # what describes a model or a data set
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -29,39 +31,113 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Whatever goes wrong inside, nothing is left under the final name that was not whole. The file gets the usual permissions,
     also where a library wrote it for its owner alone, as safetensors does.
+
+    Raises:
+        OSError: the disk is full, whatever the block raised for it; it names `path`.
     """
     path = Path(path)
     make_folder(path.parent)
     temporary = _beside(path, path.stem, f".tmp.{os.getpid()}{path.suffix}")
     try:
-        yield temporary
-        _set_usual_mode([temporary])
-        _flush(temporary)
-        os.replace(temporary, path)
+        with _full_disk_names(path):
+            yield temporary
+            _set_usual_mode([temporary])
+            _flush(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder that takes the place of `path` when the block ends well; its files get the usual permissions."""
-    path = Path(path)
+def atomic_folder(path: str | Path, replaces: Iterable[str] = ()) -> Iterator[Path]:
+    """Yield a temporary folder whose files become those of `path` when the block ends well.
+
+    Whatever else lies in `path` stays where it is. The files get the usual permissions.
+
+    Args:
+        replaces: files in `path`, relative to it, that go: those that an earlier call wrote.
+
+    Raises:
+        OptionError: a new file has the name of one that is there and does not go; nothing is changed.
+        OSError: the disk is full, whatever the block raised for it; it names `path`.
+    """
+    path = Path(path).resolve()
     make_folder(path.parent)
-    old = _beside(path, path.name, f".old.{os.getpid()}")
-    temporary = folder_of_process(path)
+    remove_leftovers(path.parent, path.name)
+    # Inside a folder that is there, which may be a mount point.
+    temporary = folder_of_process(path / path.name if path.exists() else path)
     try:
-        yield temporary
-        _set_usual_mode(file for file in temporary.rglob("*") if file.is_file() and not file.is_symlink())
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-    except BaseException:
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        raise
+        with _full_disk_names(path):
+            yield temporary
+            files = [temporary / file for file in files_below(temporary)]
+            _set_usual_mode(file for file in files if not file.is_symlink())
+            flush(files)
+            if path.exists():
+                _replace_files(path, temporary, replaces)
+            else:
+                os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _replace_files(folder: Path, new: Path, replaces: Iterable[str]) -> None:
+    """Remove files from a folder and put new ones there; on an error, all is as it was.
+
+    The files at the top, without which no model loads, go first and come last.
+    """
+
+    def by_depth(files: Iterable[str]) -> list[str]:
+        return sorted(files, key=lambda file: (file.count("/"), file))
+
+    going = by_depth({file for file in replaces if inside(folder, file).is_file()})
+    coming = by_depth(files_below(new))[::-1]
+    if taken := [file for file in coming if file not in going and os.path.lexists(folder / file)]:
+        raise OptionError(f"{folder}: holds {taken[-1]} by now, which is left alone; choose another folder")
+    aside = folder / f".{folder.name}.old.{os.getpid()}"
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for source, target, files in ((folder, aside, going), (new, folder, coming)):
+            for file in files:
+                (target / file).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(source / file, target / file)
+                moved.append((source / file, target / file))
+    except BaseException:
+        for before, after in reversed(moved):
+            os.replace(after, before)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    for parent in sorted({parent for file in going for parent in Path(file).parents if parent.parts}, reverse=True):
+        with suppress(OSError):  # not empty
+            (folder / parent).rmdir()
+
+
+def files_below(folder: Path) -> list[str]:
+    """Every file of a folder and of those in it, relative to it, sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@contextmanager
+def _full_disk_names(path: Path) -> Iterator[None]:
+    """Make of what the libraries raise on a full disk an OSError that names what was to be written."""
+    try:
+        yield
+    except Exception as error:
+        number = _full_disk(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _full_disk(error: BaseException | None) -> int | None:
+    """The error number of a full disk, of this error or of one that it came from; None where it was something else."""
+    while error is not None:
+        rust = re.search(r"\(os error (\d+)\)", str(error))  # safetensors
+        number = error.errno if isinstance(error, OSError) else int(rust[1]) if rust else None
+        if number in OUT_OF_SPACE:
+            return number
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def folder_of_process(path: Path) -> Path:
@@ -80,12 +156,16 @@ def _beside(path: Path, name: str, ending: str) -> Path:
     return path.with_name(hidden)
 
 
-def remove_leftovers(folder: str | Path) -> None:
-    """Remove the temporary files and folders that processes left directly in a folder when they were killed."""
+def remove_leftovers(folder: str | Path, name: str = "") -> None:
+    """Remove the temporary files and folders that processes left directly in a folder when they were killed.
+
+    Args:
+        name: of the file or folder that they were to become ("": any).
+    """
     import psutil
 
     for path in Path(folder).glob(".*.tmp.*"):
-        match = re.fullmatch(r"\..*\.tmp\.(\d+)(\..*)?", path.name)
+        match = re.fullmatch(rf"\.{re.escape(name) or '.*'}\.tmp\.(\d+)(\..*)?", path.name)
         if match and not psutil.pid_exists(int(match[1])):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)

@@ -108,7 +108,7 @@ def download(name: str, folder: Path, sources: Sequence[Source] | None = None, s
             if name not in source.models:
                 continue
             try:
-                with atomic_folder(folder) as temporary:
+                with atomic_folder(folder, FILES) as temporary:
                     source.fetch(name, temporary)
             except Unavailable as error:
                 reasons.append(f"{source.name}: {error}")

@@ -2,11 +2,12 @@
 
 import argparse
 
-from riff.cli.ending import EXIT_FAILURE, EXIT_INTERRUPTED, OUT_OF_SPACE, command, item_error, quieten_libraries, report, run
+from riff.cli.ending import EXIT_FAILURE, EXIT_INTERRUPTED, command, item_error, quieten_libraries, report, run, status_of
 from riff.cli.manifest import ROOT, write_config, write_manifest
 from riff.cli.parser import ArgumentParser, called_as, choose_device
 from riff.cli.progress import MinuteLines, Stopwatch, progress_bar, warn
 from riff.cli.results import FILES_KEY, ResultFolder, check_new_files
+from riff.files import OUT_OF_SPACE
 
 __all__ = [
     "EXIT_FAILURE",
@@ -28,6 +29,7 @@ __all__ = [
     "quieten_libraries",
     "report",
     "run",
+    "status_of",
     "warn",
     "write_config",
     "write_manifest",

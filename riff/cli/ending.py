@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import io
 import logging
@@ -14,11 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from riff.cli.progress import warn
-from riff.errors import AudioWarning, RiffError
+from riff.errors import AudioWarning, Interrupted, RiffError
+from riff.files import OUT_OF_SPACE
 
 EXIT_FAILURE = 2
 EXIT_INTERRUPTED = 130
-OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
@@ -53,9 +52,11 @@ def report(error: BaseException, aloud: bool = True) -> int:
     Args:
         aloud: False says nothing, because another process does.
     """
-    line, status = f"error: {_own_text(error)}", EXIT_FAILURE
+    line, status = f"error: {_own_text(error)}", status_of(error)
     if isinstance(error, KeyboardInterrupt):
-        line, status = "interrupted", EXIT_INTERRUPTED
+        line = "interrupted"
+    elif isinstance(error, Interrupted):
+        line = str(error)
     elif isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -83,6 +84,13 @@ def item_error(item: object, error: Exception) -> str:
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if f"{os.sep}riff{os.sep}" in frame.filename]
     place = f" at {os.path.basename(places[-1].filename)}:{places[-1].lineno}" if places else ""
     return f"{item}: unexpected {type(error).__name__}{place}: {' '.join(str(error).split())}; take it out, and please report this"
+
+
+def status_of(error: BaseException) -> int:
+    """The exit status of a command that this error ended."""
+    if isinstance(error, Interrupted):
+        return 128 + error.signal
+    return EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else EXIT_FAILURE
 
 
 def _own_text(error: BaseException) -> str:

@@ -14,7 +14,14 @@ from riff.errors import OptionError, RiffError
 from riff.files import read_mapping
 
 TOKENS = ("hub_token", "token")  # flags that are never written down
-ONE_CALL = ("resume", "resume_from_checkpoint", "push_to_hub", "dry_run", *TOKENS)  # flags that a resumed run does not take over
+ONE_CALL = (
+    "resume",
+    "resume_from_checkpoint",
+    "overwrite",
+    "push_to_hub",
+    "dry_run",
+    *TOKENS,
+)  # flags that a resumed run does not take over
 WIDEST_HELP = 132  # columns
 
 

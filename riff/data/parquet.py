@@ -20,7 +20,7 @@ from riff.data.edit_records import EditRecord
 from riff.data.parquet_shards import ParquetWriter
 from riff.data.shard_layouts import EDIT_SHARDS
 from riff.errors import DataError, OptionError
-from riff.files import CARD, atomic_folder, atomic_path, sign_card
+from riff.files import CARD, atomic_folder, atomic_path, files_below, sign_card
 
 SHARDS = "data/train-"  # how the names of all Parquet files begin
 TITLE = "Edits of spectrograms"
@@ -86,7 +86,7 @@ def write_dataset(folder: Path, shards: Sequence[Shard], card: str, destination:
         if any(destination.iterdir()) and not overwrite:
             raise OptionError(f"--to_disk {destination}: holds another data set; choose another folder, or --overwrite")
     try:
-        with atomic_folder(destination) as temporary:
+        with atomic_folder(destination, files_below(destination)) as temporary:
             for shard in progress_bar(shards, desc="writing", unit="file"):
                 _write_shard(folder, shard, temporary)
             (temporary / CARD).write_text(card, encoding="utf-8")

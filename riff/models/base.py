@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,16 @@ def weights_hash(*modules: torch.nn.Module) -> str:
         for name, tensor in sorted(module.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def sampled_hash(parameters: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """A short name for weights by 256 values or so of each: 0.04 s for the UNet of Stable Diffusion 1.5, all of them take 7 s."""
+    digest = hashlib.sha256()
+    for name, tensor in parameters:
+        values = tensor.detach().reshape(-1)
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(values[:: max(1, len(values) // 256)].float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

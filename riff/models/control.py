@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -83,10 +84,15 @@ CONTROL = ModelKind(
 
 
 def save_control_pipeline(
-    pipeline: StableDiffusionControlNetPipeline, folder: str | Path, origin: dict, controlnet_only: bool = False, half: bool = False
+    pipeline: StableDiffusionControlNetPipeline,
+    folder: str | Path,
+    origin: dict,
+    controlnet_only: bool = False,
+    half: bool = False,
+    replaces: Iterable[str] = (),
 ) -> None:
     """Write a folder that `StableDiffusionControlNetPipeline.from_pretrained` loads, or the ControlNet alone (`save_model`)."""
-    save_model(CONTROL, pipeline, folder, origin, controlnet_only, half)
+    save_model(CONTROL, pipeline, folder, origin, controlnet_only, half, replaces)
 
 
 def load_control_pipeline(model: str | Path, base: str | None = None) -> StableDiffusionControlNetPipeline:

@@ -18,10 +18,11 @@ from riff.data.places import open_pairs
 from riff.data.records import PairRecord, pairs_file
 from riff.data.shard_layouts import CONTROL_SHARDS
 from riff.data.stores import PairStore
-from riff.models.base import check_size, encoder_names
+from riff.models.base import check_size, encoder_names, sampled_hash
 from riff.models.control import with_control
 from riff.sampling.control import SamplingOptions, sample_control, without_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image
+from riff.training.checkpoints import describe_data
 from riff.training.draws import Draws
 from riff.training.edge_curve import EdgeCurve
 from riff.training.module import NoiseTraining
@@ -40,6 +41,9 @@ class ControlObjective:
         unet, controlnet: diffusers' models.
         prompt_dropout: share of examples that train without their prompt, which teaches the control to read the edges.
         sd_locked: False also trains the UNet's decoder. only_mid_control: the control acts on the middle block alone.
+
+    Attributes:
+        frozen_name: short name of the UNet's weights that are not trained.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class ControlObjective:
         if not sd_locked:
             for part in (unet.up_blocks, unet.conv_norm_out, unet.conv_out):
                 part.requires_grad_(True)
+        self.frozen_name = sampled_hash(item for item in unet.named_parameters() if not item[1].requires_grad)
 
     def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: Draws | None) -> torch.Tensor:
         text = batch["text"]
@@ -123,12 +128,14 @@ def train_control(
         The step it reached, and why it stopped early ("" if it did not).
 
     Raises:
-        ModelError: `resume` is of another model.
+        ModelError: `resume` is of another model. DataError: or of another split of the songs.
         TrainingError: as `run_training`.
     """
     quieten_lightning()
     dataset = ControlDataset(data.store, data.training, data.encoded)
-    module = NoiseTraining(objective, pipeline.scheduler, dataset, options, "-".join(data.names), processes)
+    content = describe_data(data.training, data.held_out, lambda record: f"{data.encoded.keys[record.target]} {record.prompt}")
+    fingerprint = "-".join((*data.names, objective.frozen_name))
+    module = NoiseTraining(objective, pipeline.scheduler, dataset, options, fingerprint, processes, content)
     sampler = with_control(pipeline, pipeline.controlnet)
     sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     sampler.set_progress_bar_config(disable=True)

@@ -25,6 +25,7 @@ from riff.models.base import check_size, encoder_names
 from riff.models.edit import with_unet
 from riff.sampling.edit import EditOptions, sample_edit
 from riff.spectrogram.image import load_image
+from riff.training.checkpoints import describe_data
 from riff.training.draws import Draws
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
@@ -162,12 +163,18 @@ def train_edit(
         The step it reached, and why it stopped early ("" if it did not).
 
     Raises:
-        ModelError: `resume` is of another model.
+        ModelError: `resume` is of another model. DataError: or of another split of the songs.
         TrainingError: as `run_training`.
     """
     quieten_lightning()
     dataset = EditDataset(data.training, data.encoded)
-    module = NoiseTraining(objective, pipeline.scheduler, dataset, options, "-".join(data.names), processes)
+    keys = data.encoded.keys
+    content = describe_data(
+        data.training,
+        data.held_out,
+        lambda record: f"{keys[record.input_file_path]} {keys[record.edited_file_path]} {record.edit_prompt}",
+    )
+    module = NoiseTraining(objective, pipeline.scheduler, dataset, options, "-".join(data.names), processes, content)
     sampler = with_unet(pipeline, pipeline.unet)
     sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     draw = partial(sample_edit, sampler, options=sampling)
