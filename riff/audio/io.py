@@ -153,6 +153,8 @@ def _read_with_libsndfile(path: Path) -> Audio | None:
     except soundfile.LibsndfileError:
         return None
     with file:
+        if file.format == "OGG" and file.channels > 2:
+            return None  # in Vorbis's order, FL FC FR ... LFE, where FFmpeg gives that of WAV
         try:
             samples = file.read(dtype="float32", always_2d=True)  # (samples, channels)
         except soundfile.LibsndfileError as error:
