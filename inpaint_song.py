@@ -4,11 +4,12 @@
     python inpaint_song.py --audio song.wav --stems_dir stems --model models/riff-cnet-final --start 0:32 --end 0:48 --num_samples 3
     python inpaint_song.py --audio song.wav --model models/riff-pix2pix-mini --prompt "add a sad female vocal" --best_of 4
 
-The song is taken apart, a model paints the spectrogram of a new vocal over the whole of it in overlapping windows, and the vocal's
+The song is separated, a model paints the spectrogram of a new vocal over the whole of it in overlapping windows, and the vocal's
 sound is added to the accompaniment's own samples, at the song's rate, channels and full band. OUTPUT gets accompaniment.wav,
 and for every take mix.wav, vocal.wav and spectrogram.png (mix-SEED.wav and so on where there are several), index.html to listen
-and compare, and manifest.json with gains, levels, times and the null test: what is left of mix - gain * vocal - accompaniment.
-With --start and --end only that part is sung anew, and outside it the song is the input, sample for sample.
+and compare, and manifest.json with levels and times. The files add up: mix = accompaniment + vocal, to the bit, and none exceeds
+full scale; where the sum would, the vocal alone is limited. With --start and --end only that part gets a new vocal. Outside it
+mix.wav and accompaniment.wav are the input, sample for sample, unless that exceeds full scale by itself and all is lowered alike.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     inputs = (args.audio, args.model, args.base, args.stems_dir)
     with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
         said = replace_vocal(args, folder)
-    print(f"{said}: open {args.output / 'index.html'}")
+    print(f"{args.output / 'index.html'}: {said}")
 
 
 def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
@@ -120,11 +121,11 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     from riff.audio.io import write_audio
     from riff.audio.separation import open_songs, separation_options
     from riff.audio.song import open_song
-    from riff.evaluation.song_page import save_take_files, write_song_page
+    from riff.evaluation.song_page import lowered_line, save_take_files, write_song_page
     from riff.evaluation.song_takes import draw_take
     from riff.sampling.mixback import check_regions
     from riff.sampling.song import SongPainter, load_song_model
-    from riff.sampling.song_sound import backing_picture, in_frames, known_picture, sung
+    from riff.sampling.song_sound import backing_picture, in_frames, known_picture, new_vocal_lu, sung
     from riff.sampling.windows import WindowLayout
 
     device = cli.choose_device(args.device)
@@ -147,13 +148,16 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
         for number in range(args.num_samples):
             takes.append(draw_take(painter, args.seed + number, args.best_of, progress.update))
     clock.lap("sampling")
-    write_audio(folder / "accompaniment.wav", song.accompaniment, song.sample_rate, subtype="FLOAT")
+    vocal_lu = new_vocal_lu(song)
+    around = {"fade_s": args.fade, "keep_original_vocal": args.keep_original_vocal}
+    sound = {"iterations": args.griffin_lim_iterations, "vocal_lu": vocal_lu}
     for number, take in enumerate(cli.progress_bar(takes, desc="sound", unit="take")):
-        around = {"fade_s": args.fade, "keep_original_vocal": args.keep_original_vocal}
-        mix = sung(song, take.painted, model.target, regions, args.gain_db, iterations=args.griffin_lim_iterations, **around)
+        mix = sung(song, take.painted, model.target, regions, args.gain_db, **around, **sound)
+        if number == 0:  # the same for all
+            write_audio(folder / "accompaniment.wav", mix.accompaniment, mix.sample_rate, subtype="FLOAT")
         shown.append(save_take_files(folder, f"-{args.seed + number}" if args.num_samples > 1 else "", take, mix))
     clock.lap("sound")
-    write_song_page(folder, args.audio, prompt, shown, clock.laps, song.duration_s, place=args.output)
+    write_song_page(folder, args.audio, prompt, shown, clock.laps, song.duration_s, mix.song_gain_db, place=args.output)
     cli.write_manifest(
         folder / "manifest.json",
         vars(args),
@@ -163,10 +167,12 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
         sampling=asdict(model.options) | {"target": model.target},
         seconds=clock.laps,
         real_time_factor=sum(clock.laps.values()) / song.duration_s,
+        vocal_lu=vocal_lu,
+        song_gain_db=mix.song_gain_db,
         takes=[one.to_json() for one in shown],
     )
-    worst = max(one.null_db for one in shown)
-    return f"{song.duration_s:.1f} s in {sum(clock.laps.values()):.0f} s; the null test leaves {worst:.0f} dB"
+    lowered = f"; {lowered_line(mix.song_gain_db)}" if mix.song_gain_db < 0 else ""
+    return f"{song.duration_s:.1f} s in {sum(clock.laps.values()):.0f} s{lowered}"
 
 
 if __name__ == "__main__":

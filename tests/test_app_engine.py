@@ -137,8 +137,8 @@ def test_a_take_is_the_untouched_accompaniment_and_a_vocal(part: Part, engine: E
         assert job.done == painter.num_steps
         assert mix.mix.shape == part.song.waveform.shape
         assert mix.sample_rate == RATE
-        assert mix.null_db < -120
-        np.testing.assert_allclose(mix.mix / mix.headroom - mix.gain * mix.vocal, part.song.accompaniment, atol=1e-6)
+        np.testing.assert_array_equal(mix.accompaniment, part.song.accompaniment)
+        np.testing.assert_array_equal(mix.mix, mix.accompaniment + mix.vocal)
         assert take.after.pixels.shape == part.backing.pixels.shape
 
 

@@ -21,7 +21,7 @@ from riff.errors import OptionError
 from riff.evaluation.song_page import save_take_files
 from riff.evaluation.song_takes import SongTake
 from riff.files import atomic_path
-from riff.sampling.mixback import Mix
+from riff.sampling.mixback import Mix, full_scale_gain
 from riff.spectrogram.edges import save_edges
 
 LOOK_S = 0.15  # between two looks at how far a job is
@@ -177,7 +177,8 @@ class Actions:
 
     def _show_part(self, session: Session, part: Part, canny: tuple[int, int]) -> Shown:
         sound, picture = (session.folder / f"accompaniment-{_name(part)}{suffix}" for suffix in (".wav", ".png"))
-        write_audio(sound, part.song.accompaniment, part.song.sample_rate, subtype="FLOAT")
+        heard = part.song.accompaniment * full_scale_gain(part.song.accompaniment)  # as it is in the mixes
+        write_audio(sound, heard, part.song.sample_rate, subtype="FLOAT")
         with atomic_path(picture) as temporary:
             Image.fromarray(part.backing.pixels).save(temporary)
         card = backing_card(part.start_s, part.end_s, session.address(sound), session.address(picture), part.separator)

@@ -192,6 +192,8 @@ def _read_with_libsndfile(path: Path) -> Audio | None:
     with file:
         if file.subtype.startswith("MPEG"):
             return None
+        if file.format == "OGG" and file.channels > 2:
+            return None  # in Vorbis's order, FL FC FR ... LFE, where FFmpeg gives that of WAV
         try:
             samples = file.read(dtype="float32", always_2d=True) if file.frames < _UNKNOWN_LENGTH else None
         except (soundfile.LibsndfileError, MemoryError):  # a damaged header may declare any length

@@ -13,6 +13,7 @@ from riff.audio.io import read_audio, resample, write_audio
 from riff.audio.separation import SongOpener
 from riff.errors import AudioError, DataError
 from riff.sampling.control import match_level
+from riff.sampling.mixback import full_scale_gain
 from riff.spectrogram.edges import canny_edges, save_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform, load_grey, save_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
@@ -89,7 +90,7 @@ def write_samples(folder: Path, control: Control, drawn: Sequence[np.ndarray], p
     before, captions = [control.edges], ["edges"]
     if control.accompaniment is not None and control.waveform is not None:
         save_image(folder / "accompaniment.png", control.accompaniment)
-        write_audio(folder / "accompaniment.wav", control.waveform, STANDARD.sample_rate)
+        write_audio(folder / "accompaniment.wav", control.waveform * full_scale_gain(control.waveform), STANDARD.sample_rate)
         before, captions = [control.accompaniment.pixels, control.edges], ["accompaniment", "edges"]
     sounds = []
     for index, pixels in enumerate(drawn):
