@@ -28,12 +28,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from riff.errors import OptionError
     from riff.files import atomic_folder, make_folder
+    from riff.models.folders import write_weights
 
     if args.output.exists() and not args.overwrite:
         raise OptionError(f"--output {args.output}: is there already; use --overwrite to make it anew")
     make_folder(args.output.parent)
     with atomic_folder(args.output) as folder:
-        full_size_base(args.seed).to(dtype=torch.float16).save_pretrained(folder)
+        write_weights(full_size_base(args.seed), folder, torch.float16)
     print(f"Stable Diffusion 1.5's shapes, random weights: {args.output}")
 
 

@@ -15,7 +15,7 @@ from riff.files import atomic_folder, write_json
 from riff.models.cldm import Checkpoint, blueprint_of, load_base_parts, read_checkpoint, read_json
 from riff.models.control import with_control
 from riff.models.edit import with_unet
-from riff.models.folders import ORIGIN_FILE, read_origin
+from riff.models.folders import ORIGIN_FILE, read_origin, write_weights
 from riff.models.ldm_keys import PREFIXES
 from riff.models.sources import DEFAULT_BASE, SINGLE_FILES, explain, looks_like_path, resolve_base
 
@@ -36,7 +36,7 @@ def checkpoint_to_folder(
     Args:
         file: whole, or a ControlNet's weights alone.
         base: whose geometry, tokenizer and scheduler a pipeline takes; a ControlNet of Stable Diffusion 1.5's shapes needs none.
-        dtype: None keeps each weight's own.
+        dtype: None keeps each weight's own; a text encoder becomes float32 either way (`write_weights`).
         hint_range: the file's ControlNet takes hints from 0 to this, the folder's from 0 to 1.
 
     Returns:
@@ -51,7 +51,7 @@ def checkpoint_to_folder(
     else:
         model = _pipeline(checkpoint, base, dtype)
     with atomic_folder(output) as temporary:
-        model.save_pretrained(temporary, safe_serialization=True)
+        write_weights(model, temporary)
         write_json(temporary / ORIGIN_FILE, {"base": base} if base else {})
     return type(model).__name__
 
