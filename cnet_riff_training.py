@@ -86,7 +86,7 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     parser.add_memory()
     add("--frozen_weights", choices=("32", "half"), help="how the base is stored (default: as --memory has it)")
     parser.add_flag("save_gpu_memory", default=False, help="the same as --memory 12")
-    auto = "auto is bf16 on CUDA, on CPUs that multiply in it, and where --memory stores weights so; 32 elsewhere"
+    auto = "auto is bf16 on GPUs and CPUs that have it, and where --memory stores weights so; 32 elsewhere (a T4, a V100)"
     add("--precision", default="auto", choices=("auto", "32", "16", "bf16"), help=auto)
     add("--num_workers", type=int, default=2, help="processes that read pairs")
     parser.add_machines()
@@ -257,10 +257,6 @@ def _run_settings(args: cli.argparse.Namespace, device: str, precision: str, mem
         project=args.wandb_project,
         callbacks=(memory_log,),
     )
-
-
-def _precision(args: cli.argparse.Namespace, device: str) -> str:
-    return ("bf16" if device == "cuda" else "32") if args.precision == "auto" else args.precision
 
 
 if __name__ == "__main__":

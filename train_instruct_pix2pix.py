@@ -123,7 +123,7 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     add(
         "--mixed_precision",
         choices=("no", "fp16", "bf16"),
-        help="default: as accelerate says, else bf16 on CUDA, on CPUs that multiply in it, or with bf16 weights",
+        help="default: as accelerate says, else bf16 on GPUs and CPUs that have it, or with bf16 weights; no on a T4 or V100",
     )
     add("--dataloader_num_workers", type=int, default=0, help="processes that read pairs")
     parser.add_machines()

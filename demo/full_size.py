@@ -26,10 +26,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     import torch
 
-    from riff.models.folders import check_output, model_folder
+    from riff.models.folders import check_output, model_folder, write_weights
 
     with model_folder(args.output, {}, check_output(args.output, "--output", args.overwrite)) as folder:
-        full_size_base(args.seed).to(dtype=torch.float16).save_pretrained(folder)
+        write_weights(full_size_base(args.seed), folder, torch.float16)
     print(f"Stable Diffusion 1.5's shapes, random weights: {args.output}")
 
 

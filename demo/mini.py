@@ -21,7 +21,7 @@ from demo.clips import Clips, load_or_make_clips
 from demo.diffusion import DiffusionRecipe, new_scheduler, train_diffusion
 from demo.tokenizer import add_words, instruction_texts, train_tokenizer
 from riff.files import atomic_folder, atomic_path, write_json, write_text
-from riff.models.folders import check_output, model_folder
+from riff.models.folders import check_output, model_folder, write_weights
 
 EXAMPLE_PROMPTS = (
     "Generate an uplifting male vocal rock melody",
@@ -66,7 +66,7 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
         "curves": {"autoencoder": autoencoder_curve, "diffusion": diffusion_curve},
     }
     with model_folder(args.output, {}, replaces) as folder:
-        pipeline.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
+        write_weights(pipeline, folder, torch.float16)
         pipeline.to(dtype=torch.float32)
         _save_examples(pipeline, folder / "examples.png", args.seed)
         write_json(folder / "training.json", facts)

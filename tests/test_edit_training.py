@@ -274,6 +274,7 @@ def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OptionError, match="mixed precision fp8"):
         choose_precision(None, "cuda")
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     assert choose_precision(None, "cuda") == "bf16"
     for supported, precision in ((True, "bf16"), (False, "32")):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda supported=supported: supported)

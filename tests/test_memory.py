@@ -199,15 +199,17 @@ def test_what_is_said_wins(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("riff.training.memory.default_precision", lambda _device: "32")
-    assert choose_savings(preset, said, precision, "cpu", averaged) == (wanted, computed)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    assert choose_savings(preset, said, precision, "cuda", averaged) == (wanted, computed)
 
 
 @pytest.mark.parametrize(
     ("said", "precision"), [({"frozen": "half"}, "32"), ({"trained": "bf16"}, "16"), ({"trained": "bf16", "moments": "8bit"}, None)]
 )
-def test_what_does_not_go_together_is_refused(said: dict[str, str], precision: str | None) -> None:
+def test_what_does_not_go_together_is_refused(said: dict[str, str], precision: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     with pytest.raises(OptionError, match="leave one of them out"):
-        choose_savings("full", said, precision, "cpu")
+        choose_savings("full", said, precision, "cuda")
 
 
 def test_what_is_shared_out_is_stored_in_32_bits() -> None:

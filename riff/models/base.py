@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from riff.errors import DataError, ModelError
 from riff.models.cldm import load_base_parts, read_checkpoint
-from riff.models.sources import WITHOUT_SAFETY_CHECKER, explain, find_checkpoint, looks_like_path, resolve_base
+from riff.models.sources import WITHOUT_SAFETY_CHECKER, explain, find_checkpoint, looks_like_path, only_variant, resolve_base
 
 # "Loading pipeline components" is over before it can be read; downloads keep their bars.
 diffusers_logging.disable_progress_bar()
@@ -42,6 +42,7 @@ def load_base(base: str, config: str | None = None, dtype: torch.dtype = torch.f
     if Path(source).is_dir() and not (Path(source) / "model_index.json").exists():
         raise ModelError(f"{base}: this folder is no diffusers pipeline (no model_index.json)")
     try:
+        hub.setdefault("variant", only_variant(source, hub.get("revision"), hub.get("cache_dir")))
         # By name, so that an edit or control pipeline's folder serves as a base as well.
         return StableDiffusionPipeline.from_pretrained(source, torch_dtype=dtype, **WITHOUT_SAFETY_CHECKER, **hub)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -14,7 +14,7 @@ from riff.errors import ModelError
 from riff.models.cldm import Checkpoint, blueprint_of, load_base_parts, read_checkpoint, read_json
 from riff.models.control import with_control
 from riff.models.edit import with_unet
-from riff.models.folders import model_folder, read_origin
+from riff.models.folders import model_folder, read_origin, write_weights
 from riff.models.ldm_keys import PREFIXES
 from riff.models.sources import DEFAULT_BASE, SINGLE_FILES, explain, looks_like_path, resolve_base
 
@@ -36,7 +36,7 @@ def checkpoint_to_folder(
     Args:
         file: whole, or a ControlNet's weights alone.
         base: whose geometry, tokenizer and scheduler a pipeline takes; a ControlNet of Stable Diffusion 1.5's shapes needs none.
-        dtype: None keeps each weight's own.
+        dtype: None keeps each weight's own; a text encoder becomes float32 either way (`write_weights`).
         hint_range: the file's ControlNet takes hints from 0 to this, the folder's from 0 to 1.
         replaces: files of the folder, as in `model_folder`.
 
@@ -52,7 +52,7 @@ def checkpoint_to_folder(
     else:
         model = _pipeline(checkpoint, base, dtype)
     with model_folder(output, {"base": base} if base else {}, replaces) as temporary:
-        model.save_pretrained(temporary, safe_serialization=True)
+        write_weights(model, temporary)
     return type(model).__name__
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 from torch import nn
 
 from riff.errors import ModelError, OptionError
@@ -24,6 +25,7 @@ from riff.models.sources import (
     fetch_part,
     find_checkpoint,
     looks_like_path,
+    only_variant,
     read_origin,
     resolve_base,
 )
@@ -124,19 +126,34 @@ def save_model(
     """Write a folder that the kind's diffusers pipeline loads, or the trained part alone.
 
     Args:
-        half: store fp16, half the size. origin, replaces: as in `model_folder`.
+        half: store fp16, half the size; the text encoder stays in float32 (`write_weights`).
+        origin, replaces: as in `model_folder`.
     """
     part = getattr(pipeline, kind.part)
     model = part if part_only else pipeline
     with model_folder(folder, origin, replaces) as temporary:
         before = part.dtype
-        for module in pipeline.components.values():
-            if isinstance(module, nn.Module):
-                module.to(memory_format=torch.contiguous_format)  # safetensors takes no other
         part.register_to_config(_name_or_path="")  # where it was loaded from is a place on this machine
-        model.to(dtype=torch.float16 if half else torch.float32)
-        model.save_pretrained(temporary, safe_serialization=True)
+        write_weights(model, temporary, torch.float16 if half else torch.float32)
         model.to(dtype=before)
+
+
+def write_weights(model: Any, folder: Path, dtype: torch.dtype | None = None) -> None:
+    """Write a pipeline, or one part of it, as safetensors that stock diffusers loads and runs with no dtype given.
+
+    Without a dtype diffusers loads its own models in float32 whatever they are stored in, and transformers loads the text
+    encoder in what it is stored in. So that is stored in float32, which holds half precision to the bit.
+
+    Args:
+        dtype: of the weights but the text encoder's; None keeps each weight's own. The model is changed in place.
+    """
+    modules = model.components if isinstance(model, DiffusionPipeline) else {"": model}
+    for name, module in modules.items():
+        if isinstance(module, nn.Module):
+            module.to(memory_format=torch.contiguous_format)  # safetensors takes no other
+            if wanted := torch.float32 if name == "text_encoder" else dtype:
+                module.to(dtype=wanted)
+    model.save_pretrained(folder, safe_serialization=True)
 
 
 def load_model(kind: ModelKind, model: str | Path, base: str | None = None) -> Any:
@@ -159,9 +176,10 @@ def load_model(kind: ModelKind, model: str | Path, base: str | None = None) -> A
         raise ModelError(f"{name}: no such folder; train one with {kind.script}, or use {kind.example} in the repository's folder")
     try:
         if folder.is_dir() and not (folder / "model_index.json").exists():
-            part = kind.part_class.from_pretrained(folder, torch_dtype=torch.float32)
+            part = kind.part_class.from_pretrained(folder, torch_dtype=torch.float32, variant=only_variant(folder))
             return kind.combine(load_base(base or _base_of(kind, folder)), part)
-        pipeline = kind.pipeline.from_pretrained(name, torch_dtype=torch.float32, **WITHOUT_SAFETY_CHECKER)
+        options = {"torch_dtype": torch.float32, "variant": only_variant(name), **WITHOUT_SAFETY_CHECKER}
+        pipeline = kind.pipeline.from_pretrained(name, **options)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         raise explain(error, name, way_out) from error
     return kind.combine(load_base(base), getattr(pipeline, kind.part)) if base else pipeline

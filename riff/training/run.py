@@ -23,6 +23,7 @@ from riff.training.loggers import DEFAULT_PROJECT, new_loggers
 from riff.training.losses import LossLog
 from riff.training.module import NoiseTraining
 from riff.training.places import RunPlaces, checkpoints_in, step_of
+from riff.training.precision import computes_bf16
 from riff.training.processes import ALONE, Processes
 from riff.training.progress import ProgressLog
 from riff.training.sharding import whole_models
@@ -216,7 +217,8 @@ def _resume(settings: RunSettings, checkpoint: Path, flags: str = "") -> str:
 
 def steadier_ways(precision: str, flag: str, full: str, warmup: str) -> str:
     """What may help a run that came to no number, beside a lower learning rate: more exact numbers, or a slower start."""
-    return {"16": f"{flag} bf16 or {full}", "bf16": f"{flag} {full}"}.get(precision, f"more {warmup}")
+    bf16 = "bf16 or " if computes_bf16("cuda") else ""  # a CPU does not come here in 16
+    return {"16": f"{flag} {bf16}{full}", "bf16": f"{flag} {full}"}.get(precision, f"more {warmup}")
 
 
 def quieten_lightning() -> None:

@@ -20,6 +20,8 @@ from riff.spectrogram.params import STANDARD
 from riff.spectrogram.sheet import contact_sheet
 from riff.training.edge_curve import EdgeCurve
 
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by Lightning's precision
+
 
 @dataclass(frozen=True)
 class HeldOutClip:
@@ -82,7 +84,7 @@ class SampleLog(pl.Callback):
         targets = [clip.target.pixels for clip in self._clips if clip.target]
         if not self._edges.can_follow(conditions) or len(targets) < len(conditions) or self._edges.is_bounded:
             return
-        with self._at_work(pl_module.device):
+        with self._at_work(trainer, pl_module.device):
             repainted = [through_autoencoder(self._pipeline.vae, pixels) for pixels in targets]
             self._edges.bound(trainer, conditions, self._draw(self._draw_free), repainted)
 
@@ -101,7 +103,7 @@ class SampleLog(pl.Callback):
         if not self._clips or not self._takes_part(trainer, pl_module):
             return
         folder = self._folder / f"step={trainer.global_step:06d}"
-        with pl_module.averaged(), self._at_work(pl_module.device):
+        with pl_module.averaged(), self._at_work(trainer, pl_module.device):
             drawn = self._draw(self._draw_samples)
         if self._edges is not None and self._edges.is_bounded:
             self._edges.look(trainer, [clip.condition for clip in self._clips], drawn)
@@ -131,12 +133,12 @@ class SampleLog(pl.Callback):
         return draw([clip.condition for clip in self._clips], [clip.prompt for clip in self._clips], seeds)
 
     @contextmanager
-    def _at_work(self, device: torch.device) -> Iterator[None]:
-        """The VAE and the text encoder, which training does without, on the device inside the block."""
+    def _at_work(self, trainer: pl.Trainer, device: torch.device) -> Iterator[None]:
+        """Compute in the training's precision inside the block, with the VAE and the text encoder, which it does without, there."""
         self._pipeline.vae.to(device)
         self._pipeline.text_encoder.to(device)
-        in_half = device.type == "cuda" or self._pipeline.unet.dtype != torch.float32
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_half):
+        half = AUTOCAST.get(str(trainer.precision))
+        with torch.autocast(device.type, dtype=half, enabled=half is not None):
             yield
         self._pipeline.vae.to("cpu")
         self._pipeline.text_encoder.to("cpu")
