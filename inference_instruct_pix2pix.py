@@ -64,14 +64,14 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from riff.errors import OptionError, RiffError
-    from riff.evaluation.edit_pages import ShownEdit, write_edits_page
-    from riff.evaluation.edit_takes import best_take, draw_candidates, draw_sweep, write_sweep
-    from riff.evaluation.report import Take
     from riff.files import make_folder, write_json
     from riff.models.edit import load_edit_pipeline
+    from riff.report.edit_pages import ShownEdit, write_edits_page
+    from riff.report.report import Take
     from riff.sampling.control import prepare_pipeline
     from riff.sampling.edit import edit_options_for
     from riff.sampling.edit_clip import edit_target, vocal_at_level, write_edit
+    from riff.sampling.edit_takes import best_take, draw_candidates, draw_sweep, write_sweep
 
     if (args.base_save_path / "scores.json").exists() and not args.overwrite:
         raise OptionError(f"--base_save_path {args.base_save_path}: holds results already; use another folder, or --overwrite")

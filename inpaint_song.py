@@ -112,12 +112,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.audio.separation import open_songs, separation_options
     from riff.audio.song import open_song
     from riff.errors import OptionError
-    from riff.evaluation.song_page import save_take_files, write_song_page
-    from riff.evaluation.song_takes import draw_take
     from riff.files import make_folder
+    from riff.report.song_page import save_take_files, write_song_page
     from riff.sampling.mixback import check_regions
     from riff.sampling.song import SongPainter, load_song_model
     from riff.sampling.song_sound import backing_picture, in_frames, known_picture, sung
+    from riff.sampling.song_takes import draw_take
     from riff.sampling.windows import WindowLayout
 
     if (args.output / "manifest.json").exists() and not args.overwrite:

@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.data.inspection import InspectionOptions, inspect_pairs
     from riff.data.set_aside import BROKEN, plan_set_aside, set_aside
     from riff.data.split_check import check_split
-    from riff.evaluation.inspection_page import write_inspection
-    from riff.evaluation.inspection_text import error_lines, table_text, verdict
+    from riff.inspection.page import write_inspection
+    from riff.inspection.text import error_lines, table_text, verdict
 
     options = InspectionOptions(args.control_method, args.target, args.min_vocal_db, args.num_workers)
     val = None if args.val_dir is None else inspect_pairs(args.val_dir, options)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from riff.evaluation.control_experiment import EXPERIMENT
 from riff.evaluation.pages import add_table
-from riff.evaluation.report import Report, Take
+from riff.report.report import Report, Take
 from riff.training.losses import read_losses
 
 SMOOTHED = 10  # steps to a point of the loss curve

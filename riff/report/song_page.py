@@ -10,10 +10,10 @@ import cv2
 from PIL import Image
 
 from riff.audio.io import plain_name, write_audio
-from riff.evaluation.report import Cell, Report, Take
-from riff.evaluation.song_takes import SongTake
 from riff.files import atomic_path
+from riff.report.report import Cell, Report, Take
 from riff.sampling.mixback import Mix
+from riff.sampling.song_takes import SongTake
 from riff.spectrogram.image import save_image
 
 OVERVIEW_WIDTH = 4_000  # pixels: a browser shows no picture of an hour at 10 ms a pixel

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from riff.evaluation.edit_takes import CANDIDATE_STRIDE, best_take
 from riff.metrics.edit import EditScores, Verdict, score_edit
+from riff.sampling.edit_takes import CANDIDATE_STRIDE, best_take
 from riff.sampling.song import SongPainter
 from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.params import STANDARD, SpectrogramParams

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from riff.evaluation.edit_takes import EditTake
-from riff.evaluation.report import Cell, Report, Take
+from riff.report.report import Cell, Report, Take
 from riff.sampling.edit_clip import EditClip
+from riff.sampling.edit_takes import EditTake
 
 
 @dataclass(frozen=True)

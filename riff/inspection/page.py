@@ -15,8 +15,8 @@ from riff.data.findings import KINDS, Finding
 from riff.data.inspection import Inspection
 from riff.data.pair_folders import RecordLine
 from riff.data.pictures import read_picture
-from riff.evaluation.inspection_text import fact_rows, verdict
-from riff.evaluation.report import Cell, Report, Take
+from riff.inspection.text import fact_rows, verdict
+from riff.report.report import Cell, Report, Take
 from riff.spectrogram.edges import save_edges
 from riff.spectrogram.image import SpectrogramImage, load_image
 from riff.spectrogram.sheet import contact_sheet
