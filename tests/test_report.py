@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from riff.errors import DataError, RiffError
-from riff.report.report import Report, Take, line_chart
+from riff.report.chart import line_chart
+from riff.report.report import Report, Take
 from riff.spectrogram.sheet import SHEET_CAPTION, SHEET_GAP, contact_sheet
 
 ATTACK = """"><script>alert('x')</script><img src=x onerror=alert(1)> & 'quoted' </title></style>"""

@@ -13,7 +13,8 @@ import torch
 from riff.cli import write_manifest
 from riff.evaluation.bench import Experiment, Means, Result, Shown
 from riff.evaluation.control import TrueClip
-from riff.report.report import Cell, Report, Take
+from riff.report.page import Cell
+from riff.report.report import Report, Take
 from riff.sampling.clip import save_take
 from riff.spectrogram.edges import canny_edges, save_overlay
 from riff.spectrogram.image import waveform_to_image

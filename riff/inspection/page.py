@@ -16,7 +16,8 @@ from riff.data.inspection import Inspection
 from riff.data.pair_folders import RecordLine
 from riff.data.pictures import read_picture
 from riff.inspection.text import fact_rows, verdict
-from riff.report.report import Cell, Report, Take
+from riff.report.page import Cell
+from riff.report.report import Report, Take
 from riff.spectrogram.edges import save_edges
 from riff.spectrogram.image import SpectrogramImage, load_image
 from riff.spectrogram.sheet import contact_sheet

@@ -7,7 +7,7 @@ from typing import Any
 
 from riff.data.findings import KINDS
 from riff.data.inspection import Inspection
-from riff.report.report import Cell
+from riff.report.page import Cell
 
 LONGEST = 5  # of many named counts, those that a line holds
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from riff.report.report import Cell, Report, Take
+from riff.report.page import Cell
+from riff.report.report import Report, Take
 from riff.sampling.edit_clip import EditClip
 from riff.sampling.edit_takes import EditTake
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from riff.audio.io import plain_name, write_audio
 from riff.files import atomic_path
-from riff.report.report import Cell, Report, Take
+from riff.report.page import Cell
+from riff.report.report import Report, Take
 from riff.sampling.mixback import Mix
 from riff.sampling.song_takes import SongTake
 from riff.spectrogram.image import save_image
