@@ -1,4 +1,4 @@
-"""The pages that show results: what was measured, and what it looks and sounds like."""
+"""The pages of experiments: tables of metrics, spectrograms and sounds."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def write_answer(folder: Path, answer: Answer, clips: Sequence[TrueClip], argume
 
 
 def write_page(folder: Path, answer: Answer, clips: Sequence[TrueClip], num_shown: int) -> Path:
-    """Write `index.html` with the table, and pictures and sounds of the first songs, under `folder`."""
+    """Write `index.html` with the table, and spectrograms and sounds of the first songs, under `folder`."""
     report = Report(answer.experiment.question, answer.experiment.intro)
     _add_answer(report, answer)
     for clip in clips[:num_shown]:
@@ -91,7 +91,7 @@ def _add_answer(report: Report, answer: Answer) -> None:
 
 
 def _add_song(report: Report, folder: Path, clip: TrueClip, shown: Sequence[Shown]) -> None:
-    """Add a section: every picture with its sound, and below them the pictures with the accompaniment's edges over them."""
+    """Add a section: every spectrogram with its sound, and below them the same with the accompaniment's edges over them."""
     if not shown:
         return
     report.section(f"{clip.name}: {clip.prompt}")

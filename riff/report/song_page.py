@@ -74,7 +74,8 @@ def write_song_page(
         seconds: that each stage took. duration_s: of the song.
     """
     report = Report(
-        f"{plain_name(song.name)}, sung anew", f"{prompt}: the accompaniment's own samples, and a vocal that a model painted."
+        f"{plain_name(song.name)}, with a new vocal",
+        f"{prompt}: the accompaniment's own samples, and a vocal that a model generated.",
     )
     rows: list[list[Cell]] = []
     for one in shown:
@@ -85,7 +86,7 @@ def write_song_page(
     for one in shown:
         report.section(f"Seed {one.take.seed}")
         report.takes([Take(name, audio=path) for name, path in one.sounds.items()])
-        report.takes([Take("spectrogram of the whole", one.overview)])
+        report.takes([Take("spectrogram of the whole song", one.overview)])
     report.section("Time")
     stages = {**seconds, "all": sum(seconds.values())}
     report.table(
