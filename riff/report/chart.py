@@ -54,7 +54,8 @@ class _Axis:
 
     def place(self, values: np.ndarray) -> np.ndarray:
         scale = np.log10 if self._log else np.asarray
-        return np.interp(scale(values), scale([self._low, self._high]), (self._start, self._end)).round(1)
+        low, high = scale([self._low, self._high])
+        return (self._start + (scale(values) - low) / (high - low) * (self._end - self._start)).round(1)
 
     def ticks(self) -> list[tuple[str, float]]:
         """Round values on the axis as text, and their places."""

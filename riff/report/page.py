@@ -23,17 +23,18 @@ from riff.spectrogram.image import image_size
 Cell = str | int | float | np.integer | np.floating | None
 
 
-def write_page(path: str | Path, template: str, **values: Any) -> Path:
+def write_page(path: str | Path, template: str, place: Path | None = None, **values: Any) -> Path:
     """Render a template and write the page, whole or not at all; returns its path.
 
     Args:
+        place: the folder that the page's own folder will be moved to as a whole, if it will be.
         values: of the template, which may also call `link(file)` and `image_size(file)`.
 
     Raises:
         DataError: an image or sound that the page would link to is not there, or is not an image.
     """
     path = Path(path)
-    page = render(template, link=partial(_link, folder=path.parent), image_size=image_size, **values)
+    page = render(template, link=partial(_link, folder=path.parent, place=place), image_size=image_size, **values)
     write_text(path, page.encode("utf-8", "replace").decode("utf-8"))  # half a character in a prompt becomes a question mark
     return path
 
@@ -43,11 +44,12 @@ def render(template: str, **values: Any) -> Markup:
     return Markup(_ENVIRONMENT.get_template(template).render(**values))
 
 
-def _link(file: str | Path, folder: Path) -> str:
-    """The file as a quoted URL relative to the page's folder."""
+def _link(file: str | Path, folder: Path, place: Path | None) -> str:
+    """The file as a quoted URL relative to the page's folder, or, of a file outside, to the place that this is moved to."""
     if not Path(file).is_file():
         raise DataError(f"{file}: the page would link to this file, and it is not there; write it first")
-    return quote(os.fsencode(Path(os.path.relpath(file, folder)).as_posix()))
+    start = folder if place is None or Path(file).is_relative_to(folder) else place
+    return quote(os.fsencode(Path(os.path.relpath(file, start)).as_posix()))
 
 
 def _figure(value: Cell) -> str:

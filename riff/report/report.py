@@ -65,9 +65,9 @@ class Report:
         """Add a `line_chart`."""
         self._add("chart", svg=line_chart(series, x_label, y_label, log_y), note=note)
 
-    def write(self, path: str | Path) -> Path:
+    def write(self, path: str | Path, place: Path | None = None) -> Path:
         """Write the page as `write_page` does."""
-        return write_page(path, "report.html", title=self._title, intro=self._intro, blocks=self._blocks)
+        return write_page(path, "report.html", place, title=self._title, intro=self._intro, blocks=self._blocks)
 
     def _add(self, kind: str, **values: Any) -> None:
         self._blocks.append((kind, values))
