@@ -44,6 +44,11 @@ def render(template: str, **values: Any) -> Markup:
     return Markup(_ENVIRONMENT.get_template(template).render(**values))
 
 
+def macros(template: str) -> Any:
+    """A template's macros, as functions that escape what they are given."""
+    return _ENVIRONMENT.get_template(template).module
+
+
 def _link(file: str | Path, folder: Path, place: Path | None) -> str:
     """The file as a quoted URL relative to the page's folder, or, of a file outside, to the place that this is moved to."""
     if not Path(file).is_file():
