@@ -78,14 +78,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
     """Write the results into `folder`, which becomes --base_save_path; returns what came out and what did not, a line each."""
-    from riff.evaluation.edit_pages import ShownEdit, write_edits_page
-    from riff.evaluation.edit_takes import best_take, draw_candidates, draw_sweep, write_sweep
-    from riff.evaluation.report import Take
     from riff.files import write_json
     from riff.models.edit import load_edit_pipeline
+    from riff.report.edit_pages import ShownEdit, write_edits_page
+    from riff.report.report import Take
     from riff.sampling.control import prepare_pipeline
     from riff.sampling.edit import edit_options_for
     from riff.sampling.edit_clip import edit_target, vocal_at_level, write_edit
+    from riff.sampling.edit_takes import best_take, draw_candidates, draw_sweep, write_sweep
 
     device, target = cli.choose_device(args.device), edit_target(args.model_id)
     more = {"steps": args.num_inference_steps, "negative_prompt": args.negative_prompt}

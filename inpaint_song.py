@@ -121,11 +121,11 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     from riff.audio.io import write_audio
     from riff.audio.separation import open_songs, separation_options
     from riff.audio.song import open_song
-    from riff.evaluation.song_page import lowered_line, save_take_files, write_song_page
-    from riff.evaluation.song_takes import draw_take
+    from riff.report.song_page import lowered_line, save_take_files, write_song_page
     from riff.sampling.mixback import check_regions
     from riff.sampling.song import SongPainter, load_song_model
     from riff.sampling.song_sound import backing_picture, in_frames, known_picture, new_vocal_lu, sung
+    from riff.sampling.song_takes import draw_take
     from riff.sampling.windows import WindowLayout
 
     device = cli.choose_device(args.device)

@@ -60,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.data.inspection import InspectionOptions, inspect_pairs
     from riff.data.set_aside import BROKEN, plan_set_aside, set_aside
     from riff.data.split_check import check_split
-    from riff.evaluation.inspection_page import write_inspection
-    from riff.evaluation.inspection_text import error_lines, table_text, verdict
+    from riff.inspection.page import write_inspection
+    from riff.inspection.text import error_lines, table_text, verdict
 
     results = cli.ResultFolder(args.output, "--output", FILES, (), args.overwrite, "report.json", renewed=True)
     results.check()

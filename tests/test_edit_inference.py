@@ -22,7 +22,6 @@ from riff.data.instructions import DEFAULT_INSTRUCTIONS, NOTHING, kind_of_prompt
 from riff.errors import ModelError, OptionError, RiffError
 from riff.evaluation.control import Scored
 from riff.evaluation.edit_experiment import EDIT_METRICS, edit_case, evaluate_edit, summarise_edits, training_fingerprints
-from riff.evaluation.edit_takes import best_take, draw_candidates, draw_sweep
 from riff.files import write_json
 from riff.metrics.edit import judge, score_edit
 from riff.metrics.melody import register_of_prompt
@@ -31,6 +30,7 @@ from riff.models.edit import attach_edit, load_edit_pipeline, save_edit_pipeline
 from riff.sampling.control import prepare_pipeline
 from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target, finish_edit, vocal_at_level
+from riff.sampling.edit_takes import best_take, draw_candidates, draw_sweep
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, load_image, save_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES
 

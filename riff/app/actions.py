@@ -18,10 +18,10 @@ from riff.app.sessions import Session, Sessions
 from riff.app.songs import Limits, Part, Separation, Upload, fit_part, receive
 from riff.audio.io import write_audio
 from riff.errors import OptionError
-from riff.evaluation.song_page import save_take_files
-from riff.evaluation.song_takes import SongTake
 from riff.files import atomic_path
+from riff.report.song_page import save_take_files
 from riff.sampling.mixback import Mix, full_scale_gain
+from riff.sampling.song_takes import SongTake
 from riff.spectrogram.edges import save_edges
 
 LOOK_S = 0.15  # between two looks at how far a job is

@@ -11,7 +11,6 @@ import numpy as np
 from riff.app.songs import Part
 from riff.cli import ROOT
 from riff.errors import OptionError
-from riff.evaluation.song_takes import SongTake, draw_take
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT
 from riff.models.kinds import kind_of_model
@@ -20,6 +19,7 @@ from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.mixback import Mix
 from riff.sampling.song import SongModel, SongPainter, load_song_model
 from riff.sampling.song_sound import sung
+from riff.sampling.song_takes import SongTake, draw_take
 from riff.spectrogram.edges import canny_edges
 
 IN_THE_BOX = (CONTROL.example, EDIT.example)

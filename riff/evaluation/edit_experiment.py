@@ -14,7 +14,6 @@ from riff.data.edit_records import read_edit_records
 from riff.data.instructions import NOTHING, choose, removals
 from riff.evaluation.bench import Bench, Experiment, Result, mean_scores, shown_with
 from riff.evaluation.control import ClipPictures, Scored, TrueClip, compared_sound, repainted
-from riff.evaluation.edit_takes import best_take, draw_candidates
 from riff.metrics.edit import Verdict, excess_picture, judge
 from riff.metrics.melody import register_obeyed, register_of_prompt
 from riff.metrics.memorisation import fingerprints, nearest_distance
@@ -23,6 +22,7 @@ from riff.metrics.sounds import chroma_cosine, onset_correlation
 from riff.models.edit import EDIT
 from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target
+from riff.sampling.edit_takes import best_take, draw_candidates
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, mel_to_image
 
 EDIT_METRIC_NAMES = {

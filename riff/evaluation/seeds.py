@@ -12,12 +12,12 @@ import torch
 
 from riff.evaluation.bench import Bench, Experiment, Result, Shown, mean_scores
 from riff.evaluation.control import ClipPictures, Scored, repainted
-from riff.evaluation.edit_takes import CANDIDATE_STRIDE
 from riff.metrics.edit import excess_picture, melody_of
 from riff.metrics.melody import PitchTrack, median_pitch
 from riff.metrics.pictures import correlation, edge_scores, gradient_correlation
 from riff.models.control import CONTROL
 from riff.sampling.control import SamplingOptions, match_level, options_for, without_control
+from riff.sampling.edit_takes import CANDIDATE_STRIDE
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import SpectrogramImage, waveform_to_image
 

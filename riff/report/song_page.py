@@ -10,10 +10,11 @@ import cv2
 from PIL import Image
 
 from riff.audio.io import plain_name, write_audio
-from riff.evaluation.report import Cell, Report, Take
-from riff.evaluation.song_takes import SongTake
 from riff.files import atomic_path
+from riff.report.page import Cell
+from riff.report.report import Report, Take
 from riff.sampling.mixback import Mix
+from riff.sampling.song_takes import SongTake
 from riff.spectrogram.image import save_image
 
 OVERVIEW_WIDTH = 4_000  # pixels: a browser shows no picture of an hour at 10 ms a pixel
@@ -85,19 +86,20 @@ def write_song_page(
         place: as in `Report.write`.
     """
     report = Report(
-        f"{plain_name(song.name)}, sung anew", f"{prompt}: the accompaniment's own samples, and a vocal that a model painted."
+        f"{plain_name(song.name)}, with a new vocal",
+        f"{prompt}: the accompaniment's own samples, and a vocal that a model generated.",
     )
     rows: list[list[Cell]] = []
     for one in shown:
         heard = "heard" if one.take.verdict.performed else "not heard"
         rows.append([f"seed {one.take.seed}", heard, one.take.verdict.score, one.gain_db, one.limited_db])
-    lowered = f" {lowered_line(song_gain_db)}" if song_gain_db < 0 else ""
+    lowered = f" Here {lowered_line(song_gain_db)}." if song_gain_db < 0 else ""
     report.table(["take", "vocal", "score", "gain, dB", "limited by, dB"], rows, note=NOTE + lowered)
     report.takes([Take("the song as it was", audio=song), Take("accompaniment", audio=folder / "accompaniment.wav")])
     for one in shown:
         report.section(f"Seed {one.take.seed}")
         report.takes([Take(name, audio=path) for name, path in one.sounds.items()])
-        report.takes([Take("spectrogram of the whole", one.overview)])
+        report.takes([Take("spectrogram of the whole song", one.overview)])
     report.section("Time")
     stages = {**seconds, "all": sum(seconds.values())}
     report.table(

@@ -1,4 +1,4 @@
-"""Edits drawn and judged: several candidates of one clip, or one over a grid of guidance scales."""
+"""Edits generated and judged: several candidates of one clip, or one seed over a grid of guidance scales."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def draw_candidates(
     vocal_db: float = VOCAL_LEVEL_DB,
     on_step: Callable[[], object] = lambda: None,
 ) -> list[EditTake]:
-    """Draw and judge `count` edits of a clip; the first is the same whatever their number."""
+    """Generate and judge `count` edits of a clip; the first is the same whatever their number."""
     seeds = [seed + number * CANDIDATE_STRIDE for number in range(count)]
     return [_draw(pipeline, clip, options, one, target, vocal_db, on_step) for one in seeds]
 
@@ -79,7 +79,7 @@ def draw_sweep(
     vocal_db: float = VOCAL_LEVEL_DB,
     on_step: Callable[[], object] = lambda: None,
 ) -> list[EditTake]:
-    """Draw and judge one seed at every pair of scales, text scales first."""
+    """Generate and judge one seed at every pair of scales; text scales vary fastest."""
     pairs = [(image, text) for image in image_scales for text in text_scales]
     choices = [replace(options, image_guidance_scale=image, guidance_scale=text) for image, text in pairs]
     return [_draw(pipeline, clip, choice, seed, target, vocal_db, on_step) for choice in choices]
