@@ -121,14 +121,13 @@ class _Decoder:
             self.first_byte = packet.pos or 0
             self.packet_s = float(packet.duration * packet.time_base) if packet.duration and packet.time_base else 0.0
         try:
-            frames = packet.decode()
-        except av.FFmpegError:
+            for frame in packet.decode():
+                self._add(frame)
+        except (av.FFmpegError, ValueError):  # it cannot be decoded, or makes no sound of any form
             self.decoded.bad_packets += 1
             self.decoded.bad_bytes += packet.size
-            return
-        self.decoded.good_bytes += packet.size
-        for frame in frames:
-            self._add(frame)
+        else:
+            self.decoded.good_bytes += packet.size
 
     def finish(self) -> None:
         if self._resampler is not None:
