@@ -362,3 +362,16 @@ def test_the_lock_leaves_nothing_behind(tmp_path: Path) -> None:
     with only_writer(tmp_path, "--output"):
         assert f"process {os.getpid()}" in (tmp_path / ".writer").read_text()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_quickstart_overwrites_only_what_it_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+
+    def ran(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        commands.append(command[2:])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(quickstart.subprocess, "run", ran)
+    for steps in (1, 1, 2):
+        quickstart.run_stage(quickstart.Stage("samples", ("sample_riff_cnet.py", "--steps", steps), tmp_path / "complete"), "")
+    assert commands == [["--steps", "1"], ["--steps", "2", "--overwrite"]]
