@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import last_error, run_script
 
+import inpaint_song
 from riff.audio.io import read_audio, resample, write_audio
 from riff.audio.loudness import loudness_against
 
@@ -129,3 +132,20 @@ def test_bad_flags_end_in_one_line(song: Path, tiny_control: Path, tmp_path: Pat
 
 def test_results_are_not_overwritten(two_takes: Path, song: Path, tiny_control: Path) -> None:
     assert "--overwrite" in last_error(sing(two_takes, song, tiny_control, code=2))
+
+
+def test_overwriting_leaves_one_runs_files_and_those_of_others(
+    two_takes: Path, song: Path, tiny_control: Path, tmp_path: Path
+) -> None:
+    listed = json.loads((two_takes / "manifest.json").read_text())["files"]
+    assert {*listed, "manifest.json"} == {path.name for path in two_takes.iterdir()}
+    assert all(any(fnmatchcase(name, pattern) for pattern in inpaint_song.FILES) for name in listed)
+    folder = tmp_path / "song"
+    shutil.copytree(two_takes, folder)
+    (folder / "notes.txt").write_text("mine")
+    sing(folder, song, tiny_control, "--seed", 4, "--overwrite")
+    files = set(json.loads((folder / "manifest.json").read_text())["files"])
+    assert files == {"accompaniment.wav", "index.html", "mix.wav", "overview.png", "spectrogram.png", "vocal.wav"}
+    assert {path.name for path in folder.iterdir()} == {*files, "manifest.json", "notes.txt"}
+    page = (folder / "index.html").read_text()
+    assert all((folder / link).is_file() for link in re.findall(r'(?:src|href)="([^"]+)"', page))

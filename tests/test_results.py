@@ -20,6 +20,7 @@ import evaluate_samples
 import inference_instruct_pix2pix
 import inpaint_song
 import inspect_dataset
+import pack_dataset
 import sample_riff_cnet
 import separate_audio
 from demo import quickstart
@@ -27,6 +28,7 @@ from riff import cli
 from riff.audio.io import write_audio
 from riff.audio.separation import SongOpener, separate_to_files
 from riff.cli import manifest
+from riff.data.parquet import write_dataset
 from riff.errors import OptionError, RiffError
 from riff.files import atomic_folder, atomic_path, only_writer, write_json
 
@@ -255,6 +257,33 @@ def test_separated_parts_are_all_there_or_none(tmp_path: Path) -> None:
     assert contents(tmp_path / "new") == {"vocals/accompaniment.wav": "mine"}
 
 
+def test_a_model_is_attached_anew_beside_what_is_not_of_it(tiny_base: Path, tmp_path: Path) -> None:
+    flags = ["--base", str(tiny_base), "--output", str(tmp_path)]
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OptionError, match=r"holds notes\.txt"):
+        cnet_riff_add_control.main(flags)
+    cnet_riff_add_control.main([*flags, "--overwrite"])
+    with pytest.raises(OptionError, match="holds results already"):
+        cnet_riff_add_control.main(flags)
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    listed = json.loads((tmp_path / "manifest.json").read_text())["files"]
+    assert {*listed, "manifest.json", "notes.txt"} == files
+    assert "controlnet/diffusion_pytorch_model.safetensors" in listed
+
+
+def test_a_data_set_on_disk_and_shards_leave_other_files_alone(pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "set" / "data").mkdir(parents=True)
+    (tmp_path / "set" / "data" / "mine.csv").write_text("mine")
+    with pytest.raises(OptionError, match="holds other things than a data set"):
+        write_dataset(pairs, [], "card", tmp_path / "set", overwrite=True)
+    assert contents(tmp_path / "set") == {"data/mine.csv": "mine"}
+    flags = ["--data_dir", str(pairs), "--output", str(tmp_path / "shards"), "--pairs_per_shard", "4"]
+    pack_dataset.main(flags)
+    assert json.loads((tmp_path / "shards" / "manifest.json").read_text())["files"] == ["pairs-000000.tar", "pairs-000001.tar"]
+    with only_writer(tmp_path / "shards", "--output"), pytest.raises(OptionError, match="is writing there"):
+        pack_dataset.main(flags)
+
+
 def test_the_quickstart_replaces_nobodys_page(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("mine")
     with pytest.raises(OptionError, match=r"holds index\.html"):
@@ -333,3 +362,16 @@ def test_the_lock_leaves_nothing_behind(tmp_path: Path) -> None:
     with only_writer(tmp_path, "--output"):
         assert f"process {os.getpid()}" in (tmp_path / ".writer").read_text()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_quickstart_overwrites_only_what_it_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+
+    def ran(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        commands.append(command[2:])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(quickstart.subprocess, "run", ran)
+    for steps in (1, 1, 2):
+        quickstart.run_stage(quickstart.Stage("samples", ("sample_riff_cnet.py", "--steps", steps), tmp_path / "complete"), "")
+    assert commands == [["--steps", "1"], ["--steps", "2", "--overwrite"]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from conftest import last_error, run_script
 from PIL import Image
 
+import sample_riff_cnet
 from demo.composition import compose
 from riff.errors import DataError
 from riff.models.control import load_control_pipeline
@@ -47,6 +50,9 @@ def test_a_song_gives_its_files_and_the_same_seed_the_same_bytes(tiny_control: P
     assert {path.name for path in (tmp_path / "one").iterdir()} == names
     for name in names - {"manifest.json"}:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+    listed = json.loads((tmp_path / "one" / "manifest.json").read_text())["files"]
+    assert {*listed, "manifest.json"} == names
+    assert all(any(fnmatchcase(name, pattern) for pattern in sample_riff_cnet.FILES) for name in listed)
     sound, rate = soundfile.read(tmp_path / "one" / "sample-0.wav")
     assert (len(sound), rate) == (CLIP_SAMPLES, 44_100)
     assert load_image(tmp_path / "one" / "sample-0.png").max_value > 0

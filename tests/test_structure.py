@@ -37,9 +37,8 @@ def is_script(path: Path) -> bool:
     return 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
 
 
-FOLDERS = ("demo", "tools")
 SCRIPTS = ROOT_SCRIPTS + sorted(
-    f"{folder}/{path.name}" for folder in FOLDERS for path in (ROOT / folder).glob("*.py") if is_script(path)
+    f"{folder}/{path.name}" for folder in ("demo", "tools") for path in (ROOT / folder).glob("*.py") if is_script(path)
 )
 
 
