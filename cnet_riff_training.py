@@ -9,9 +9,9 @@
 Latents and text embeddings are computed once and kept beside the pairs, or in the user's cache for those of the hub. Losses,
 samples of held-out songs and checkpoints lie in lightning_logs/version_N/ and image_log/version_N/; validation.jsonl beside
 losses.jsonl holds the loss on held-out songs and the edge F1 of their samples, which says when the control takes hold. The
-end, --max_train_time and Ctrl-C all leave a pipeline in --output that diffusers' StableDiffusionControlNetPipeline loads;
---resume goes on exactly where a run stopped. All GPUs of the machine train together, each on batches of its own: N of them do
-what one with N times the batch would.
+end, --max_train_time and Ctrl-C all leave a pipeline in --output that diffusers' StableDiffusionControlNetPipeline loads, and
+SIGTERM a checkpoint; --resume goes on exactly where a run stopped. All GPUs of the machine train together, each on batches
+of its own: N of them do what one with N times the batch would.
 """
 
 from __future__ import annotations

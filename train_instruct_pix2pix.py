@@ -8,9 +8,10 @@
 The flags of diffusers' example are taken. Latents and text embeddings are computed once and kept beside the pairs. Losses,
 samples of held-out songs and checkpoints lie in lightning_logs/version_N/ and image_log/version_N/ under --logging_dir;
 validation.jsonl beside losses.jsonl holds the loss on held-out songs. The end, --max_train_time and Ctrl-C all leave a
-pipeline in --output_dir that diffusers' StableDiffusionInstructPix2PixPipeline loads; --resume_from_checkpoint latest goes on
-exactly where the newest run of this --output_dir stopped, with its settings, or starts anew where there is none. All GPUs
-of the machine train together, each on batches of its own: N of them do what one with N times the batch would.
+pipeline in --output_dir that diffusers' StableDiffusionInstructPix2PixPipeline loads, and SIGTERM a checkpoint;
+--resume_from_checkpoint latest goes on exactly where the newest run of this --output_dir stopped, with its settings, or
+starts anew where there is none. All GPUs of the machine train together, each on batches of its own: N of them do what one
+with N times the batch would.
 """
 
 from __future__ import annotations

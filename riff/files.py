@@ -63,7 +63,8 @@ def atomic_folder(path: str | Path, replaces: Iterable[str] = ()) -> Iterator[Pa
     """
     path = Path(path).resolve()
     make_folder(path.parent)
-    remove_leftovers(path.parent, path.name)
+    for place in (path.parent, path):
+        remove_leftovers(place, path.name)
     # Inside a folder that is there, which may be a mount point.
     temporary = folder_of_process(path / path.name if path.exists() else path)
     try:

@@ -143,6 +143,7 @@ def test_a_model_of_an_earlier_version_is_replaced_part_by_part(tmp_path: Path) 
 def test_a_folder_of_anything_else_is_refused_and_logs_may_lie_in_it(tmp_path: Path) -> None:
     out, logs = tmp_path / "out", tmp_path / "out" / "logs"
     (logs / "lightning_logs" / "version_0").mkdir(parents=True)
+    (out / ".out.tmp.1").mkdir()  # of a process that was killed, in a container where another has its number
     beside = (logs / "lightning_logs" / "version_1", logs / "image_log" / "version_1")
     assert check_output(out, "--output", overwrite=False, beside=beside) == []
     (out / "precious.txt").write_text("mine")

@@ -53,7 +53,7 @@ def collect(version: int, lightning_logs: Path, image_log: Path, model: Path | N
     if MODEL in wanted and model is not None:
         if not any((model / name).is_file() for name in ("model_index.json", "config.json")):  # a pipeline, or its trained part
             raise ModelError(f"{model}: no diffusers pipeline (model_index.json) here; name its folder with --model")
-        files |= _files_below(model)
+        files |= {path: file for path, file in _files_below(model).items() if not {LOGS, IMAGES} & set(path.split("/"))}
     return dict(sorted(files.items()))
 
 

@@ -74,8 +74,13 @@ def check_output(folder: Path, flag: str, overwrite: bool, *, beside: Iterable[P
     if not folder.is_dir():
         raise OptionError(f"{flag} {folder}: is a file; choose a folder")
     make_folder(folder)
-    places = [path.resolve() for path in beside]
-    others = [path for path in folder.resolve().iterdir() if not any(place.is_relative_to(path) for place in places)]
+    root, places = folder.resolve(), [path.resolve() for path in beside]
+    left = (f".{root.name}.tmp.", f".{root.name}.old.")  # by a process that was killed while it wrote a model there
+    others = [
+        path
+        for path in root.iterdir()
+        if not path.name.startswith(left) and not any(place.is_relative_to(path) for place in places)
+    ]
     if not others:
         return []
     if not (folder / ORIGIN_FILE).is_file():
