@@ -67,8 +67,9 @@ def draw_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     from dataclasses import asdict
 
     from riff.audio.separation import open_songs, separation_options
+    from riff.models.base import check_size
     from riff.models.control import load_control_pipeline
-    from riff.sampling.clip import control_from_audio, control_from_image, write_samples
+    from riff.sampling.clip import blank_control, control_from_audio, control_from_image, write_samples
     from riff.sampling.control import options_for, prepare_pipeline, sample_control
 
     device = cli.choose_device(args.device)
@@ -78,7 +79,11 @@ def draw_samples(args: cli.argparse.Namespace, folder: Path) -> str:
         control = control_from_audio(args.audio, opener, args.start, args.canny_low, args.canny_high, device)
     else:
         control = control_from_image(args.control)
+    blank = blank_control(control.edges)
+    if blank:
+        cli.warn(f"--audio {args.audio}: its accompaniment {blank}" if args.audio else f"--control {args.control}: {blank}")
     pipeline = prepare_pipeline(load_control_pipeline(args.model, args.base), device)
+    check_size(pipeline, *control.edges.shape, f"--control {args.control}: an image")
     more = {"steps": args.steps, "guess_mode": args.guess_mode, "negative_prompt": args.negative_prompt}
     options = options_for(args.model, args.scale, args.strength, **more)
     drawn = []

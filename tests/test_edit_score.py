@@ -199,3 +199,10 @@ def test_a_copy_is_at_distance_zero_and_ranks_first() -> None:
         assert nearest_distance(vocal, np.delete(known, index, axis=0)).distance > 0.3
     with pytest.raises(DataError):
         nearest_distance(vocals[0], fingerprints([]))
+
+
+def test_a_single_frame_is_judged() -> None:
+    """What a song of one sample comes to."""
+    frame = np.full((512, 1), 100, np.uint8)
+    assert not score_edit(frame, frame).is_edit
+    assert edit.judge("noop", frame, frame).performed

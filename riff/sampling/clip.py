@@ -73,15 +73,26 @@ def _accompaniment(path: Path, opener: SongOpener | None) -> tuple[np.ndarray, i
 
 
 def control_from_image(path: Path) -> Control:
-    """Read an edge map that somebody drew or kept.
+    """Read an edge map that somebody drew or kept, white on black or on nothing.
 
     Raises:
-        DataError: not a picture, or one with grey levels, which is no edge map.
+        DataError: not an image, one of another height than a spectrogram's, or one with grey levels, which is no edge map.
     """
-    edges = load_grey(path)
+    edges = load_grey(path, background=0)
+    height, width = edges.shape
+    if height != STANDARD.n_mels:
+        must = f"must be as high as a spectrogram has mel bands, {STANDARD.n_mels} pixels"
+        raise DataError(f"--control {path}: {width}x{height} pixels; it {must} (control.png of an earlier run is)")
     if not np.isin(edges, (0, 255)).all():
         raise DataError(f"--control {path}: holds grey levels; an edge map is black and white (a PNG, never a JPEG)")
     return Control(edges)
+
+
+def blank_control(edges: np.ndarray) -> str:
+    """What is to be said of an edge map, uint8, that tells a model nothing; empty where it does."""
+    if not edges.any():
+        return "holds no edges (all black), so the samples follow the prompt alone"
+    return "is white all over, which the model takes for an edge at every pixel; draw white edges on black" if edges.all() else ""
 
 
 def write_samples(folder: Path, control: Control, drawn: Sequence[np.ndarray], prompt: str, iterations: int = 16) -> list[Path]:

@@ -160,9 +160,17 @@ def _read_params(path: str | Path | BinaryIO, exif: Image.Exif, stereo: bool) ->
         raise DataError(f"{path}: {error}") from error
 
 
-def load_grey(path: str | Path | BinaryIO) -> np.ndarray:
-    """Read any picture as uint8, shape (height, width): edge maps, for example."""
-    return _open_grey(path)[0]
+def load_grey(path: str | Path | BinaryIO, background: int = SILENCE) -> np.ndarray:
+    """Read any image as uint8, shape (height, width): edge maps, for example.
+
+    Args:
+        background: grey level behind transparent pixels. For edge maps it is 0: where nothing was drawn is no edge, whatever
+            colour, often white, a program gives to its transparent pixels.
+
+    Raises:
+        DataError: the file is missing, no image, or of 32 bits, whose range nothing tells.
+    """
+    return _open_grey(path, background)[0]
 
 
 def image_size(path: str | Path | BinaryIO) -> tuple[int, int]:
@@ -171,9 +179,17 @@ def image_size(path: str | Path | BinaryIO) -> tuple[int, int]:
         return picture.height, picture.width
 
 
-def _open_grey(path: str | Path | BinaryIO) -> tuple[np.ndarray, Image.Exif]:
+def _open_grey(path: str | Path | BinaryIO, background: int = SILENCE) -> tuple[np.ndarray, Image.Exif]:
     with _opened(path) as picture:
-        return np.array(picture.convert("L")), picture.getexif()
+        exif = picture.getexif()
+        if picture.mode in ("I", "F"):
+            raise DataError(f"{path}: an image of 32 bits; save it with 8")
+        if picture.mode.startswith("I;16"):
+            return np.round(np.array(picture) / 257).astype(np.uint8), exif  # Pillow's own conversion cuts off at 255
+        if picture.has_transparency_data:
+            behind = Image.new("RGBA", picture.size, (background, background, background, 255))
+            return np.array(Image.alpha_composite(behind, picture.convert("RGBA")).convert("L")), exif
+        return np.array(picture.convert("L")), exif
 
 
 @contextmanager

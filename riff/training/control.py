@@ -156,7 +156,7 @@ def held_out_clips(data: ControlData, most: int = 4) -> list[HeldOutClip]:
     for record in one_of_each_song(data.held_out or data.training, most):
         target = load_image(data.store.open(record.target))
         backing = load_image(data.store.open(record.accompaniment)) if record.accompaniment else target
-        edges = load_grey(data.store.open(record.source))
+        edges = load_grey(data.store.open(record.source), background=0)
         shown: dict[str, np.ndarray | SpectrogramImage] = {"accompaniment": backing, "edges": edges}
         clips.append(HeldOutClip(Path(record.source).stem, record.prompt, edges, shown, backing, target))
     return clips
