@@ -79,6 +79,7 @@ def quieten_libraries() -> None:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm, in a notebook without widgets
+    warnings.filterwarnings("ignore", message="The `local_dir_use_symlinks` argument")  # which diffusers gives to the hub's library
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
