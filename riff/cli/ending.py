@@ -6,9 +6,12 @@ import errno
 import functools
 import logging
 import os
+import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 from riff.errors import RiffError
@@ -21,11 +24,35 @@ OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def run(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
     """Run a script's `main` and end the process: 0, or 2 with one line on stderr for what a person can cause."""
     quieten_libraries()
-    try:
-        status = main(None) or 0
-    except (RiffError, KeyboardInterrupt, OSError) as error:
-        status = report(error, aloud=_is_first_on_machine())
+    with _interrupts() as seen:
+        try:
+            status = main(None) or 0
+        except (Exception, KeyboardInterrupt) as error:
+            status = report(KeyboardInterrupt() if seen else error, aloud=_is_first_on_machine())
     sys.exit(status)
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Yield a list of the interrupts (Ctrl-C) that come inside the block, each of which raises KeyboardInterrupt as ever.
+
+    What is interrupted may raise something else: a library that is being imported turns it into ImportError or RuntimeError, which
+    would then be read as a broken model.
+    """
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # somebody else's, or ignored
+        yield seen
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int | None]:
