@@ -6,10 +6,13 @@ import functools
 import io
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, NoReturn
 
 from riff.cli.progress import warn
@@ -26,11 +29,36 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
     say_warnings_in_one_line()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: names of files may hold what is no text
-    try:
-        status = main(None) or 0
-    except (RiffError, KeyboardInterrupt, OSError) as error:
-        status = report(error, aloud=_is_first_on_machine())
+    with _interrupts() as seen:
+        try:
+            status = main(None) or 0
+        except (Exception, KeyboardInterrupt) as error:
+            interrupted = seen and not isinstance(error, Interrupted)
+            status = report(KeyboardInterrupt() if interrupted else error, aloud=_is_first_on_machine())
     sys.exit(status)
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Yield a list of the interrupts (Ctrl-C) that come inside the block, each of which raises KeyboardInterrupt as ever.
+
+    What is interrupted may raise something else: a library that is being imported turns it into ImportError or RuntimeError, which
+    would then be read as a broken model.
+    """
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # somebody else's, or ignored
+        yield seen
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int | None]:
@@ -124,6 +152,7 @@ def quieten_libraries() -> None:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm, in a notebook without widgets
+    warnings.filterwarnings("ignore", message="The `local_dir_use_symlinks` argument")  # which diffusers gives to the hub's library
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)

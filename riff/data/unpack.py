@@ -17,6 +17,7 @@ from riff.cli import progress_bar
 from riff.data.edit_records import EDIT_RECORDS_FILE, EditRecord
 from riff.errors import DataError, OptionError
 from riff.files import atomic_folder
+from riff.network import ask_once, unreachable
 
 MORE_COLUMNS: dict[str, type] = {  # taken where they are
     "song": str,
@@ -84,12 +85,14 @@ def _load(name: str, config: str | None, cache: Path | None, token: str | None, 
     except ImportError as error:
         raise OptionError(f"{flag} {name}: reading it needs one more package: pip install datasets") from error
     datasets.disable_progress_bars()
+    ask_once()
     if not Path(name).exists() and name.startswith((".", "/", "~")):
         raise DataError(f"{flag} {name}: no such folder")
     try:
         return datasets.load_dataset(name, config, split="train", cache_dir=cache and str(cache / "datasets"), token=token)
     except Exception as error:  # the library raises whatever comes up inside it
-        text = " ".join(str(error).split())[:160] or type(error).__name__
+        silent = unreachable(error)
+        text = f"the hub does not answer: {silent}" if silent else " ".join(str(error).split())[:160] or type(error).__name__
         way_out = "" if Path(name).exists() else "; without a network, give a folder of edit pairs instead"
         raise DataError(f"{flag} {name}: cannot be read as a data set ({text}){way_out}") from error
 

@@ -13,6 +13,9 @@ from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 
 from riff.cli import ROOT
 from riff.errors import ModelError
+from riff.network import ask_once, unreachable
+
+ask_once()  # whatever loads a model imports this
 
 DEFAULT_BASE = "riffusion/riffusion-model-v1"
 MINI = "mini"
@@ -49,6 +52,8 @@ def looks_like_path(name: str) -> bool:
 
 def explain(error: Exception, name: str, way_out: str) -> ModelError:
     """A loading error of the libraries, which is many lines, as one line."""
+    if silent := unreachable(error):
+        return ModelError(f"{name}: not on disk, and the hub cannot be reached ({silent}); {way_out}")
     text = " ".join(str(error).split())
     if Path(name).exists() or name == MINI:
         return ModelError(f"{name}: cannot be loaded ({type(error).__name__}: {text[:200]})")
