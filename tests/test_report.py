@@ -234,20 +234,11 @@ def test_points_are_placed_in_proportion():
     assert x4 - x0 == pytest.approx(4 * (x1 - x0), abs=0.5)
     assert y0 - y4 == pytest.approx(4 * (y0 - y1), abs=0.5)
     assert y0 > y4  # upwards
-    (logarithmic,) = polylines(line_chart({"a": [(0, 1), (1, 10), (2, 100)]}, "x", "y", log_y=True))
-    (_, low), (_, middle), (_, high) = logarithmic
-    assert low - middle == pytest.approx(middle - high, abs=0.2)
-
-
-def test_a_logarithmic_axis_ticks_at_decades_and_within_them():
-    assert {"0.01", "1", "100"} <= set(labels(line_chart({"a": [(0, 0.001), (1, 1000)]}, "x", "y", log_y=True)))
-    assert {"0.1", "0.2", "0.5"} <= set(labels(line_chart({"a": [(0, 0.1), (1, 0.9)]}, "x", "y", log_y=True)))
 
 
 def test_points_that_cannot_be_drawn_are_left_out():
     points = [(0, 1.0), (1, math.nan), (2, math.inf), (3, 0.0), (4, -1.0), (5, 2.0)]
     assert len(polylines(line_chart({"a": points}, "x", "y"))[0]) == 4
-    assert len(polylines(line_chart({"a": points}, "x", "y", log_y=True))[0]) == 2
 
 
 def test_a_single_point_and_an_empty_series_beside_it():
@@ -262,12 +253,10 @@ def test_a_chart_of_nothing_or_too_much_is_refused(series):
         line_chart(series, "x", "y")
 
 
-@given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=20), st.booleans())
-@example([(0.0, 5.938168402284321e-307)], False)  # a slope in pixels per unit would be infinite
-def test_any_points_stay_inside_the_picture(points, log_y):
-    if log_y:
-        points = [(x, abs(y) + 1e-9) for x, y in points]
-    svg = line_chart({"a": points}, "x", "y", log_y)
+@given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=20))
+@example([(0.0, 5.938168402284321e-307)])  # a slope in pixels per unit would be infinite
+def test_any_points_stay_inside_the_picture(points):
+    svg = line_chart({"a": points}, "x", "y")
     assert all(0 <= x <= 720 and 0 <= y <= 320 for x, y in polylines(svg)[0])
     assert len(labels(svg)) < 40
 

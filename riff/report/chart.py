@@ -18,23 +18,23 @@ LEFT, RIGHT, BOTTOM = 70, WIDTH - 28, HEIGHT - 52  # of the plot
 MAX_SERIES = 6  # colours and dashes that the eye still tells apart
 
 
-def line_chart(series: Series, x_label: str, y_label: str, log_y: bool = False) -> Markup:
+def line_chart(series: Series, x_label: str, y_label: str) -> Markup:
     """Draw lines as an SVG element, one polyline a series.
 
     Args:
-        series: name -> points (x, y). Points that are not finite, or not positive on a logarithmic axis, are left out.
+        series: name -> points (x, y). Points that are not finite are left out.
 
     Raises:
         DataError: no point is left to draw, or there are more than six series.
     """
     if len(series) > MAX_SERIES:
         raise DataError(f"a chart of {len(series)} series cannot be read; draw at most {MAX_SERIES}")
-    lines = {name: _drawable(points, log_y) for name, points in series.items()}
+    lines = {name: _finite(points) for name, points in series.items()}
     x, y = np.concatenate([*lines.values(), np.empty((0, 2))]).T
     if not len(x):
         raise DataError(f"the chart of {y_label} has no point to draw; record at least one value")
     top = 16 + 24 * math.ceil(len(lines) / 3)  # below the legend, three names a row
-    x_axis, y_axis = _Axis(x, LEFT, RIGHT), _Axis(y, BOTTOM - 8, top + 8, log_y)
+    x_axis, y_axis = _Axis(x, LEFT, RIGHT), _Axis(y, BOTTOM - 8, top + 8)
     return render(
         "chart.svg",
         **{"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "bottom": BOTTOM, "top": top},
@@ -46,40 +46,27 @@ def line_chart(series: Series, x_label: str, y_label: str, log_y: bool = False) 
 class _Axis:
     """Values from the lowest to the highest, placed from `start` to `end` on the page."""
 
-    def __init__(self, values: np.ndarray, start: float, end: float, log: bool = False) -> None:
+    def __init__(self, values: np.ndarray, start: float, end: float) -> None:
         low, high = float(values.min()), float(values.max())
-        if low == high:  # one value: in the middle
-            low, high = (low / 2, high * 2) if log else (low - (abs(low) / 2 or 0.5), high + (abs(high) / 2 or 0.5))
-        self._low, self._high, self._start, self._end, self._log = low, high, start, end, log
+        margin = (abs(low) / 2 or 0.5) if low == high else 0.0  # one value: in the middle
+        self._low, self._high, self._start, self._end = low - margin, high + margin, start, end
 
     def place(self, values: np.ndarray) -> np.ndarray:
-        scale = np.log10 if self._log else np.asarray
-        low, high = scale([self._low, self._high])
-        return (self._start + (scale(values) - low) / (high - low) * (self._end - self._start)).round(1)
+        return (self._start + (values - self._low) / (self._high - self._low) * (self._end - self._start)).round(1)
 
     def ticks(self) -> list[tuple[str, float]]:
         """Round values on the axis as text, and their places."""
-        values = [value for value in (self._decades() if self._log else self._steps()) if self._low <= value <= self._high]
-        return [(_number(value), place) for value, place in zip(values, self.place(np.array(values)).tolist(), strict=True)]
-
-    def _steps(self) -> list[float]:
         rough = (self._high - self._low) / 8
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
-        return [index * step for index in range(math.ceil(self._low / step), math.floor(self._high / step) + 1)]
-
-    def _decades(self) -> list[float]:
-        powers = range(math.floor(math.log10(self._low)), math.ceil(math.log10(self._high)) + 1)
-        if len(powers) > 4:
-            return [10.0**power for power in powers[:: math.ceil(len(powers) / 10)]]
-        values = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
-        return values if sum(self._low <= value <= self._high for value in values) > 1 else self._steps()
+        values = [index * step for index in range(math.ceil(self._low / step), math.floor(self._high / step) + 1)]
+        return [(_number(value), place) for value, place in zip(values, self.place(np.array(values)).tolist(), strict=True)]
 
 
-def _drawable(points: Sequence[tuple[float, float]], log_y: bool) -> np.ndarray:
+def _finite(points: Sequence[tuple[float, float]]) -> np.ndarray:
     """float64, shape (points, 2)."""
     array = np.array(points, dtype=np.float64).reshape(-1, 2)
-    return array[np.isfinite(array).all(axis=1) & ((array[:, 1] > 0) | (not log_y))]
+    return array[np.isfinite(array).all(axis=1)]
 
 
 def _polyline(x: np.ndarray, y: np.ndarray) -> str:

@@ -61,9 +61,9 @@ class Report:
         """Add a line that leads to another file, such as a page."""
         self._add("link", file=file, text=text)
 
-    def chart(self, series: Series, x_label: str, y_label: str, log_y: bool = False, note: str = "") -> None:
+    def chart(self, series: Series, x_label: str, y_label: str, note: str = "") -> None:
         """Add a `line_chart`."""
-        self._add("chart", svg=line_chart(series, x_label, y_label, log_y), note=note)
+        self._add("chart", svg=line_chart(series, x_label, y_label), note=note)
 
     def write(self, path: str | Path, place: Path | None = None) -> Path:
         """Write the page as `write_page` does."""
