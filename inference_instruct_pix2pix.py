@@ -26,37 +26,40 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.heading("what is changed")
     add("--dataset_id", help="hub id or Parquet folder of a data set with original_image, edit_prompt, edited_image")
     add("--data_root", type=Path, help="folder of metadata.jsonl, input_image/ and edited_image/")
-    add("--max_samples", type=int, default=8, help="clips of the data set, from its beginning")
+    add("--max_samples", type=cli.whole(1), default=8, help="clips of the data set, from its beginning")
     add("--audio", type=Path, help="song to edit, instead of a data set")
-    add("--start", type=float, default=0.0, help="where in the song the clip begins, seconds")
+    add("--start", type=cli.seconds, default=0.0, metavar="TIME", help="where in the song the clip begins: 32, 0:32 or 1:02:03.5")
     parser.add_separation(none="--audio is edited as it is: an accompaniment, or a song whose vocal shall be removed")
     parser.heading("sampling")
     add("--prompt", help="the instruction (default: the data set's own; for a song, add a vocal melody)")
-    add("--num_inference_steps", type=int, default=20, help="denoising steps")
+    add("--num_inference_steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
     add(
         "--image_guidance_scale",
-        type=float,
+        type=cli.GUIDANCE,
         help="pull of the input, may be below 1 (default: what the model recommends, else 1.5)",
     )
-    add("--guidance_scale", type=float, help="pull of the instruction (default: what the model recommends, else 7.5)")
+    add("--guidance_scale", type=cli.GUIDANCE, help="pull of the instruction (default: what the model recommends, else 7.5)")
     add("--negative_prompt", default="", help="what not to do")
-    add("--best_of", type=int, default=1, help="candidates to draw; the best by score is kept")
+    add("--best_of", type=cli.whole(1), default=1, help="candidates to draw; the best by score is kept")
     parser.heading("grid of scales")
     parser.add_flag("sweep", default=False, help="draw every clip at a grid of guidance scales too, with each one's scores")
-    add("--sweep_image_scales", type=float, nargs="+", default=[0.8, 1.2, 1.6, 2.0], help="rows of the grid")
-    add("--sweep_text_scales", type=float, nargs="+", default=[1.5, 3.0, 5.0, 7.5], help="columns of the grid")
+    add("--sweep_image_scales", type=cli.GUIDANCE, nargs="+", default=[0.8, 1.2, 1.6, 2.0], help="rows of the grid")
+    add("--sweep_text_scales", type=cli.GUIDANCE, nargs="+", default=[1.5, 3.0, 5.0, 7.5], help="columns of the grid")
     parser.heading("results")
     add("--base_save_path", type=Path, default=Path("outputs/edits"), help="folder for the results")
-    add("--vocal_db", type=float, default=3.0, help="how loud a vocal that the model paints alone is added, dB over the input")
-    add("--griffin_lim_iterations", type=int, default=16, help="rounds of phase reconstruction")
+    add(
+        "--vocal_db",
+        type=cli.real(-100, 100),
+        default=3.0,
+        help="how loud a vocal that the model paints alone is added, dB over the input",
+    )
+    parser.add_griffin_lim_iterations()
     parser.add_device()
-    parser.add_seed()
+    parser.add_sampling_seed()
     parser.add_overwrite("results that are there")
     args = parser.parse_args(argv)
     if sum(given is not None for given in (args.audio, args.data_root, args.dataset_id)) != 1:
         parser.error("give one of --audio FILE, --data_root FOLDER and --dataset_id NAME")
-    if min(args.max_samples, args.num_inference_steps, args.best_of) < 1:
-        parser.error("--max_samples, --num_inference_steps and --best_of must be 1 or more")
     return args
 
 
@@ -72,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.sampling.control import prepare_pipeline
     from riff.sampling.edit import edit_options_for
     from riff.sampling.edit_clip import edit_target, vocal_at_level, write_edit
+    from riff.seeds import seed_after
 
     if (args.base_save_path / "scores.json").exists() and not args.overwrite:
         raise OptionError(f"--base_save_path {args.base_save_path}: holds results already; use another folder, or --overwrite")
@@ -87,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with cli.progress_bar(total=len(clips) * draws * options.steps, desc="sampling", unit="step") as progress:
         drawing = {"target": target, "vocal_db": args.vocal_db, "on_step": progress.update}
         for number, clip in enumerate(clips):
-            folder, seed = args.base_save_path / f"{number:03d}-{clip.name}", args.seed + number
+            folder, seed = args.base_save_path / f"{number:03d}-{clip.name}", seed_after(args.seed, number)
             takes = draw_candidates(pipeline, clip, options, seed, args.best_of, **drawing)
             best = best_take(takes)
             vocal = vocal_at_level(best.painted, clip.before, args.vocal_db) if target == "vocals" else None

@@ -22,7 +22,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--data_root", type=Path, required=True, help="folder of pairs that preprocess_musdb.py made")
     add("--repo_id", help="USER/NAME on the hub; made if it is missing")
     add("--to_disk", type=Path, metavar="DIR", help="folder for the data set; without --repo_id nothing is uploaded")
-    add("--num_samples_to_use", type=int, help="take this many pairs, drawn at random (default: all)")
+    add("--num_samples_to_use", type=cli.whole(1), help="take this many pairs, drawn at random (default: all)")
     parser.add_seed()
     parser.add_flag(
         "private", default=None, help="the repository is private, or with --no-private public (default: as it is, or public)"

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = (
-    {"errors", "files", "cli"},
+    {"errors", "seeds", "files", "cli"},
     {"spectrogram"},
     {"audio"},
     {"data"},

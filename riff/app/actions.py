@@ -22,6 +22,7 @@ from riff.evaluation.song_page import save_take_files
 from riff.evaluation.song_takes import SongTake
 from riff.files import atomic_path
 from riff.sampling.mixback import Mix
+from riff.seeds import seed_after
 from riff.spectrogram.edges import save_edges
 
 LOOK_S = 0.15  # between two looks at how far a job is
@@ -112,7 +113,7 @@ class Actions:
             for number in range(wishes.takes):
                 if wishes.takes > 1:
                     job.stage = f"Singing take {number + 1} of {wishes.takes}"
-                take, mix = self.engine.take(part, painter, wishes.seed + number, wishes.best_of, job.step)
+                take, mix = self.engine.take(part, painter, seed_after(wishes.seed, number), wishes.best_of, job.step)
                 words = f"{wishes.prompt or painter.model.default_prompt}{', along painted edges' if edges is not None else ''}"
                 session.takes.insert(number, self._card(session, part, take, mix, wishes, words))
                 del session.takes[MOST_SHOWN:]

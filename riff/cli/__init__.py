@@ -4,14 +4,21 @@ import argparse
 
 from riff.cli.ending import EXIT_FAILURE, EXIT_INTERRUPTED, OUT_OF_SPACE, command, quieten_libraries, report, run
 from riff.cli.manifest import ROOT, write_config, write_manifest
+from riff.cli.numbers import BATCH, DENOISING_STEPS, GUIDANCE, PROCESSES, SHARE, WORKERS, real, seconds, whole
 from riff.cli.parser import ArgumentParser, called_as, choose_device
 from riff.cli.progress import MinuteLines, Stopwatch, progress_bar, warn
 
 __all__ = [
+    "BATCH",
+    "DENOISING_STEPS",
     "EXIT_FAILURE",
     "EXIT_INTERRUPTED",
+    "GUIDANCE",
     "OUT_OF_SPACE",
+    "PROCESSES",
     "ROOT",
+    "SHARE",
+    "WORKERS",
     "ArgumentParser",
     "MinuteLines",
     "Stopwatch",
@@ -21,9 +28,12 @@ __all__ = [
     "command",
     "progress_bar",
     "quieten_libraries",
+    "real",
     "report",
     "run",
+    "seconds",
     "warn",
+    "whole",
     "write_config",
     "write_manifest",
 ]

@@ -35,7 +35,7 @@ class RunSettings:
 
     Attributes:
         device: `cpu` or `cuda`. precision: `32`, `bf16` or `16`. max_seconds: after which it ends.
-        sample_every, validate_every, checkpoint_every: optimizer steps; 0 never looks at the loss on held-out songs.
+        sample_every, validate_every, checkpoint_every: optimizer steps; 0 is never, but a checkpoint is written at the end.
         validation_pictures: noised pictures to such a look. checkpoints_kept: the newest so many, None for all.
         max_grad_norm: that gradients are scaled down to. strategy: `auto`, `ddp` or `fsdp`, of several processes.
         resume_command: to which a checkpoint's path is added. other_ways: what else may help a run that came to no number.
