@@ -44,7 +44,7 @@ def make_parser() -> cli.ArgumentParser:
     )
     add("--base", help="base to use instead of the one that --model names")
     add("--songs", default="demo:16", help="demo:N, or a folder of SONG/{vocals,drums,bass,other}.wav")
-    which = "of a folder's songs: the first clip with a vocal, or those of benchmarks/musdb_vocal_inpainting.md"
+    which = "of a folder's songs: the first clip with a vocal, or those of docs/musdb_vocal_inpainting.md"
     add("--clips", default="first", choices=("first", "benchmark"), help=which)
     add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
     add("--scale", type=cli.GUIDANCE, help="classifier-free guidance (default: what the model recommends, else 4; edit: 7.5)")

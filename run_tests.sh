@@ -11,6 +11,6 @@ python=.venv/bin/python
 $python -m pip check
 $python -m ruff format --check .
 $python -m ruff check .
-$python -m mypy riff demo tests ./*.py
+$python -m mypy riff demo tests tools ./*.py
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 exec $python -m pytest -n "${TEST_WORKERS:-3}" --dist loadscope --no-loadscope-reorder "$@"

@@ -13,6 +13,7 @@ from script_process import run_forked
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT_TIMEOUT = 300  # seconds
+os.environ["MODEL_PATH"] = os.devnull  # the same separator on every machine, whether or not it has Spleeter's weights
 LONGEST = (
     *(
         "test_quickstart.py",

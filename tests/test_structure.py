@@ -34,7 +34,10 @@ def is_script(path: Path) -> bool:
     return 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
 
 
-SCRIPTS = ROOT_SCRIPTS + sorted(f"demo/{path.name}" for path in (ROOT / "demo").glob("*.py") if is_script(path))
+FOLDERS = ("demo", "tools")
+SCRIPTS = ROOT_SCRIPTS + sorted(
+    f"{folder}/{path.name}" for folder in FOLDERS for path in (ROOT / folder).glob("*.py") if is_script(path)
+)
 
 
 def imports(source: str, file: str) -> Iterator[str]:
