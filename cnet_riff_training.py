@@ -122,6 +122,7 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    _check_model(args.model)
     from riff.training.launch import start_processes
     from riff.training.processes import join_processes
 
@@ -134,6 +135,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         with join_processes(device) as processes:
             _train(args, device, processes)
     return status or 0
+
+
+def _check_model(model: str) -> None:
+    from riff.errors import ModelError
+    from riff.models.sources import looks_like_path
+
+    if looks_like_path(model) and not Path(model).exists():
+        raise ModelError(
+            f"--model {model}: no such folder; make it with cnet_riff_add_control.py, which attaches a ControlNet to a base"
+        )
 
 
 def _say_plan(args: cli.argparse.Namespace, device: str) -> None:

@@ -3,10 +3,11 @@
     python inference_instruct_pix2pix.py --audio raw-audio/rock-0001.ogg --prompt "add a female vocal rock melody" --best_of 4
     python inference_instruct_pix2pix.py --model_id models/riff-pix2pix-final --data_root edit-data --max_samples 8 --sweep
 
-Inputs are 5.11 s of a song, whose vocal is taken out first, or the pairs of a data set: a folder with metadata.jsonl
-(--data_root), or a hub id or folder of Parquet files (--dataset_id). BASE_SAVE_PATH gets, for every clip, original, sample
-and target as PNG and WAV and a sheet of them, scores.json, and index.html to look and listen. Whether an edit was performed is
-judged from the pictures, without a network; --best_of N draws N candidates and keeps the best. The same seed gives the same bytes.
+Inputs are 5.11 s of a song, whose vocal is taken out first (without any flag: of the songs in raw-audio/), or the pairs of a data
+set: a folder with metadata.jsonl (--data_root), or a hub id or folder of Parquet files (--dataset_id). BASE_SAVE_PATH gets, for
+every clip, original, sample and target as PNG and WAV and a sheet of them, scores.json, and index.html to look and listen.
+Whether an edit was performed is judged from the pictures, without a network; --best_of N draws N candidates and keeps the best.
+The same seed gives the same bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--dataset_id", help="hub id or Parquet folder of a data set with original_image, edit_prompt, edited_image")
     add("--data_root", type=Path, help="folder of metadata.jsonl, input_image/ and edited_image/")
     add("--max_samples", type=cli.whole(1), default=8, help="clips of the data set, from its beginning")
-    add("--audio", type=Path, help="song to edit, instead of a data set")
+    add("--audio", type=Path, help="song to edit, instead of a data set (default: those of raw-audio/, as of a data set)")
     add("--start", type=cli.seconds, default=0.0, metavar="TIME", help="where in the song the clip begins: 32, 0:32 or 1:02:03.5")
     parser.add_separation(none="--audio is edited as it is: an accompaniment, or a song whose vocal shall be removed")
     parser.heading("sampling")
@@ -58,8 +59,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_sampling_seed()
     parser.add_overwrite("results that are there")
     args = parser.parse_args(argv)
-    if sum(given is not None for given in (args.audio, args.data_root, args.dataset_id)) != 1:
-        parser.error("give one of --audio FILE, --data_root FOLDER and --dataset_id NAME")
+    if sum(given is not None for given in (args.audio, args.data_root, args.dataset_id)) > 1:
+        parser.error("give one of --audio FILE, --data_root FOLDER and --dataset_id NAME, or none for the songs of raw-audio/")
     return args
 
 
@@ -120,15 +121,17 @@ def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[
     from riff.audio.separation import open_songs, separation_options
     from riff.data.edit_records import read_edit_records
     from riff.data.instructions import kind_of_prompt
+    from riff.data.songs import list_songs
     from riff.data.unpack import unpack_dataset
     from riff.errors import RiffError
     from riff.sampling.edit_clip import clip_from_audio, clip_from_record
 
-    if args.audio:
+    if not args.data_root and not args.dataset_id:
+        songs = [args.audio] if args.audio else [song.path for song in list_songs("raw-audio")[: args.max_samples]]
         taken_apart = args.separator != "none"
-        opener = open_songs(separation_options(args, device), [args.audio], say=cli.warn) if taken_apart else None
+        opener = open_songs(separation_options(args, device), songs, say=cli.warn) if taken_apart else None
         prompt = args.prompt or "add a vocal melody"
-        return [clip_from_audio(args.audio, opener, args.start, prompt, kind_of_prompt(prompt), device)], []
+        return [clip_from_audio(song, opener, args.start, prompt, kind_of_prompt(prompt), device) for song in songs], []
     clips, failures = [], []
     folder = unpack_dataset(args.dataset_id, flag="--dataset_id") if args.dataset_id else args.data_root
     for record in read_edit_records(folder)[: args.max_samples]:

@@ -51,7 +51,19 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         choices=("broken", "duplicates", "silent"),
         help="move aside what is broken, and also songs that are there twice, or clips with hardly any vocal (--fix: broken)",
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for folder in filter(None, (args.dir, args.val_dir)):
+        _check_no_shards(folder)
+    return args
+
+
+def _check_no_shards(folder: Path) -> None:
+    from riff.data.places import SHARD_SUFFIXES
+    from riff.errors import DataError
+
+    holds_pairs = any(folder.glob("prompt*.json")) or (folder / "metadata.jsonl").exists()
+    if not holds_pairs and any(path.suffix in SHARD_SUFFIXES for path in (folder, *folder.rglob("*"))):
+        raise DataError(f"{folder}: holds shards, not a folder of pairs; give the folder that they were packed from")
 
 
 @cli.command

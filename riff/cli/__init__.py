@@ -4,7 +4,7 @@ import argparse
 
 from riff.cli.ending import EXIT_FAILURE, EXIT_INTERRUPTED, OUT_OF_SPACE, command, quieten_libraries, report, run
 from riff.cli.manifest import ROOT, write_config, write_manifest
-from riff.cli.numbers import BATCH, DENOISING_STEPS, GUIDANCE, PROCESSES, SHARE, WORKERS, real, seconds, whole
+from riff.cli.numbers import BATCH, DENOISING_STEPS, GUIDANCE, PROCESSES, SEED, SHARE, WORKERS, real, seconds, whole
 from riff.cli.parser import ArgumentParser, called_as, choose_device
 from riff.cli.progress import MinuteLines, Stopwatch, progress_bar, warn
 
@@ -17,6 +17,7 @@ __all__ = [
     "OUT_OF_SPACE",
     "PROCESSES",
     "ROOT",
+    "SEED",
     "SHARE",
     "WORKERS",
     "ArgumentParser",

@@ -48,7 +48,7 @@ class Number:
     @property
     def range(self) -> str:
         """In words, without a bound that only keeps numbers from overflowing."""
-        low, high = f"{self.low:.15g}", f"{self.high:.15g}"
+        low, high = (str(end) if isinstance(end, int) else f"{end:g}" for end in (self.low, self.high))
         if self.high == MOST:
             return f"above {low}" if self.open_low else f"{low} or more"
         return f"{'above ' if self.open_low else ''}{low} to {'below ' if self.open_high else ''}{high}"

@@ -16,7 +16,7 @@ from riff.cli.numbers import CANNY, DENOISING_STEPS, PROCESSES, SEED, Number, re
 from riff.cli.progress import warn
 from riff.errors import OptionError, RiffError
 from riff.files import read_mapping
-from riff.seeds import NUM_SEEDS
+from riff.seeds import KEPT
 
 TOKENS = ("hub_token", "token")  # flags that are never written down
 ONE_CALL = ("resume", "resume_from_checkpoint", "push_to_hub", "dry_run", *TOKENS)  # flags that a resumed run does not take over
@@ -342,7 +342,7 @@ def _devices(text: str) -> str:
 def _seed(text: str) -> int:
     if text != RANDOM:
         return SEED(text)
-    seed = secrets.randbelow(NUM_SEEDS)
+    seed = secrets.randbelow(KEPT)
     warn(f"--seed {seed}: chosen at random; give it again for the same result")
     return seed
 
