@@ -56,16 +56,18 @@ def _add_recipe(parser: cli.ArgumentParser) -> None:
     parser.heading("what is learned, and how")
     add = parser.add_argument
     falls = "linear and cosine fall to a hundredth at --max_steps"
-    add("--max_steps", type=int, default=100_000, help="optimizer steps in all")
-    add("--batch_size", type=int, default=4, help="pairs a batch, for each process")
-    add("--accumulate_gradient_batches", type=int, default=1, help="batches to one optimizer step")
-    add("--learning_rate", type=float, help="peak learning rate (default: 1e-5, or 2e-6 with --sd_locked False)")
+    add("--max_steps", type=cli.whole(1), default=100_000, help="optimizer steps in all")
+    add("--batch_size", type=cli.BATCH, default=4, help="pairs a batch, for each process")
+    add("--accumulate_gradient_batches", type=cli.whole(1), default=1, help="batches to one optimizer step")
+    add("--learning_rate", type=cli.real(above=0), help="peak learning rate (default: 1e-5, or 2e-6 with --sd_locked False)")
     add("--lr_schedule", default="constant", choices=("constant", "linear", "cosine"), help=falls)
-    add("--warmup_steps", type=int, default=0, help="steps in which the learning rate rises, with every schedule")
-    add("--snr_gamma", type=float, default=0.0, help="min-SNR weight of the loss, 5 is usual; 0 weighs all noise levels alike")
+    add("--warmup_steps", type=cli.whole(0), default=0, help="steps in which the learning rate rises, with every schedule")
+    add(
+        "--snr_gamma", type=cli.real(0), default=0.0, help="min-SNR weight of the loss, 5 is usual; 0 weighs all noise levels alike"
+    )
     parser.add_flag("use_ema", default=False, help="average the weights over the steps, for the samples and the result")
-    add("--ema_decay", type=float, default=0.9999, help="of the average; a short run's is lower")
-    add("--prompt_dropout", type=float, default=0.5, help="share of pairs trained without their prompt")
+    add("--ema_decay", type=cli.real(0, below=1), default=0.9999, help="of the average; a short run's is lower")
+    add("--prompt_dropout", type=cli.SHARE, default=0.5, help="share of pairs trained without their prompt")
     parser.add_flag("sd_locked", default=True, help="keep the base as it is; False also trains the UNet's decoder")
     parser.add_flag("only_mid_control", default=False, help="control the middle block alone")
     parser.add_seed()
@@ -75,7 +77,12 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     parser.heading("time")
     add("--max_train_time", default="00:12:00:00", metavar="TIME", help="stop after this time, DD:HH:MM:SS")
-    add("--checkpoint_freq", type=int, default=1000, help="steps between checkpoints; the newest is kept")
+    add(
+        "--checkpoint_freq",
+        type=cli.whole(0),
+        default=1000,
+        help="steps between checkpoints, of which the newest is kept; 0 writes one at the end alone",
+    )
     add(
         "--resume",
         nargs="?",
@@ -88,14 +95,19 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     parser.add_flag("save_gpu_memory", default=False, help="the same as --memory 12")
     auto = "auto is bf16 on GPUs and CPUs that have it, and where --memory stores weights so; 32 elsewhere (a T4, a V100)"
     add("--precision", default="auto", choices=("auto", "32", "16", "bf16"), help=auto)
-    add("--num_workers", type=int, default=2, help="processes that read pairs")
+    add("--num_workers", type=cli.WORKERS, default=2, help="processes that read pairs")
     parser.add_machines()
 
 
 def _add_samples(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     parser.add_held_out()
-    add("--logger_freq", type=int, default=500, help="steps between samples of held-out songs, and their edge F1")
+    add(
+        "--logger_freq",
+        type=cli.whole(0),
+        default=500,
+        help="steps between samples of held-out songs, and their edge F1; 0 is never",
+    )
     parser.add_logger(project="riff-cnet")
 
 
@@ -111,6 +123,7 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    _check_model(args.model)
     from riff.training.launch import start_processes
     from riff.training.places import default_output
     from riff.training.processes import join_processes
@@ -125,6 +138,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         with join_processes(device) as processes:
             _train(args, device, processes)
     return status or 0
+
+
+def _check_model(model: str) -> None:
+    from riff.errors import ModelError
+    from riff.models.sources import looks_like_path
+
+    if looks_like_path(model) and not Path(model).exists():
+        raise ModelError(
+            f"--model {model}: no such folder; make it with cnet_riff_add_control.py, which attaches a ControlNet to a base"
+        )
 
 
 def _say_plan(args: cli.argparse.Namespace, device: str) -> None:
@@ -234,7 +257,7 @@ def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[Any, s
 
 
 def _learning_rate(args: cli.argparse.Namespace) -> float:
-    return args.learning_rate or (1e-5 if args.sd_locked else 2e-6)
+    return (1e-5 if args.sd_locked else 2e-6) if args.learning_rate is None else args.learning_rate
 
 
 def _run_settings(args: cli.argparse.Namespace, device: str, precision: str, memory_log: Any) -> Any:

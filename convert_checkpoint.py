@@ -31,7 +31,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--dtype", choices=("fp32", "fp16", "bf16"), help="cast the weights (default: as they are)")
     add(
         "--hint_range",
-        type=float,
+        type=cli.real(1, 255),
         choices=(1, 255),
         help="the file's ControlNet takes edges from 0 to this, the folder's from 0 to 1 (default: 255 for riff-cnet's published "
         "model, by its name on the hub, and 1 for any other)",

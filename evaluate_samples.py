@@ -47,17 +47,17 @@ def make_parser() -> cli.ArgumentParser:
     add("--songs", default="demo:16", help="demo:N, or a folder of SONG/{vocals,drums,bass,other}.wav")
     which = "of a folder's songs: the first clip with a vocal, or those of docs/musdb_vocal_inpainting.md"
     add("--clips", default="first", choices=("first", "benchmark"), help=which)
-    add("--steps", type=int, default=20, help="denoising steps")
-    add("--scale", type=float, help="classifier-free guidance (default: what the model recommends, else 4; edit: 7.5)")
-    add("--num_shown", type=int, default=6, help="songs shown on the page")
+    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
+    add("--scale", type=cli.GUIDANCE, help="classifier-free guidance (default: what the model recommends, else 4; edit: 7.5)")
+    add("--num_shown", type=cli.whole(0), default=6, help="songs shown on the page")
     add("--output", type=Path, default=Path("outputs/evaluation"), help="folder for the results")
     parser.add_device()
-    parser.add_seed()
+    parser.add_sampling_seed()
     parser.add_overwrite("results that are there")
     parser.heading("experiments with a control model")
-    add("--strength", type=float, help="of the control (default: what the model recommends, else 1)")
+    add("--strength", type=cli.GUIDANCE, help="of the control (default: what the model recommends, else 1)")
     parser.heading("--experiment seeds")
-    add("--num_seeds", type=int, default=8, help="samples of every song")
+    add("--num_seeds", type=cli.whole(2), default=8, help="samples of every song, which are compared with each other")
     parser.heading("--experiment prompts")
     add("--style_songs", default="demo:75", help="other songs to learn styles from, demo:N or a folder as in --songs")
     parser.heading("--experiment settings")
@@ -74,8 +74,8 @@ def make_parser() -> cli.ArgumentParser:
 def _add_edit_flags(parser: cli.ArgumentParser) -> None:
     parser.heading("--experiment edit")
     add = parser.add_argument
-    add("--image_scale", type=float, help="guidance of the input (default: what the model recommends, else 1.5)")
-    add("--best_of", type=int, default=1, help="candidates a clip, of which the best by score has a row of its own")
+    add("--image_scale", type=cli.GUIDANCE, help="guidance of the input (default: what the model recommends, else 1.5)")
+    add("--best_of", type=cli.whole(1), default=1, help="candidates a clip, of which the best by score has a row of its own")
     add("--edit_kinds", nargs="+", default=["add"], choices=("add", "remove", "noop"), help="instructions to give")
     add("--instruction", default="add {vocal}", help="how an addition is worded; {vocal} is what the song's prompt says of it")
     wording = "ask for demo songs' vocals in words that were not trained on"
@@ -87,10 +87,6 @@ def _add_edit_flags(parser: cli.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
-    if min(args.best_of, args.steps) < 1:
-        parser.error("--best_of and --steps must be 1 or more")
-    if args.num_seeds < 2:
-        parser.error("--num_seeds must be 2 or more: seeds are compared with each other")
     experiments = find_experiments(args.experiment, args.model)
     folders = result_folders(args, [experiment.name for experiment, _ in experiments])
     for folder in folders.values():

@@ -30,13 +30,23 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add(
         "--val_dir", type=Path, help="folder of the pairs to validate on (default: some songs of DIR are held out, see --val_share)"
     )
-    add("--val_share", type=float, default=0.1, help="share of songs that training will hold out; give it the same")
+    parser.add_val_share("share of songs that training will hold out; give it the same")
     add("--control_method", default="", help="read prompt-METHOD.json")
     add("--target", help="what edited pictures show: a stem's name for it alone, or mix (default: as manifest.json says)")
-    add("--min_vocal_db", type=float, default=-25.0, help="vocal over backing, in dB, below which a clip has hardly any vocal")
+    add(
+        "--min_vocal_db",
+        type=cli.real(-200, 200),
+        default=-25.0,
+        help="vocal over backing, in dB, below which a clip has hardly any vocal",
+    )
     add("--output", type=Path, default=Path("outputs/inspection"), help="folder for the page and report.json")
-    add("--num_shown", type=int, default=12, help="clips to hear on the page, besides the worst two of each kind; 0 for none")
-    add("--num_workers", type=int, default=os.cpu_count() or 1, help="processes that read pictures")
+    add(
+        "--num_shown",
+        type=cli.whole(0),
+        default=12,
+        help="clips to hear on the page, besides the worst two of each kind; 0 for none",
+    )
+    add("--num_workers", type=cli.PROCESSES, default=os.cpu_count() or 1, help="processes that read pictures")
     add(
         "--fix",
         nargs="*",
@@ -45,13 +55,18 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     )
     parser.add_overwrite("in --output what no earlier inspection wrote; its own page and report are always made anew")
     args = parser.parse_args(argv)
-    if args.num_shown < 0:
-        parser.error(f"argument --num_shown: {args.num_shown} must be 0 or more")
-    if args.num_workers < 1:
-        parser.error(f"argument --num_workers: {args.num_workers} must be 1 or more")
-    if not 0 <= args.val_share < 1:
-        parser.error(f"argument --val_share: {args.val_share} must be from 0 to below 1")
+    for folder in filter(None, (args.dir, args.val_dir)):
+        _check_no_shards(folder)
     return args
+
+
+def _check_no_shards(folder: Path) -> None:
+    from riff.data.places import SHARD_SUFFIXES
+    from riff.errors import DataError
+
+    holds_pairs = any(folder.glob("prompt*.json")) or (folder / "metadata.jsonl").exists()
+    if not holds_pairs and any(path.suffix in SHARD_SUFFIXES for path in (folder, *folder.rglob("*"))):
+        raise DataError(f"{folder}: holds shards, not a folder of pairs; give the folder that they were packed from")
 
 
 @cli.command

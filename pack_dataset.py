@@ -24,13 +24,10 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--data_dir", type=Path, required=True, help="folder of pairs, for ControlNets (prompt.json) or edits (metadata.jsonl)")
     add("--output", type=Path, required=True, help="folder for the shards")
     add("--format", default="webdataset", choices=("webdataset", "parquet"), help="tars in WebDataset's layout, or Parquet files")
-    add("--pairs_per_shard", type=int, default=1000, help="pairs in a shard at most; a song's stay in one, where they fit")
+    add("--pairs_per_shard", type=cli.whole(1), default=1000, help="pairs in a shard at most; a song's stay in one, where they fit")
     add("--control_method", default="", help="name of the way of control: packs the pairs of prompt-METHOD.json")
     parser.add_overwrite("the shards in --output")
-    args = parser.parse_args(argv)
-    if args.pairs_per_shard < 1:
-        parser.error(f"argument --pairs_per_shard: {args.pairs_per_shard} pairs are none; give 1 or more")
-    return args
+    return parser.parse_args(argv)
 
 
 @cli.command

@@ -23,7 +23,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="folder for SONG/{vocals,accompaniment}.wav")
     parser.add_separation()
     parser.add_argument(
-        "--stems", type=int, default=2, choices=(2, 4, 5), help="parts: 4 are vocals, drums, bass, other; 5 add piano"
+        "--stems", type=cli.whole(2, 5), default=2, choices=(2, 4, 5), help="parts: 4 are vocals, drums, bass, other; 5 add piano"
     )
     parser.add_argument("--format", default="wav", choices=("wav", "flac"), help="wav is 32-bit float, flac 24-bit")
     parser.add_device()

@@ -64,8 +64,8 @@ def _add_places(parser: cli.ArgumentParser) -> None:
     add("--original_image_column", default="original_image", help="its column of input pictures")
     add("--edited_image_column", default="edited_image", help="its column of edited pictures")
     add("--edit_prompt_column", default="edit_prompt", help="its column of instructions")
-    add("--resolution", type=int, help="height and width the pictures must have (default: any that fits the model)")
-    add("--max_train_samples", type=int, help="train on the first so many pairs alone")
+    add("--resolution", type=cli.whole(1), help="height and width the pictures must have (default: any that fits the model)")
+    add("--max_train_samples", type=cli.whole(1), help="train on the first so many pairs alone")
     add("--cache_dir", type=Path, help="where downloads and unpacked data sets lie (default: the user's cache)")
     parser.heading("results")
     add("--output_dir", type=Path, default=Path("models/riff-pix2pix-final"), help="folder for the result")
@@ -81,43 +81,43 @@ def _add_places(parser: cli.ArgumentParser) -> None:
 def _add_recipe(parser: cli.ArgumentParser) -> None:
     parser.heading("what is learned")
     add = parser.add_argument
-    add("--text_dropout", type=float, default=0.05, help="share of pairs trained without the instruction")
-    add("--image_dropout", type=float, default=0.05, help="share of pairs trained without the input picture")
-    add("--both_dropout", type=float, default=0.05, help="share of pairs trained without either")
-    add("--conditioning_dropout_prob", type=float, help="one share for all three")
-    add("--snr_gamma", type=float, default=5.0, help="min-SNR weight of the loss; 0 is off, as in the diffusers example")
+    add("--text_dropout", type=cli.SHARE, default=0.05, help="share of pairs trained without the instruction")
+    add("--image_dropout", type=cli.SHARE, default=0.05, help="share of pairs trained without the input picture")
+    add("--both_dropout", type=cli.SHARE, default=0.05, help="share of pairs trained without either")
+    add("--conditioning_dropout_prob", type=cli.SHARE, help="one share for all three")
+    add("--snr_gamma", type=cli.real(0), default=5.0, help="min-SNR weight of the loss; 0 is off, as in the diffusers example")
     parser.add_flag("use_ema", default=False, help="average the weights over the steps")
-    add("--ema_decay", type=float, default=0.9999, help="of the average; a short run's is lower")
+    add("--ema_decay", type=cli.real(0, below=1), default=0.9999, help="of the average; a short run's is lower")
     parser.add_flag("copy_bias", default=True, help="start from the base's first bias too; False as diffusers' example does")
     targets = ("auto", "mix", "vocals")
     add("--target", default="auto", choices=targets, help="what edited pictures show: mix, vocals alone, or as their manifest says")
     parser.heading("optimizer")
-    add("--learning_rate", type=float, default=1e-4, help="peak learning rate")
+    add("--learning_rate", type=cli.real(above=0), default=1e-4, help="peak learning rate")
     parser.add_flag("scale_lr", default=False, help="multiply it by processes, accumulation and batch size")
     schedules = ("constant", "constant_with_warmup", "cosine", "linear")
     add("--lr_scheduler", default="constant", choices=schedules, help="cosine and linear fall to a hundredth in the end")
-    add("--lr_warmup_steps", type=int, default=0, help="steps in which the learning rate rises, with every schedule")
+    add("--lr_warmup_steps", type=cli.whole(0), default=0, help="steps in which the learning rate rises, with every schedule")
     parser.add_flag(
         "use_8bit_adam", default=False, help="the same as --optimizer_state 8bit; on CUDA, where bitsandbytes is installed"
     )
-    add("--adam_beta1", type=float, default=0.9, help="of AdamW")
-    add("--adam_beta2", type=float, default=0.999, help="of AdamW")
-    add("--adam_weight_decay", type=float, default=1e-2, help="of AdamW")
-    add("--adam_epsilon", type=float, default=1e-8, help="of AdamW")
-    add("--max_grad_norm", type=float, default=1.0, help="gradients are scaled down to it")
+    add("--adam_beta1", type=cli.real(0, below=1), default=0.9, help="of AdamW")
+    add("--adam_beta2", type=cli.real(0, below=1), default=0.999, help="of AdamW")
+    add("--adam_weight_decay", type=cli.real(0), default=1e-2, help="of AdamW")
+    add("--adam_epsilon", type=cli.real(above=0), default=1e-8, help="of AdamW")
+    add("--max_grad_norm", type=cli.real(0), default=1.0, help="gradients are scaled down to it; 0 leaves them as they are")
     parser.add_seed()
 
 
 def _add_run(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     parser.heading("time")
-    add("--max_train_steps", type=int, help="optimizer steps in all (default: as many as --num_train_epochs take)")
-    add("--num_train_epochs", type=int, default=100, help="times that every pair is seen")
+    add("--max_train_steps", type=cli.whole(1), help="optimizer steps in all (default: as many as --num_train_epochs take)")
+    add("--num_train_epochs", type=cli.whole(1), default=100, help="times that every pair is seen")
     add("--max_train_time", metavar="TIME", help="stop after this time, DD:HH:MM:SS (default: never)")
-    add("--train_batch_size", type=int, default=4, help="pairs a batch, for each process")
-    add("--gradient_accumulation_steps", type=int, default=1, help="batches to one optimizer step")
-    add("--checkpointing_steps", type=int, default=500, help="steps between checkpoints")
-    add("--checkpoints_total_limit", type=int, default=1, help="how many checkpoints are kept, the newest; 0 is all")
+    add("--train_batch_size", type=cli.BATCH, default=4, help="pairs a batch, for each process")
+    add("--gradient_accumulation_steps", type=cli.whole(1), default=1, help="batches to one optimizer step")
+    add("--checkpointing_steps", type=cli.whole(0), default=500, help="steps between checkpoints; 0 writes one at the end alone")
+    add("--checkpoints_total_limit", type=cli.whole(0), default=1, help="how many checkpoints are kept, the newest; 0 is all")
     add("--resume_from_checkpoint", metavar="PATH", help="go on: latest of this --output_dir, or a checkpoint's path")
     parser.add_memory()
     parser.add_flag("allow_tf32", default=False, help="on CUDA, multiply float32 in TF32")
@@ -126,20 +126,20 @@ def _add_run(parser: cli.ArgumentParser) -> None:
         choices=("no", "fp16", "bf16"),
         help="default: as accelerate says, else bf16 on GPUs and CPUs that have it, or with bf16 weights; no on a T4 or V100",
     )
-    add("--dataloader_num_workers", type=int, default=0, help="processes that read pairs")
+    add("--dataloader_num_workers", type=cli.WORKERS, default=0, help="processes that read pairs")
     parser.add_machines()
 
 
 def _add_samples(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     parser.add_held_out()
-    add("--validation_steps", type=int, default=500, help="steps between samples")
-    add("--validation_epochs", type=int, help="the same in epochs")
-    add("--num_validation_images", type=int, default=4, help="samples of held-out songs")
+    add("--validation_steps", type=cli.whole(0), default=500, help="steps between samples; 0 is never")
+    add("--validation_epochs", type=cli.whole(0), help="the same in epochs")
+    add("--num_validation_images", type=cli.whole(0), default=4, help="samples of held-out songs")
     add("--validation_prompt", help="one instruction for all samples (default: each pair's own)")
     add("--val_image_url", help="a picture to edit with --validation_prompt as well: a file or an address")
-    add("--guidance_scale", type=float, default=7.5, help="of the samples")
-    add("--image_guidance_scale", type=float, default=1.5, help="of the samples")
+    add("--guidance_scale", type=cli.GUIDANCE, default=7.5, help="of the samples")
+    add("--image_guidance_scale", type=cli.GUIDANCE, default=1.5, help="of the samples")
 
 
 def _add_example_flags(parser: cli.ArgumentParser) -> None:
@@ -150,7 +150,7 @@ def _add_example_flags(parser: cli.ArgumentParser) -> None:
     parser.add_flag("random_flip", default=False, help="refused: it would reverse time")
     xformers = "enable_xformers_memory_efficient_attention"
     parser.add_flag(xformers, default=False, help=WITHOUT_EFFECT[xformers])
-    parser.add_argument("--local_rank", type=int, default=-1, help="set by the launcher")
+    parser.add_argument("--local_rank", type=cli.whole(-1), default=-1, help="set by the launcher")
 
 
 def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
@@ -368,7 +368,7 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, 
         learning_rate=args.learning_rate * (examples if args.scale_lr else 1),
         batch_size=args.train_batch_size,
         accumulate=args.gradient_accumulation_steps,
-        max_steps=args.max_train_steps or args.num_train_epochs * epoch,
+        max_steps=args.num_train_epochs * epoch if args.max_train_steps is None else args.max_train_steps,
         warmup_steps=args.lr_warmup_steps,
         schedule="constant" if args.lr_scheduler == "constant_with_warmup" else args.lr_scheduler,
         adam_betas=(args.adam_beta1, args.adam_beta2),
@@ -392,7 +392,7 @@ def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, precisi
         device=device,
         precision=precision,
         max_seconds=parse_duration(args.max_train_time) if args.max_train_time else float("inf"),
-        sample_every=args.validation_epochs * epoch if args.validation_epochs else args.validation_steps,
+        sample_every=args.validation_steps if args.validation_epochs is None else args.validation_epochs * epoch,
         checkpoint_every=args.checkpointing_steps,
         validate_every=args.val_freq,
         validation_pictures=args.val_pictures,

@@ -26,10 +26,10 @@ from riff import cli
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
-    add("--num_songs", type=int, default=8, help="synthesised songs")
-    add("--seconds", type=float, default=62.0, help="of each")
-    add("--plain_clips", type=int, default=4, help="clips that the predecessor's way makes")
-    add("--workers", type=int, nargs="+", default=[1, os.cpu_count() or 1], help="numbers of processes to measure")
+    add("--num_songs", type=cli.whole(1), default=8, help="synthesised songs")
+    add("--seconds", type=cli.real(above=0), default=62.0, help="of each")
+    add("--plain_clips", type=cli.whole(1), default=4, help="clips that the predecessor's way makes")
+    add("--workers", type=cli.PROCESSES, nargs="+", default=[1, os.cpu_count() or 1], help="numbers of processes to measure")
     add("--output", type=Path, default=Path("benchmarks/results/bench_preprocessing.json"), help="where the figures go")
     return parser.parse_args(argv)
 

@@ -22,6 +22,7 @@ from demo.diffusion import DiffusionRecipe, new_scheduler, train_diffusion
 from demo.tokenizer import add_words, instruction_texts, train_tokenizer
 from riff.files import atomic_folder, atomic_path, write_json, write_text
 from riff.models.folders import check_output, model_folder, write_weights
+from riff.seeds import new_generator, seed_after
 
 EXAMPLE_PROMPTS = (
     "Generate an uplifting male vocal rock melody",
@@ -116,7 +117,7 @@ def _diffusion(
 def _save_examples(pipeline: StableDiffusionPipeline, path: Path, seed: int) -> None:
     """One sample a style, side by side."""
     pipeline.set_progress_bar_config(disable=True)
-    generators = [torch.Generator().manual_seed(seed + i) for i in range(len(EXAMPLE_PROMPTS))]
+    generators = [new_generator(seed_after(seed, i)) for i in range(len(EXAMPLE_PROMPTS))]
     images = pipeline(
         list(EXAMPLE_PROMPTS), num_inference_steps=30, guidance_scale=4.0, generator=generators, output_type="np"
     ).images

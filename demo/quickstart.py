@@ -47,10 +47,10 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--audio_dir", type=Path, default=Path("raw-audio"), help="songs to train on")
     add("--prompt_file", type=Path, default=Path("prompt_file.json"), help="their prompts")
     add("--max_train_time", default="00:00:02:30", help="how long to train, DD:HH:MM:SS")
-    add("--max_steps", type=int, default=1000, help="how many steps to train at the most")
-    add("--num_samples", type=int, default=3, help="samples of each model")
-    add("--steps", type=int, default=20, help="denoising steps of a sample")
-    add("--num_measured", type=int, default=4, help="unseen songs to measure on")
+    add("--max_steps", type=cli.whole(1), default=1000, help="how many steps to train at the most")
+    add("--num_samples", type=cli.whole(1), default=3, help="samples of each model")
+    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps of a sample")
+    add("--num_measured", type=cli.whole(1), default=4, help="unseen songs to measure on")
     return parser.parse_args(argv)
 
 

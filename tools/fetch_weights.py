@@ -19,7 +19,9 @@ from riff import cli
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
-    parser.add_argument("--stems", type=int, nargs="+", default=[2], choices=(2, 4, 5), help="models by their number of stems")
+    parser.add_argument(
+        "--stems", type=cli.whole(2, 5), nargs="+", default=[2], choices=(2, 4, 5), help="models by their number of stems"
+    )
     parser.add_flag("tagger", default=True, help="musicnn's weights too (21 MB, from the package index)")
     parser.add_argument("--spleeter_model_dir", type=Path, help="where they go (default: MODEL_PATH, else the user's cache)")
     return parser.parse_args(argv)

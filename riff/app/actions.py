@@ -23,6 +23,7 @@ from riff.files import atomic_path
 from riff.report.song_page import lowered_line, save_take_files
 from riff.sampling.mixback import Mix, full_scale_gain
 from riff.sampling.song_takes import SongTake
+from riff.seeds import seed_after
 from riff.spectrogram.edges import save_edges
 
 Painted = dict[str, Any] | None
@@ -132,7 +133,7 @@ class Actions:
             for number in range(wishes.takes):
                 if wishes.takes > 1:
                     job.stage = f"Singing take {number + 1} of {wishes.takes}"
-                take, mix = self.engine.take(part, painter, seed + number, wishes.best_of, job.step)
+                take, mix = self.engine.take(part, painter, seed_after(seed, number), wishes.best_of, job.step)
                 words = f"{wishes.prompt or painter.model.default_prompt}{', along painted edges' if edges is not None else ''}"
                 session.takes.insert(number, self._card(session, part, take, mix, wishes, words))
                 del session.takes[MOST_SHOWN:]

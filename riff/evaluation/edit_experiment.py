@@ -23,6 +23,7 @@ from riff.models.edit import EDIT
 from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target
 from riff.sampling.edit_takes import best_take, draw_candidates
+from riff.seeds import seed_after
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, mel_to_image
 
 EDIT_METRIC_NAMES = {
@@ -71,7 +72,7 @@ def evaluate_edit(
         known = ClipPictures(clip, iterations=ITERATIONS)
         for kind in kinds:
             case = edit_case(kind, clip, known.mix, known.backing, instruction)
-            takes = draw_candidates(pipeline, case, options, seed + index, best_of, target)
+            takes = draw_candidates(pipeline, case, options, seed_after(seed, index), best_of, target)
             pictures = {kind: (takes[0].after, takes[0].verdict)}
             if best_of > 1:
                 best = best_take(takes)

@@ -26,6 +26,7 @@ from riff.sampling.edit import edit_options_for
 from riff.sampling.edit_clip import edit_target
 from riff.sampling.song import SongModel, SongPainter
 from riff.sampling.song_sound import backing_picture, sung
+from riff.seeds import seed_after
 from riff.spectrogram.params import STANDARD
 
 AUTO_CLAP = "auto"
@@ -70,7 +71,7 @@ def run_ladder(
         model = _song_model(bench, steps, scale, strength, image_scale)
         sampling = asdict(model.options) | {"target": model.target}
         clips = enumerate(progress_bar(bench.clips, desc="sampling", unit="clip", leave=False))
-        mixes = {clip.name: sing(model, clip, bench.seed + index) for index, clip in clips}
+        mixes = {clip.name: sing(model, clip, seed_after(bench.seed, index)) for index, clip in clips}
     scored = evaluate_ladder(bench.clips, mixes, through_picture=False, seed=bench.seed, on_clip=bench.on_clip)
     means = summarise_ladder(scored)
     wrong = misordered(means)

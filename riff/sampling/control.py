@@ -14,6 +14,7 @@ from diffusers import DiffusionPipeline, ModelMixin, StableDiffusionControlNetPi
 from riff.errors import DataError
 from riff.models.base import check_size
 from riff.models.folders import read_origin
+from riff.seeds import new_generator
 from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.level import level_ratio
 
@@ -109,7 +110,7 @@ def sample_control(
             guidance_scale=options.guidance_scale,
             controlnet_conditioning_scale=options.strength,
             guess_mode=options.guess_mode,
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            generator=[new_generator(seed) for seed in seeds],
             callback_on_step_end=report,
             output_type="np",
         ).images  # (batch, height, width, 3) in [0, 1]

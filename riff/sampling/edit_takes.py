@@ -12,6 +12,7 @@ import numpy as np
 from riff.metrics.edit import Verdict, judge
 from riff.sampling.edit import EditOptions, sample_edit
 from riff.sampling.edit_clip import VOCAL_LEVEL_DB, EditClip, finish_edit
+from riff.seeds import seed_after
 from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.sheet import contact_sheet
 
@@ -64,7 +65,7 @@ def draw_candidates(
     on_step: Callable[[], object] = lambda: None,
 ) -> list[EditTake]:
     """Generate and judge `count` edits of a clip; the first is the same whatever their number."""
-    seeds = [seed + number * CANDIDATE_STRIDE for number in range(count)]
+    seeds = [seed_after(seed, number * CANDIDATE_STRIDE) for number in range(count)]
     return [_draw(pipeline, clip, options, one, target, vocal_db, on_step) for one in seeds]
 
 

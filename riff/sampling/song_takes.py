@@ -10,6 +10,7 @@ import numpy as np
 from riff.metrics.edit import EditScores, Verdict, score_edit
 from riff.sampling.edit_takes import CANDIDATE_STRIDE, best_take
 from riff.sampling.song import SongPainter
+from riff.seeds import seed_after
 from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.params import STANDARD, SpectrogramParams
 
@@ -37,7 +38,7 @@ def draw_take(painter: SongPainter, seed: int, candidates: int = 1, on_step: Cal
     backing = painter.backing
     wanted = np.concatenate([np.arange(*region) for region in painter.regions])
     for number in range(candidates):
-        own_seed = seed + number * CANDIDATE_STRIDE
+        own_seed = seed_after(seed, number * CANDIDATE_STRIDE)
         painted = painter.paint(own_seed, on_step)
         after = painter.with_backing(painted)
         verdict = judge_song(backing.pixels, after.pixels, wanted, backing.params)

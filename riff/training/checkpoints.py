@@ -24,7 +24,7 @@ class CheckpointLog(pl.Callback):
     """Keep the newest checkpoints of a run, one every so many steps and one at its end, all of finite weights.
 
     Args:
-        limit: how many are kept, None for all.
+        every_n_steps: 0 keeps the one at the end alone. limit: how many are kept, None for all.
     """
 
     def __init__(self, folder: Path, every_n_steps: int, limit: int | None) -> None:
@@ -35,7 +35,7 @@ class CheckpointLog(pl.Callback):
         self._last_step = trainer.global_step or -1  # it is there; half a step later it could not be gone on from
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        if trainer.global_step and trainer.global_step % self._every == 0:
+        if self._every and trainer.global_step and trainer.global_step % self._every == 0:
             self._save(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:

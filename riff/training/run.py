@@ -41,7 +41,7 @@ class RunSettings:
 
     Attributes:
         device: `cpu` or `cuda`. precision: `32`, `bf16` or `16`. max_seconds: after which it ends.
-        sample_every, validate_every, checkpoint_every: optimizer steps; 0 never looks at the loss on held-out songs.
+        sample_every, validate_every, checkpoint_every: optimizer steps; 0 is never, but a checkpoint is written at the end.
         validation_pictures: noised pictures to such a look. checkpoints_kept: the newest so many, None for all.
         max_grad_norm: that gradients are scaled down to. strategy: `auto`, `ddp` or `fsdp`, of several processes.
         command: that started it. resume_flag: of that command, before a checkpoint's path. lower_rate: its flag, with a lower one.
