@@ -14,6 +14,7 @@ from diffusers import DiffusionPipeline, ModelMixin, StableDiffusionControlNetPi
 from riff.errors import DataError
 from riff.models.base import size_multiple
 from riff.models.folders import read_origin
+from riff.models.prompts import warn_of_long
 from riff.spectrogram.image import SILENCE, SpectrogramImage
 from riff.spectrogram.params import STANDARD, SpectrogramParams
 
@@ -95,6 +96,7 @@ def sample_control(
         raise DataError(
             f"a control image of {height}x{width} does not fit this model; height and width must be multiples of {factor}"
         )
+    warn_of_long(pipeline.tokenizer, [*prompts, options.negative_prompt])
     hints = torch.from_numpy(np.stack(edges).astype(np.float32) / 255.0)[:, None].repeat(1, 3, 1, 1)
 
     def report(_pipeline, step, _timestep, tensors):  # type: ignore[no-untyped-def]

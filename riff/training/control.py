@@ -21,6 +21,7 @@ from riff.data.stores import PairStore
 from riff.errors import DataError
 from riff.models.base import encoder_names
 from riff.models.control import with_control
+from riff.models.prompts import warn_of_long
 from riff.sampling.control import SamplingOptions, sample_control, without_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image
 from riff.training.draws import Draws
@@ -100,6 +101,7 @@ def prepare_control_data(place: Path, control_method: str, pipeline: Any, device
     targets = [record.target for record in records]
     check_sizes(store, targets)
     _check_hint_size(store, records[0], pipeline)
+    warn_of_long(pipeline.tokenizer, [record.prompt for record in records])
     names = encoder_names(pipeline)
     encoded = encode(store, targets, [record.prompt for record in records], pipeline, names, device)
     return ControlData(store, training, held_out, encoded, names)

@@ -23,6 +23,7 @@ from riff.data.stores import PairStore
 from riff.errors import DataError, OptionError
 from riff.models.base import encoder_names, size_multiple
 from riff.models.edit import with_unet
+from riff.models.prompts import warn_of_long
 from riff.sampling.edit import EditOptions, sample_edit
 from riff.spectrogram.image import load_image
 from riff.training.draws import Draws
@@ -140,6 +141,7 @@ def prepare_edit_data(
     if height % factor or width % factor:
         raise DataError(f"{place}: pictures of {height}x{width} do not fit this model; use multiples of {factor}")
     training, held_out = split_by_song(records, val_share)
+    warn_of_long(pipeline.tokenizer, [record.edit_prompt for record in records])
     names = encoder_names(pipeline)
     encoded = encode(store, pictures, [record.edit_prompt for record in records], pipeline, names, device)
     shown = _target(store.folder) if target == "auto" else target
