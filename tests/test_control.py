@@ -117,7 +117,7 @@ def test_bases_that_cannot_be_had_end_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "weights.safetensors").write_bytes(b"nothing")
     for base, words in (
         ("models/not-there", "no such folder or file"),
-        (tmp_path / "folder", "no model_index.json"),
+        (tmp_path / "folder", "holds nothing"),
         (tmp_path / "weights.safetensors", "cannot be loaded"),
         ("riffusion/riffusion-model-v1", "--base mini"),  # offline: the hub cannot be reached
     ):

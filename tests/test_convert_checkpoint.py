@@ -223,10 +223,10 @@ def test_stable_diffusion_alone_serves_as_a_base(tiny_base: Path, tmp_path: Path
     assert weights_hash(made.unet) == weights_hash(load_base(str(tiny_base)).unet)
     pipeline, _ = load_to_edit(str(tmp_path / "again"))
     assert pipeline.unet.config.in_channels == 8
-    for wrong, words in ((load_control_pipeline, "holds no ControlNet"), (load_edit_pipeline, "base.ckpt: not an edit model")):
-        with pytest.raises(ModelError, match=words):
+    for wrong, needed in ((load_control_pipeline, "a ControlNet"), (load_edit_pipeline, "an edit model")):
+        with pytest.raises(ModelError, match=f"base.ckpt: is a base model, and {needed} is needed here"):
             wrong(file, base=str(tiny_base))
-    with pytest.raises(ModelError, match="neither a ControlNet nor an edit model"):
+    with pytest.raises(ModelError, match="is a base model, and a ControlNet or an edit model is needed here"):
         kind_of_model(file)
 
 

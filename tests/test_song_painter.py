@@ -86,11 +86,11 @@ def test_a_song_shorter_than_a_window_is_painted(model: SongModel) -> None:
 def test_models_are_told_apart(tiny_control: Path, tiny_edit: Path, tiny_base: Path, tmp_path: Path) -> None:
     assert kind_of_model(tiny_control) is CONTROL
     assert kind_of_model(tiny_edit) is EDIT
-    with pytest.raises(ModelError, match="is a StableDiffusionPipeline, neither"):
+    with pytest.raises(ModelError, match="is a base model, and a ControlNet or an edit model is needed"):
         kind_of_model(tiny_base)
     with pytest.raises(ModelError, match="no such folder"):
         kind_of_model(tmp_path / "nowhere")
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match="this folder holds nothing"):
         kind_of_model(tmp_path)
 
 

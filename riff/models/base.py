@@ -14,7 +14,8 @@ from transformers.utils import logging as transformers_logging
 
 from riff.errors import DataError, ModelError
 from riff.models.cldm import load_base_parts, read_checkpoint
-from riff.models.sources import WITHOUT_SAFETY_CHECKER, explain, find_checkpoint, looks_like_path, only_variant, resolve_base
+from riff.models.identify import BASE, PIPELINES, identify_folder, wrong_kind
+from riff.models.sources import MINI, WITHOUT_SAFETY_CHECKER, explain, find_checkpoint, looks_like_path, only_variant, resolve_base
 
 # "Loading pipeline components" is over before it can be read; downloads keep their bars.
 diffusers_logging.disable_progress_bar()
@@ -39,8 +40,9 @@ def load_base(base: str, config: str | None = None, dtype: torch.dtype = torch.f
     source = resolve_base(base)
     if not Path(source).is_dir() and looks_like_path(base):
         raise ModelError(f"{base}: no such folder or file; give a hub id, a folder, a file, or mini")
-    if Path(source).is_dir() and not (Path(source) / "model_index.json").exists():
-        raise ModelError(f"{base}: this folder is no diffusers pipeline (no model_index.json)")
+    found = identify_folder(Path(source), way_out) if Path(source).is_dir() else None
+    if found and (found.alone or found.kind not in PIPELINES.values()):
+        raise wrong_kind(base, found, f"the whole pipeline of {BASE}", MINI)
     try:
         hub.setdefault("variant", only_variant(source, hub.get("revision"), hub.get("cache_dir")))
         # By name, so that an edit or control pipeline's folder serves as a base as well.

@@ -39,6 +39,7 @@ WHOLE = ("unet", "vae", "text_encoder")  # what a pipeline needs at least
 LEFT_OUT = ("model_ema.", "first_stage_model.loss.", "scale_factor", "lvlb_weights")
 # riff-cnet's published model was trained on hints that were never scaled to 0..1.
 HINT_RANGES = {"zachary-shah/riffusion-cnet-v2": 255.0}
+LORA_WAY_OUT = "no script takes it: merge it into a base model first (load_lora_weights and fuse_lora of diffusers)"
 POSITION_IDS = "text_model.embeddings.position_ids"
 
 
@@ -84,6 +85,8 @@ def read_checkpoint(path: Path, hint_range: float = 1) -> Checkpoint:
         ModelError: not readable, unsafe, or weights that belong to no part.
     """
     tensors = read_tensors(path)
+    if any("lora_" in key.lower() for key in tensors):
+        raise ModelError(f"{path}: is a LoRA; {LORA_WAY_OUT}")
     if any(key.startswith(("down_blocks.", "decoder.up_blocks.")) for key in tensors):
         raise ModelError(f"{path}: holds one part in diffusers' own format; name the folder that it lies in")
     if "input_hint_block.0.weight" in tensors:

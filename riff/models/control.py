@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,7 @@ from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, Stable
 from torch import nn
 
 from riff.errors import ModelError
+from riff.models import identify
 from riff.models.base import latent_factor
 from riff.models.folders import ModelKind, load_model, save_model
 from riff.models.sources import WITHOUT_SAFETY_CHECKER
@@ -28,8 +30,10 @@ def attach_control(base: StableDiffusionPipeline, hint_init: str = "scaled", see
             `scaled` keeps the hint's variance from layer to layer. The last convolution is zero in both.
 
     Raises:
-        ModelError: an unknown hint_init.
+        ModelError: an unknown hint_init, or an edit model in place of the base.
     """
+    if base.unet.config.in_channels != base.vae.config.latent_channels:
+        raise ModelError(f"the base is {identify.EDIT}, and a ControlNet is attached to {identify.BASE}, such as mini")
     if hint_init not in ("scaled", "stock"):
         raise ModelError(f"--hint_init {hint_init}: unknown; choose scaled or stock")
     torch.manual_seed(kept_seed(seed))
@@ -41,6 +45,15 @@ def attach_control(base: StableDiffusionPipeline, hint_init: str = "scaled", see
 
 
 def with_control(base: StableDiffusionPipeline, controlnet: ControlNetModel) -> StableDiffusionControlNetPipeline:
+    """A control pipeline of a base's other parts and a ControlNet.
+
+    Raises:
+        ModelError: a ControlNet that does not fit this base.
+    """
+    for name in ("in_channels", "cross_attention_dim", "block_out_channels"):
+        its, bases = (json.dumps(model.config[name]) for model in (controlnet, base.unet))  # a list and a tuple are alike
+        if its != bases:
+            raise ModelError(f"a ControlNet of another base: its {name} is {its}, the base's {bases}; give --base its own")
     return StableDiffusionControlNetPipeline(
         vae=base.vae,
         text_encoder=base.text_encoder,
@@ -74,7 +87,7 @@ def scale_hint_encoder(encoder: nn.Module) -> None:
 
 
 CONTROL = ModelKind(
-    name="a ControlNet",
+    name=identify.CONTROL,
     pipeline=StableDiffusionControlNetPipeline,
     part="controlnet",
     part_class=ControlNetModel,

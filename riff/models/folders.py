@@ -16,6 +16,7 @@ from riff.errors import ModelError, OptionError
 from riff.files import atomic_folder, files_below, make_folder, read_mapping, write_json
 from riff.models.base import load_base
 from riff.models.cldm import hint_range_of, load_base_parts, read_checkpoint
+from riff.models.identify import identify_checkpoint, identify_folder, wrong_kind
 from riff.models.ldm import blueprint_of_pipeline
 from riff.models.sources import (
     DEFAULT_BASE,
@@ -179,15 +180,18 @@ def load_model(kind: ModelKind, model: str | Path, base: str | None = None) -> A
     folder = fetch_part(name, way_out)
     if not folder.is_dir() and looks_like_path(name):
         raise ModelError(f"{name}: no such folder; train one with {kind.script}, or use {kind.example} in the repository's folder")
+    found = identify_folder(folder, way_out)
+    if found.kind != kind.name:
+        raise wrong_kind(name, found, kind.name, kind.example)
     try:
-        if folder.is_dir() and not (folder / "model_index.json").exists():
+        if found.alone:
             part = kind.part_class.from_pretrained(folder, torch_dtype=torch.float32, variant=only_variant(folder))
-            return kind.combine(load_base(base or _base_of(kind, folder)), part)
+            return _combine(kind, name, load_base(base or _base_of(kind, folder)), part)
         options = {"torch_dtype": torch.float32, "variant": only_variant(name), **WITHOUT_SAFETY_CHECKER}
         pipeline = kind.pipeline.from_pretrained(name, **options)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         raise explain(error, name, way_out) from error
-    return kind.combine(load_base(base), getattr(pipeline, kind.part)) if base else pipeline
+    return _combine(kind, name, load_base(base), getattr(pipeline, kind.part)) if base else pipeline
 
 
 def read_configs(model: str, names: Sequence[str], load: Callable[[], Any]) -> dict[str, dict[str, Any]]:
@@ -205,7 +209,9 @@ def read_configs(model: str, names: Sequence[str], load: Callable[[], Any]) -> d
 
 def _load_checkpoint(kind: ModelKind, name: str, file: Path, base: str | None) -> Any:
     checkpoint = read_checkpoint(file, hint_range_of(name))
-    checkpoint.require(kind.part)
+    found = identify_checkpoint(checkpoint)
+    if found.kind != kind.name:
+        raise wrong_kind(name, found, kind.name, kind.example)
     is_whole = set(checkpoint.parts) != {kind.part}
     if not is_whole and base is None:
         raise ModelError(f"{name}: {kind.name} alone, and a checkpoint file does not say its base; give --base")
@@ -214,8 +220,12 @@ def _load_checkpoint(kind: ModelKind, name: str, file: Path, base: str | None) -
         part = getattr(pipeline, kind.part)
     else:
         part = checkpoint.module(kind.part, blueprint_of_pipeline(pipeline, base or DEFAULT_BASE), torch.float32)
+    return _combine(kind, name, pipeline, part)
+
+
+def _combine(kind: ModelKind, name: str, base: Any, part: Any) -> Any:
     try:
-        return kind.combine(pipeline, part)
+        return kind.combine(base, part)
     except ModelError as error:
         raise ModelError(f"{name}: {error}") from error
 

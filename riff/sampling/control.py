@@ -14,6 +14,7 @@ from diffusers import DiffusionPipeline, ModelMixin, StableDiffusionControlNetPi
 from riff.errors import DataError
 from riff.models.base import check_size
 from riff.models.folders import read_origin
+from riff.models.prompts import warn_of_long
 from riff.seeds import new_generator
 from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.level import level_ratio
@@ -94,6 +95,7 @@ def sample_control(
     check_size(pipeline, height, width, "a control image")
     if any(one.shape != (height, width) for one in edges):
         raise DataError(f"control images of other sizes than {height}x{width}; sample each size by itself")
+    warn_of_long(pipeline.tokenizer, [*prompts, options.negative_prompt])
     hints = torch.from_numpy(np.stack(edges).astype(np.float32) / 255.0)[:, None].repeat(1, 3, 1, 1)
 
     def report(_pipeline, step, _timestep, tensors):  # type: ignore[no-untyped-def]

@@ -11,6 +11,7 @@ from diffusers import StableDiffusionImg2ImgPipeline
 
 from riff.errors import OptionError
 from riff.models.base import WITHOUT_SAFETY_CHECKER, check_size
+from riff.models.prompts import warn_of_long
 from riff.sampling.control import SamplingOptions
 from riff.seeds import new_generator
 
@@ -55,6 +56,7 @@ def sample_image_to_image(
     check_change(options, change)
     for start in starts:
         check_size(pipeline, start.shape[0], start.shape[1], "a picture")
+    warn_of_long(pipeline.tokenizer, [*prompts, options.negative_prompt])
     pictures = torch.from_numpy(np.stack(starts).astype(np.float32) / 255.0)[:, None].repeat(1, 3, 1, 1)
     with torch.inference_mode():
         drawn = pipeline(

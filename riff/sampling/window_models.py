@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from riff.models.base import latent_factor
+from riff.models.prompts import warn_of_long
 from riff.sampling.control import SamplingOptions
 from riff.sampling.held import pad_frames
 from riff.sampling.windows import encode_picture
@@ -142,7 +143,8 @@ def _without_hint_encoder(controlnet: Any) -> Any:
 
 @torch.inference_mode()
 def embed_texts(pipeline: Any, texts: list[str]) -> torch.Tensor:
-    """CLIP's embeddings: (texts, 77, width)."""
+    """The text encoder's embeddings: (texts, tokens, width). What is longer than it reads is warned of."""
     tokenizer = pipeline.tokenizer
+    warn_of_long(tokenizer, texts)
     tokens = tokenizer(texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt")
     return pipeline.text_encoder(tokens.input_ids.to(pipeline.device)).last_hidden_state

@@ -20,6 +20,7 @@ from riff.data.shard_layouts import CONTROL_SHARDS
 from riff.data.stores import PairStore
 from riff.models.base import check_size, encoder_names, sampled_hash
 from riff.models.control import with_control
+from riff.models.prompts import warn_of_long
 from riff.sampling.control import SamplingOptions, sample_control, without_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image
 from riff.training.checkpoints import describe_data
@@ -104,6 +105,7 @@ def prepare_control_data(place: Path, control_method: str, pipeline: Any, device
     records, _ = of_one_size(store, records, lambda record: (record.source, record.target), check)
     training, held_out = split_by_song(records, val_share)
     targets = [record.target for record in records]
+    warn_of_long(pipeline.tokenizer, [record.prompt for record in records])
     names = encoder_names(pipeline)
     encoded = encode(store, targets, [record.prompt for record in records], pipeline, names, device)
     return ControlData(store, training, held_out, encoded, names)

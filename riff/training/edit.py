@@ -23,6 +23,7 @@ from riff.data.stores import PairStore
 from riff.errors import DataError, OptionError
 from riff.models.base import check_size, encoder_names
 from riff.models.edit import with_unet
+from riff.models.prompts import warn_of_long
 from riff.sampling.edit import EditOptions, sample_edit
 from riff.spectrogram.image import load_image
 from riff.training.checkpoints import describe_data
@@ -137,6 +138,7 @@ def prepare_edit_data(
             "another sound; leave the flag out, or make the pairs anew"
         )
     training, held_out = split_by_song(records, val_share)
+    warn_of_long(pipeline.tokenizer, [record.edit_prompt for record in records])
     names = encoder_names(pipeline)
     pictures = [path for record in records for path in _pictures(record)]
     encoded = encode(store, pictures, [record.edit_prompt for record in records], pipeline, names, device)
