@@ -223,6 +223,16 @@ def test_painted_edges_are_sent_as_they_are_seen(visitor: Visitor, song: Path) -
     values = [one for data in posted if data for one in data["data"] if isinstance(one, dict)]
     painted = next(one["painted"] for one in values if one.get("painted"))
     np.testing.assert_array_equal(np.array(picture_of(painted).convert("L")), after)
+    visitor.status("")
+    for end, seen in ((5.2, None), (6.0, after)):  # another part, and back
+        shown = visitor.page.locator("#edges canvas").get_attribute("data-ready")
+        visitor.number("#end", end)
+        visitor.page.click("#prepare")
+        visitor.page.wait_for_selector(f'#edges canvas[data-ready]:not([data-ready="{shown}"])')
+        if seen is None:
+            visitor.status("Painted ones are kept for 0:00 to 0:06")
+        else:
+            np.testing.assert_array_equal(edges_seen(visitor), seen)
     visitor.page.click("#edges .again")
     np.testing.assert_array_equal(edges_seen(visitor), before)
 
