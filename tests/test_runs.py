@@ -22,7 +22,7 @@ import cnet_riff_training
 import train_instruct_pix2pix
 from riff import cli
 from riff.errors import DataError, Interrupted, ModelError, OptionError, TrainingError
-from riff.files import read_mapping, write_json
+from riff.files import read_mapping, write_json, write_text
 from riff.hub.files import final_model
 from riff.hub.files import newest_checkpoint as uploaded_checkpoint
 from riff.models.base import load_base
@@ -41,8 +41,10 @@ from riff.training.validation import FigureLog
 
 
 def content(training: list[str], held_out: list[str], prompt: str = "sing") -> dict[str, Any]:
-    records = [[SimpleNamespace(song=song, start_s=0.0, semitones=0.0) for song in side] for side in (training, held_out)]
-    return describe_data(*records, lambda record: prompt)
+    def records(songs: list[str]) -> list[Any]:
+        return [SimpleNamespace(song=song) for song in songs]
+
+    return describe_data(records(training), records(held_out), lambda record: prompt)
 
 
 def small_module(base: Path, fingerprint: str = "vae-text", data: dict[str, Any] | None = None, **options: Any) -> NoiseTraining:
@@ -61,14 +63,15 @@ def small_run(
 ) -> tuple[int, str]:
     quieten_lightning()
     places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.claim(root)
+    chosen: dict[str, Any] = {"sample_every": 0, "checkpoint_every": 1000, "loggers": ()} | more
     settings = RunSettings(
-        **(
-            {"device": "cpu", "precision": "32", "max_seconds": 1e6, "sample_every": 0, "checkpoint_every": 1000, "loggers": ()}
-            | more
-        ),
+        "cpu",
+        "32",
+        1e6,
         command="python train.py",
-        on_start=lambda: places.config.write_text("seed: 0\n"),
+        on_start=lambda: write_text(places.config, "seed: 0\n"),
         callbacks=callbacks,
+        **chosen,
     )
     return run_training(module, places, settings, FigureLog(places.validation), [], resume)
 
@@ -93,7 +96,11 @@ class At(pl.Callback):
 
 
 def send(*numbers: int) -> Callable[[], None]:
-    return lambda: [os.kill(os.getpid(), number) for number in numbers] and None
+    def act() -> None:
+        for number in numbers:
+            os.kill(os.getpid(), number)
+
+    return act
 
 
 @contextmanager
@@ -386,7 +393,7 @@ def test_other_pairs_and_another_seed_are_said(stopped: Path, tiny_base: Path, c
     ("options", "batches", "position"), [({"accumulate": 4}, 4, 6 + 4), ({"accumulate": 2, "batch_size": 4}, 2, 2 + 2)]
 )
 def test_every_step_takes_its_batches_whatever_they_were_before(
-    stopped: Path, tiny_base: Path, tmp_path: Path, options: dict[str, int], batches: int, position: int
+    stopped: Path, tiny_base: Path, tmp_path: Path, options: dict[str, Any], batches: int, position: int
 ) -> None:
     """Six examples were seen: batches of four go on at the next that begins behind them."""
     kept = RunPlaces(tmp_path, 0).checkpoints / stopped.name
