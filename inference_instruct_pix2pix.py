@@ -25,7 +25,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--base", help="base to use instead of the one that --model_id names")
     parser.heading("what is changed")
     add("--dataset_id", help="hub id or Parquet folder of a data set with original_image, edit_prompt, edited_image")
-    add("--data_root", type=Path, help="folder of metadata.jsonl, input_image/ and edited_image/")
+    add("--data_root", type=Path, help="folder of edit pairs (metadata.jsonl), or their shards as 'DIR/*.tar'")
     add("--max_samples", type=int, default=8, help="clips of the data set, from its beginning")
     add("--audio", type=Path, help="song to edit, instead of a data set")
     add("--start", type=float, default=0.0, help="where in the song the clip begins, seconds")
@@ -114,9 +114,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[list, list]:
     """The clips to edit, and the errors of those that cannot be read."""
     from riff.audio.separation import open_songs, separation_options
-    from riff.data.edit_records import read_edit_records
+    from riff.data.edit_records import EDIT_PAIRS
     from riff.data.instructions import kind_of_prompt
-    from riff.data.unpack import unpack_dataset
+    from riff.data.stores import open_dataset, open_pairs
     from riff.errors import RiffError
     from riff.sampling.edit_clip import clip_from_audio, clip_from_record
 
@@ -126,10 +126,10 @@ def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[
         prompt = args.prompt or "add a vocal melody"
         return [clip_from_audio(args.audio, opener, args.start, prompt, kind_of_prompt(prompt), device)], []
     clips, failures = [], []
-    folder = unpack_dataset(args.dataset_id, flag="--dataset_id") if args.dataset_id else args.data_root
-    for record in read_edit_records(folder)[: args.max_samples]:
+    store, records = open_dataset(args.dataset_id, EDIT_PAIRS) if args.dataset_id else open_pairs(args.data_root, EDIT_PAIRS)
+    for record in records[: args.max_samples]:
         try:
-            clips.append(clip_from_record(folder, record, target, args.prompt))
+            clips.append(clip_from_record(store, record, target, args.prompt))
         except RiffError as error:
             failures.append(error)
     if not clips:

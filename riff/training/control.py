@@ -14,10 +14,8 @@ from diffusers import UniPCMultistepScheduler
 
 from riff.data.datasets import ControlDataset, Example, one_of_each_song, split_by_song
 from riff.data.latents import Encoded, check_sizes, encode
-from riff.data.places import open_pairs
-from riff.data.records import PairRecord, pairs_file
-from riff.data.shard_layouts import CONTROL_SHARDS
-from riff.data.stores import PairStore
+from riff.data.records import PairRecord, control_pairs
+from riff.data.stores import PairStore, open_pairs
 from riff.errors import DataError
 from riff.models.base import encoder_names
 from riff.models.control import with_control
@@ -95,7 +93,7 @@ def prepare_control_data(place: Path, control_method: str, pipeline: Any, device
     Raises:
         DataError: no usable pairs, pictures that are missing or of different sizes, or that do not fit the model.
     """
-    store, records = open_pairs(place, CONTROL_SHARDS, pairs_file(control_method))
+    store, records = open_pairs(place, control_pairs(control_method))
     training, held_out = split_by_song(records, val_share)
     targets = [record.target for record in records]
     check_sizes(store, targets)

@@ -14,11 +14,9 @@ import torch
 from diffusers import UniPCMultistepScheduler
 
 from riff.data.datasets import EditDataset, Example, one_of_each_song, split_by_song
-from riff.data.edit_records import EDIT_RECORDS_FILE, EditRecord
+from riff.data.edit_records import EditRecord
 from riff.data.latents import Encoded, check_sizes, encode
 from riff.data.pairs_folder import settings_of
-from riff.data.places import HubAccess, open_pairs
-from riff.data.shard_layouts import EDIT_SHARDS
 from riff.data.stores import PairStore
 from riff.errors import DataError, OptionError
 from riff.models.base import encoder_names, size_multiple
@@ -109,36 +107,35 @@ class EditData:
 
 
 def prepare_edit_data(
-    place: Path,
+    store: PairStore,
+    records: list[EditRecord],
     pipeline: Any,
     device: str,
     val_share: float,
     resolution: int | None,
     most: int | None,
     target: str,
-    hub: HubAccess,
 ) -> EditData:
-    """Read edit pairs and encode what is not encoded yet.
+    """Encode what is not encoded yet of edit pairs.
 
     Args:
-        place, hub: of the pairs, as in `open_pairs`.
+        store, records: the pairs, as from `open_pairs`.
         resolution: height and width that the pictures must have, None for any that fits the model.
         most: pairs to train on, None for all. target: as in `EditData`, or `auto` for what their manifest says.
 
     Raises:
-        DataError: no usable pairs, pictures that are missing or of different sizes, or that do not fit the model.
+        DataError: pictures that are missing or of different sizes, or that do not fit the model.
     """
-    store, records = open_pairs(place, EDIT_SHARDS, EDIT_RECORDS_FILE, hub)
     pictures = [path for record in records for path in (record.input_file_path, record.edited_file_path)]
     height, width = check_sizes(store, pictures)
     if resolution is not None and (height, width) != (resolution, resolution):
         raise DataError(
-            f"--resolution {resolution}: the pictures in {place} are {height}x{width}, and a spectrogram that is scaled is "
+            f"--resolution {resolution}: the pictures in {store.folder} are {height}x{width}, and a spectrogram that is scaled is "
             "another sound; leave the flag out, or make the pairs anew"
         )
     factor = size_multiple(pipeline)
     if height % factor or width % factor:
-        raise DataError(f"{place}: pictures of {height}x{width} do not fit this model; use multiples of {factor}")
+        raise DataError(f"{store.folder}: pictures of {height}x{width} do not fit this model; use multiples of {factor}")
     training, held_out = split_by_song(records, val_share)
     names = encoder_names(pipeline)
     encoded = encode(store, pictures, [record.edit_prompt for record in records], pipeline, names, device)
