@@ -58,10 +58,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         records = sample_records(records, args.num_samples_to_use, args.seed)
     plan = plan_dataset(args.data_root, records)
     card = dataset_card(plan, settings_of(args.data_root))
-    total = f"{len(records)} pairs in {len(plan.shards)} files, {num_bytes(plan, records):,} bytes of pictures"
+    total = f"{len(records)} pairs in {len(plan.shards)} files, {num_bytes(args.data_root, records):,} bytes of pictures"
     if args.dry_run:
         for name, of_shard in plan.shards.items():
-            print(f"{num_bytes(plan, of_shard):>15,}  {name}  ({len(of_shard)} pairs)")
+            print(f"{num_bytes(args.data_root, of_shard):>15,}  {name}  ({len(of_shard)} pairs)")
         print(f"would go to {' and '.join(str(place) for place in (args.to_disk, args.repo_id) if place)}: {total}")
         return
     token = find_token(args.token) if args.repo_id else ""  # missed before the work, not after

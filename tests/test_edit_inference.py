@@ -161,7 +161,7 @@ def test_a_folder_of_parquet_files_is_read_like_a_folder_of_pairs(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--dataset_id", "./nowhere"], "--dataset_id ./nowhere: no such folder"),
+        (["--dataset_id", "./nowhere"], "./nowhere: no such folder"),
         (["--data_root", "nowhere"], "no edit pairs there"),
         (["--audio", "nowhere.wav"], "nowhere.wav"),
         (["--audio", "nowhere.wav", "--separator", "magic"], "--separator magic"),

@@ -57,7 +57,6 @@ def test_records_of_the_predecessor_are_read(tmp_path: Path) -> None:
         ({**LINE, "start_s": float("nan")}, 'line 2: "start_s" is out of all bounds'),
         ("{", "line 2: is no JSON"),
         ("[1]", "line 2: is no JSON object"),
-        (r'{"edit_prompt": "\ud800"}', "line 2: holds bytes that are no text in UTF-8"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: dict[str, Any] | str, words: str) -> None:

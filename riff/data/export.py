@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import DatasetCardData
 
 from riff.data.edit_records import EDIT_PAIRS, EditRecord
-from riff.data.pack import ShardPlan
+from riff.data.pack import ShardPlan, image_sizes
 from riff.errors import DataError, OptionError
 from riff.files import CARD, atomic_folder, sign_card
 
@@ -34,17 +34,15 @@ def plan_dataset(folder: Path, records: Sequence[EditRecord], largest: int = LAR
     Raises:
         DataError: an image is missing.
     """
-    plan = ShardPlan(folder, EDIT_PAIRS, {})
-    num_shards = max(1, ceil(num_bytes(plan, records) / largest))
-    for number in range(num_shards):
-        start, end = (round(bound * len(records) / num_shards) for bound in (number, number + 1))
-        plan.shards[f"{SHARDS}{number:05d}-of-{num_shards:05d}.parquet"] = list(records[start:end])
-    return plan
+    num_shards = max(1, ceil(num_bytes(folder, records) / largest))
+    bounds = pairwise(round(number * len(records) / num_shards) for number in range(num_shards + 1))
+    names = (f"{SHARDS}{number:05d}-of-{num_shards:05d}.parquet" for number in range(num_shards))
+    return ShardPlan(folder, EDIT_PAIRS, {name: records[start:end] for name, (start, end) in zip(names, bounds, strict=True)})
 
 
-def num_bytes(plan: ShardPlan, records: Sequence[EditRecord]) -> int:
+def num_bytes(folder: Path, records: Sequence[EditRecord]) -> int:
     """Of the records' images."""
-    return sum(sum(plan.image_sizes(record)) for record in records)
+    return sum(sum(image_sizes(folder, EDIT_PAIRS, record)) for record in records)
 
 
 def write_dataset(plan: ShardPlan, card: str, destination: Path, overwrite: bool = False) -> bool:
@@ -55,7 +53,8 @@ def write_dataset(plan: ShardPlan, card: str, destination: Path, overwrite: bool
         DataError: an image cannot be read, or the place cannot be written.
     """
     if destination.exists():
-        if not destination.is_dir() or {path.name for path in destination.iterdir()} - {CARD, "data"}:
+        known = {destination / CARD, destination / "data", *destination.glob(f"{SHARDS}*.parquet")}
+        if not destination.is_dir() or set(destination.rglob("*")) - known:
             raise OptionError(f"--to_disk {destination}: holds other things than a data set; choose a folder of its own")
         if (destination / CARD).is_file() and (destination / CARD).read_text(encoding="utf-8") == card:
             return False

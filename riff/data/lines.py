@@ -46,8 +46,8 @@ def json_lines(path: str | Path) -> list[JsonLine]:
 
 def _parse(number: int, text: str) -> JsonLine:
     try:
+        text.encode()
         value = json.loads(text)
-        json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return JsonLine(number, text, {}, "holds bytes that are no text in UTF-8")
     except ValueError as error:

@@ -9,6 +9,7 @@ import re
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -39,27 +40,16 @@ class ShardPlan:
 
     folder: Path
     pair_type: PairType
-    shards: dict[str, list[Any]]
+    shards: Mapping[str, Sequence[Any]]
 
     @property
     def num_pairs(self) -> int:
         return sum(map(len, self.shards.values()))
 
-    def image_sizes(self, record: Any) -> list[int]:
-        """The bytes of each of a record's images.
-
-        Raises:
-            DataError: one is missing.
-        """
-        files = [self.folder / path for path in self.pair_type.image_paths(record).values()]
-        for file in files:
-            if not file.is_file():
-                raise DataError(f"{file}: no such image, though the records name it; make the pairs again")
-        return [file.stat().st_size for file in files]
-
     def identities(self, records: Iterable[Any]) -> bytes:
         """What tells records and their images from others, for a fingerprint."""
-        return b"".join(json.dumps([asdict(record), self.image_sizes(record)]).encode() for record in records)
+        sizes = partial(image_sizes, self.folder, self.pair_type)
+        return b"".join(json.dumps([asdict(record), sizes(record)]).encode() for record in records)
 
     def write(self, destination: Path) -> int:
         """Write the shards that are not there yet, and return how many those were.
@@ -72,18 +62,33 @@ class ShardPlan:
         with progress_bar(total=self.num_pairs, desc="packing", unit="pair") as progress:
             for name, records in self.shards.items():
                 if not (destination / name).exists():
-                    pairs = ((record, self._read_images(record)) for record in records)
-                    write_shard(destination / name, self.pair_type, pairs, first)
+                    write_shard(destination / name, self.pair_type, self._with_images(records, progress), first)
                     written += 1
                 first += len(records)
-                progress.update(len(records))
+                progress.update(first - progress.n)
         return written
 
-    def _read_images(self, record: Any) -> dict[str, bytes]:
-        store, paths = FolderStore(self.folder), self.pair_type.image_paths(record)
-        for path in paths.values():
-            image_size(store.open(path))  # a broken one is found now, not in training
-        return {key: store.read(path) for key, path in paths.items()}
+    def _with_images(self, records: Iterable[Any], progress: Any) -> Pairs:
+        store = FolderStore(self.folder)
+        for record in records:
+            paths = self.pair_type.image_paths(record)
+            for path in paths.values():
+                image_size(store.open(path))  # a broken one is found now, not in training
+            yield record, {key: store.read(path) for key, path in paths.items()}
+            progress.update()
+
+
+def image_sizes(folder: Path, pair_type: PairType, record: Any) -> list[int]:
+    """The bytes of each of a record's images.
+
+    Raises:
+        DataError: one is missing.
+    """
+    files = [folder / path for path in pair_type.image_paths(record).values()]
+    for file in files:
+        if not file.is_file():
+            raise DataError(f"{file}: no such image, though the records name it; make the pairs again")
+    return [file.stat().st_size for file in files]
 
 
 def plan_packing(folder: Path, control_method: str, form: str, pairs_per_shard: int) -> tuple[ShardPlan, dict[str, Any]]:

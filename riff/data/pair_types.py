@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -130,12 +131,15 @@ def read_record_lines(path: Path, pair_type: PairType) -> list[RecordLine]:
         record = None
         try:
             record = None if problem else pair_type.parse(item, path.parent)
+            json.dumps(record and vars(record), ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            record, problem = None, "holds bytes that are no text in UTF-8"
         except RiffError as error:
             problem = str(error)
         known = frozenset(key for key, value in item.items() if value not in (None, ""))
         lines.append(RecordLine(number, text, record, problem, known))
     if not lines:
-        raise DataError(f"{path}: holds no {pair_type.name}; every clip was dropped, or none was made")
+        raise DataError(f"{path}: {_nothing(pair_type)}")
     return lines
 
 
@@ -145,14 +149,23 @@ def read_pairs(folder: str | Path, pair_type: PairType[Record]) -> list[Record]:
     Raises:
         DataError: no records there, or a line that `PairType.parse` refuses; names the line.
     """
-    path = Path(folder) / pair_type.records_file
+    folder = Path(folder)
+    path = folder / pair_type.records_file
     if not path.exists():
         raise DataError(f"{path}: no {pair_type.name} there; make them with {pair_type.made_by} {folder}")
-    lines = read_record_lines(path, pair_type)
-    for line in lines:
-        if line.problem:
-            raise DataError(f"{path}: line {line.number}: {line.problem}")
-    return [line.record for line in lines]
+    records = []
+    for line in json_lines(path):
+        try:
+            records.append(pair_type.parse(line.value, folder))
+        except RiffError as error:
+            raise DataError(f"{path}: line {line.number}: {line.problem or error}") from error
+    if not records:
+        raise DataError(f"{path}: {_nothing(pair_type)}")
+    return records
+
+
+def _nothing(pair_type: PairType) -> str:
+    return f"holds no {pair_type.name}; every clip was dropped, or none was made"
 
 
 def _value_types(record: type) -> dict[str, type]:
