@@ -37,17 +37,15 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from riff.errors import OptionError
-    from riff.files import make_folder
     from riff.models.base import load_base
     from riff.models.control import attach_control, save_control_pipeline
+    from riff.models.folders import check_output
 
-    if args.output.exists() and not args.overwrite:
-        raise OptionError(f"--output {args.output}: is there already; use --overwrite to make it anew")
-    make_folder(args.output.parent)
+    replaces = check_output(args.output, "--output", args.overwrite)
     print(f"loading {args.base}")
     pipeline = attach_control(load_base(args.base, args.base_config), args.hint_init, args.seed)
-    save_control_pipeline(pipeline, args.output, {"base": args.base, "hint_init": args.hint_init, "seed": args.seed})
+    origin = {"base": args.base, "hint_init": args.hint_init, "seed": args.seed}
+    save_control_pipeline(pipeline, args.output, origin, replaces=replaces)
     millions = sum(parameter.numel() for parameter in pipeline.controlnet.parameters()) / 1e6
     print(f"a ControlNet of {millions:.1f} M parameters, attached and not trained: {args.output}")
 

@@ -9,9 +9,9 @@
 Latents and text embeddings are computed once and kept beside the pairs, or in the user's cache for those of the hub. Losses,
 samples of held-out songs and checkpoints lie in lightning_logs/version_N/ and image_log/version_N/; validation.jsonl beside
 losses.jsonl holds the loss on held-out songs and the edge F1 of their samples, which says when the control takes hold. The
-end, --max_train_time and Ctrl-C all leave a pipeline in --output that diffusers' StableDiffusionControlNetPipeline loads;
---resume goes on exactly where a run stopped. All GPUs of the machine train together, each on batches of its own: N of them do
-what one with N times the batch would.
+end, --max_train_time and Ctrl-C all leave a pipeline in --output that diffusers' StableDiffusionControlNetPipeline loads, and
+SIGTERM a checkpoint; --resume goes on exactly where a run stopped. All GPUs of the machine train together, each on batches
+of its own: N of them do what one with N times the batch would.
 """
 
 from __future__ import annotations
@@ -49,22 +49,25 @@ def _add_places(parser: cli.ArgumentParser) -> None:
     add("--output", type=Path, help="folder for the result (default: models/riff-cnet-final, or riff-cnet-METHOD-final)")
     parser.add_flag("controlnet_only", default=False, help="write the ControlNet alone, in half precision, with its base's name")
     add("--log_dir", type=Path, default=Path("."), help="where lightning_logs/ and image_log/ lie")
+    parser.add_overwrite("a model in --output; a run that goes on replaces its own without")
 
 
 def _add_recipe(parser: cli.ArgumentParser) -> None:
     parser.heading("what is learned, and how")
     add = parser.add_argument
     falls = "linear and cosine fall to a hundredth at --max_steps"
-    add("--max_steps", type=int, default=100_000, help="optimizer steps in all")
-    add("--batch_size", type=int, default=4, help="pairs a batch, for each process")
-    add("--accumulate_gradient_batches", type=int, default=1, help="batches to one optimizer step")
-    add("--learning_rate", type=float, help="peak learning rate (default: 1e-5, or 2e-6 with --sd_locked False)")
+    add("--max_steps", type=cli.whole(1), default=100_000, help="optimizer steps in all")
+    add("--batch_size", type=cli.BATCH, default=4, help="pairs a batch, for each process")
+    add("--accumulate_gradient_batches", type=cli.whole(1), default=1, help="batches to one optimizer step")
+    add("--learning_rate", type=cli.real(above=0), help="peak learning rate (default: 1e-5, or 2e-6 with --sd_locked False)")
     add("--lr_schedule", default="constant", choices=("constant", "linear", "cosine"), help=falls)
-    add("--warmup_steps", type=int, default=0, help="steps in which the learning rate rises, with every schedule")
-    add("--snr_gamma", type=float, default=0.0, help="min-SNR weight of the loss, 5 is usual; 0 weighs all noise levels alike")
+    add("--warmup_steps", type=cli.whole(0), default=0, help="steps in which the learning rate rises, with every schedule")
+    add(
+        "--snr_gamma", type=cli.real(0), default=0.0, help="min-SNR weight of the loss, 5 is usual; 0 weighs all noise levels alike"
+    )
     parser.add_flag("use_ema", default=False, help="average the weights over the steps, for the samples and the result")
-    add("--ema_decay", type=float, default=0.9999, help="of the average; a short run's is lower")
-    add("--prompt_dropout", type=float, default=0.5, help="share of pairs trained without their prompt")
+    add("--ema_decay", type=cli.real(0, below=1), default=0.9999, help="of the average; a short run's is lower")
+    add("--prompt_dropout", type=cli.SHARE, default=0.5, help="share of pairs trained without their prompt")
     parser.add_flag("sd_locked", default=True, help="keep the base as it is; False also trains the UNet's decoder")
     parser.add_flag("only_mid_control", default=False, help="control the middle block alone")
     parser.add_seed()
@@ -74,7 +77,12 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     parser.heading("time")
     add("--max_train_time", default="00:12:00:00", metavar="TIME", help="stop after this time, DD:HH:MM:SS")
-    add("--checkpoint_freq", type=int, default=1000, help="steps between checkpoints; the newest is kept")
+    add(
+        "--checkpoint_freq",
+        type=cli.whole(0),
+        default=1000,
+        help="steps between checkpoints, of which the newest is kept; 0 writes one at the end alone",
+    )
     add(
         "--resume",
         nargs="?",
@@ -85,16 +93,21 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     parser.add_memory()
     add("--frozen_weights", choices=("32", "half"), help="how the base is stored (default: as --memory has it)")
     parser.add_flag("save_gpu_memory", default=False, help="the same as --memory 12")
-    auto = "auto is bf16 on CUDA, on CPUs that multiply in it, and where --memory stores weights so; 32 elsewhere"
+    auto = "auto is bf16 on GPUs and CPUs that have it, and where --memory stores weights so; 32 elsewhere (a T4, a V100)"
     add("--precision", default="auto", choices=("auto", "32", "16", "bf16"), help=auto)
-    add("--num_workers", type=int, default=2, help="processes that read pairs")
+    add("--num_workers", type=cli.WORKERS, default=2, help="processes that read pairs")
     parser.add_machines()
 
 
 def _add_samples(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     parser.add_held_out()
-    add("--logger_freq", type=int, default=500, help="steps between samples of held-out songs, and their edge F1")
+    add(
+        "--logger_freq",
+        type=cli.whole(0),
+        default=500,
+        help="steps between samples of held-out songs, and their edge F1; 0 is never",
+    )
     parser.add_logger(project="riff-cnet")
 
 
@@ -110,9 +123,12 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    _check_model(args.model)
     from riff.training.launch import start_processes
+    from riff.training.places import default_output
     from riff.training.processes import join_processes
 
+    args.output = args.output or default_output(args.control_method)
     device = cli.choose_device(args.device)
     if args.dry_run:
         _say_plan(args, device)
@@ -124,42 +140,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status or 0
 
 
+def _check_model(model: str) -> None:
+    from riff.errors import ModelError
+    from riff.models.sources import looks_like_path
+
+    if looks_like_path(model) and not Path(model).exists():
+        raise ModelError(
+            f"--model {model}: no such folder; make it with cnet_riff_add_control.py, which attaches a ControlNet to a base"
+        )
+
+
 def _say_plan(args: cli.argparse.Namespace, device: str) -> None:
     from riff.models.control import load_control_pipeline
     from riff.models.folders import read_configs
     from riff.training.prediction import control_on_meta, peak_text, plan_text, predict_peak
 
-    options, precision = _training_options(args, device)
+    options, precision, preset = _training_options(args, device)
     model = "" if args.base else args.model  # with another base, what the folder says of the UNet does not hold
     configs = read_configs(model, ("unet", "vae", "controlnet"), lambda: load_control_pipeline(args.model, args.base))
     objective = control_on_meta(configs, sd_locked=args.sd_locked, only_mid_control=args.only_mid_control)
-    print(plan_text(args.memory, options.savings, precision, objective.models), flush=True)
+    print(plan_text(preset, options.savings, precision, objective.models), flush=True)
     print(peak_text(predict_peak(objective, configs, options, precision), args.batch_size))
 
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.data.variety import low_variety
-    from riff.files import make_folder
     from riff.models.control import load_control_pipeline, save_control_pipeline
-    from riff.models.folders import read_origin
+    from riff.models.folders import check_output, read_origin
     from riff.sampling.control import SamplingOptions
     from riff.training.control import ControlObjective, held_out_clips, prepare_control_data, train_control
     from riff.training.loggers import check_loggers
     from riff.training.memory import stored
     from riff.training.places import RunPlaces, find_checkpoint
     from riff.training.prediction import MemoryWatch, control_on_meta
+    from riff.training.run import kept_by_checkpoint
     from riff.training.strategies import check_strategy
 
-    if processes.is_first:
-        check_loggers(args.logger)
-    options, precision = _training_options(args, device)
-    watch = MemoryWatch(device, args.memory)
+    options, precision, preset = _training_options(args, device)
+    watch = MemoryWatch(device, preset)
     settings = _run_settings(args, device, precision, watch.log)
     check_strategy(settings.strategy, settings.precision)
-    output = args.output or Path("models") / "-".join(["riff-cnet", *filter(None, [args.control_method]), "final"])
-    make_folder(output.parent)  # better now than after hours of training
-    resume = find_checkpoint(args.log_dir, args.resume) if args.resume else None
-    places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.next(args.log_dir)
+    resume = processes.from_first(lambda: find_checkpoint(args.log_dir, args.resume, cli.warn) if args.resume else None)
+    if processes.is_first:  # better now than after hours of training
+        check_loggers(args.logger)
+        version = RunPlaces.of_checkpoint(resume).version if resume else None
+        logs = RunPlaces(args.log_dir, 0)
+        replaces = check_output(args.output, "--output", args.overwrite, beside=(logs.run, logs.images), version=version)
     with processes.first_goes_first():
         pipeline = load_control_pipeline(args.model, args.base)
         data = prepare_control_data(args.train_data_dir, args.control_method, pipeline, device, args.val_share)
@@ -174,6 +200,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         configs = {name: getattr(pipeline, name).config for name in ("unet", "vae", "controlnet")}
         how = {"sd_locked": args.sd_locked, "only_mid_control": args.only_mid_control}
         watch.predict(lambda: control_on_meta(configs, **how), configs, options, settings)
+    places = RunPlaces.of_checkpoint(resume) if resume else processes.from_first(lambda: RunPlaces.claim(args.log_dir))
     with stored(objective, pipeline.vae, options.savings, precision):
         step, reason = train_control(
             pipeline,
@@ -190,19 +217,19 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     if not processes.is_first:
         return
     origin |= {"base": base, "steps": step, "version": places.version}
-    save_control_pipeline(pipeline, output, origin, args.controlnet_only, half=args.controlnet_only)
-    cli.write_manifest(
-        output / "manifest.json", {**vars(args), "base": base}, steps=step, version=places.version, memory=watch.report()
-    )
-    print(f"{reason + '; ' if reason else ''}step {step}: {output} (samples in {places.images}, losses in {places.run})")
+    arguments, memory = {**vars(args), "base": base}, watch.report()
+    with kept_by_checkpoint(places, settings):
+        save_control_pipeline(pipeline, args.output, origin, args.controlnet_only, half=args.controlnet_only, replaces=replaces)
+        cli.write_manifest(args.output / "manifest.json", arguments, steps=step, version=places.version, memory=memory)
+    print(f"{reason + '; ' if reason else ''}step {step}: {args.output} (samples in {places.images}, losses in {places.run})")
 
 
-def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[Any, str]:
-    """The options of a step and the precision it is computed in; --memory becomes the preset that it stands for here."""
+def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[Any, str, str]:
+    """The options of a step, the precision it is computed in, and the preset that --memory stands for here."""
     from riff.training.memory import choose_preset, choose_savings
     from riff.training.options import TrainingOptions
 
-    args.memory = choose_preset(args.memory, args.save_gpu_memory, device)
+    preset = choose_preset(args.memory, args.save_gpu_memory, device)
     said = {
         "checkpointing": args.gradient_checkpointing,
         "frozen": args.frozen_weights,
@@ -211,7 +238,7 @@ def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[Any, s
     }
     asked = None if args.precision == "auto" else args.precision
     sharded = args.strategy == "fsdp"
-    savings, precision = choose_savings(args.memory, said, asked, device, averaged=args.use_ema, sharded=sharded)
+    savings, precision = choose_savings(preset, said, asked, device, averaged=args.use_ema, sharded=sharded)
     options = TrainingOptions(
         learning_rate=_learning_rate(args),
         batch_size=args.batch_size,
@@ -226,11 +253,11 @@ def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[Any, s
         num_workers=args.num_workers,
         seed=args.seed,
     )
-    return options, precision
+    return options, precision, preset
 
 
 def _learning_rate(args: cli.argparse.Namespace) -> float:
-    return args.learning_rate or (1e-5 if args.sd_locked else 2e-6)
+    return (1e-5 if args.sd_locked else 2e-6) if args.learning_rate is None else args.learning_rate
 
 
 def _run_settings(args: cli.argparse.Namespace, device: str, precision: str, memory_log: Any) -> Any:
@@ -245,17 +272,14 @@ def _run_settings(args: cli.argparse.Namespace, device: str, precision: str, mem
         checkpoint_every=args.checkpoint_freq,
         validate_every=args.val_freq,
         validation_pictures=args.val_pictures,
-        resume_command=f"{cli.called_as()} --learning_rate {_learning_rate(args) / 10:g} --resume",
+        command=cli.called_as(),
+        lower_rate=f"--learning_rate {_learning_rate(args) / 10:g}",
         other_ways=steadier_ways(precision, "--precision", "32", "--warmup_steps"),
         strategy=args.strategy,
         loggers=args.logger,
         project=args.wandb_project,
         callbacks=(memory_log,),
     )
-
-
-def _precision(args: cli.argparse.Namespace, device: str) -> str:
-    return ("bf16" if device == "cuda" else "32") if args.precision == "auto" else args.precision
 
 
 if __name__ == "__main__":

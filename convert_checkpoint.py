@@ -31,7 +31,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--dtype", choices=("fp32", "fp16", "bf16"), help="cast the weights (default: as they are)")
     add(
         "--hint_range",
-        type=float,
+        type=cli.real(1, 255),
         choices=(1, 255),
         help="the file's ControlNet takes edges from 0 to this, the folder's from 0 to 1 (default: 255 for riff-cnet's published "
         "model, by its name on the hub, and 1 for any other)",
@@ -47,11 +47,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.errors import ModelError, OptionError
     from riff.models.cldm import hint_range_of, write_checkpoint
     from riff.models.convert import DTYPES, checkpoint_to_folder, find_parts, hash_weights
+    from riff.models.folders import check_output
     from riff.models.sources import CHECKPOINTS, find_checkpoint
 
-    if args.output.exists() and not args.overwrite:
-        raise OptionError(f"--output {args.output}: is there already; use --overwrite to replace it")
+    inputs = (args.input, args.base)
     to_file, is_folder = args.output.suffix in CHECKPOINTS, Path(args.input).is_dir()
+    manifest = args.output.with_suffix(".manifest.json") if to_file else args.output / "manifest.json"
+    replaces: list[str] = []
+    if to_file:
+        cli.check_new_files([args.output, manifest], inputs, args.overwrite)
+    else:
+        replaces = check_output(args.output, "--output", args.overwrite)
     if is_folder and not to_file:
         raise OptionError(f"--output {args.output}: --input is a folder, so this must be a file that ends in .ckpt or .safetensors")
     file = None if is_folder else find_checkpoint(args.input, "give a file or a folder")
@@ -61,13 +67,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ModelError(f"--input {args.input}: no such checkpoint file, nor a hub repository that holds one")
     dtype, hint_range = DTYPES.get(args.dtype), args.hint_range or hint_range_of(args.input)
     if file is not None:
-        made = checkpoint_to_folder(file, args.output, args.base, dtype, hint_range, args.controlnet_only)
-        places, manifest = [file], args.output / "manifest.json"
+        made = checkpoint_to_folder(file, args.output, args.base, dtype, hint_range, args.controlnet_only, replaces)
+        places, more = [file], {}
     else:
         folders, scheduler = find_parts(args.input, args.base, args.controlnet_only)
         made = f"{write_checkpoint(args.output, folders, scheduler, dtype, hint_range)} tensors"
-        places, manifest = list(folders.values()), args.output.with_suffix(".manifest.json")
-    cli.write_manifest(manifest, {**vars(args), "hint_range": hint_range}, made=made, sha256=hash_weights(places))
+        places, more = list(folders.values()), {"files": [args.output.name]}
+    said = {**vars(args), "hint_range": hint_range}
+    cli.write_manifest(manifest, said, made=made, sha256=hash_weights(places), **more)
     print(f"{made}: {args.output}")
 
 

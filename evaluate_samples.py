@@ -28,6 +28,7 @@ from riff import cli
 from riff.errors import OptionError, RiffError
 from riff.evaluation.experiments import ALL, MODULES, find_experiments
 
+FILES, OVERVIEW = ("clips/*", "index.html"), ("index.html",)  # of the results of one experiment, and of several together
 EVALUATION_CATALOGUE, STYLE_CATALOGUE = 3, 7
 SHARED = ("experiment", "model", "base", "songs", "clips", "held_out_wording", "seed", "device", "num_shown")  # by all experiments
 
@@ -44,18 +45,19 @@ def make_parser() -> cli.ArgumentParser:
     )
     add("--base", help="base to use instead of the one that --model names")
     add("--songs", default="demo:16", help="demo:N, or a folder of SONG/{vocals,drums,bass,other}.wav")
-    which = "of a folder's songs: the first clip with a vocal, or those of benchmarks/musdb_vocal_inpainting.md"
+    which = "of a folder's songs: the first clip with a vocal, or those of docs/musdb_vocal_inpainting.md"
     add("--clips", default="first", choices=("first", "benchmark"), help=which)
-    add("--steps", type=int, default=20, help="denoising steps")
-    add("--scale", type=float, help="classifier-free guidance (default: what the model recommends, else 4; edit: 7.5)")
-    add("--num_shown", type=int, default=6, help="songs shown on the page")
+    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
+    add("--scale", type=cli.GUIDANCE, help="classifier-free guidance (default: what the model recommends, else 4; edit: 7.5)")
+    add("--num_shown", type=cli.whole(0), default=6, help="songs shown on the page")
     add("--output", type=Path, default=Path("outputs/evaluation"), help="folder for the results")
     parser.add_device()
-    parser.add_seed()
+    parser.add_sampling_seed()
+    parser.add_overwrite("results that are there")
     parser.heading("experiments with a control model")
-    add("--strength", type=float, help="of the control (default: what the model recommends, else 1)")
+    add("--strength", type=cli.GUIDANCE, help="of the control (default: what the model recommends, else 1)")
     parser.heading("--experiment seeds")
-    add("--num_seeds", type=int, default=8, help="samples of every song")
+    add("--num_seeds", type=cli.whole(2), default=8, help="samples of every song, which are compared with each other")
     parser.heading("--experiment prompts")
     add("--style_songs", default="demo:75", help="other songs to learn styles from, demo:N or a folder as in --songs")
     parser.heading("--experiment settings")
@@ -72,8 +74,8 @@ def make_parser() -> cli.ArgumentParser:
 def _add_edit_flags(parser: cli.ArgumentParser) -> None:
     parser.heading("--experiment edit")
     add = parser.add_argument
-    add("--image_scale", type=float, help="guidance of the input (default: what the model recommends, else 1.5)")
-    add("--best_of", type=int, default=1, help="candidates a clip, of which the best by score has a row of its own")
+    add("--image_scale", type=cli.GUIDANCE, help="guidance of the input (default: what the model recommends, else 1.5)")
+    add("--best_of", type=cli.whole(1), default=1, help="candidates a clip, of which the best by score has a row of its own")
     add("--edit_kinds", nargs="+", default=["add"], choices=("add", "remove", "noop"), help="instructions to give")
     add("--instruction", default="add {vocal}", help="how an addition is worded; {vocal} is what the song's prompt says of it")
     wording = "ask for demo songs' vocals in words that were not trained on"
@@ -85,12 +87,44 @@ def _add_edit_flags(parser: cli.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
-    if min(args.best_of, args.steps) < 1:
-        parser.error("--best_of and --steps must be 1 or more")
-    if args.num_seeds < 2:
-        parser.error("--num_seeds must be 2 or more: seeds are compared with each other")
     experiments = find_experiments(args.experiment, args.model)
+    folders = result_folders(args, [experiment.name for experiment, _ in experiments])
+    for folder in folders.values():
+        folder.check()
     clips = load_clips(args.songs, EVALUATION_CATALOGUE, args.held_out_wording, args.clips)
+    if len(experiments) == 1:
+        return run_experiments(parser, args, experiments, folders, clips, None)
+    inputs = (args.model, args.base, args.songs)
+    with cli.ResultFolder(args.output, "--output", OVERVIEW, inputs, args.overwrite).written() as overview:
+        status = run_experiments(parser, args, experiments, folders, clips, overview)
+    print(args.output / "index.html")
+    return status
+
+
+def result_folders(args: argparse.Namespace, names: Sequence[str]) -> dict[str, cli.ResultFolder]:
+    """Where the results of each experiment go: --output, or, of several, folders of their names in it."""
+    inputs = (args.model, args.base, args.songs, args.style_songs, args.vocals, args.train_data_dir)
+    places = {name: args.output / name if len(names) > 1 else args.output for name in names}
+    settings = {"inputs": inputs, "overwrite": args.overwrite, "manifest": "results.json"}
+    return {name: cli.ResultFolder(place, "--output", FILES, **settings) for name, place in places.items()}
+
+
+def run_experiments(
+    parser: cli.ArgumentParser,
+    args: argparse.Namespace,
+    experiments: Sequence[tuple[Any, Any]],
+    folders: dict[str, cli.ResultFolder],
+    clips: list,
+    overview: Path | None,
+) -> int:
+    """Run each experiment and write its results as soon as they are there; of several, one that fails leaves the others alone.
+
+    Args:
+        experiments: each with the kind of model that it measures. overview: where a page over several of them goes.
+
+    Returns:
+        The exit status.
+    """
     from riff.evaluation.bench import load_bench
     from riff.evaluation.pages import Answer, table_text, write_answer, write_overview
 
@@ -98,23 +132,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     answers, failed = [], 0
     for experiment, kind in experiments:
         flags = argparse.Namespace(**vars(args) | {"experiment": [experiment.name], "model": args.model or kind.example})
-        folder = args.output / experiment.name if len(experiments) > 1 else args.output
+        folder = folders[experiment.name]
         try:
-            if kind.name not in benches:
-                bench = load_bench(kind, flags.model, args.base, cli.choose_device(args.device), clips, args.seed)
-                benches[kind.name] = replace(bench, load_clips=partial(load_clips, catalogue=STYLE_CATALOGUE))
-            result = experiment.measure(benches[kind.name], vars(args))
+            with folder.written() as place:
+                if kind.name not in benches:
+                    bench = load_bench(kind, flags.model, args.base, cli.choose_device(args.device), clips, args.seed)
+                    benches[kind.name] = replace(bench, load_clips=partial(load_clips, catalogue=STYLE_CATALOGUE))
+                result = experiment.measure(benches[kind.name], vars(args))
+                answer = Answer(experiment, result, parser.command(flags, (*SHARED, *experiment.flags)))
+                write_answer(place, answer, clips, vars(flags), args.num_shown)
         except RiffError as error:
-            if len(experiments) == 1:
+            if overview is None:
                 raise
             cli.warn(f"error: --experiment {experiment.name}: {error}")
             failed += 1
             continue
-        answers.append(Answer(experiment, result, parser.command(flags, (*SHARED, *experiment.flags))))
-        print(table_text(experiment, result.means), *result.remarks, sep="\n")
-        print(write_answer(folder, answers[-1], clips, vars(flags), args.num_shown))
-    if len(experiments) > 1 and answers:
-        print(write_overview(args.output, answers))
+        answers.append(answer)
+        print(table_text(experiment, result.means), *result.remarks, folder.path / "index.html", sep="\n")
+    if not answers:
+        raise RiffError(f"none of the {len(experiments)} experiments came to a result; what stopped each is said above")
+    if overview is not None:
+        write_overview(overview, answers, args.output)
+        cli.write_manifest(overview / "manifest.json", vars(args), experiments=[answer.experiment.name for answer in answers])
     return cli.EXIT_FAILURE if failed else 0
 
 

@@ -4,11 +4,12 @@
     python inpaint_song.py --audio song.wav --stems_dir stems --model models/riff-cnet-final --start 0:32 --end 0:48 --num_samples 3
     python inpaint_song.py --audio song.wav --model models/riff-pix2pix-mini --prompt "add a sad female vocal" --best_of 4
 
-The song is taken apart, a model paints the spectrogram of a new vocal over the whole of it in overlapping windows, and the vocal's
+The song is separated, a model paints the spectrogram of a new vocal over the whole of it in overlapping windows, and the vocal's
 sound is added to the accompaniment's own samples, at the song's rate, channels and full band. OUTPUT gets accompaniment.wav,
 and for every take mix.wav, vocal.wav and spectrogram.png (mix-SEED.wav and so on where there are several), index.html to listen
-and compare, and manifest.json with gains, levels, times and the null test: what is left of mix - gain * vocal - accompaniment.
-With --start and --end only that part is sung anew, and outside it the song is the input, sample for sample.
+and compare, and manifest.json with levels and times. The files add up: mix = accompaniment + vocal, to the bit, and none exceeds
+full scale; where the sum would, the vocal alone is limited. With --start and --end only that part gets a new vocal. Outside it
+mix.wav and accompaniment.wav are the input, sample for sample, unless that exceeds full scale by itself and all is lowered alike.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from riff import cli
 
 MOST_GAIN_DB = 100.0
+FILES = ("accompaniment.wav", "mix*.wav", "vocal*.wav", "spectrogram*.png", "overview*.png", "index.html")  # of the results
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -29,16 +31,16 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add(
         "--start",
         nargs="+",
-        type=_seconds,
+        type=cli.seconds,
         default=[],
         metavar="TIME",
         help="where each part to replace begins: 32, 0:32 or 1:02:03.5",
     )
-    add("--end", nargs="+", type=_seconds, default=[], metavar="TIME", help="where each ends; as many as --start")
+    add("--end", nargs="+", type=cli.seconds, default=[], metavar="TIME", help="where each ends; as many as --start")
     parser.add_flag(
         "keep_original_vocal", default=True, help="outside --start and --end; otherwise the accompaniment alone is there"
     )
-    add("--fade", type=float, default=0.05, help="seconds over which a part fades in and out, inside its borders")
+    add("--fade", type=cli.real(0), default=0.05, help="seconds over which a part fades in and out, inside its borders")
     parser.add_separation()
     parser.heading("model")
     add(
@@ -50,60 +52,54 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.heading("sampling")
     add("--prompt", help="what to sing, or for an edit model the instruction (default: a vocal melody)")
     add("--negative_prompt", default="", help="what not to sing")
-    add("--num_samples", type=int, default=1, help="takes, of seeds from --seed on")
-    add("--best_of", type=int, default=1, help="candidates for each take, of which the best by score is kept")
-    add("--steps", type=int, default=20, help="denoising steps")
-    add("--scale", type=float, help="guidance by the prompt (default: what the model recommends, else 4; edit models: 7.5)")
-    add("--strength", type=float, help="of the control (default: what the model recommends, else 1)")
-    add("--image_scale", type=float, help="edit models: guidance by the picture (default: what the model recommends, else 1.5)")
-    add("--canny_low", type=int, default=100, help="lower threshold of the edges")
-    add("--canny_high", type=int, default=200, help="upper threshold of the edges")
-    add("--overlap", type=float, default=0.5, help="share that neighbouring windows have in common, 0 to below 1")
-    add("--window_batch_size", type=int, help="windows a forward pass (default: 1 on a CPU, 8 on CUDA); changes no result")
+    add("--num_samples", type=cli.whole(1), default=1, help="takes, of seeds from --seed on")
+    add("--best_of", type=cli.whole(1), default=1, help="candidates for each take, of which the best by score is kept")
+    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
+    add("--scale", type=cli.GUIDANCE, help="guidance by the prompt (default: what the model recommends, else 4; edit models: 7.5)")
+    add("--strength", type=cli.GUIDANCE, help="of the control (default: what the model recommends, else 1)")
+    add(
+        "--image_scale",
+        type=cli.GUIDANCE,
+        help="edit models: guidance by the picture (default: what the model recommends, else 1.5)",
+    )
+    parser.add_canny()
+    add("--overlap", type=cli.real(0, below=1), default=0.5, help="share that neighbouring windows have in common")
+    add("--window_batch_size", type=cli.whole(1), help="windows a forward pass (default: 1 on a CPU, 8 on CUDA); changes no result")
     parser.heading("sound")
     loudness = "of the vocal in dB; auto sets it by loudness against the backing (ITU-R BS.1770)"
-    add("--gain", "--gain_db", dest="gain_db", type=_gain, default="auto", metavar="auto|DB", help=loudness)
-    add("--griffin_lim_iterations", type=int, default=16, help="rounds of phase reconstruction")
+    add(
+        "--gain",
+        "--gain_db",
+        dest="gain_db",
+        type=cli.real(-MOST_GAIN_DB, MOST_GAIN_DB, auto=None),
+        default="auto",
+        metavar="auto|DB",
+        help=loudness,
+    )
+    parser.add_griffin_lim_iterations()
     parser.heading("results")
     add("--output", type=Path, default=Path("outputs/song"), help="folder for the results")
     parser.add_device()
-    parser.add_seed()
+    parser.add_sampling_seed()
     parser.add_overwrite("results that are there")
     args = parser.parse_args(argv)
-    if min(args.num_samples, args.best_of, args.steps) < 1:
-        parser.error("--num_samples, --best_of and --steps must be 1 or more")
+    parser.check_canny(args)
     if len(args.start) != len(args.end):
         parser.error(f"--start has {len(args.start)} times and --end {len(args.end)}; give as many of each")
     return args
 
 
-def _seconds(text: str) -> float:
-    """32, 0:32 or 1:02:03.5 in seconds."""
-    parts = text.split(":")
-    if len(parts) > 3 or not all(part.replace(".", "", 1).isdigit() for part in parts):
-        raise cli.argparse.ArgumentTypeError(f"{text!r} is no time; write 32, 0:32 or 1:02:03.5")
-    seconds = 0.0
-    for part in parts:
-        seconds = 60 * seconds + float(part)
-    return seconds
-
-
-def _gain(text: str) -> float | None:
-    """auto, which is None, or decibels."""
-    if text == "auto":
-        return None
-    try:
-        decibels = float(text)
-    except ValueError:
-        decibels = float("nan")
-    if not abs(decibels) <= MOST_GAIN_DB:
-        raise cli.argparse.ArgumentTypeError(f"{text!r} is no gain; write auto, or decibels such as -3")
-    return decibels
-
-
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    inputs = (args.audio, args.model, args.base, args.stems_dir)
+    with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
+        said = replace_vocal(args, folder)
+    print(f"{args.output / 'index.html'}: {said}")
+
+
+def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
+    """Write the results into `folder`, which becomes --output; returns what came out, in a line."""
     clock = cli.Stopwatch()  # loading begins with the libraries
     import math
     from dataclasses import asdict
@@ -111,18 +107,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.audio.io import write_audio
     from riff.audio.separation import open_songs, separation_options
     from riff.audio.song import open_song
-    from riff.errors import OptionError
-    from riff.evaluation.song_page import save_take_files, write_song_page
-    from riff.evaluation.song_takes import draw_take
-    from riff.files import make_folder
+    from riff.report.song_page import lowered_line, save_take_files, write_song_page
     from riff.sampling.mixback import check_regions
     from riff.sampling.song import SongPainter, load_song_model
-    from riff.sampling.song_sound import backing_picture, in_frames, known_picture, sung
+    from riff.sampling.song_sound import backing_picture, in_frames, known_picture, new_vocal_lu, sung
+    from riff.sampling.song_takes import draw_take
     from riff.sampling.windows import WindowLayout
+    from riff.seeds import seed_after
 
-    if (args.output / "manifest.json").exists() and not args.overwrite:
-        raise OptionError(f"--output {args.output}: holds a song already; use another folder, or --overwrite")
-    make_folder(args.output)
     device = cli.choose_device(args.device)
     more = {"steps": args.steps, "negative_prompt": args.negative_prompt}
     canny = (args.canny_low, args.canny_high)
@@ -141,17 +133,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     takes, shown = [], []
     with cli.progress_bar(total=args.num_samples * args.best_of * painter.num_steps, desc="sampling", unit="step") as progress:
         for number in range(args.num_samples):
-            takes.append(draw_take(painter, args.seed + number, args.best_of, progress.update))
+            takes.append(draw_take(painter, seed_after(args.seed, number), args.best_of, progress.update))
     clock.lap("sampling")
-    write_audio(args.output / "accompaniment.wav", song.accompaniment, song.sample_rate, subtype="FLOAT")
+    vocal_lu = new_vocal_lu(song)
+    around = {"fade_s": args.fade, "keep_original_vocal": args.keep_original_vocal}
+    sound = {"iterations": args.griffin_lim_iterations, "vocal_lu": vocal_lu}
     for number, take in enumerate(cli.progress_bar(takes, desc="sound", unit="take")):
-        around = {"fade_s": args.fade, "keep_original_vocal": args.keep_original_vocal}
-        mix = sung(song, take.painted, model.target, regions, args.gain_db, iterations=args.griffin_lim_iterations, **around)
-        shown.append(save_take_files(args.output, f"-{args.seed + number}" if args.num_samples > 1 else "", take, mix))
+        mix = sung(song, take.painted, model.target, regions, args.gain_db, **around, **sound)
+        if number == 0:  # the same for all
+            write_audio(folder / "accompaniment.wav", mix.accompaniment, mix.sample_rate, subtype="FLOAT")
+        shown.append(save_take_files(folder, f"-{seed_after(args.seed, number)}" if args.num_samples > 1 else "", take, mix))
     clock.lap("sound")
-    page = write_song_page(args.output, args.audio, prompt, shown, clock.laps, song.duration_s)
+    write_song_page(folder, args.audio, prompt, shown, clock.laps, song.duration_s, mix.song_gain_db, place=args.output)
     cli.write_manifest(
-        args.output / "manifest.json",
+        folder / "manifest.json",
         vars(args),
         prompt=prompt,
         separator=opener.name,
@@ -159,10 +154,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         sampling=asdict(model.options) | {"target": model.target},
         seconds=clock.laps,
         real_time_factor=sum(clock.laps.values()) / song.duration_s,
+        vocal_lu=vocal_lu,
+        song_gain_db=mix.song_gain_db,
         takes=[one.to_json() for one in shown],
     )
-    worst = max(one.null_db for one in shown)
-    print(f"{song.duration_s:.1f} s in {sum(clock.laps.values()):.0f} s; the null test leaves {worst:.0f} dB: open {page}")
+    lowered = f"; {lowered_line(mix.song_gain_db)}" if mix.song_gain_db < 0 else ""
+    return f"{song.duration_s:.1f} s in {sum(clock.laps.values()):.0f} s{lowered}"
 
 
 if __name__ == "__main__":

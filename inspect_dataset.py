@@ -20,6 +20,8 @@ from pathlib import Path
 
 from riff import cli
 
+FILES = ("index.html", "sheet.png", "clips/*")  # of the results
+
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
@@ -28,27 +30,43 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add(
         "--val_dir", type=Path, help="folder of the pairs to validate on (default: some songs of DIR are held out, see --val_share)"
     )
-    add("--val_share", type=float, default=0.1, help="share of songs that training will hold out; give it the same")
+    parser.add_val_share("share of songs that training will hold out; give it the same")
     add("--control_method", default="", help="read prompt-METHOD.json")
     add("--target", help="what edited pictures show: a stem's name for it alone, or mix (default: as manifest.json says)")
-    add("--min_vocal_db", type=float, default=-25.0, help="vocal over backing, in dB, below which a clip has hardly any vocal")
+    add(
+        "--min_vocal_db",
+        type=cli.real(-200, 200),
+        default=-25.0,
+        help="vocal over backing, in dB, below which a clip has hardly any vocal",
+    )
     add("--output", type=Path, default=Path("outputs/inspection"), help="folder for the page and report.json")
-    add("--num_shown", type=int, default=12, help="clips to hear on the page, besides the worst two of each kind; 0 for none")
-    add("--num_workers", type=int, default=os.cpu_count() or 1, help="processes that read pictures")
+    add(
+        "--num_shown",
+        type=cli.whole(0),
+        default=12,
+        help="clips to hear on the page, besides the worst two of each kind; 0 for none",
+    )
+    add("--num_workers", type=cli.PROCESSES, default=os.cpu_count() or 1, help="processes that read pictures")
     add(
         "--fix",
         nargs="*",
         choices=("broken", "duplicates", "silent"),
         help="move aside what is broken, and also songs that are there twice, or clips with hardly any vocal (--fix: broken)",
     )
+    parser.add_overwrite("in --output what no earlier inspection wrote; its own page and report are always made anew")
     args = parser.parse_args(argv)
-    if args.num_shown < 0:
-        parser.error(f"argument --num_shown: {args.num_shown} must be 0 or more")
-    if args.num_workers < 1:
-        parser.error(f"argument --num_workers: {args.num_workers} must be 1 or more")
-    if not 0 <= args.val_share < 1:
-        parser.error(f"argument --val_share: {args.val_share} must be from 0 to below 1")
+    for folder in filter(None, (args.dir, args.val_dir)):
+        _check_no_shards(folder)
     return args
+
+
+def _check_no_shards(folder: Path) -> None:
+    from riff.data.shard_files import SUFFIXES
+    from riff.errors import DataError
+
+    holds_pairs = any(folder.glob("prompt*.json")) or (folder / "metadata.jsonl").exists()
+    if not holds_pairs and any(path.suffix in SUFFIXES for path in (folder, *folder.rglob("*"))):
+        raise DataError(f"{folder}: holds shards, not a folder of pairs; give the folder that they were packed from")
 
 
 @cli.command
@@ -57,9 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.data.inspection import InspectionOptions, inspect_pairs
     from riff.data.set_aside import BROKEN, plan_set_aside, set_aside
     from riff.data.split_check import check_split
-    from riff.evaluation.inspection_page import write_inspection
-    from riff.evaluation.inspection_text import error_lines, table_text, verdict
+    from riff.inspection.page import write_inspection
+    from riff.inspection.text import error_lines, table_text, verdict
 
+    results = cli.ResultFolder(args.output, "--output", FILES, (), args.overwrite, "report.json", renewed=True)
+    results.check()
     options = InspectionOptions(args.control_method, args.target, args.min_vocal_db, args.num_workers)
     val = None if args.val_dir is None else inspect_pairs(args.val_dir, options)
     inspection = check_split(inspect_pairs(args.dir, options), val, args.val_share)
@@ -70,10 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if plan.lines or plan.files:
             inspection = check_split(inspect_pairs(args.dir, options), val, args.val_share)
     print(table_text(inspection))
-    page = write_inspection(args.output, inspection, args.num_shown, vars(args))
+    with results.written() as folder:
+        write_inspection(folder, inspection, args.num_shown, vars(args))
     for line in error_lines(inspection):
         print(f"error: {line}", file=sys.stderr)
-    print(f"page: {page}")
+    print(f"page: {args.output / 'index.html'}")
     print(verdict(inspection))
     return cli.EXIT_FAILURE if any(finding.error for finding in inspection.findings) else 0
 

@@ -23,24 +23,22 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     )
     parser.add_argument("--train_data_dir", type=Path, default=Path("train-data-full"), help="folder for the pairs")
     parser.add_argument("--prompt_file", type=Path, default=Path("prompt_file.json"), help="what each song's prompt is")
-    parser.add_argument("--limit", type=int, help="process at most this many songs (default: all)")
-    parser.add_argument("--start_ind", type=int, default=0, help="leave out this many songs at the start, in order of name")
+    parser.add_argument("--limit", type=cli.whole(1), help="process at most this many songs (default: all)")
+    parser.add_argument(
+        "--start_ind", type=cli.whole(0), default=0, help="leave out this many songs at the start, in order of name"
+    )
     parser.add_separation()
     parser.heading("pairs")
     parser.add_flag("pitch_augment", default=True, help="also make every pair at -3 to 3 semitones")
     parser.add_pitch_method()
-    parser.add_argument("--min_vocal_ratio", type=float, default=0.1, help="drop clips whose vocal is below this share of the RMS")
-    parser.add_argument("--canny_low", type=int, default=100, help="lower threshold of the edges")
-    parser.add_argument("--canny_high", type=int, default=200, help="upper threshold of the edges")
+    parser.add_argument(
+        "--min_vocal_ratio", type=cli.real(0), default=0.1, help="drop clips whose vocal is below this share of the RMS"
+    )
+    parser.add_canny()
     parser.add_workers()
     parser.add_overwrite("the pairs that are there")
     args = parser.parse_args(argv)
-    if args.limit is not None and args.limit < 1:
-        parser.error(f"argument --limit: {args.limit} songs is none; leave the flag out for all")
-    if args.start_ind < 0:
-        parser.error(f"argument --start_ind: {args.start_ind} must be 0 or more")
-    if args.canny_low > args.canny_high:
-        parser.error(f"argument --canny_low: {args.canny_low} is above --canny_high {args.canny_high}")
+    parser.check_canny(args)
     return args
 
 
@@ -55,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.data.pairs import NONE_LEFT, PairMaker, PairSettings, pairs_folder
     from riff.data.pairs_folder import MANIFEST
     from riff.data.records import DEFAULT_PROMPT, read_prompts
-    from riff.data.songs import list_songs, names_without_song, shard_of_songs, unique_slugs
+    from riff.data.songs import list_songs, names_without_song, shard_of_songs
     from riff.errors import OptionError
 
     everything = list_songs(args.audio_dir)
@@ -76,8 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     engine = choose_engine(args, device, len(songs))
     with folder.prepared(described, args.overwrite):
         cli.write_manifest(folder.path / MANIFEST, vars(args), settings=described)
-        slugs = unique_slugs(everything)
-        report = Build(songs, slugs, prompts, DEFAULT_PROMPT, folder, maker, NONE_LEFT, engine=engine, warn=cli.warn).run()
+        report = Build(songs, everything, prompts, DEFAULT_PROMPT, folder, maker, NONE_LEFT, engine=engine, warn=cli.warn).run()
     print(
         f"{report.pairs} pairs in {folder.path}: {report.made} songs made now, {report.skipped} done before, "
         f"{report.dropped_clips} clips without a vocal dropped, {report.failed} songs failed"

@@ -24,13 +24,10 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--data_dir", type=Path, required=True, help="folder of pairs, for ControlNets (prompt.json) or edits (metadata.jsonl)")
     add("--output", type=Path, required=True, help="folder for the shards")
     add("--format", default="webdataset", choices=("webdataset", "parquet"), help="tars in WebDataset's layout, or Parquet files")
-    add("--pairs_per_shard", type=int, default=1000, help="pairs in a shard at most; a song's stay in one, where they fit")
+    add("--pairs_per_shard", type=cli.whole(1), default=1000, help="pairs in a shard at most; a song's stay in one, where they fit")
     add("--control_method", default="", help="name of the way of control: packs the pairs of prompt-METHOD.json")
     parser.add_overwrite("the shards in --output")
-    args = parser.parse_args(argv)
-    if args.pairs_per_shard < 1:
-        parser.error(f"argument --pairs_per_shard: {args.pairs_per_shard} pairs are none; give 1 or more")
-    return args
+    return parser.parse_args(argv)
 
 
 @cli.command
@@ -40,11 +37,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from riff.data.pack import plan_packing, prepare_output
     from riff.data.pairs_folder import MANIFEST
+    from riff.files import make_folder, only_writer
 
     plan, manifest = plan_packing(args.data_dir, args.control_method, args.format, args.pairs_per_shard)
-    if not prepare_output(args.output, manifest, args.overwrite):
-        cli.write_manifest(args.output / MANIFEST, vars(args), **manifest)
-    written, shards = plan.write(args.output), len(plan.shards)
+    make_folder(args.output)
+    with only_writer(args.output, "--output"):
+        if not prepare_output(args.output, manifest, args.overwrite):
+            cli.write_manifest(args.output / MANIFEST, vars(args), **manifest)
+        written, shards = plan.write(args.output), len(plan.shards)
     print(f"{plan.num_pairs} pairs in {shards} shards in {args.output}: {written} written now, {shards - written} there before")
     print(f"train on them with: python {plan.pair_type.trained_by} --train_data_dir {shlex.quote(str(args.output))}")
 

@@ -36,24 +36,22 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         help='instructions, one {"file": "Artist - Title", "edit_prompt": "..."} a line; a song may have several lines',
     )
     parser.heading("clips")
-    add("--frame_overlap", type=float, default=0.0, help="share of a clip that the next one repeats, from 0 to below 1")
-    add("--frame_len_seconds", type=float, default=5.11, help="length of a clip; a multiple of 0.64 s, less 0.01 s")
+    add("--frame_overlap", type=cli.real(0, below=1), default=0.0, help="share of a clip that the next one repeats")
+    add("--frame_len_seconds", type=cli.real(above=0), default=5.11, help="length of a clip; a multiple of 0.64 s, less 0.01 s")
     add(
         "--frame_min_power_prop",
-        type=float,
+        type=cli.real(0),
         default=0.4,
         help="use a clip when the stem's power in it is at least this share of the stem's power where it plays",
     )
     parser.add_flag("pitch_augment", default=False, help="also make every pair at -3 to 3 semitones")
     parser.add_pitch_method()
-    add("--max_examples", type=int, help="stop after this many pairs (default: no limit)")
+    add("--max_examples", type=cli.whole(1), help="stop after this many pairs (default: no limit)")
     parser.add_flag("save_wav", default=False, help="also write the sound of the clips, as wav/CLIP_{input,edited}.wav")
     parser.add_workers()
     parser.add_seed()
     parser.add_overwrite("the pairs that are there")
     args = parser.parse_args(argv)
-    if args.max_examples is not None and args.max_examples < 1:
-        parser.error(f"argument --max_examples: {args.max_examples} pairs are none; leave the flag out for all")
     args.target = args.target or args.gen_stem
     return args
 
@@ -68,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.data.engines import choose_engine
     from riff.data.instructions import DEFAULT_INSTRUCTIONS, read_edit_prompts
     from riff.data.pairs_folder import MANIFEST
-    from riff.data.songs import list_stem_songs, names_without_song, shard_of_songs, unique_slugs
+    from riff.data.songs import list_stem_songs, names_without_song, shard_of_songs
 
     settings = EditSettings(**{field.name: getattr(args, field.name) for field in fields(EditSettings)})
     songs = list_stem_songs(args.root_data_dir)
@@ -87,8 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{', '.join(without_song[:3])}"
             )
     device = cli.choose_device(args.device)
-    slugs = unique_slugs(songs)
-    songs, shard = shard_of_songs(songs, args.shard_index, args.num_shards)
+    everything = songs
+    songs, shard = shard_of_songs(everything, args.shard_index, args.num_shards)
     folder = edit_pairs_folder(args.output_dir / shard)
     maker = EditPairMaker(settings, device)
     engine = choose_engine(args, device, len(songs))
@@ -96,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cli.write_manifest(folder.path / MANIFEST, vars(args), settings=asdict(settings))
         write_shared(folder.path, settings)
         options = {"max_pairs": args.max_examples, "engine": engine, "warn": cli.warn}
-        report = Build(songs, slugs, prompts, default, folder, maker, none_left(settings), **options).run()
+        report = Build(songs, everything, prompts, default, folder, maker, none_left(settings), **options).run()
     left_out = f"{report.left_out} left out for --max_examples, " if args.max_examples else ""
     print(
         f"{report.pairs} pairs in {folder.path}: {report.made} songs made now, {report.skipped} done before, {left_out}"

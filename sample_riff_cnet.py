@@ -15,6 +15,8 @@ from pathlib import Path
 
 from riff import cli
 
+FILES = ("accompaniment.*", "control.png", "sample-*.png", "sample-*.wav", "sheet-*.png")  # of the results
+
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
@@ -25,47 +27,50 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.heading("song")
     add("--audio", type=Path, help="song to sing over")
     add("--control", type=Path, help="edge map to follow, instead of a song")
-    add("--start", type=float, default=0.0, help="where in the song the clip begins, seconds")
+    add("--start", type=cli.seconds, default=0.0, metavar="TIME", help="where in the song the clip begins: 32, 0:32 or 1:02:03.5")
     parser.add_separation(none="--audio is an accompaniment already")
     parser.heading("sampling")
     add("--prompt", default="Generate a vocal melody", help="what to sing")
     add("--negative_prompt", default="", help="what not to sing")
-    add("--num_samples", type=int, default=4, help="how many")
-    add("--steps", type=int, default=20, help="denoising steps")
-    add("--scale", type=float, help="classifier-free guidance, 1 is off (default: what the model recommends, else 4)")
-    add("--strength", type=float, help="of the control, 0 is none (default: what the model recommends, else 1)")
+    add("--num_samples", type=cli.whole(1), default=4, help="how many")
+    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
+    add("--scale", type=cli.GUIDANCE, help="classifier-free guidance, 1 is off (default: what the model recommends, else 4)")
+    add("--strength", type=cli.GUIDANCE, help="of the control, 0 is none (default: what the model recommends, else 1)")
     parser.add_flag("guess_mode", default=False, help="let the control act without the prompt's help")
-    add("--canny_low", type=int, default=100, help="lower threshold of the edges")
-    add("--canny_high", type=int, default=200, help="upper threshold of the edges")
-    add("--griffin_lim_iterations", type=int, default=16, help="rounds of phase reconstruction")
+    parser.add_canny()
+    parser.add_griffin_lim_iterations()
     parser.heading("results")
     add("--output", type=Path, default=Path("outputs/samples"), help="folder for the results")
     parser.add_device()
-    parser.add_seed()
+    parser.add_sampling_seed()
     parser.add_overwrite("results that are there")
     args = parser.parse_args(argv)
     if (args.audio is None) == (args.control is None):
         parser.error("give one of --audio FILE and --control IMAGE")
-    if args.num_samples < 1 or args.steps < 1:
-        parser.error("--num_samples and --steps must be 1 or more")
+    parser.check_canny(args)
     return args
 
 
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    inputs = (args.audio, args.control, args.model, args.base, args.stems_dir)
+    with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
+        first = draw_samples(args, folder)
+    print(f"{args.num_samples} samples in {args.output}: listen to {args.output / first}")
+
+
+def draw_samples(args: cli.argparse.Namespace, folder: Path) -> str:
+    """Write the results into `folder`, which becomes --output; returns the first sound's name."""
     from dataclasses import asdict
 
     from riff.audio.separation import open_songs, separation_options
-    from riff.errors import OptionError
-    from riff.files import make_folder
+    from riff.models.base import check_size
     from riff.models.control import load_control_pipeline
-    from riff.sampling.clip import control_from_audio, control_from_image, write_samples
+    from riff.sampling.clip import blank_control, control_from_audio, control_from_image, write_samples
     from riff.sampling.control import options_for, prepare_pipeline, sample_control
+    from riff.seeds import seed_after
 
-    if (args.output / "sample-0.png").exists() and not args.overwrite:
-        raise OptionError(f"--output {args.output}: holds samples already; use another folder, or --overwrite")
-    make_folder(args.output)
     device = cli.choose_device(args.device)
     if args.audio:
         taken_apart = args.separator != "none"
@@ -73,18 +78,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         control = control_from_audio(args.audio, opener, args.start, args.canny_low, args.canny_high, device)
     else:
         control = control_from_image(args.control)
+    blank = blank_control(control.edges)
+    if blank:
+        cli.warn(f"--audio {args.audio}: its accompaniment {blank}" if args.audio else f"--control {args.control}: {blank}")
     pipeline = prepare_pipeline(load_control_pipeline(args.model, args.base), device)
+    height, width = control.edges.shape
+    check_size(pipeline, height, width, f"--control {args.control}: an image")
     more = {"steps": args.steps, "guess_mode": args.guess_mode, "negative_prompt": args.negative_prompt}
     options = options_for(args.model, args.scale, args.strength, **more)
     drawn = []
     with cli.progress_bar(total=args.num_samples * args.steps, desc="sampling", unit="step") as progress:
         for index in range(args.num_samples):  # one at a time: a sample is the same alone and among others
             drawn += sample_control(
-                pipeline, [control.edges], [args.prompt], [args.seed + index], options, on_step=lambda _: progress.update()
+                pipeline,
+                [control.edges],
+                [args.prompt],
+                [seed_after(args.seed, index)],
+                options,
+                on_step=lambda _: progress.update(),
             )
-    files = write_samples(args.output, control, drawn, args.prompt, args.griffin_lim_iterations)
-    cli.write_manifest(args.output / "manifest.json", vars(args), sampling=asdict(options), files=[str(file) for file in files])
-    print(f"{args.num_samples} samples in {args.output}: listen to {files[0]}")
+    sounds = write_samples(folder, control, drawn, args.prompt, args.griffin_lim_iterations)
+    cli.write_manifest(folder / "manifest.json", vars(args), sampling=asdict(options))
+    return sounds[0].name
 
 
 if __name__ == "__main__":

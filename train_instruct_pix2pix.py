@@ -8,14 +8,16 @@
 The flags of diffusers' example are taken. Latents and text embeddings are computed once and kept beside the pairs. Losses,
 samples of held-out songs and checkpoints lie in lightning_logs/version_N/ and image_log/version_N/ under --logging_dir;
 validation.jsonl beside losses.jsonl holds the loss on held-out songs. The end, --max_train_time and Ctrl-C all leave a
-pipeline in --output_dir that diffusers' StableDiffusionInstructPix2PixPipeline loads; --resume_from_checkpoint latest goes on
-exactly where the newest run of this --output_dir stopped, with its settings, or starts anew where there is none. All GPUs
-of the machine train together, each on batches of its own: N of them do what one with N times the batch would.
+pipeline in --output_dir that diffusers' StableDiffusionInstructPix2PixPipeline loads, and SIGTERM a checkpoint;
+--resume_from_checkpoint latest goes on exactly where the newest run of this --output_dir stopped, with its settings, or
+starts anew where there is none. All GPUs of the machine train together, each on batches of its own: N of them do what one
+with N times the batch would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +64,12 @@ def _add_places(parser: cli.ArgumentParser) -> None:
     add("--original_image_column", default="original_image", help="its column of input pictures")
     add("--edited_image_column", default="edited_image", help="its column of edited pictures")
     add("--edit_prompt_column", default="edit_prompt", help="its column of instructions")
-    add("--resolution", type=int, help="height and width the pictures must have (default: any that fits the model)")
-    add("--max_train_samples", type=int, help="train on the first so many pairs alone")
+    add("--resolution", type=cli.whole(1), help="height and width the pictures must have (default: any that fits the model)")
+    add("--max_train_samples", type=cli.whole(1), help="train on the first so many pairs alone")
     add("--cache_dir", type=Path, help="where downloads and latents of the hub's data sets lie (default: the user's cache)")
     parser.heading("results")
     add("--output_dir", type=Path, default=Path("models/riff-pix2pix-final"), help="folder for the result")
+    parser.add_overwrite("a model in --output_dir; a run that goes on replaces its own without")
     parser.add_flag("unet_only", default=False, help="write the UNet alone, in half precision, with its base's name")
     add("--logging_dir", type=Path, default=Path("."), help="where lightning_logs/ and image_log/ lie")
     parser.add_logger(project="riff-pix2pix", older_name="--report_to")
@@ -78,65 +81,65 @@ def _add_places(parser: cli.ArgumentParser) -> None:
 def _add_recipe(parser: cli.ArgumentParser) -> None:
     parser.heading("what is learned")
     add = parser.add_argument
-    add("--text_dropout", type=float, default=0.05, help="share of pairs trained without the instruction")
-    add("--image_dropout", type=float, default=0.05, help="share of pairs trained without the input picture")
-    add("--both_dropout", type=float, default=0.05, help="share of pairs trained without either")
-    add("--conditioning_dropout_prob", type=float, help="one share for all three")
-    add("--snr_gamma", type=float, default=5.0, help="min-SNR weight of the loss; 0 is off, as in the diffusers example")
+    add("--text_dropout", type=cli.SHARE, default=0.05, help="share of pairs trained without the instruction")
+    add("--image_dropout", type=cli.SHARE, default=0.05, help="share of pairs trained without the input picture")
+    add("--both_dropout", type=cli.SHARE, default=0.05, help="share of pairs trained without either")
+    add("--conditioning_dropout_prob", type=cli.SHARE, help="one share for all three")
+    add("--snr_gamma", type=cli.real(0), default=5.0, help="min-SNR weight of the loss; 0 is off, as in the diffusers example")
     parser.add_flag("use_ema", default=False, help="average the weights over the steps")
-    add("--ema_decay", type=float, default=0.9999, help="of the average; a short run's is lower")
+    add("--ema_decay", type=cli.real(0, below=1), default=0.9999, help="of the average; a short run's is lower")
     parser.add_flag("copy_bias", default=True, help="start from the base's first bias too; False as diffusers' example does")
     targets = ("auto", "mix", "vocals")
     add("--target", default="auto", choices=targets, help="what edited pictures show: mix, vocals alone, or as their manifest says")
     parser.heading("optimizer")
-    add("--learning_rate", type=float, default=1e-4, help="peak learning rate")
+    add("--learning_rate", type=cli.real(above=0), default=1e-4, help="peak learning rate")
     parser.add_flag("scale_lr", default=False, help="multiply it by processes, accumulation and batch size")
     schedules = ("constant", "constant_with_warmup", "cosine", "linear")
     add("--lr_scheduler", default="constant", choices=schedules, help="cosine and linear fall to a hundredth in the end")
-    add("--lr_warmup_steps", type=int, default=0, help="steps in which the learning rate rises, with every schedule")
+    add("--lr_warmup_steps", type=cli.whole(0), default=0, help="steps in which the learning rate rises, with every schedule")
     parser.add_flag(
         "use_8bit_adam", default=False, help="the same as --optimizer_state 8bit; on CUDA, where bitsandbytes is installed"
     )
-    add("--adam_beta1", type=float, default=0.9, help="of AdamW")
-    add("--adam_beta2", type=float, default=0.999, help="of AdamW")
-    add("--adam_weight_decay", type=float, default=1e-2, help="of AdamW")
-    add("--adam_epsilon", type=float, default=1e-8, help="of AdamW")
-    add("--max_grad_norm", type=float, default=1.0, help="gradients are scaled down to it")
+    add("--adam_beta1", type=cli.real(0, below=1), default=0.9, help="of AdamW")
+    add("--adam_beta2", type=cli.real(0, below=1), default=0.999, help="of AdamW")
+    add("--adam_weight_decay", type=cli.real(0), default=1e-2, help="of AdamW")
+    add("--adam_epsilon", type=cli.real(above=0), default=1e-8, help="of AdamW")
+    add("--max_grad_norm", type=cli.real(0), default=1.0, help="gradients are scaled down to it; 0 leaves them as they are")
     parser.add_seed()
 
 
 def _add_run(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     parser.heading("time")
-    add("--max_train_steps", type=int, help="optimizer steps in all (default: as many as --num_train_epochs take)")
-    add("--num_train_epochs", type=int, default=100, help="times that every pair is seen")
+    add("--max_train_steps", type=cli.whole(1), help="optimizer steps in all (default: as many as --num_train_epochs take)")
+    add("--num_train_epochs", type=cli.whole(1), default=100, help="times that every pair is seen")
     add("--max_train_time", metavar="TIME", help="stop after this time, DD:HH:MM:SS (default: never)")
-    add("--train_batch_size", type=int, default=4, help="pairs a batch, for each process")
-    add("--gradient_accumulation_steps", type=int, default=1, help="batches to one optimizer step")
-    add("--checkpointing_steps", type=int, default=500, help="steps between checkpoints")
-    add("--checkpoints_total_limit", type=int, default=1, help="how many checkpoints are kept, the newest; 0 is all")
+    add("--train_batch_size", type=cli.BATCH, default=4, help="pairs a batch, for each process")
+    add("--gradient_accumulation_steps", type=cli.whole(1), default=1, help="batches to one optimizer step")
+    add("--checkpointing_steps", type=cli.whole(0), default=500, help="steps between checkpoints; 0 writes one at the end alone")
+    add("--checkpoints_total_limit", type=cli.whole(0), default=1, help="how many checkpoints are kept, the newest; 0 is all")
     add("--resume_from_checkpoint", metavar="PATH", help="go on: latest of this --output_dir, or a checkpoint's path")
     parser.add_memory()
     parser.add_flag("allow_tf32", default=False, help="on CUDA, multiply float32 in TF32")
     add(
         "--mixed_precision",
         choices=("no", "fp16", "bf16"),
-        help="default: as accelerate says, else bf16 on CUDA, on CPUs that multiply in it, or with bf16 weights",
+        help="default: as accelerate says, else bf16 on GPUs and CPUs that have it, or with bf16 weights; no on a T4 or V100",
     )
-    add("--dataloader_num_workers", type=int, default=0, help="processes that read pairs")
+    add("--dataloader_num_workers", type=cli.WORKERS, default=0, help="processes that read pairs")
     parser.add_machines()
 
 
 def _add_samples(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     parser.add_held_out()
-    add("--validation_steps", type=int, default=500, help="steps between samples")
-    add("--validation_epochs", type=int, help="the same in epochs")
-    add("--num_validation_images", type=int, default=4, help="samples of held-out songs")
+    add("--validation_steps", type=cli.whole(0), default=500, help="steps between samples; 0 is never")
+    add("--validation_epochs", type=cli.whole(0), help="the same in epochs")
+    add("--num_validation_images", type=cli.whole(0), default=4, help="samples of held-out songs")
     add("--validation_prompt", help="one instruction for all samples (default: each pair's own)")
     add("--val_image_url", help="a picture to edit with --validation_prompt as well: a file or an address")
-    add("--guidance_scale", type=float, default=7.5, help="of the samples")
-    add("--image_guidance_scale", type=float, default=1.5, help="of the samples")
+    add("--guidance_scale", type=cli.GUIDANCE, default=7.5, help="of the samples")
+    add("--image_guidance_scale", type=cli.GUIDANCE, default=1.5, help="of the samples")
 
 
 def _add_example_flags(parser: cli.ArgumentParser) -> None:
@@ -147,7 +150,7 @@ def _add_example_flags(parser: cli.ArgumentParser) -> None:
     parser.add_flag("random_flip", default=False, help="refused: it would reverse time")
     xformers = "enable_xformers_memory_efficient_attention"
     parser.add_flag(xformers, default=False, help=WITHOUT_EFFECT[xformers])
-    parser.add_argument("--local_rank", type=int, default=-1, help="set by the launcher")
+    parser.add_argument("--local_rank", type=cli.whole(-1), default=-1, help="set by the launcher")
 
 
 def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
@@ -160,13 +163,13 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
     return RunPlaces.of_checkpoint(checkpoint).config
 
 
-def _checkpoint(args: cli.argparse.Namespace) -> Path | None:
-    """What --resume_from_checkpoint means, None to start anew."""
+def _checkpoint(args: cli.argparse.Namespace, say: Callable[[str], None] = lambda _: None) -> Path | None:
+    """What --resume_from_checkpoint means, None to start anew. say: is told of checkpoints that cannot be read."""
     from riff.errors import OptionError
     from riff.training.places import newest_checkpoint, writes_to
 
     if args.resume_from_checkpoint in (None, "latest"):
-        return newest_checkpoint(args.logging_dir, writes_to(args.output_dir)) if args.resume_from_checkpoint else None
+        return newest_checkpoint(args.logging_dir, writes_to(args.output_dir), say) if args.resume_from_checkpoint else None
     if not Path(args.resume_from_checkpoint).is_file():
         raise OptionError(f"--resume_from_checkpoint {args.resume_from_checkpoint}: no such checkpoint; give a .ckpt, or latest")
     return Path(args.resume_from_checkpoint)
@@ -219,11 +222,11 @@ def _say_plan(args: cli.argparse.Namespace, device: str) -> None:
     from riff.models.folders import read_configs
     from riff.training.prediction import edit_on_meta, peak_text, plan_text, predict_peak
 
-    options, precision = _training_options(args, 1, 1, device)
+    options, precision, preset = _training_options(args, 1, 1, device)
     model = args.pretrained_model_name_or_path
     configs = read_configs(model, ("unet", "vae"), lambda: load_to_edit(model, args.copy_bias, **_downloads(args))[0])
     objective = edit_on_meta(configs)
-    print(plan_text(args.memory, options.savings, precision, objective.models), flush=True)
+    print(plan_text(preset, options.savings, precision, objective.models), flush=True)
     print(peak_text(predict_peak(objective, configs, options, precision, args.max_grad_norm), args.train_batch_size))
 
 
@@ -234,9 +237,9 @@ def _downloads(args: cli.argparse.Namespace) -> dict[str, Any]:
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.data.variety import low_variety
-    from riff.files import make_folder
     from riff.hub.names import check_repo_id, find_token
     from riff.models.edit import load_to_edit, save_edit_pipeline
+    from riff.models.folders import check_output
     from riff.sampling.edit import EditOptions
     from riff.training.edit import (
         ConditioningDropout,
@@ -250,20 +253,22 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.training.memory import stored
     from riff.training.places import RunPlaces
     from riff.training.prediction import MemoryWatch, edit_on_meta
+    from riff.training.run import kept_by_checkpoint
     from riff.training.strategies import check_strategy
 
+    resume = processes.from_first(lambda: _checkpoint(args, cli.warn))
     # Better now than after hours of training.
     if processes.is_first:
         check_loggers(args.report_to)
-    make_folder(args.output_dir.parent)
+        version = RunPlaces.of_checkpoint(resume).version if resume else None
+        logs = RunPlaces(args.logging_dir, 0)
+        replaces = check_output(args.output_dir, "--output_dir", args.overwrite, beside=(logs.run, logs.images), version=version)
     repo_id = args.hub_model_id or args.output_dir.name
     if args.push_to_hub:
         check_repo_id(repo_id)
         find_token(args.hub_token)
-    resume = _checkpoint(args)
     if args.resume_from_checkpoint and resume is None:
         processes.say(f"no checkpoint of {args.output_dir} yet: starting anew")
-    places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.next(args.logging_dir)
     with processes.first_goes_first():
         pipeline, base = load_to_edit(args.pretrained_model_name_or_path, args.copy_bias, **_downloads(args))
         data = prepare_edit_data(
@@ -286,13 +291,14 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     shares = (args.text_dropout, args.image_dropout, args.both_dropout) if share is None else (share, share, share)
     objective = EditObjective(pipeline.unet, pipeline.vae.config.scaling_factor, ConditioningDropout(*shares))
     epoch = -(-len(data.training) // (args.train_batch_size * args.gradient_accumulation_steps * processes.count))
-    options, precision = _training_options(args, epoch, processes.count, device)
-    watch = MemoryWatch(device, args.memory)
-    settings = _run_settings(args, device, epoch, places, precision, watch.log)
+    options, precision, preset = _training_options(args, epoch, processes.count, device)
+    watch = MemoryWatch(device, preset)
+    settings = _run_settings(args, device, epoch, precision, watch.log)
     check_strategy(settings.strategy, settings.precision)
     if processes.is_first:
         configs = {name: getattr(pipeline, name).config for name in ("unet", "vae")}
         watch.predict(lambda: edit_on_meta(configs), configs, options, settings)
+    places = RunPlaces.of_checkpoint(resume) if resume else processes.from_first(lambda: RunPlaces.claim(args.logging_dir))
     with stored(objective, pipeline.vae, options.savings, precision):
         step, reason = train_edit(
             pipeline,
@@ -300,7 +306,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
             data,
             options,
             places,
-            settings,
+            replace(settings, on_start=lambda: cli.write_config(places.config, args)),
             sampling=EditOptions(args.sample_steps, args.guidance_scale, args.image_guidance_scale),
             clips=clips,
             resume=resume,
@@ -309,14 +315,10 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     if not processes.is_first:
         return
     origin = {"base": base, "steps": step, "version": places.version, "target": data.target}
-    save_edit_pipeline(pipeline, args.output_dir, origin, args.unet_only, half=args.unet_only)
-    cli.write_manifest(
-        args.output_dir / "manifest.json",
-        {**vars(args), "base": base},
-        steps=step,
-        version=places.version,
-        memory=watch.report(),
-    )
+    arguments, memory = {**vars(args), "base": base}, watch.report()
+    with kept_by_checkpoint(places, settings):
+        save_edit_pipeline(pipeline, args.output_dir, origin, args.unet_only, half=args.unet_only, replaces=replaces)
+        cli.write_manifest(args.output_dir / "manifest.json", arguments, steps=step, version=places.version, memory=memory)
     print(f"{reason + '; ' if reason else ''}step {step}: {args.output_dir} (samples in {places.images}, losses in {places.run})")
     if args.push_to_hub:
         from riff.hub.card import read_run_card
@@ -344,8 +346,8 @@ def _open_pairs(args: cli.argparse.Namespace) -> tuple[Any, list[Any]]:
     return open_dataset(args.dataset_name, EDIT_PAIRS, columns, args.dataset_config_name, hub)
 
 
-def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, device: str) -> tuple[Any, str]:
-    """The options of a step and the precision it is computed in; --memory becomes the preset that it stands for here.
+def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, device: str) -> tuple[Any, str, str]:
+    """The options of a step, the precision it is computed in, and the preset that --memory stands for here.
 
     Args:
         epoch: its optimizer steps.
@@ -356,7 +358,7 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, 
     from riff.training.options import TrainingOptions
     from riff.training.precision import choose_precision
 
-    args.memory = choose_preset(args.memory, False, device)
+    preset = choose_preset(args.memory, False, device)
     said = {
         "checkpointing": args.gradient_checkpointing,
         "trained": args.trained_weights,
@@ -365,13 +367,13 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, 
     precision_said = args.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION")
     precision = choose_precision(args.mixed_precision, device) if precision_said else None
     sharded = args.strategy == "fsdp"
-    savings, precision = choose_savings(args.memory, said, precision, device, averaged=args.use_ema, sharded=sharded)
+    savings, precision = choose_savings(preset, said, precision, device, averaged=args.use_ema, sharded=sharded)
     examples = processes * args.gradient_accumulation_steps * args.train_batch_size  # of an optimizer step
     options = TrainingOptions(
         learning_rate=args.learning_rate * (examples if args.scale_lr else 1),
         batch_size=args.train_batch_size,
         accumulate=args.gradient_accumulation_steps,
-        max_steps=args.max_train_steps or args.num_train_epochs * epoch,
+        max_steps=args.num_train_epochs * epoch if args.max_train_steps is None else args.max_train_steps,
         warmup_steps=args.lr_warmup_steps,
         schedule="constant" if args.lr_scheduler == "constant_with_warmup" else args.lr_scheduler,
         adam_betas=(args.adam_beta1, args.adam_beta2),
@@ -384,30 +386,30 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, 
         num_workers=args.dataloader_num_workers,
         seed=args.seed,
     )
-    return options, precision
+    return options, precision, preset
 
 
-def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, places: Any, precision: str, memory_log: Any) -> Any:
+def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, precision: str, memory_log: Any) -> Any:
     from riff.training.run import RunSettings, steadier_ways
     from riff.training.stopping import parse_duration
 
-    resume = f"{cli.called_as()} --learning_rate {args.learning_rate / 10:g} --resume_from_checkpoint"
     return RunSettings(
         device=device,
         precision=precision,
         max_seconds=parse_duration(args.max_train_time) if args.max_train_time else float("inf"),
-        sample_every=args.validation_epochs * epoch if args.validation_epochs else args.validation_steps,
+        sample_every=args.validation_steps if args.validation_epochs is None else args.validation_epochs * epoch,
         checkpoint_every=args.checkpointing_steps,
         validate_every=args.val_freq,
         validation_pictures=args.val_pictures,
         checkpoints_kept=args.checkpoints_total_limit or None,
         max_grad_norm=args.max_grad_norm,
-        resume_command=resume,
+        command=cli.called_as(),
+        resume_flag="--resume_from_checkpoint",
+        lower_rate=f"--learning_rate {args.learning_rate / 10:g}",
         other_ways=steadier_ways(precision, "--mixed_precision", "no", "--lr_warmup_steps"),
         strategy=args.strategy,
         loggers=args.report_to,
         project=args.wandb_project,
-        on_start=lambda: cli.write_config(places.config, args),
         callbacks=(memory_log,),
     )
 

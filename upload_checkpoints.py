@@ -22,7 +22,7 @@ WHAT = ("model", "log", "checkpoint", "all")
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
-    add("version", metavar="VERSION", type=int, help="number of the training run, N in version_N")
+    add("version", metavar="VERSION", type=cli.whole(0), help="number of the training run, N in version_N")
     add("repo_id", metavar="REPO_ID", help="USER/NAME on the hub; made if it is missing")
     parts = "the final pipeline, the samples and losses of training, the newest checkpoint with the run's configuration"
     add("--what", nargs="+", default=["all"], choices=WHAT, help=f"what to upload: {parts}; a card goes with each")

@@ -1,11 +1,12 @@
 """Upload a folder of edit pairs to the Hugging Face hub as a data set, or write it as one to disk.
 
     python upload_musdb.py --data_root musdb-pix2pix/train --repo_id USER/NAME
-    python upload_musdb.py --data_root musdb-pix2pix/train --to_disk musdb-parquet
+    python upload_musdb.py --data_root musdb-pix2pix/train
 
-The data set is a handful of Parquet files that hold the pictures, with the columns original_image, edit_prompt, edited_image,
-song, start_s, semitones, kind; train_instruct_pix2pix.py --dataset_name reads it by either name. Running it again changes
-nothing. On the way to the hub the Parquet files need room in the folder for temporary files, or in --to_disk, where they stay.
+Without --repo_id nothing is uploaded: the data set goes to --to_disk, or else beside the pairs, to musdb-pix2pix/train-parquet.
+It is a handful of Parquet files that hold the pictures, with the columns original_image, edit_prompt, edited_image, song, start_s,
+semitones, kind; train_instruct_pix2pix.py --dataset_name reads it by either name. Running it again changes nothing. On the way to
+the hub the Parquet files need room in the folder for temporary files, or in --to_disk, where they stay.
 """
 
 from __future__ import annotations
@@ -20,9 +21,14 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
     add("--data_root", type=Path, required=True, help="folder of pairs that preprocess_musdb.py made")
-    add("--repo_id", help="USER/NAME on the hub; made if it is missing")
-    add("--to_disk", type=Path, metavar="DIR", help="folder for the data set; without --repo_id nothing is uploaded")
-    add("--num_samples_to_use", type=int, help="take this many pairs, drawn at random (default: all)")
+    add("--repo_id", help="USER/NAME on the hub, to upload to; made if it is missing")
+    add(
+        "--to_disk",
+        type=Path,
+        metavar="DIR",
+        help="folder for the data set (default: beside --data_root, as DATA_ROOT-parquet, unless --repo_id is given)",
+    )
+    add("--num_samples_to_use", type=cli.whole(1), help="take this many pairs, drawn at random (default: all)")
     parser.add_seed()
     parser.add_flag(
         "private", default=None, help="the repository is private, or with --no-private public (default: as it is, or public)"
@@ -32,9 +38,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_overwrite("another data set in --to_disk")
     args = parser.parse_args(argv)
     if args.repo_id is None and args.to_disk is None:
-        parser.error("give --repo_id USER/NAME, or --to_disk DIR, or both")
-    if args.num_samples_to_use is not None and args.num_samples_to_use < 1:
-        parser.error(f"argument --num_samples_to_use: {args.num_samples_to_use} pairs are none; leave the flag out for all")
+        args.to_disk = Path(f"{args.data_root.resolve()}-parquet")
     return args
 
 

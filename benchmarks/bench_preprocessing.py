@@ -26,10 +26,10 @@ from riff import cli
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
-    add("--num_songs", type=int, default=8, help="synthesised songs")
-    add("--seconds", type=float, default=62.0, help="of each")
-    add("--plain_clips", type=int, default=4, help="clips that the predecessor's way makes")
-    add("--workers", type=int, nargs="+", default=[1, os.cpu_count() or 1], help="numbers of processes to measure")
+    add("--num_songs", type=cli.whole(1), default=8, help="synthesised songs")
+    add("--seconds", type=cli.real(above=0), default=62.0, help="of each")
+    add("--plain_clips", type=cli.whole(1), default=4, help="clips that the predecessor's way makes")
+    add("--workers", type=cli.PROCESSES, nargs="+", default=[1, os.cpu_count() or 1], help="numbers of processes to measure")
     add("--output", type=Path, default=Path("benchmarks/results/bench_preprocessing.json"), help="where the figures go")
     return parser.parse_args(argv)
 
@@ -107,16 +107,14 @@ def our_rate(songs: Path, folder: Path, num_workers: int) -> float:
     from riff.data.build import Build
     from riff.data.engines import processes
     from riff.data.pairs import NONE_LEFT, PairMaker, PairSettings, pairs_folder
-    from riff.data.songs import list_songs, unique_slugs
+    from riff.data.songs import list_songs
 
     listed = list_songs(songs)
     place = pairs_folder(folder)
     maker = PairMaker(PairSettings(min_vocal_ratio=0.0), SongOpener(None))
     began = time.perf_counter()
     with place.prepared({}, overwrite=False):
-        build = Build(
-            listed, unique_slugs(listed), {}, "sing", place, maker, NONE_LEFT, None, processes(num_workers), lambda _: None
-        )
+        build = Build(listed, listed, {}, "sing", place, maker, NONE_LEFT, None, processes(num_workers), lambda _: None)
         return build.run().pairs / (time.perf_counter() - began)
 
 

@@ -41,8 +41,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add = parser.add_argument
     add("--model", default="models/riff-cnet-mini", help="control pipeline: folder, file or hub id")
     add("--train_data_dir", type=Path, default=Path("train-data"), help="folder of pairs, whose edges and prompts are drawn for")
-    add("--num_clips", type=int, default=4, help="clips that every way draws")
-    add("--rounds", type=int, default=3, help="turns of every way")
+    add("--num_clips", type=cli.whole(1), default=4, help="clips that every way draws")
+    add("--rounds", type=cli.whole(1), default=3, help="turns of every way")
     parser.add_flag("compile", default=False, help="measure torch.compile too (its first, slow call is not counted)")
     parser.add_device()
     parser.add_seed()

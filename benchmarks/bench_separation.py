@@ -25,8 +25,8 @@ SEPARATORS = ("repet", "spleeter", "spleeter-tf", "demucs", "demucs_ft")
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
-    add("--num_songs", type=int, default=8, help="how many songs")
-    add("--seconds", type=float, default=20.0, help="length of a synthesised song")
+    add("--num_songs", type=cli.whole(1), default=8, help="how many songs")
+    add("--seconds", type=cli.real(above=0), default=20.0, help="length of a synthesised song")
     add("--musdb", type=Path, help="MUSDB18, in either form, to measure on instead")
     add("--separators", nargs="+", default=SEPARATORS, choices=SEPARATORS, help="which to measure")
     add("--spleeter_model_dir", type=Path, help="where Spleeter's weights lie (default: MODEL_PATH, else the user's cache)")

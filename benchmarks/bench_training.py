@@ -41,9 +41,9 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--train_data_dir", type=Path, default=Path("train-data"), help="folder of ControlNet pairs with accompaniments")
     add("--kinds", nargs="+", default=["control", "edit"], choices=("control", "edit"), help="what to train")
     add("--memory", nargs="+", default=["full"], help="presets to measure (see --memory of the scripts)")
-    add("--steps", nargs=2, type=int, default=[5, 25], metavar=("FEW", "MANY"), help="the two numbers of steps")
-    add("--rounds", type=int, default=3, help="turns of every way; the median counts")
-    add("--batch_size", type=int, default=4, help="pairs a batch")
+    add("--steps", nargs=2, type=cli.whole(1), default=[5, 25], metavar=("FEW", "MANY"), help="the two numbers of steps")
+    add("--rounds", type=cli.whole(1), default=3, help="turns of every way; the median counts")
+    add("--batch_size", type=cli.BATCH, default=4, help="pairs a batch")
     parser.add_device()
     add("--output", type=Path, help="where the figures go (default: benchmarks/results/bench_training_DEVICE.json)")
     return parser.parse_args(argv)
@@ -90,13 +90,19 @@ def commands_of(kind: str, args: cli.argparse.Namespace, device: str, place: Pat
         call([script("cnet_riff_add_control.py"), "--base", args.base, "--output", model])
         data = ["--train_data_dir", str(args.train_data_dir)]
         ours = [script("cnet_riff_training.py"), "--model", model, *data, *common, "--log_dir", str(place / "logs")]
-        ours += ["--output", str(place / "final"), "--controlnet_only", *unsampled("logger_freq", "checkpoint_freq", "val_freq")]
+        ours += [
+            "--output",
+            str(place / "final"),
+            "--overwrite",
+            "--controlnet_only",
+            *unsampled("logger_freq", "checkpoint_freq", "val_freq"),
+        ]
         ours += ["--sample_steps", "1", "--memory", "{}", "--max_steps"]
     else:
         ours = [script("train_instruct_pix2pix.py"), "--pretrained_model_name_or_path", model, "--logging_dir", str(place / "logs")]
         ours += ["--train_data_dir", str(edit_pairs(args.train_data_dir, place / "pairs")), "--device", device]
         ours += ["--dataloader_num_workers", "1", "--train_batch_size", str(args.batch_size), "--snr_gamma", "0"]
-        ours += ["--output_dir", str(place / "final"), "--unet_only", "--num_validation_images", "1"]
+        ours += ["--output_dir", str(place / "final"), "--overwrite", "--unet_only", "--num_validation_images", "1"]
         ours += [*unsampled("validation_steps", "checkpointing_steps", "val_freq"), "--sample_steps", "1"]
         ours += ["--memory", "{}", "--max_train_steps"]
     plain = [script("benchmarks/plain_training.py"), "--kind", kind, "--model", model]

@@ -19,9 +19,9 @@ SCORES = ("added_energy", "melody", "motion", "backing_kept", "onset_agreement",
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
-    parser.add_argument("--num_clips", type=int, default=200, help="clips of each of the two catalogues, one a song")
+    parser.add_argument("--num_clips", type=cli.whole(1), default=200, help="clips of each of the two catalogues, one a song")
     parser.add_argument("--base", default="mini", help="base model whose autoencoder is tried")
-    parser.add_argument("--num_workers", type=int, default=2, help="processes")
+    parser.add_argument("--num_workers", type=cli.PROCESSES, default=2, help="processes")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/calibrate_edit.json"), help="where the figures go")
     return parser.parse_args(argv)
 

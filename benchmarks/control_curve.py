@@ -40,16 +40,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 def curve(image_log: Path, pairs: Path) -> dict[int, float]:
     """step -> mean edge F1 of that step's samples."""
     from riff.spectrogram.image import load_grey
+    from riff.training.places import step_of
 
-    folders = sorted(image_log.glob("step=*"))
+    folders = sorted(image_log.glob("step=*"), key=step_of)
     return {int(folder.name[5:]): _mean_score(_clips(folder), pairs, lambda clip: load_grey(clip)) for folder in folders}
 
 
 def true_mix_score(image_log: Path, pairs: Path) -> float:
     """The same score of the true mixes, untouched."""
     from riff.spectrogram.image import load_grey
+    from riff.training.places import step_of
 
-    folder = sorted(image_log.glob("step=*"))[0]
+    folder = min(image_log.glob("step=*"), key=step_of)
     return _mean_score(_clips(folder), pairs, lambda clip: load_grey(pairs / "target" / clip.name))
 
 

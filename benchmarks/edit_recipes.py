@@ -66,9 +66,15 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add = parser.add_argument
     add("--songs_dir", type=Path, default=Path("outputs/control-songs"), help="songs with stems, prompt files, to train on")
     add("--recipes", nargs="+", default=list(RECIPES), choices=tuple(RECIPES), help="those to train and measure")
-    add("--steps", type=int, default=800, help="training steps of 8 pairs")
+    add("--steps", type=cli.whole(1), default=800, help="training steps of 8 pairs")
     add("--songs", default="demo:24", help="evaluate_samples.py --songs")
-    add("--scales", type=float, nargs=2, default=(1.0, 3.0), help="image and text guidance of all recipes but the predecessor's")
+    add(
+        "--scales",
+        type=cli.GUIDANCE,
+        nargs=2,
+        default=(1.0, 3.0),
+        help="image and text guidance of all recipes but the predecessor's",
+    )
     add("--work", type=Path, default=Path("outputs/edit-recipes"), help="pairs, models and evaluations")
     add("--output", type=Path, help="where the figures go (default: benchmarks/results/edit_recipes_STEPS.json)")
     args = parser.parse_args(argv)

@@ -60,19 +60,19 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--base", default="mini", help="base that the control is attached to")
     add("--train_data_dir", type=Path, required=True, help="folder of pairs")
     add("--ways", nargs="+", default=list(WAYS), choices=list(WAYS), metavar="WAY", help=f"of: {'; '.join(WAYS)}")
-    add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of initialisation, data order, noise and samples")
+    add("--seeds", nargs="+", type=cli.SEED, default=[0, 1, 2], help="of initialisation, data order, noise and samples")
     add(
         "--looks",
         nargs="+",
-        type=int,
+        type=cli.whole(1),
         default=[100, 200, 300],
         help="optimizer steps after which to look; the last ends a run",
     )
-    add("--batch_size", type=int, default=4, help="pairs a batch")
-    add("--learning_rate", type=float, default=1e-3, help="of what has no multiple")
-    add("--num_clips", type=int, default=12, help="held-out clips to look at")
-    add("--num_pairs", type=int, default=48, help="held-out pairs to take the loss of")
-    add("--sample_steps", type=int, default=8, help="denoising steps of a sample")
+    add("--batch_size", type=cli.BATCH, default=4, help="pairs a batch")
+    add("--learning_rate", type=cli.real(above=0), default=1e-3, help="of what has no multiple")
+    add("--num_clips", type=cli.whole(1), default=12, help="held-out clips to look at")
+    add("--num_pairs", type=cli.whole(1), default=48, help="held-out pairs to take the loss of")
+    add("--sample_steps", type=cli.DENOISING_STEPS, default=8, help="denoising steps of a sample")
     add("--output", type=Path, default=Path("benchmarks/results/hint_study.json"), help="where the figures go")
     return parser.parse_args(argv)
 

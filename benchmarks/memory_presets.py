@@ -30,7 +30,7 @@ STEPS = 3  # the first makes the optimizer's state
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
-    add("--batch_sizes", nargs="+", type=int, default=[1, 4], help="pairs a batch")
+    add("--batch_sizes", nargs="+", type=cli.BATCH, default=[1, 4], help="pairs a batch")
     add("--output", type=Path, default=Path("benchmarks/results/memory_presets.json"), help="where the figures go")
     add("--measure", nargs=3, metavar=("KIND", "PRESET", "BATCH"), help="take real steps, print the bytes, and write nothing")
     parser.add_device()

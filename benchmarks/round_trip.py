@@ -18,7 +18,7 @@ from riff import cli
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
-    parser.add_argument("--num_songs", type=int, default=10, help="songs of the evaluation catalogue")
+    parser.add_argument("--num_songs", type=cli.whole(1), default=10, help="songs of the evaluation catalogue")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/round_trip.json"), help="where the figures go")
     return parser.parse_args(argv)
 

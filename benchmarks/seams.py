@@ -28,10 +28,10 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add = parser.add_argument
     add("--model", default="models/riff-cnet-mini", help="folder or hub id of a control or an edit model")
     add("--base", help="base to use instead of the one that --model names")
-    add("--num_songs", type=int, default=10, help="how many songs")
-    add("--seconds", type=float, default=60.0, help="length of a song; what is left over 512 frames is cut off")
-    add("--steps", type=int, default=20, help="denoising steps")
-    add("--overlap", type=float, default=0.5, help="share of a window that the next one covers as well")
+    add("--num_songs", type=cli.whole(1), default=10, help="how many songs")
+    add("--seconds", type=cli.real(above=0), default=60.0, help="length of a song; what is left over 512 frames is cut off")
+    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
+    add("--overlap", type=cli.real(0, below=1), default=0.5, help="share of a window that the next one covers as well")
     add("--output", type=Path, default=Path("benchmarks/results/seams.json"), help="where the figures go")
     parser.add_device()
     parser.add_seed()
@@ -45,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.spectrogram.params import CLIP_FRAMES, STANDARD
 
     frames = STANDARD.num_frames(round(args.seconds * STANDARD.sample_rate)) // CLIP_FRAMES * CLIP_FRAMES
-    if frames < 2 * CLIP_FRAMES or args.num_songs < 1:
-        raise OptionError(f"--num_songs {args.num_songs} --seconds {args.seconds}: give a song or more, of 10.3 s or more")
+    if frames < 2 * CLIP_FRAMES:
+        raise OptionError(f"--seconds {args.seconds}: give 10.3 or more")
     layout = WindowLayout(overlap=args.overlap)
     paint, factor, sampling = load_painter(args, layout)
     curves, seconds = draw_and_measure(args, frames, paint)

@@ -21,7 +21,7 @@ from riff.errors import RiffError
 from riff.files import read_mapping, write_text
 
 RESULTS, DEFINITIONS = (cli.ROOT / "benchmarks" / name for name in ("results", "tables.yaml"))
-DOCUMENTS = ("README.md", "docs/*.md", "benchmarks/*.md", "models/*/README.md")
+DOCUMENTS = ("README.md", "docs/*.md", "models/*/README.md")
 MARKED = re.compile(r"(?P<mark><!-- table: (?P<name>[\w-]+) -->\n)(?P<table>(?:\|.*\n)*)")
 
 

@@ -37,8 +37,8 @@ MEASURES = {
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
-    parser.add_argument("--num_songs", type=int, default=10, help="songs whose vocals are taken out")
-    parser.add_argument("--loudness_songs", type=int, default=40, help="songs whose vocals' loudness is measured")
+    parser.add_argument("--num_songs", type=cli.whole(1), default=10, help="songs whose vocals are taken out")
+    parser.add_argument("--loudness_songs", type=cli.whole(1), default=40, help="songs whose vocals' loudness is measured")
     parser.add_argument("--base", default="mini", help="base model whose autoencoder blurs")
     parser.add_argument(
         "--output", type=Path, default=Path("benchmarks/results/vocal_extraction.json"), help="where the figures go"

@@ -14,6 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from demo.schedule import Progress, cosine_schedule
 from demo.tokenizer import tokenize
+from riff.seeds import kept_seed
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def train_diffusion(
     Returns:
         The UNet and text encoder with averaged weights, and the loss curve as (step, loss).
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(kept_seed(seed))
     rng = np.random.default_rng(seed)
     unet = new_unet(recipe, latents.shape[1], latents.shape[2])
     text_encoder = new_text_encoder(tokenizer, recipe)

@@ -26,14 +26,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     import torch
 
-    from riff.errors import OptionError
-    from riff.files import atomic_folder, make_folder
+    from riff.models.folders import check_output, model_folder, write_weights
 
-    if args.output.exists() and not args.overwrite:
-        raise OptionError(f"--output {args.output}: is there already; use --overwrite to make it anew")
-    make_folder(args.output.parent)
-    with atomic_folder(args.output) as folder:
-        full_size_base(args.seed).to(dtype=torch.float16).save_pretrained(folder)
+    with model_folder(args.output, {}, check_output(args.output, "--output", args.overwrite)) as folder:
+        write_weights(full_size_base(args.seed), folder, torch.float16)
     print(f"Stable Diffusion 1.5's shapes, random weights: {args.output}")
 
 
@@ -47,8 +43,9 @@ def full_size_base(seed: int = 0) -> Any:
     from demo.tokenizer import train_tokenizer
     from riff.models.ldm import STABLE_DIFFUSION_1
     from riff.models.sources import WITHOUT_SAFETY_CHECKER
+    from riff.seeds import kept_seed
 
-    torch.manual_seed(seed)
+    torch.manual_seed(kept_seed(seed))
     return StableDiffusionPipeline(
         vae=AutoencoderKL(**STABLE_DIFFUSION_1.vae),
         text_encoder=CLIPTextModel(CLIPTextConfig(**STABLE_DIFFUSION_1.text_encoder)),

@@ -20,8 +20,9 @@ from demo.card import mini_card
 from demo.clips import Clips, load_or_make_clips
 from demo.diffusion import DiffusionRecipe, new_scheduler, train_diffusion
 from demo.tokenizer import add_words, instruction_texts, train_tokenizer
-from riff.errors import OptionError
 from riff.files import atomic_folder, atomic_path, write_json, write_text
+from riff.models.folders import check_output, model_folder, write_weights
+from riff.seeds import new_generator, seed_after
 
 EXAMPLE_PROMPTS = (
     "Generate an uplifting male vocal rock melody",
@@ -36,10 +37,9 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
     """Train what is not trained yet, and write the model's folder.
 
     Raises:
-        OptionError: the folder is there and --overwrite was not given.
+        OptionError: the folder holds a model and --overwrite was not given, or something else.
     """
-    if args.output.exists() and not args.overwrite:
-        raise OptionError(f"--output {args.output}: is there already; use --overwrite to train it anew")
+    replaces = check_output(args.output, "--output", args.overwrite)
     clips = load_or_make_clips(args.work, training_catalogue, args.num_clips, args.num_workers)
     unseen = load_or_make_clips(args.work, validation_catalogue, validation_clips, args.num_workers)
     autoencoder_recipe = replace(AutoencoderRecipe(), steps=args.autoencoder_steps)
@@ -66,8 +66,8 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
         "diffusion": asdict(diffusion_recipe),
         "curves": {"autoencoder": autoencoder_curve, "diffusion": diffusion_curve},
     }
-    with atomic_folder(args.output) as folder:
-        pipeline.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
+    with model_folder(args.output, {}, replaces) as folder:
+        write_weights(pipeline, folder, torch.float16)
         pipeline.to(dtype=torch.float32)
         _save_examples(pipeline, folder / "examples.png", args.seed)
         write_json(folder / "training.json", facts)
@@ -117,7 +117,7 @@ def _diffusion(
 def _save_examples(pipeline: StableDiffusionPipeline, path: Path, seed: int) -> None:
     """One sample a style, side by side."""
     pipeline.set_progress_bar_config(disable=True)
-    generators = [torch.Generator().manual_seed(seed + i) for i in range(len(EXAMPLE_PROMPTS))]
+    generators = [new_generator(seed_after(seed, i)) for i in range(len(EXAMPLE_PROMPTS))]
     images = pipeline(
         list(EXAMPLE_PROMPTS), num_inference_steps=30, guidance_scale=4.0, generator=generators, output_type="np"
     ).images

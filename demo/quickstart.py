@@ -4,7 +4,8 @@
 
 Separates the songs of raw-audio/ and makes pairs, attaches a ControlNet to riffusion-mini, trains it for a few minutes,
 draws samples with it and with the shipped riff-cnet-mini over a song that neither has seen, measures both, sings the whole of that
-song with the shipped riff-pix2pix-mini, and writes outputs/quickstart/index.html. A stage whose result is there is not done again.
+song with the shipped riff-pix2pix-mini, and writes outputs/quickstart/index.html. A stage whose result is there is not done again;
+with other flags it replaces what it made before, and never a file that is not of the quickstart.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from riff import cli
-from riff.errors import RiffError
+from riff.errors import OptionError, RiffError
+from riff.files import make_folder, only_writer
 
 PROMPT = "Generate an uplifting female vocal rock melody"
 INSTRUCTION = "add an uplifting female vocal rock melody"
@@ -27,11 +29,12 @@ UNSEEN_SONG = "rock-0021"  # of catalogue 3, which no model is trained on
 
 @dataclass(frozen=True)
 class Stage:
-    """A command, what it is for, and the file that it leaves last."""
+    """A command, what it is for, and the file that it leaves last. again: flags added where an earlier result is replaced."""
 
     name: str
     command: tuple[object, ...]
     result: Path
+    again: tuple[str, ...] = ("--overwrite",)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -44,21 +47,24 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--audio_dir", type=Path, default=Path("raw-audio"), help="songs to train on")
     add("--prompt_file", type=Path, default=Path("prompt_file.json"), help="their prompts")
     add("--max_train_time", default="00:00:02:30", help="how long to train, DD:HH:MM:SS")
-    add("--max_steps", type=int, default=1000, help="how many steps to train at the most")
-    add("--num_samples", type=int, default=3, help="samples of each model")
-    add("--steps", type=int, default=20, help="denoising steps of a sample")
-    add("--num_measured", type=int, default=4, help="unseen songs to measure on")
+    add("--max_steps", type=cli.whole(1), default=1000, help="how many steps to train at the most")
+    add("--num_samples", type=cli.whole(1), default=3, help="samples of each model")
+    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps of a sample")
+    add("--num_measured", type=cli.whole(1), default=4, help="unseen songs to measure on")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    stages = plan(args)
-    for number, stage in enumerate(stages, start=1):
-        run_stage(stage, f"[{number}/{len(stages)}]")
-    from demo.quickstart_page import write_page
+    stages, page = plan(args), args.output / "index.html"
+    if page.exists() and not any(stage.result.exists() for stage in stages):
+        raise OptionError(f"--output {args.output}: holds index.html, which this would replace; use another folder")
+    with only_writer(make_folder(args.output), "--output"):
+        for number, stage in enumerate(stages, start=1):
+            run_stage(stage, f"[{number}/{len(stages)}]")
+        from demo.quickstart_page import write_page
 
-    page = write_page(args.output, PROMPT, UNSEEN_SONG, args.num_samples)
+        write_page(args.output, PROMPT, UNSEEN_SONG, args.num_samples)
     print(f"open {page.resolve()}")
 
 
@@ -68,7 +74,7 @@ def plan(args: cli.argparse.Namespace) -> list[Stage]:
     fresh = out / "riff-cnet-fresh"
     song = ("--audio", out / "song" / f"{UNSEEN_SONG}.wav", "--prompt", PROMPT, "--start", 3)
     separator = ("--separator", "repet")  # needs no download
-    sampling = (*song, *separator, "--num_samples", args.num_samples, "--steps", args.steps, "--overwrite")
+    sampling = (*song, *separator, "--num_samples", args.num_samples, "--steps", args.steps)
     pairs = ("--train_data_dir", out / "pairs")
     training = (*pairs, "--model", out / "control_ini", "--output", fresh, "--log_dir", out, "--controlnet_only")
     length = ("--max_train_time", args.max_train_time, "--max_steps", args.max_steps, "--logger_freq", 200)
@@ -91,13 +97,25 @@ def plan(args: cli.argparse.Namespace) -> list[Stage]:
         ),
         Stage(
             "attach a ControlNet to the base",
-            ("cnet_riff_add_control.py", "--base", args.base, "--output", out / "control_ini", "--overwrite"),
+            ("cnet_riff_add_control.py", "--base", args.base, "--output", out / "control_ini"),
             out / "control_ini" / "complete",
         ),
         Stage(
             f"train it ({args.max_train_time} at the most)",
-            ("cnet_riff_training.py", *training, *length, "--learning_rate", 1e-3, "--warmup_steps", 20, "--num_workers", 0),
+            (
+                "cnet_riff_training.py",
+                *training,
+                "--overwrite",
+                *length,
+                "--learning_rate",
+                1e-3,
+                "--warmup_steps",
+                20,
+                "--num_workers",
+                0,
+            ),
             fresh / "complete",
+            again=(),
         ),
         Stage(
             "a song that no model has seen",
@@ -141,7 +159,7 @@ def plan(args: cli.argparse.Namespace) -> list[Stage]:
                 "inpaint_song.py",
                 *("--audio", out / "song" / f"{UNSEEN_SONG}.wav", "--prompt", INSTRUCTION, "--model", args.singer),
                 *separator,
-                *("--steps", args.steps, "--output", out / "whole-song", "--overwrite"),
+                *("--steps", args.steps, "--output", out / "whole-song"),
             ),
             out / "whole-song" / "complete",
         ),
@@ -159,8 +177,9 @@ def run_stage(stage: Stage, number: str) -> None:
         print(f"{number} {stage.name}: done before", flush=True)
         return
     print(f"{number} {stage.name}", flush=True)
+    again = stage.again if stage.result.exists() else ()
     began = time.monotonic()
-    done = subprocess.run([sys.executable, str(cli.ROOT / words[0]), *words[1:]], check=False)
+    done = subprocess.run([sys.executable, str(cli.ROOT / words[0]), *words[1:], *again], check=False)
     if done.returncode:
         raise RiffError(f"{words[0]} ended with {done.returncode}; its message stands above")
     stage.result.write_text(json.dumps(words))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from riff.evaluation.control_experiment import EXPERIMENT
 from riff.evaluation.pages import add_table
-from riff.evaluation.report import Report, Take
+from riff.report.report import Report, Take
 from riff.training.losses import read_losses
 
 SMOOTHED = 10  # steps to a point of the loss curve
@@ -18,11 +18,11 @@ def write_page(folder: Path, prompt: str, song: str, num_samples: int) -> Path:
     report = Report(
         "A new vocal over the same accompaniment",
         f"The song {song} was separated, 5.11 s of its accompaniment became an edge map, and two ControlNets on "
-        f'riffusion-mini drew spectrograms that follow it, from the prompt "{prompt}". Both models are small, were '
-        "trained on synthetic songs, and sing no words.",
+        f'riffusion-mini generated spectrograms that follow it, from the prompt "{prompt}". Both models are small, were '
+        "trained on synthesised songs, and sing no words.",
     )
     shipped, fresh = folder / "samples-shipped", folder / "samples-fresh"
-    report.section("What was given")
+    report.section("Input")
     report.takes(
         [
             Take("the song", audio=folder / "song" / f"{song}.wav"),
@@ -44,10 +44,10 @@ def write_page(folder: Path, prompt: str, song: str, num_samples: int) -> Path:
         command = f"python evaluate_samples.py --model {arguments['model']} --songs {arguments['songs']}"
         add_table(report, EXPERIMENT, results["means"], command)
         report.takes([Take("accompaniment, edges, sample", samples / "sheet-0.png")])
-    report.section("The whole song, sung by riff-pix2pix-mini over its untouched accompaniment")
+    report.section("The whole song: a vocal by riff-pix2pix-mini over the untouched accompaniment")
     whole = folder / "whole-song"
     report.takes([Take("the mix", audio=whole / "mix.wav"), Take("its spectrogram", whole / "overview.png")])
-    report.section("The training just now")
+    report.section("Training loss")
     report.chart({"loss": _smooth(_losses(folder))}, "step", "noise prediction loss")
     return report.write(folder / "index.html")
 

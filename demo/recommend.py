@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.ArgumentParser(__doc__)
     parser.add_argument("model", type=Path, help="folder with a riff.json, as training leaves it")
     for name in ("guidance_scale", "strength", "image_guidance_scale"):
-        parser.add_argument(f"--{name}", type=float, help="recommended value (default: leave it to those who sample)")
+        parser.add_argument(f"--{name}", type=cli.GUIDANCE, help="recommended value (default: leave it to those who sample)")
     args = vars(parser.parse_args(argv))
     from riff.files import write_json
     from riff.models.folders import ORIGIN_FILE, read_origin

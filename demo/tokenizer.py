@@ -12,6 +12,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from demo.instructions import HELD_OUT_TEMPLATES, SINGERS, TRAINING_TEMPLATES
 from riff.audio.stems import STEM_NAMES
 from riff.data.instructions import DEFAULT_INSTRUCTIONS, NOTHING, removals
+from riff.seeds import new_generator
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
@@ -79,7 +80,7 @@ def add_words(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: Sequ
 
 def _grow_embeddings(text_encoder: CLIPTextModel, vocabulary: dict[str, int], seed: int) -> None:
     old = text_encoder.get_input_embeddings().weight.detach()
-    new = torch.randn(len(vocabulary) - len(old), old.shape[1], generator=torch.Generator().manual_seed(seed)) * old.std()
+    new = torch.randn(len(vocabulary) - len(old), old.shape[1], generator=new_generator(seed)) * old.std()
     weight = torch.cat([old, new.to(old)])
     for learnt, words in LIKE.items():
         for word in words:

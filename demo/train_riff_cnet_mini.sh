@@ -6,7 +6,7 @@ songs=outputs/control-songs pairs=outputs/control-pairs ini=outputs/control_mini
 python demo/make_songs.py --num_songs 700 --seconds 11 --seed 1 --output $songs
 python make_cnet_dataset.py --audio_dir $songs --stems_dir $songs --prompt_file $songs/prompt_file.json --train_data_dir $pairs --no-pitch_augment
 python cnet_riff_add_control.py --base mini --output $ini
-python cnet_riff_training.py --train_data_dir $pairs --model $ini --output models/riff-cnet-mini --controlnet_only \
+python cnet_riff_training.py --train_data_dir $pairs --model $ini --output models/riff-cnet-mini --overwrite --controlnet_only \
     --batch_size 8 --max_steps 2400 --learning_rate 1e-3 --lr_schedule cosine --warmup_steps 50 --precision bf16 \
     --val_share 0.01 --logger_freq 200 --num_workers 1 --log_dir outputs
 # Chosen on catalogue 4, which nothing was trained or is measured on: edge F1 0.59 at 4 and 1, 0.66 at 3 and 1.6.

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 songs=outputs/control-songs pairs=outputs/edit-pairs
 python demo/make_songs.py --num_songs 700 --seconds 11 --seed 1 --edit_prompts 6 --output $songs
 python preprocess_musdb.py --root_data_dir $songs --output_dir $pairs --prompt_filepath $songs/edit_prompts.json --target vocals --with_noop
-python train_instruct_pix2pix.py --pretrained_model_name_or_path mini --train_data_dir $pairs --output_dir models/riff-pix2pix-mini --unet_only \
+python train_instruct_pix2pix.py --pretrained_model_name_or_path mini --train_data_dir $pairs --output_dir models/riff-pix2pix-mini --overwrite --unet_only \
     --train_batch_size 8 --max_train_steps 2000 --learning_rate 8e-4 --lr_scheduler cosine --lr_warmup_steps 50 --mixed_precision bf16 \
     --snr_gamma 0 --use_ema --ema_decay 0.999 --val_share 0.01 --validation_steps 1000 --num_validation_images 2 --logging_dir outputs
 # Chosen on catalogue 4, which nothing was trained or is measured on: at 3 and 1 every edit is performed and every register obeyed,

@@ -9,6 +9,10 @@ class AudioError(RiffError):
     """An audio file that cannot be read, or holds nothing that can be used."""
 
 
+class AudioWarning(UserWarning):
+    """Said of an audio file that is used although something is wrong with it."""
+
+
 class DataError(RiffError):
     """A prompt file, a folder of pairs, or a spectrogram image that is not what it should be."""
 
@@ -21,5 +25,17 @@ class TrainingError(RiffError):
     """A training run that has come to numbers from which it cannot go on."""
 
 
+class Interrupted(RiffError):
+    """A run that a signal ended before its work was done; what became of it is said. signal: its number."""
+
+    def __init__(self, text: str, signal: int) -> None:
+        super().__init__(text)
+        self.signal = signal
+
+
 class OptionError(RiffError):
     """Flags that contradict each other or what is already on disk."""
+
+
+class Unavailable(RiffError):
+    """A place that files could come from, and that cannot be reached or has something else; says why in a few words."""

@@ -2,75 +2,172 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import hashlib
 import json
 import os
 import platform
 import re
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from riff.errors import DataError, OptionError, RiffError
 
+LONGEST_NAME = 255  # bytes, of a file
 CARD = "README.md"  # what describes a model or a data set
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` (same suffix) that becomes `path` when the block ends well.
 
-    Whatever goes wrong inside, nothing is left under the final name that was not whole.
+    Whatever goes wrong inside, nothing is left under the final name that was not whole. The file gets the usual permissions,
+    also where a library wrote it for its owner alone, as safetensors does.
+
+    Raises:
+        OSError: the disk is full, whatever the block raised for it; it names `path`.
     """
     path = Path(path)
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.stem}.tmp.{os.getpid()}{path.suffix}")
+    temporary = _beside(path, path.stem, f".tmp.{os.getpid()}{path.suffix}")
     try:
-        yield temporary
-        _flush(temporary)
-        os.replace(temporary, path)
+        with _full_disk_names(path):
+            yield temporary
+            _set_usual_mode([temporary])
+            _flush(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder that takes the place of `path` when the block ends well."""
-    path = Path(path)
+def atomic_folder(path: str | Path, replaces: Iterable[str] = ()) -> Iterator[Path]:
+    """Yield a temporary folder whose files become those of `path` when the block ends well.
+
+    Whatever else lies in `path` stays where it is. The files get the usual permissions.
+
+    Args:
+        replaces: files in `path`, relative to it, that go: those that an earlier call wrote.
+
+    Raises:
+        OptionError: a new file has the name of one that is there and does not go; nothing is changed.
+        OSError: the disk is full, whatever the block raised for it; it names `path`.
+    """
+    path = Path(path).resolve()
     make_folder(path.parent)
-    old = path.with_name(f".{path.name}.old.{os.getpid()}")
-    temporary = folder_of_process(path)
+    for place in (path.parent, path):
+        remove_leftovers(place, path.name)
+    # Inside a folder that is there, which may be a mount point.
+    temporary = folder_of_process(path / path.name if path.exists() else path)
     try:
-        yield temporary
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-    except BaseException:
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        raise
+        with _full_disk_names(path):
+            yield temporary
+            files = [temporary / file for file in files_below(temporary)]
+            _set_usual_mode(file for file in files if not file.is_symlink())
+            flush(files)
+            if path.exists():
+                _replace_files(path, temporary, replaces)
+            else:
+                os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _replace_files(folder: Path, new: Path, replaces: Iterable[str]) -> None:
+    """Remove files from a folder and put new ones there; on an error, all is as it was.
+
+    The files at the top, without which no model loads, go first and come last.
+    """
+
+    def by_depth(files: Iterable[str]) -> list[str]:
+        return sorted(files, key=lambda file: (file.count("/"), file))
+
+    going = by_depth({file for file in replaces if inside(folder, file).is_file()})
+    coming = by_depth(files_below(new))[::-1]
+    if taken := [file for file in coming if file not in going and os.path.lexists(folder / file)]:
+        raise OptionError(f"{folder}: holds {taken[-1]} by now, which is left alone; choose another folder")
+    aside = folder / f".{folder.name}.old.{os.getpid()}"
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for source, target, files in ((folder, aside, going), (new, folder, coming)):
+            for file in files:
+                (target / file).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(source / file, target / file)
+                moved.append((source / file, target / file))
+    except BaseException:
+        for before, after in reversed(moved):
+            os.replace(after, before)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    for parent in sorted({parent for file in going for parent in Path(file).parents if parent.parts}, reverse=True):
+        with suppress(OSError):  # not empty
+            (folder / parent).rmdir()
+
+
+def files_below(folder: Path) -> list[str]:
+    """Every file of a folder and of those in it, relative to it, sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@contextmanager
+def _full_disk_names(path: Path) -> Iterator[None]:
+    """Make of what the libraries raise on a full disk an OSError that names what was to be written."""
+    try:
+        yield
+    except Exception as error:
+        number = _full_disk(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _full_disk(error: BaseException | None) -> int | None:
+    """The error number of a full disk, of this error or of one that it came from; None where it was something else."""
+    while error is not None:
+        rust = re.search(r"\(os error (\d+)\)", str(error))  # safetensors
+        number = error.errno if isinstance(error, OSError) else int(rust[1]) if rust else None
+        if number in OUT_OF_SPACE:
+            return number
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def folder_of_process(path: Path) -> Path:
     """An empty folder beside `path`, which this process may make into it; `remove_leftovers` removes it should the process die."""
-    temporary = path.with_name(f".{path.name}.tmp.{os.getpid()}")
+    temporary = _beside(path, path.name, f".tmp.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     return temporary
 
 
-def remove_leftovers(folder: str | Path) -> None:
-    """Remove the temporary files and folders that processes left directly in a folder when they were killed."""
+def _beside(path: Path, name: str, ending: str) -> Path:
+    """A hidden path beside `path`, of its name and an ending, or of a hash of its name where that would be too long."""
+    hidden = f".{name}{ending}"
+    if len(os.fsencode(hidden)) > LONGEST_NAME:
+        hidden = f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{ending}"
+    return path.with_name(hidden)
+
+
+def remove_leftovers(folder: str | Path, name: str = "") -> None:
+    """Remove the temporary files and folders that processes left directly in a folder when they were killed.
+
+    Args:
+        name: of the file or folder that they were to become ("": any).
+    """
+    import psutil
+
     for path in Path(folder).glob(".*.tmp.*"):
-        match = re.fullmatch(r"\..*\.tmp\.(\d+)(\..*)?", path.name)
-        if match and not _is_running(int(match[1])):
+        match = re.fullmatch(rf"\.{re.escape(name) or '.*'}\.tmp\.(\d+)(\..*)?", path.name)
+        if match and not psutil.pid_exists(int(match[1])):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -83,29 +180,43 @@ def only_writer(folder: Path, flag: str) -> Iterator[None]:
 
     Raises:
         OptionError: another process has it; names the flag.
+        RiffError: the file system cannot lock.
     """
-    with open(folder / ".lock", "a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            writer = lock.read().strip() or "another run"
-            raise OptionError(f"{flag} {folder}: {writer} is writing there; wait for it, or use another folder") from error
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {platform.node()}\n")
-        lock.flush()
-        yield
-        lock.truncate(0)
-
-
-def _is_running(process: int) -> bool:
+    lock, name = FileLock(folder / ".lock"), folder / ".writer"  # a locked file cannot be read on Windows
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is somebody else's
-        return True
-    return True
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        writer = name.read_text(encoding="utf-8").strip() if name.exists() else ""
+        message = f"{writer or 'another run'} is writing there; wait for it, or use another folder"
+        raise OptionError(f"{flag} {folder}: {message}") from error
+    except OSError as error:
+        raise RiffError(f"{flag} {folder}: this folder cannot be locked ({error.strerror}); choose another place") from error
+    try:
+        name.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
+        yield
+    finally:
+        name.unlink(missing_ok=True)
+        with suppress(OSError):  # on Windows it can only go once it is free, and filelock sees to that
+            os.unlink(lock.lock_file)
+        lock.release()
+
+
+def _set_usual_mode(files: Iterable[Path]) -> None:
+    """Give files the permissions that the process's umask and the folder give to any new file."""
+    mode = None
+    for file in files:
+        if mode is None:
+            probe = file.with_name(f".mode.tmp.{os.getpid()}")  # asking for the umask would change it for a moment
+            with open(probe, "ab") as opened:
+                mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
+            probe.unlink(missing_ok=True)
+        if stat.S_IMODE(file.stat().st_mode) != mode:
+            file.chmod(mode)
+
+
+def readable(name: str) -> str:
+    """A file's name as text; bytes that are not UTF-8 are escaped, as in `caf\\xe9.wav`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def write_new(path: Path, content: bytes) -> None:
@@ -127,7 +238,7 @@ def _flush(file: Path) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # which in JSON is an escape
 
 
 def write_json(path: str | Path, value: Any) -> None:

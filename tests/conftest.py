@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from script_process import run_forked
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT_TIMEOUT = 300  # seconds
+os.environ["MODEL_PATH"] = os.devnull  # the same separator on every machine, whether or not it has Spleeter's weights
 LONGEST = (
     *(
         "test_quickstart.py",
@@ -88,6 +91,26 @@ def make_pairs(songs: Path, folder: Path, *more: object, code: int = 0) -> subpr
 
 
 @pytest.fixture(scope="session")
+def edit_pairs(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ControlNet pairs as edit pairs: accompaniment, instruction, mix."""
+    folder = tmp_path_factory.mktemp("edit-pairs") / "train"
+    for part in ("input_image", "edited_image"):
+        (folder / part).mkdir(parents=True)
+    lines = []
+    for line in (pairs / "prompt.json").read_text().splitlines():
+        record = json.loads(line)
+        name = Path(record["target"]).name
+        shutil.copy(pairs / record["accompaniment"], folder / "input_image" / name)
+        shutil.copy(pairs / record["target"], folder / "edited_image" / name)
+        paths = {"input_file_path": f"input_image/{name}", "edited_file_path": f"edited_image/{name}"}
+        more = {"edit_prompt": record["prompt"].replace("Generate", "add"), "song": record["song"], "start_s": record["start_s"]}
+        lines.append(json.dumps(paths | more) + "\n")
+    (folder / "metadata.jsonl").write_text("".join(lines))
+    (folder / "manifest.json").write_text(json.dumps({"settings": {"target": "vocals"}}))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Stable Diffusion folder of real classes with few, random weights: 512x512 pictures, 32x32 latents."""
     import torch
@@ -119,6 +142,17 @@ def tiny_control(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """The tiny base with an attached ControlNet, made by the script."""
     folder = tmp_path_factory.mktemp("control") / "control_ini"
     run_script("cnet_riff_add_control.py", "--base", tiny_base, "--output", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_edit(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny base as an untrained edit model."""
+    from riff.models.base import load_base
+    from riff.models.edit import attach_edit, save_edit_pipeline
+
+    folder = tmp_path_factory.mktemp("edit-model") / "tiny-edit"
+    save_edit_pipeline(attach_edit(load_base(str(tiny_base))), folder, {"base": str(tiny_base), "target": "vocals"})
     return folder
 
 

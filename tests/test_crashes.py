@@ -58,11 +58,10 @@ def songs(tmp_path: Path) -> Path:
 
 def build(songs: Path, pairs: Path, maker: SmallMaker = SmallMaker(), **more: Any) -> BuildReport:
     files = [SongFile(path.name, path) for path in sorted(songs.iterdir())]
-    slugs = {song.name: song.name for song in files}
     folder = PairsFolder(pairs, "prompt.json", ("source", "target"), "--train_data_dir")
     with folder.prepared({}, overwrite=False):
         write_json(pairs / MANIFEST, {"settings": {}})
-        return Build(files, slugs, {}, "sing", folder, maker, "nothing", warn=lambda _: None, **more).run()
+        return Build(files, files, {}, "sing", folder, maker, "nothing", warn=lambda _: None, **more).run()
 
 
 def contents(folder: Path) -> dict[str, bytes]:

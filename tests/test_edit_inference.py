@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,6 @@ from riff.data.stores import FolderStore
 from riff.errors import ModelError, OptionError, RiffError
 from riff.evaluation.control import Scored
 from riff.evaluation.edit_experiment import EDIT_METRICS, edit_case, evaluate_edit, summarise_edits, training_fingerprints
-from riff.evaluation.edit_takes import best_take, draw_candidates, draw_sweep
 from riff.files import write_json
 from riff.metrics.edit import judge, score_edit
 from riff.metrics.melody import register_of_prompt
@@ -32,7 +32,8 @@ from riff.models.edit import attach_edit, load_edit_pipeline, save_edit_pipeline
 from riff.sampling.control import prepare_pipeline
 from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target, finish_edit, vocal_at_level
-from riff.spectrogram.image import SpectrogramImage, image_to_mel, load_image, save_image, waveform_to_image
+from riff.sampling.edit_takes import best_take, draw_candidates, draw_sweep
+from riff.spectrogram.image import SpectrogramImage, image_to_mel, load_grey, load_image, save_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES
 
 
@@ -313,3 +314,25 @@ def test_the_experiment_as_a_command(tiny_edit: Path, edit_data: Path, tmp_path:
     page = (tmp_path / "index.html").read_text()
     assert page.count("<audio") == 4
     assert "nearest training example" in page
+
+
+def test_a_picture_of_another_size_is_named_and_the_others_are_done(
+    tiny_edit: Path, edit_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, widths = tmp_path / "data", (500, 568, 528)  # the model's latents are 16 pixels wide, and 528 are 33 of them
+    shutil.copytree(edit_data, data)
+    for record, width in zip(read_edit_records(data), widths, strict=True):
+        for path in (record.input_file_path, record.edited_file_path):
+            image = load_image(data / path)
+            pixels = np.pad(image.pixels, ((0, 0), (0, 56)), constant_values=255)[:, :width]
+            save_image(data / path, replace(image, pixels=np.ascontiguousarray(pixels)))
+    with pytest.raises(RiffError, match=r"1 of 3 clips could not be edited; the first: .*512x500 does not fit this model"):
+        inference_instruct_pix2pix.main(flags(tiny_edit, tmp_path / "out", "--data_root", data))
+    assert f"left out: {Path(read_edit_records(data)[0].input_file_path).stem}: a picture of 512x500" in capsys.readouterr().err
+    assert len(json.loads((tmp_path / "out" / "scores.json").read_text())["clips"]) == 2
+    made = sorted((tmp_path / "out").glob("*/sample.png"))
+    assert [load_grey(path).shape for path in made] == [(512, 568), (512, 528)]
+    listed = json.loads((tmp_path / "out" / "manifest.json").read_text())["files"]
+    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert {*listed, "manifest.json"} == written
+    assert all(any(fnmatchcase(name, pattern) for pattern in inference_instruct_pix2pix.FILES) for name in listed)

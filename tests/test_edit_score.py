@@ -20,9 +20,9 @@ from riff.metrics.edit import excess_picture, is_removal, melody_of, score_edit
 from riff.metrics.melody import follow_pitch, median_pitch, register_obeyed, register_of_prompt
 from riff.metrics.memorisation import fingerprints, nearest_distance
 from riff.models.base import load_base
-from riff.sampling.control import level_ratio
 from riff.sampling.windows import through_autoencoder
 from riff.spectrogram.image import combine_pictures, image_to_mel, mel_to_image, waveform_to_image
+from riff.spectrogram.level import level_ratio
 from riff.spectrogram.mel import band_of, mel_filterbank
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 
@@ -199,3 +199,10 @@ def test_a_copy_is_at_distance_zero_and_ranks_first() -> None:
         assert nearest_distance(vocal, np.delete(known, index, axis=0)).distance > 0.3
     with pytest.raises(DataError):
         nearest_distance(vocals[0], fingerprints([]))
+
+
+def test_a_single_frame_is_judged() -> None:
+    """What a song of one sample comes to."""
+    frame = np.full((512, 1), 100, np.uint8)
+    assert not score_edit(frame, frame).is_edit
+    assert edit.judge("noop", frame, frame).performed

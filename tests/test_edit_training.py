@@ -24,7 +24,6 @@ from safetensors.torch import load_file
 import train_instruct_pix2pix
 from riff.data.edit_records import read_edit_records
 from riff.errors import OptionError, RiffError, TrainingError
-from riff.files import write_json
 from riff.models.base import load_base, weights_hash
 from riff.models.edit import attach_edit, load_edit_pipeline
 from riff.models.folders import read_origin
@@ -38,26 +37,6 @@ from riff.training.processes import ALONE, Processes
 
 CPU = torch.device("cpu")
 CHECKPOINT = "lightning_logs/version_0/checkpoints/step=000006.ckpt"
-
-
-@pytest.fixture(scope="session")
-def edit_pairs(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ControlNet pairs as edit pairs: accompaniment, instruction, mix."""
-    folder = tmp_path_factory.mktemp("edit-pairs") / "train"
-    for part in ("input_image", "edited_image"):
-        (folder / part).mkdir(parents=True)
-    lines = []
-    for line in (pairs / "prompt.json").read_text().splitlines():
-        record = json.loads(line)
-        name = Path(record["target"]).name
-        shutil.copy(pairs / record["accompaniment"], folder / "input_image" / name)
-        shutil.copy(pairs / record["target"], folder / "edited_image" / name)
-        paths = {"input_file_path": f"input_image/{name}", "edited_file_path": f"edited_image/{name}"}
-        more = {"edit_prompt": record["prompt"].replace("Generate", "add"), "song": record["song"], "start_s": record["start_s"]}
-        lines.append(json.dumps(paths | more) + "\n")
-    (folder / "metadata.jsonl").write_text("".join(lines))
-    write_json(folder / "manifest.json", {"settings": {"target": "vocals"}})
-    return folder
 
 
 def flags(pairs: Path, base: Path, place: Path, *more: object) -> list[str]:
@@ -274,6 +253,7 @@ def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OptionError, match="mixed precision fp8"):
         choose_precision(None, "cuda")
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     assert choose_precision(None, "cuda") == "bf16"
     for supported, precision in ((True, "bf16"), (False, "32")):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda supported=supported: supported)

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import tempfile
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from riff.errors import DataError, OptionError, RiffError
 from riff.files import atomic_folder, atomic_path, inside, make_folder, read_mapping, write_json, write_text
@@ -23,6 +26,12 @@ def break_off(place: AbstractContextManager[Path], error: type[BaseException]) -
     with place as temporary:
         (temporary / "config.json" if temporary.is_dir() else temporary).write_text("half")
         raise error
+
+
+def put_into(place: AbstractContextManager[Path], *names: str) -> None:
+    with place as temporary:
+        for name in names:
+            write_text(temporary / name, "new")
 
 
 def test_atomic_path_makes_the_file_and_its_folder(tmp_path: Path) -> None:
@@ -45,12 +54,51 @@ def test_atomic_path_leaves_what_was_there_when_the_block_raises(
     assert contents(tmp_path) == before
 
 
-def test_atomic_folder_replaces_the_whole_folder(tmp_path: Path) -> None:
-    write_text(tmp_path / "model" / "stale.bin", "old")
-    with atomic_folder(tmp_path / "model") as temporary:
+def test_atomic_folder_replaces_what_it_is_told_and_keeps_the_rest(tmp_path: Path) -> None:
+    for name in ("stale.bin", "unet/config.json", "vae/config.json", "vae/mine.txt", "mine.txt"):
+        write_text(tmp_path / "model" / name, "old")
+    with atomic_folder(tmp_path / "model", ["stale.bin", "unet/config.json", "vae/config.json", "gone.bin"]) as temporary:
         write_text(temporary / "unet" / "config.json", "new")
-    assert contents(tmp_path) == {"model/unet/config.json": "new"}
+        assert "new" not in contents(tmp_path / "model").get("unet/config.json", "")
+    assert contents(tmp_path) == {"model/unet/config.json": "new", "model/vae/mine.txt": "old", "model/mine.txt": "old"}
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"unet", "vae", "mine.txt"}
+
+
+def test_atomic_folder_refuses_names_that_are_taken(tmp_path: Path) -> None:
+    write_text(tmp_path / "model" / "config.json", "mine")
+    write_text(tmp_path / "model" / "old.bin", "old")
+    with pytest.raises(OptionError, match=r"model: holds config\.json by now"):
+        put_into(atomic_folder(tmp_path / "model", ["old.bin"]), "config.json")
+    with pytest.raises(OptionError, match="leaves its folder"):
+        put_into(atomic_folder(tmp_path / "model", ["../model/../x"]), "other.json")
+    assert contents(tmp_path) == {"model/config.json": "mine", "model/old.bin": "old"}
+
+
+def test_a_working_folder_is_written_to_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with atomic_folder(".") as temporary:
+        write_text(temporary / "config.json", "new")
+    assert contents(tmp_path) == {"config.json": "new"}
+
+
+@pytest.mark.parametrize("write", ["safetensors", "torch", "text"])
+def test_a_full_disk_is_told_with_the_file_that_it_was_to_hold(tmp_path: Path, write: str) -> None:
+    """Here a limit on the size of files, which a process cannot exceed; nothing is left."""
+    ways = {
+        "safetensors": lambda path: save_file({"a": torch.zeros(100_000)}, path),
+        "torch": lambda path: torch.save({"a": torch.zeros(100_000)}, path.open("wb")),
+        "text": lambda path: path.write_text("a" * 400_000),
+    }
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised, atomic_path(tmp_path / "x.bin") as temporary:
+            ways[write](temporary)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert raised.value.filename == str(tmp_path / "x.bin")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -68,9 +116,10 @@ def test_atomic_folder_leaves_what_was_there_when_the_block_raises(
 
 def test_atomic_folder_keeps_the_old_one_when_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
     write_text(tmp_path / "model" / "config.json", "old")
-    with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "model") as temporary:
-        temporary.rmdir()
-    assert contents(tmp_path) == {"model/config.json": "old"}
+    (tmp_path / "model" / "unet").write_text("a file in its way")
+    with pytest.raises(FileExistsError):
+        put_into(atomic_folder(tmp_path / "model", ["config.json"]), "config.json", "unet/weights.bin")
+    assert contents(tmp_path) == {"model/config.json": "old", "model/unet": "a file in its way"}
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import last_error, run_script
 
+import inpaint_song
 from riff.audio.io import read_audio, resample, write_audio
+from riff.audio.loudness import loudness_against
 
 SONG = "pop-0000"
 
@@ -44,15 +48,18 @@ def test_the_mix_is_the_accompaniments_own_samples_and_the_vocal(two_takes: Path
     accompaniment = samples(two_takes / "accompaniment.wav")
     parts = [samples(song.parent / f"{name}.wav") for name in ("drums", "bass", "other")]
     np.testing.assert_array_equal(accompaniment, np.stack(parts).sum(axis=0))
-    for take in json.loads((two_takes / "manifest.json").read_text())["takes"]:
+    manifest = json.loads((two_takes / "manifest.json").read_text())
+    vocals = samples(song.parent / "vocals.wav")
+    assert manifest["vocal_lu"] == loudness_against(vocals, accompaniment, 44_100)
+    assert manifest["song_gain_db"] == 0
+    for take in manifest["takes"]:
         mix, vocal = (samples(two_takes / take["files"][name]) for name in ("mix", "vocal"))
-        gain, headroom = (10 ** (take[level] / 20) for level in ("gain_db", "headroom_db"))
-        residue = mix / headroom - gain * vocal.astype(np.float64) - accompaniment
-        assert 20 * np.log10(np.abs(residue).max()) < -120
-        assert take["null_test_db"] < -120
+        np.testing.assert_array_equal(mix, accompaniment + vocal)
         assert mix.shape == vocal.shape == accompaniment.shape == samples(song).shape
-        assert np.abs(vocal).max() > 0.001
+        assert 0.001 < np.abs(vocal).max() <= 1
         assert np.abs(mix).max() <= 1
+        if take["limited_db"] == 0 and take["gain_db"] < 12:
+            assert loudness_against(vocal, accompaniment, 44_100) == pytest.approx(manifest["vocal_lu"], abs=0.01)
 
 
 def test_a_take_is_the_same_alone_and_among_others(two_takes: Path, song: Path, tiny_control: Path, tmp_path: Path) -> None:
@@ -70,16 +77,21 @@ def test_the_page_has_players_and_the_whole_picture(two_takes: Path) -> None:
     for link in re.findall(r'(?:src|href)="([^"]+)"', page):
         assert (two_takes / link).is_file(), link
     assert page.count("<img") == 2
-    assert "null test" in page
+    assert "The files add up" in page
 
 
 def test_outside_the_regions_the_song_is_the_input_sample_for_sample(song: Path, tiny_control: Path, tmp_path: Path) -> None:
-    sing(tmp_path / "out", song, tiny_control, "--start", "0:02", "0:07.5", "--end", 4, 9, "--gain_db", 6)
+    sing(tmp_path / "out", song, tiny_control, "--start", "0:02", "0:07.5", "--end", 4, 9, "--gain_db", 12)
     mix, before = samples(tmp_path / "out" / "mix.wav"), samples(song)
     inside = np.zeros(before.shape[1], bool)
     for start, end in ((2, 4), (7.5, 9)):
         inside[round(start * 44_100) : round(end * 44_100)] = True
     np.testing.assert_array_equal(mix[:, ~inside], before[:, ~inside])
+    accompaniment, vocal = (samples(tmp_path / "out" / f"{name}.wav") for name in ("accompaniment", "vocal"))
+    np.testing.assert_array_equal(mix, accompaniment + vocal)
+    parts = np.sum([samples(song.parent / f"{name}.wav") for name in ("drums", "bass", "other")], axis=0)
+    middle = slice(round(2.2 * 44_100), round(3.8 * 44_100))
+    np.testing.assert_allclose(accompaniment[:, middle], parts[:, middle], atol=1e-6)  # at its own level
     assert np.abs(mix - before)[:, inside].mean() > 0.005
     borders = np.flatnonzero(np.diff(inside))
     jumps = np.abs(np.diff(mix - before, axis=1)).max(axis=0)
@@ -120,3 +132,20 @@ def test_bad_flags_end_in_one_line(song: Path, tiny_control: Path, tmp_path: Pat
 
 def test_results_are_not_overwritten(two_takes: Path, song: Path, tiny_control: Path) -> None:
     assert "--overwrite" in last_error(sing(two_takes, song, tiny_control, code=2))
+
+
+def test_overwriting_leaves_one_runs_files_and_those_of_others(
+    two_takes: Path, song: Path, tiny_control: Path, tmp_path: Path
+) -> None:
+    listed = json.loads((two_takes / "manifest.json").read_text())["files"]
+    assert {*listed, "manifest.json"} == {path.name for path in two_takes.iterdir()}
+    assert all(any(fnmatchcase(name, pattern) for pattern in inpaint_song.FILES) for name in listed)
+    folder = tmp_path / "song"
+    shutil.copytree(two_takes, folder)
+    (folder / "notes.txt").write_text("mine")
+    sing(folder, song, tiny_control, "--seed", 4, "--overwrite")
+    files = set(json.loads((folder / "manifest.json").read_text())["files"])
+    assert files == {"accompaniment.wav", "index.html", "mix.wav", "overview.png", "spectrogram.png", "vocal.wav"}
+    assert {path.name for path in folder.iterdir()} == {*files, "manifest.json", "notes.txt"}
+    page = (folder / "index.html").read_text()
+    assert all((folder / link).is_file() for link in re.findall(r'(?:src|href)="([^"]+)"', page))

@@ -75,3 +75,9 @@ def test_a_command_elsewhere_ends_in_one_line(installed: Path, tmp_path: Path, c
     assert result.returncode == 2
     assert result.stderr.startswith(says)
     assert result.stderr.count("\n") == 1
+
+
+def test_templates_and_other_files_are_installed_beside_the_code(installed: Path) -> None:
+    files = {path.relative_to(ROOT) for path in (ROOT / "riff").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert any(path.suffix == ".html" for path in files)
+    assert [str(path) for path in sorted(files) if not (installed / path).is_file()] == []

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_edit_training import edit_pairs as edit_pairs  # a fixture
 from test_edit_training import flags as edit_flags
 from test_training import training_flags
 
@@ -199,15 +198,17 @@ def test_what_is_said_wins(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("riff.training.memory.default_precision", lambda _device: "32")
-    assert choose_savings(preset, said, precision, "cpu", averaged) == (wanted, computed)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    assert choose_savings(preset, said, precision, "cuda", averaged) == (wanted, computed)
 
 
 @pytest.mark.parametrize(
     ("said", "precision"), [({"frozen": "half"}, "32"), ({"trained": "bf16"}, "16"), ({"trained": "bf16", "moments": "8bit"}, None)]
 )
-def test_what_does_not_go_together_is_refused(said: dict[str, str], precision: str | None) -> None:
+def test_what_does_not_go_together_is_refused(said: dict[str, str], precision: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     with pytest.raises(OptionError, match="leave one of them out"):
-        choose_savings("full", said, precision, "cpu")
+        choose_savings("full", said, precision, "cuda")
 
 
 def test_what_is_shared_out_is_stored_in_32_bits() -> None:

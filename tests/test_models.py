@@ -13,13 +13,13 @@ from diffusers import StableDiffusionPipeline
 from demo.evaluation import demo_clips
 from riff.evaluation.control import evaluate_control, summarise
 from riff.evaluation.edit_experiment import edit_case
-from riff.evaluation.edit_takes import draw_candidates
 from riff.metrics.melody import register_obeyed
 from riff.models.control import load_control_pipeline
 from riff.models.edit import load_edit_pipeline
 from riff.sampling.control import options_for, prepare_pipeline
 from riff.sampling.edit import edit_options_for
 from riff.sampling.edit_clip import edit_target
+from riff.sampling.edit_takes import draw_candidates
 from riff.spectrogram.image import waveform_to_image
 
 MODELS = Path(__file__).parent.parent / "models"

@@ -286,7 +286,7 @@ def test_devices_are_auto_or_a_number(devices: str, capsys: pytest.CaptureFixtur
     assert parser.parse_args(["--devices", "3"]).devices == "3"
     with pytest.raises(SystemExit):
         parser.parse_args([f"--devices={devices}"])
-    assert "is no number above 0" in capsys.readouterr().err
+    assert "is not a whole number, 1 to 1024" in capsys.readouterr().err
 
 
 @pytest.mark.gpu

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +14,13 @@ import torch
 from conftest import last_error, run_script
 from PIL import Image
 
+import sample_riff_cnet
 from demo.composition import compose
 from riff.errors import DataError
 from riff.models.control import load_control_pipeline
+from riff.sampling.clip import control_from_image
 from riff.sampling.control import SamplingOptions, match_level, prepare_pipeline, sample_control
-from riff.spectrogram.image import SpectrogramImage, load_image, waveform_to_image
+from riff.spectrogram.image import SpectrogramImage, load_grey, load_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES
 
 
@@ -47,6 +52,9 @@ def test_a_song_gives_its_files_and_the_same_seed_the_same_bytes(tiny_control: P
     assert {path.name for path in (tmp_path / "one").iterdir()} == names
     for name in names - {"manifest.json"}:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+    listed = json.loads((tmp_path / "one" / "manifest.json").read_text())["files"]
+    assert {*listed, "manifest.json"} == names
+    assert all(any(fnmatchcase(name, pattern) for pattern in sample_riff_cnet.FILES) for name in listed)
     sound, rate = soundfile.read(tmp_path / "one" / "sample-0.wav")
     assert (len(sound), rate) == (CLIP_SAMPLES, 44_100)
     assert load_image(tmp_path / "one" / "sample-0.png").max_value > 0
@@ -58,16 +66,70 @@ def test_an_edge_map_alone_is_enough(tiny_control: Path, tmp_path: Path) -> None
     edges = np.zeros((512, 512), np.uint8)
     edges[::40] = 255
     Image.fromarray(edges).save(tmp_path / "edges.png")
-    sample(tiny_control, tmp_path / "out", "--control", tmp_path / "edges.png")
+    done = sample(tiny_control, tmp_path / "out", "--control", tmp_path / "edges.png")
     assert (tmp_path / "out" / "sample-0.wav").exists()
+    assert "edges" not in done.stderr  # nothing to warn of
+
+
+@pytest.mark.parametrize(("level", "words"), [(0, "holds no edges (all black)"), (255, "is white all over")])
+def test_a_blank_control_is_drawn_with_a_warning(
+    tiny_control: Path, tmp_path: Path, capsys: pytest.CaptureFixture, level: int, words: str
+) -> None:
+    path = tmp_path / "blank.png"
+    Image.new("L", (512, 512), level).save(path)
+    quick = ("--model", tiny_control, "--steps", 1, "--num_samples", 1, "--griffin_lim_iterations", 1, "--output", tmp_path / "out")
+    sample_riff_cnet.main([str(flag) for flag in (*quick, "--control", path)])
+    assert f"--control {path}: {words}" in capsys.readouterr().err
+    assert (tmp_path / "out" / "sample-0.wav").exists()
+
+
+def in_mode(edges: np.ndarray, mode: str) -> Image.Image:
+    """Edges as a program may save them: transparent where nothing was drawn, on a background that counts for nothing."""
+    white = Image.fromarray(np.full_like(edges, 255))
+    if mode in ("LA", "RGBA"):
+        drawn = white.convert(mode)
+        drawn.putalpha(Image.fromarray(edges))
+        return drawn
+    if mode == "P":
+        palette = Image.fromarray(edges // 255, "P")
+        palette.putpalette([255, 255, 255] * 256)  # both colours are white, and the first is transparent
+        return palette
+    return Image.fromarray(edges.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(edges).convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "RGB", "RGBA", "LA", "P", "I;16"])
+def test_edges_of_any_kind_of_png_are_the_same(tmp_path: Path, mode: str) -> None:
+    edges = np.zeros((512, 64), np.uint8)
+    edges[100:110, 3:50] = 255
+    transparency: dict[str, Any] = {"transparency": 0} if mode == "P" else {}
+    in_mode(edges, mode).save(tmp_path / "edges.png", **transparency)
+    np.testing.assert_array_equal(control_from_image(tmp_path / "edges.png").edges, edges)
+
+
+def test_a_transparent_spectrogram_is_silent_there(tmp_path: Path) -> None:
+    picture = Image.new("RGBA", (8, 512), (0, 0, 0, 255))
+    picture.putpixel((3, 5), (0, 0, 0, 0))
+    picture.save(tmp_path / "spectrogram.png")
+    pixels = load_image(tmp_path / "spectrogram.png").pixels
+    assert (pixels[5, 3], pixels[5, 4]) == (255, 0)
+
+
+def test_levels_of_16_and_32_bits(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 300, 32_768, 65_535]], np.uint16)).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(load_grey(tmp_path / "deep.png"), [[0, 1, 128, 255]])
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "float.tiff")
+    with pytest.raises(DataError, match=r"float.tiff: an image of 32 bits; save it with 8"):
+        load_grey(tmp_path / "float.tiff")
 
 
 def test_what_cannot_be_sampled_ends_in_one_line(tiny_control: Path, song: Path, tmp_path: Path) -> None:
     Image.fromarray(np.full((512, 512), 100, np.uint8)).save(tmp_path / "grey.png")
     Image.new("L", (100, 100)).save(tmp_path / "small.png")
+    Image.new("L", (100, 512)).save(tmp_path / "narrow.png")
     for flags, words in (
         (["--control", tmp_path / "grey.png"], "holds grey levels"),
-        (["--control", tmp_path / "small.png"], "100x100 does not fit this model"),
+        (["--control", tmp_path / "small.png"], "small.png: 100x100 pixels; it must be as high as a spectrogram"),
+        (["--control", tmp_path / "narrow.png"], "narrow.png: an image of 512x100 does not fit this model"),
         (["--audio", song, "--start", 99], "--start 99"),
         (["--audio", tmp_path / "none.wav"], "none.wav"),
         (["--audio", song, "--separator", "magic"], "--separator magic"),

@@ -422,7 +422,7 @@ def test_a_data_set_of_the_hub_is_downloaded_once(hub: Hub, packed: Callable[...
     assert missing.returncode == 2
     (line,) = [line for line in missing.stderr.splitlines() if line.startswith("error: ")]
     assert "me/pairs: no such folder here (make one with make_cnet_dataset.py" in line
-    assert "the hub did not give a data set of that name" in line
+    assert "the hub gave no data set of that name" in line
     folder = packed("control", "webdataset")
     files = {f"data/{name}": (folder / name).read_bytes() for name in shard_names(folder)}
     hub.repositories["datasets/me/pairs"] = Repository(private=False, files={**files, "README.md": b"me", "big.bin": b"no"})

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stem_files import write_stem_file
 
-from riff.audio.io import write_audio
+from riff.audio.io import Audio, write_audio
 from riff.audio.separation import SeparationOptions, SongOpener, open_songs
 from riff.audio.song import Song, open_song
-from riff.errors import AudioError
+from riff.errors import AudioError, AudioWarning
 
 RATE = 44_100
 
@@ -83,3 +84,38 @@ def test_stems_of_something_else_are_refused(tmp_path: Path, change: dict, messa
 def test_silence_is_a_song(tmp_path: Path) -> None:
     silence = {name: np.zeros_like(part) for name, part in STEMS.items()}
     assert opened(write_song(tmp_path, silence["vocals"], silence)).residue_db == -np.inf
+
+
+def mastered(mixture: np.ndarray) -> np.ndarray:
+    """As stem files of shops are: 12 dB louder, compressed above -26 dB at 4:1, and limited."""
+    level = np.convolve(np.abs(mixture).max(axis=0), np.ones(4410) / 4410, mode="same")
+    above_db = np.maximum(0, 20 * np.log10(level + 1e-9) + 26)
+    return np.tanh(4 * mixture * 10 ** (-0.75 * above_db / 20)).astype(np.float32)
+
+
+def swelling(part: np.ndarray) -> np.ndarray:
+    return part * np.linspace(0.1, 3, part.shape[1], dtype=np.float32)
+
+
+def test_stems_of_a_song_that_was_mastered_are_taken_and_said(tmp_path: Path) -> None:
+    stems = {name: swelling(part) for name, part in STEMS.items()}
+    mixture = mastered(np.stack(list(stems.values())).sum(axis=0))
+    with pytest.warns(AudioWarning, match=r"song\.wav: its stems do not sum to it .*mastered; going on .* scaled by [+-]\d"):
+        song = opened(write_song(tmp_path, mixture, stems))
+    assert -20 < song.residue_db < -6
+    ratio = song.accompaniment / (stems["drums"] + stems["bass"] + stems["other"])
+    assert ratio.std() < 1e-5 * ratio.mean()
+    powers = [np.square(sound).mean() for sound in (song.waveform, song.vocals + song.accompaniment)]
+    assert 10 * np.log10(powers[0] / powers[1]) == pytest.approx(0, abs=1)
+
+
+def test_a_stem_file_of_a_mastered_song_is_opened_and_one_of_another_is_not(tmp_path: Path) -> None:
+    sound = {name: Audio(swelling(part), RATE) for name, part in STEMS.items()}
+    parts = [sound[name] for name in ("drums", "bass", "other", "vocals")]
+    master = Audio(mastered(np.stack([part.waveform for part in parts]).sum(axis=0)), RATE)
+    with pytest.warns(AudioWarning, match="mastered"):
+        open_song(write_stem_file(tmp_path / "mastered.stem.mp4", [master, *parts]), SongOpener(None))
+    late = Audio(np.roll(master.waveform, 50, axis=1), RATE)
+    for mixture, name in ((Audio(noise(9), RATE), "another"), (late, "late"), (Audio(-master.waveform, RATE), "inverted")):
+        with pytest.raises(AudioError, match=r"do not sum to it .*correlation -?\d\.\d\d\); give the stems of this very mix"):
+            open_song(write_stem_file(tmp_path / f"{name}.stem.mp4", [mixture, *parts]), SongOpener(None))

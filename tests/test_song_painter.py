@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from demo.evaluation import demo_clips
 from riff.errors import ModelError
-from riff.evaluation import song_takes
-from riff.evaluation.song_takes import judge_song
 from riff.metrics.edit import judge
 from riff.models.base import load_base
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT, attach_edit, save_edit_pipeline
 from riff.models.kinds import kind_of_model
+from riff.sampling import song_takes
 from riff.sampling.song import SongModel, SongPainter, load_song_model, spans
+from riff.sampling.song_takes import judge_song
 from riff.spectrogram.image import SpectrogramImage, waveform_to_image
 
 

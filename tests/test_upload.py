@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import pty
 import re
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from hub_stand_in import DROPPED, TOKEN, Fault, Hub, Repository, assert_one_line, run_against_hub
 from huggingface_hub import ModelCard
 
@@ -26,6 +28,15 @@ RUN = "lightning_logs/version_3"
 HELD_OUT = '{"step": 0, "loss": 1.5}\n{"step": 200, "loss": 0.5}\n'
 
 
+def checkpoint(content: str) -> bytes:
+    file = io.BytesIO()
+    torch.save({"state_dict": {}, "content": content}, file)
+    return file.getvalue()
+
+
+MORE_STEPS = checkpoint("more steps")
+
+
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     """A working folder as training leaves it, with a version before, half-written files, and older checkpoints."""
@@ -34,9 +45,9 @@ def run_folder(tmp_path: Path) -> Path:
         "image_log/version_3/step=000200/sample_0.wav": b"RIFF sample",
         "image_log/version_3/.sample_1.tmp.17.png": b"half",
         "image_log/version_2/old.png": b"old",
-        "lightning_logs/version_2/checkpoints/step=000900.ckpt": b"another run",
-        f"{RUN}/checkpoints/step=000200.ckpt": b"newest" * 1000,
-        f"{RUN}/checkpoints/step=000050.ckpt": b"older, written later",
+        "lightning_logs/version_2/checkpoints/step=000900.ckpt": checkpoint("another run"),
+        f"{RUN}/checkpoints/step=000200.ckpt": checkpoint("newest" * 1000),
+        f"{RUN}/checkpoints/step=000050.ckpt": checkpoint("older, written later"),
         f"{RUN}/checkpoints/.step=000300.tmp.17.ckpt": b"half",
         f"{RUN}/config.yaml": b"max_steps: 200\ntrain_data_dir: train-data\nbase: mini\n",
         f"{RUN}/validation.jsonl": HELD_OUT.encode(),
@@ -132,12 +143,12 @@ def test_second_call_sends_only_what_changed(hub: Hub, run_folder: Path) -> None
     assert not hub.uploads()
     assert len(hub.repositories[REPO].commits) == 2
 
-    (run_folder / RUN / "checkpoints/step=000400.ckpt").write_bytes(b"more steps")
+    (run_folder / RUN / "checkpoints/step=000400.ckpt").write_bytes(MORE_STEPS)
     said = uploaded(hub, run_folder)
-    assert "checkpoint: 1 new or changed (10 bytes), 1 there already" in said
-    assert "10 bytes of large files sent" in said
+    assert f"checkpoint: 1 new or changed ({len(MORE_STEPS):,} bytes), 1 there already" in said
+    assert f"{len(MORE_STEPS):,} bytes of large files sent" in said
     assert len(hub.uploads()) == 1
-    assert hub.repositories[REPO].files[f"{RUN}/checkpoints/step=000400.ckpt"] == b"more steps"
+    assert hub.repositories[REPO].files[f"{RUN}/checkpoints/step=000400.ckpt"] == MORE_STEPS
 
 
 @pytest.mark.parametrize("kind", [500, 401, DROPPED])
@@ -183,7 +194,7 @@ def test_what_fails_in_passing_is_tried_again(hub: Hub, run_folder: Path, kind: 
     assert all(fault.times == 0 for fault in hub.faults)
     then = ("GET ", "validate-yaml", "objects/batch")
     hub.faults = [Fault(part, kind, times=1) for part in then]
-    (run_folder / RUN / "checkpoints/step=000400.ckpt").write_bytes(b"more steps")
+    (run_folder / RUN / "checkpoints/step=000400.ckpt").write_bytes(MORE_STEPS)
     (run_folder / RUN / "validation.jsonl").write_text(HELD_OUT.replace("0.5", "0.4"))  # a new card
     uploaded(hub, run_folder)
     assert all(fault.times == 0 for fault in hub.faults)
@@ -329,7 +340,7 @@ def test_a_progress_bar_is_for_terminals(hub: Hub, run_folder: Path) -> None:
 def test_newest_checkpoint(tmp_path: Path) -> None:
     def write(name: str, age: float) -> Path:
         path = tmp_path / name
-        path.touch()
+        path.write_bytes(MORE_STEPS)
         os.utime(path, (1000 - age, 1000 - age))
         return path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -13,17 +14,19 @@ from PIL import Image
 from riff.app.cards import backing_card, clock, judged, progress_line, status_line, take_card, takes_page
 from riff.app.engine import Engine, Wishes, edges_of
 from riff.app.jobs import Job, Stopped, Worker
-from riff.app.painted_edges import read_painted_edges
+from riff.app.painted_edges import check_painted_edges, read_painted_edges
 from riff.app.sessions import Session, Sessions
 from riff.app.songs import Limits, Part, Separation, Upload, fit_part, receive
 from riff.audio.io import write_audio
 from riff.errors import OptionError
-from riff.evaluation.song_page import save_take_files
-from riff.evaluation.song_takes import SongTake
 from riff.files import atomic_path
-from riff.sampling.mixback import Mix
+from riff.report.song_page import lowered_line, save_take_files
+from riff.sampling.mixback import Mix, full_scale_gain
+from riff.sampling.song_takes import SongTake
+from riff.seeds import seed_after
 from riff.spectrogram.edges import save_edges
 
+Painted = dict[str, Any] | None
 LOOK_S = 0.15  # between two looks at how far a job is
 MOST_SHOWN = 12  # takes that a page keeps
 
@@ -66,10 +69,15 @@ class Actions:
             path.unlink(missing_ok=True)
 
     async def prepare(
-        self, session: Session, start_s: float | None, end_s: float | None, canny: tuple[int, int]
+        self, session: Session, start_s: float | None, end_s: float | None, canny: tuple[int, int], painted: Painted = None
     ) -> AsyncGenerator[Shown, None]:
-        """Take the vocal out of a part, and show what is left and its edges."""
+        """Take the vocal out of a part, and show what is left and its edges: those painted for it, if somebody did.
+
+        Args:
+            painted: as for `draw`.
+        """
         region = self._region(session, start_s, end_s)
+        _keep(session, painted)
         shown: list[Shown] = []
 
         def work(job: Job) -> None:
@@ -80,39 +88,52 @@ class Actions:
                 yield progress
         yield shown[0] if shown else Shown(status_line("Cancelled."))
 
-    def edges(self, session: Session, start_s: float | None, end_s: float | None, canny: tuple[int, int]) -> dict[str, Any] | None:
-        """The edges of a part at other thresholds; None where it has not been taken apart yet."""
+    def edges(
+        self, session: Session, start_s: float | None, end_s: float | None, canny: tuple[int, int], painted: Painted = None
+    ) -> Shown:
+        """The edges of a part at other thresholds, if it was separated already. Painted ones stay, which is said.
+
+        Args:
+            painted: as for `draw`.
+        """
         if session.song is None:
-            return None
+            return Shown("")
+        _keep(session, painted)
         part = session.parts.get(fit_part(start_s, end_s, session.song.duration_s, self.limits))
-        return None if part is None else self._edges(session, part, canny)
+        if part is None:
+            return Shown("")
+        kept = "The painted edges stay. Start over, below them, shows those of the new thresholds."
+        return Shown(status_line(kept if _name(part) in session.painted else ""), edges=self._edges(session, part, canny))
 
     async def draw(
-        self, session: Session, start_s: float | None, end_s: float | None, wishes: Wishes, painted: dict[str, Any] | None
+        self, session: Session, start_s: float | None, end_s: float | None, wishes: Wishes, painted: Painted
     ) -> AsyncGenerator[Shown, None]:
         """Sing a part anew; every take is shown when it is there.
 
         Args:
-            painted: what static/edges.js says: which part its edges belong to, and the edges if somebody changed them.
+            painted: what static/edges.js says: which part its edges belong to, and the edges if somebody changed them. They are
+                kept with that part, and followed whenever it is sung.
         """
         region = self._region(session, start_s, end_s)
-        known = region in session.parts
+        _keep(session, painted)
+        shows = painted.get("part") if painted and region in session.parts else None
+        follows_edges, seed = self.engine.choice(wishes.model).follows_edges, wishes.first_seed
         fresh: list[Shown] = []
 
         def work(job: Job) -> None:
             part = self._part(job, session, region)
-            if not known:
+            if shows != _name(part):
                 fresh.append(self._show_part(session, part, wishes.canny))
             edges = None
-            if painted and painted.get("painted") and painted.get("part") == _name(part):
-                edges = read_painted_edges(str(painted["painted"]), part.backing.pixels.shape)
+            if follows_edges and _name(part) in session.painted:
+                edges = read_painted_edges(session.painted[_name(part)], part.backing.pixels.shape)
             job.begin("Loading the model")
             painter = self.engine.painter(part, wishes, edges)
             job.begin("Singing", wishes.takes * wishes.best_of * painter.num_steps)
             for number in range(wishes.takes):
                 if wishes.takes > 1:
                     job.stage = f"Singing take {number + 1} of {wishes.takes}"
-                take, mix = self.engine.take(part, painter, wishes.seed + number, wishes.best_of, job.step)
+                take, mix = self.engine.take(part, painter, seed_after(seed, number), wishes.best_of, job.step)
                 words = f"{wishes.prompt or painter.model.default_prompt}{', along painted edges' if edges is not None else ''}"
                 session.takes.insert(number, self._card(session, part, take, mix, wishes, words))
                 del session.takes[MOST_SHOWN:]
@@ -126,8 +147,15 @@ class Actions:
                 yield progress._replace(backing=news.backing, edges=news.edges, takes=takes)
         done = session.job is not None and session.job.finished
         news = fresh.pop() if fresh else Shown("")
-        text = "" if done else status_line("Cancelled.")
-        yield Shown(text, False, news.backing, news.edges, takes_page(session.takes) if session.drawn > count else None)
+        part = session.parts.get(region)
+        note = _painted_elsewhere(session, part) if part and follows_edges else ""
+        yield Shown(
+            note if done else status_line("Cancelled."),
+            False,
+            news.backing,
+            news.edges,
+            takes_page(session.takes) if session.drawn > count else None,
+        )
 
     def stop(self, session: Session) -> None:
         """Let what is being made end at its next step."""
@@ -177,11 +205,12 @@ class Actions:
 
     def _show_part(self, session: Session, part: Part, canny: tuple[int, int]) -> Shown:
         sound, picture = (session.folder / f"accompaniment-{_name(part)}{suffix}" for suffix in (".wav", ".png"))
-        write_audio(sound, part.song.accompaniment, part.song.sample_rate, subtype="FLOAT")
+        heard = part.song.accompaniment * full_scale_gain(part.song.accompaniment)  # as it is in the mixes
+        write_audio(sound, heard, part.song.sample_rate, subtype="FLOAT")
         with atomic_path(picture) as temporary:
             Image.fromarray(part.backing.pixels).save(temporary)
         card = backing_card(part.start_s, part.end_s, session.address(sound), session.address(picture), part.separator)
-        return Shown("", False, card, self._edges(session, part, canny))
+        return Shown(_painted_elsewhere(session, part), False, card, self._edges(session, part, canny))
 
     def _edges(self, session: Session, part: Part, canny: tuple[int, int]) -> dict[str, Any]:
         edges = edges_of(part, canny)
@@ -189,7 +218,8 @@ class Actions:
         save_edges(path, edges)
         backing = session.folder / f"accompaniment-{_name(part)}.png"
         addresses = {"edges": session.address(path), "backing": session.address(backing)}
-        return {"part": _name(part), "width": edges.shape[1], "height": edges.shape[0], **addresses}
+        size = {"width": edges.shape[1], "height": edges.shape[0]}
+        return {"part": _name(part), **size, **addresses, "painted": session.painted.get(_name(part))}
 
     def _card(self, session: Session, part: Part, take: SongTake, mix: Mix, wishes: Wishes, words: str) -> str:
         assert session.song is not None  # of which this is a part
@@ -198,6 +228,7 @@ class Actions:
         files = {"mix.wav": saved.sounds["mix"], "vocal.wav": saved.sounds["vocal"]}
         files["spectrogram.png"] = session.folder / f"spectrogram-{session.drawn}.png"
         lines = [words, f"{wishes.model}, seed {take.seed}, {clock(part.start_s)} to {clock(part.end_s)}", judged(take.verdict)]
+        lines += [lowered_line(mix.song_gain_db)] if mix.song_gain_db < 0 else []
         return take_card(
             f"Take {session.drawn}",
             lines,
@@ -205,6 +236,25 @@ class Actions:
             session.address(saved.overview),
             {f"{session.song.name}, take {session.drawn}, {name}": session.address(path) for name, path in files.items()},
         )
+
+
+def _keep(session: Session, painted: Painted) -> None:
+    """Keep what was painted with the part that it was painted for, whichever part is chosen now.
+
+    Raises:
+        DataError: it did not arrive whole.
+    """
+    if painted and "painted" in painted and re.fullmatch(r"\d{1,9}-\d{1,9}", str(painted.get("part"))):
+        session.keep_painted(painted["part"], painted["painted"] and check_painted_edges(painted["painted"]))
+
+
+def _painted_elsewhere(session: Session, part: Part) -> str:
+    """Which other parts have painted edges, as a status line; empty where none has, or where this one has some too."""
+    others = [name for name in session.painted if name != _name(part)]
+    if not others or _name(part) in session.painted:
+        return ""
+    places = ", ".join(" to ".join(clock(int(time) / 1000) for time in name.split("-")) for name in others)
+    return status_line(f"These are this part's own edges. Painted ones are kept for {places}: choose that part again to see them.")
 
 
 def _name(part: Part) -> str:

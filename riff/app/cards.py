@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
 from riff.app.jobs import Job
 from riff.app.songs import Upload
 from riff.metrics.edit import MIN_BACKING_KEPT, Verdict
+from riff.report.page import macros
+
+_HTML = macros("cards.html")
 
 
 def clock(seconds: float) -> str:
@@ -21,8 +23,8 @@ def clock(seconds: float) -> str:
 def song_line(upload: Upload) -> str:
     """One line on a song."""
     channels = {1: "mono", 2: "stereo"}.get(upload.channels, f"{upload.channels} channels")
-    facts = f"{clock(round(upload.duration_s))} &middot; {upload.sample_rate / 1000:g} kHz &middot; {channels}"
-    return f'<p class="song"><strong>{escape(upload.name)}</strong> <span>{facts}</span></p>'
+    facts = (clock(round(upload.duration_s)), f"{upload.sample_rate / 1000:g} kHz", channels)
+    return str(_HTML.song(upload.name, facts))
 
 
 def status_line(text: str, kind: str = "", share: float | None = None) -> str:
@@ -31,9 +33,7 @@ def status_line(text: str, kind: str = "", share: float | None = None) -> str:
     Args:
         kind: `error`, or nothing. share: of the work that is done, [0, 1]; None for no bar.
     """
-    bar = "" if share is None else f'<progress max="1" value="{share:.3f}"></progress>'
-    role = "alert" if kind == "error" else "status"
-    return f'<div class="state {kind}" role="{role}">{bar}<span>{escape(text)}</span></div>' if text else ""
+    return str(_HTML.status(text, kind, share)) if text else ""
 
 
 def progress_line(job: Job, place: int) -> str:
@@ -56,14 +56,8 @@ def backing_card(start_s: float, end_s: float, sound: str, picture: str, separat
     Args:
         sound, picture: addresses. separator: that took the vocal out.
     """
-    heading = f"<h4>{clock(start_s)} to {clock(end_s)} without its vocal</h4>"
-    how = "from the song's own stems" if separator == "stems" else f"taken apart by {separator}"
-    link = f'<a href="{escape(sound)}" download="accompaniment.wav">accompaniment.wav</a>'
-    return (
-        f'<figure class="card">{heading}{_picture(picture, "spectrogram of the accompaniment")}'
-        f'<audio controls preload="metadata" src="{escape(sound)}"></audio>'
-        f"<figcaption>{escape(how)}; high is up, dark is loud &middot; {link}</figcaption></figure>"
-    )
+    how = "from the song's own stems" if separator == "stems" else f"separated by {separator}"
+    return str(_HTML.backing(f"{clock(start_s)} to {clock(end_s)}", sound, picture, how))
 
 
 def take_card(title: str, lines: Sequence[str], sounds: Mapping[str, str], picture: str, downloads: Mapping[str, str]) -> str:
@@ -72,18 +66,7 @@ def take_card(title: str, lines: Sequence[str], sounds: Mapping[str, str], pictu
     Args:
         lines: of small print. sounds: addresses by their names. picture: address. downloads: addresses by the files' names.
     """
-    players = "".join(
-        f'<label>{escape(name)}<audio controls preload="metadata" src="{escape(address)}"></audio></label>'
-        for name, address in sounds.items()
-    )
-    links = " ".join(
-        f'<a href="{escape(address)}" download="{escape(name)}">{escape(_ending(name))}</a>' for name, address in downloads.items()
-    )
-    small = "".join(f"<p>{escape(line)}</p>" for line in lines)
-    return (
-        f'<figure class="card take"><h4>{escape(title)}</h4>{_picture(picture, f"spectrogram of {title}")}{players}'
-        f'<figcaption>{small}<p class="downloads">Download {links}</p></figcaption></figure>'
-    )
+    return str(_HTML.take(title, lines, sounds, picture, downloads))
 
 
 def judged(verdict: Verdict) -> str:
@@ -97,13 +80,4 @@ def judged(verdict: Verdict) -> str:
 
 def takes_page(cards: Sequence[str]) -> str:
     """Takes side by side, as many as there is room for."""
-    return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
-
-
-def _picture(address: str, words: str) -> str:
-    return f'<img src="{escape(address)}" alt="{escape(words)}: time to the right, pitch upwards, dark is loud">'
-
-
-def _ending(name: str) -> str:
-    """`song, take 1, mix.wav` as `mix.wav`."""
-    return name.rsplit(", ", 1)[-1]
+    return str(_HTML.takes(cards)) if cards else ""

@@ -32,7 +32,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), os.environ.get("GRADIO_SERVER_PORT", "7860")
     parser.heading("server")
     add("--host", default=host, help="address to listen at; 0.0.0.0 is every network that this machine is in")
-    add("--port", type=int, default=port, help="to listen at; 0 is the first free one from 7860 on")
+    add("--port", type=cli.whole(0, 65535), default=port, help="to listen at; 0 is the first free one from 7860 on")
     parser.heading("models")
     add(
         "--model",
@@ -52,20 +52,17 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     )
     add("--spleeter_model_dir", type=Path, help="where Spleeter's weights lie (default: MODEL_PATH, else the user's cache)")
     parser.heading("visitors")
-    add("--max_megabytes", type=float, default=100.0, help="of an upload")
-    add("--max_minutes", type=float, default=15.0, help="of an upload")
-    add("--max_seconds", type=float, default=30.0, help="of a part that is sung anew at once")
+    add("--max_megabytes", type=cli.real(above=0), default=100.0, help="of an upload")
+    add("--max_minutes", type=cli.real(above=0), default=15.0, help="of an upload")
+    add("--max_seconds", type=cli.real(6), default=30.0, help="of a part that is sung anew at once")
     add("--keep", type=Path, metavar="DIR", help="keep songs and takes there (default: they are gone when their page is closed)")
-    args = parser.parse_args(argv)
-    if min(args.max_megabytes, args.max_minutes) <= 0 or args.max_seconds < 6:
-        parser.error("--max_megabytes and --max_minutes must be above 0, --max_seconds 6 or more")
-    return args
+    return parser.parse_args(argv)
 
 
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    for end in (signal.SIGTERM, signal.SIGHUP):
+    for end in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:  # Windows has no SIGHUP
         signal.signal(end, _end)
     root = Path(tempfile.mkdtemp(prefix="riff-app-"))
     try:

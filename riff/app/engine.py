@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,6 @@ import numpy as np
 from riff.app.songs import Part
 from riff.cli import ROOT
 from riff.errors import OptionError
-from riff.evaluation.song_takes import SongTake, draw_take
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT
 from riff.models.kinds import kind_of_model
@@ -20,11 +20,13 @@ from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.mixback import Mix
 from riff.sampling.song import SongModel, SongPainter, load_song_model
 from riff.sampling.song_sound import sung
+from riff.sampling.song_takes import SongTake, draw_take
 from riff.spectrogram.edges import canny_edges
 
 IN_THE_BOX = (CONTROL.example, EDIT.example)
 WHEN_TRAINED = ("models/riff-cnet-final", "models/riff-pix2pix-final")
 MOST_STEPS, MOST_TAKES, MOST_CANDIDATES = 100, 4, 8
+FRESH_SEEDS = 1_000_000  # that are chosen among where none is given: short enough to be typed in again
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Wishes:
     Attributes:
         model: title of an offered one.
         scale, strength, image_scale: as in `SamplingOptions` and `EditOptions`; what a model does not have is not looked at.
-        takes: to draw, of seeds from `seed` on. best_of: candidates for each. canny: thresholds of the edges.
+        seed: of the first take, the others are of the next ones; None for fresh ones, another time others.
+        takes: how many. best_of: candidates for each. canny: thresholds of the edges.
     """
 
     model: str
@@ -63,17 +66,22 @@ class Wishes:
     strength: float = 1.0
     image_scale: float = 1.5
     guess_mode: bool = False
-    seed: int = 0
+    seed: int | None = None
     takes: int = 1
     best_of: int = 1
     canny: tuple[int, int] = (100, 200)
+
+    @property
+    def first_seed(self) -> int:
+        """The seed that was given, or a fresh one at every call."""
+        return secrets.randbelow(FRESH_SEEDS) if self.seed is None else self.seed
 
     def __post_init__(self) -> None:
         numbers = {"steps": (self.steps, MOST_STEPS), "takes": (self.takes, MOST_TAKES), "best of": (self.best_of, MOST_CANDIDATES)}
         for name, (number, most) in numbers.items():
             if not 1 <= number <= most:
                 raise OptionError(f"{name}: {number} is not possible; give 1 to {most}")
-        if not 0 <= self.seed < 2**32:
+        if self.seed is not None and not 0 <= self.seed < 2**32:
             raise OptionError(f"seed: {self.seed} is not possible; give 0 to {2**32 - 1}")
         if len(self.prompt) > 1_000 or len(self.negative_prompt) > 1_000:
             raise OptionError("the prompt is longer than 1000 characters; shorten it")

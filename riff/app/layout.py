@@ -129,7 +129,15 @@ class Layout:
                 1, MOST_TAKES, 2, step=1, label="Takes", info="to compare, of a seed each", elem_id="takes-wanted"
             )
             self.best_of = gr.Slider(1, MOST_CANDIDATES, 1, step=1, label="Best of", info="so many are made for each take kept")
-            self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="the same seed gives the same take", elem_id="seed")
+            self.seed = gr.Number(
+                None,
+                label="Seed",
+                precision=0,
+                minimum=0,
+                info="empty: another one every time; a take's own gives it again",
+                placeholder="fresh",
+                elem_id="seed",
+            )
         with gr.Row():
             self.steps = gr.Slider(1, MOST_STEPS, 20, step=1, label="Steps", info="of denoising", elem_id="steps")
             self.scale = gr.Slider(1, 15, scales[0], step=0.1, label="Scale", info="how hard the words pull")

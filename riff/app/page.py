@@ -59,7 +59,7 @@ class Page:
     def _wire_song(self) -> None:
         on = self._on
         opened = [on.drop, on.rest, on.song_line, on.waveform, on.start, on.end, on.state]
-        emptied = [on.part_row, on.takes, on.file, on.recording]
+        emptied = [on.part_row, on.takes, on.edges, on.file, on.recording]
         on.file.upload(self._open, [on.file], opened + emptied, **QUIET)
         on.recording.stop_recording(self._open, [on.recording], opened + emptied, **QUIET)
         on.demo.click(self._open_demo, None, opened + emptied, **QUIET)
@@ -76,12 +76,12 @@ class Page:
         wishes += [on.guess_mode, on.seed, on.num_takes, on.best_of]
         # Whose turn it is, the worker says; Gradio's own queue would only hide that.
         at_once: dict[str, Any] = {"concurrency_limit": None, **QUIET}
-        on.prepare.click(self._prepare, [*region, *canny], shown, **at_once)
+        on.prepare.click(self._prepare, [*region, *canny, on.edges], shown, **at_once)
         on.sing.click(self._draw, {on.edges, *region, *canny, *wishes}, shown, **at_once)
         on.cancel.click(self._stop, None, [on.state], **at_once)
         suited = [on.prompt, on.scale, on.strength, on.image_scale, on.edge_settings, on.edges_column]
         on.model.input(self._suit, [on.model, on.prompt], suited, **QUIET)
-        gr.on([on.low.release, on.high.release], self._find_edges, [*region, *canny], [on.edges], **QUIET)
+        gr.on([on.low.release, on.high.release], self._find_edges, [*region, *canny, on.edges], [on.state, on.edges], **QUIET)
 
     def _session(self, request: gr.Request) -> Session:
         return self._actions.sessions.of(visitor_of_request(request.cookies), str(request.session_hash))
@@ -99,7 +99,7 @@ class Page:
                 session = self._session(request)
                 yield self._show_song(session, find(session.visitor))
         except gr.Error as error:
-            yield [*[gr.skip()] * 6, status_line(str(error.message), "error"), gr.skip(), gr.skip(), None, None]
+            yield [*[gr.skip()] * 6, status_line(str(error.message), "error"), *[gr.skip()] * 3, None, None]
             raise
 
     def _show_song(self, session: Session, path: Path) -> list[Any]:
@@ -107,14 +107,14 @@ class Page:
         limits, end = self._actions.limits, min(FIRST_PART_S, upload.duration_s, self._actions.limits.max_seconds)
         part = {"start": 0.0, "end": end, "duration": upload.duration_s, "shortest": SHORTEST_S, "longest": limits.max_seconds}
         waveform = {**part, "url": session.address(upload.path), "peaks": upload.peaks}
-        hidden, empty = gr.update(visible=False), [gr.update(visible=False), "", None, None]
+        hidden, empty = gr.update(visible=False), [gr.update(visible=False), "", None, None, None]
         return [hidden, gr.update(visible=True), song_line(upload), waveform, 0.0, round(end, 2), "", *empty]
 
     async def _prepare(
-        self, start: float | None, end: float | None, low: float, high: float, request: gr.Request
+        self, start: float | None, end: float | None, low: float, high: float, painted: Any, request: gr.Request
     ) -> AsyncGenerator[list[Any], None]:
         canny = (int(low), int(high))
-        async with aclosing(_said(lambda: self._actions.prepare(self._session(request), start, end, canny))) as said:
+        async with aclosing(_said(lambda: self._actions.prepare(self._session(request), start, end, canny, painted))) as said:
             async for shown in said:
                 yield _updates(shown)
 
@@ -131,7 +131,7 @@ class Page:
                 float(given[on.strength]),
                 float(given[on.image_scale]),
                 bool(given[on.guess_mode]),
-                int(given[on.seed] or 0),
+                None if given[on.seed] is None else int(given[on.seed]),
                 int(given[on.num_takes]),
                 int(given[on.best_of]),
                 (int(given[on.low]), int(given[on.high])),
@@ -154,9 +154,12 @@ class Page:
         strength, image_scale = gr.update(value=scales[1], visible=edges), gr.update(value=scales[2], visible=not edges)
         return [words, scales[0], strength, image_scale, gr.update(visible=edges), gr.update(visible=edges)]
 
-    def _find_edges(self, start: float | None, end: float | None, low: float, high: float, request: gr.Request) -> Any:
+    def _find_edges(
+        self, start: float | None, end: float | None, low: float, high: float, painted: Any, request: gr.Request
+    ) -> list[Any]:
         with _one_sentence():
-            return self._actions.edges(self._session(request), start, end, (int(low), int(high))) or gr.skip()
+            shown = self._actions.edges(self._session(request), start, end, (int(low), int(high)), painted)
+        return [shown.status or gr.skip(), shown.edges or gr.skip()]
 
     def _close(self, request: gr.Request) -> None:
         self._actions.sessions.close(visitor_of_request(request.cookies), str(request.session_hash))

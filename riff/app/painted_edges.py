@@ -13,6 +13,18 @@ from riff.errors import DataError
 
 PREFIX = "data:image/png;base64,"
 MOST_CHARACTERS = 4_000_000
+NOT_WHOLE = "the painted edges did not arrive whole; start them anew"
+
+
+def check_painted_edges(url: object) -> str:
+    """What a page sent for painted edges, as far as that can be told without reading it.
+
+    Raises:
+        DataError: it is no PNG in a data URL, or too large.
+    """
+    if not isinstance(url, str) or not url.startswith(PREFIX) or len(url) > MOST_CHARACTERS:
+        raise DataError(NOT_WHOLE)
+    return url
 
 
 def read_painted_edges(url: str, shape: tuple[int, int]) -> np.ndarray:
@@ -24,9 +36,8 @@ def read_painted_edges(url: str, shape: tuple[int, int]) -> np.ndarray:
     Raises:
         DataError: something else.
     """
-    wrong = DataError("the painted edges did not arrive whole; start them anew")
-    if not url.startswith(PREFIX) or len(url) > MOST_CHARACTERS:
-        raise wrong
+    wrong = DataError(NOT_WHOLE)
+    check_painted_edges(url)
     try:
         with Image.open(io.BytesIO(base64.b64decode(url.removeprefix(PREFIX), validate=True)), formats=["PNG"]) as picture:
             if (picture.height, picture.width) != shape:

@@ -18,6 +18,7 @@ from riff.files import inside, make_folder
 
 FILES = "/files/"  # what a session's files are fetched under
 MOST_PARTS = 3  # that are kept taken apart: half a minute of stereo is 32 MB
+MOST_PAINTED = 20  # parts whose painted edges are kept
 MOST_UPLOADS = 3  # of a visitor that no page has opened
 FORGOTTEN_S = 24 * 3600.0  # after which what nobody has asked for is taken for left behind
 
@@ -29,6 +30,7 @@ class Session:
     Attributes:
         visitor: whose it is. folder: of its files.
         parts: taken apart, by (start, end) in seconds, the latest last. takes: cards that the page shows, the latest drawn first.
+        painted: edges that were painted, as data URLs, by the name of their part, the latest last.
         drawn: how many takes there were. asked: when the page last wanted something.
     """
 
@@ -37,6 +39,7 @@ class Session:
     song: Upload | None = None
     parts: OrderedDict[tuple[float, float], Part] = field(default_factory=OrderedDict)
     takes: list[str] = field(default_factory=list)
+    painted: OrderedDict[str, str] = field(default_factory=OrderedDict)
     drawn: int = 0
     job: Job | None = None
     asked: float = field(default_factory=time.time)
@@ -50,9 +53,18 @@ class Session:
         while len(self.parts) > MOST_PARTS:
             self.parts.popitem(last=False)
 
+    def keep_painted(self, part: str, url: str | None) -> None:
+        """Keep the edges painted for a part, or forget them where they were put back."""
+        self.painted.pop(part, None)
+        if url:
+            self.painted[part] = url
+        while len(self.painted) > MOST_PAINTED:
+            self.painted.popitem(last=False)
+
     def take_song(self, upload: Upload) -> Upload:
         """Move an upload into the folder and forget all that belonged to the song before."""
         self.parts.clear()
+        self.painted.clear()
         self.takes.clear()
         for old in self.folder.iterdir():
             old.unlink()

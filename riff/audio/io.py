@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,19 +13,24 @@ import numpy as np
 import soundfile
 import soxr
 
-from riff.errors import AudioError
+from riff.audio.decoding import FORMATS, decode, said_duration
+from riff.errors import AudioError, AudioWarning
 from riff.files import atomic_path
 
-AUDIO_SUFFIXES = frozenset({".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
+AUDIO_SUFFIXES = frozenset(
+    {".aac", ".ac3", ".aif", ".aiff", ".ape", ".flac", ".m4a", ".mka", ".mkv", ".mp2", ".mp3", ".ogg"}
+    | {".opus", ".wav", ".webm", ".wma", ".wv"}
+)
 STEM_FILE_SUFFIX = ".stem.mp4"  # a song's mixture and its stems as streams of one file
 
-# What FFmpeg may take a file for: playlists and the like would let a file name other files and addresses.
-_FFMPEG_FORMATS = "aac,aiff,flac,mov,mp3,ogg,wav"
 _SUBTYPES = {".wav": "PCM_24", ".flac": "PCM_24", ".ogg": "VORBIS"}
 _UNBOUNDED_SUBTYPES = ("FLOAT", "DOUBLE", "VORBIS")
 _BLOCK = 65_536  # samples
 _NO_SAMPLES = "holds no samples; export it again or take it out"
 _LARGEST_DECLARED = 0x7FFF_0000  # bytes: a WAV that was written to a pipe declares more, meaning "to the end of the file"
+_UNKNOWN_LENGTH = 2**60  # samples: libsndfile says at least that of a FLAC that was written to a pipe
+_MOST_LOST = 0.5  # of a file's sound
+_UNSAID_LOSS_S = 0.02  # an MP3 frame is 0.026 s
 
 
 @dataclass(frozen=True)
@@ -77,24 +84,30 @@ def plain_name(name: str) -> str:
 
 
 def read_audio(path: str | Path) -> Audio:
-    """Read a whole file: WAV, FLAC, OGG, AIFF with libsndfile; MP3, M4A, AAC and the rest with FFmpeg.
+    """Read a whole file: WAV, FLAC, OGG, AIFF with libsndfile; MP3, M4A, AAC, WebM, WMA and the rest with FFmpeg.
 
-    A file that declares its length (WAV, FLAC, AIFF, M4A) and holds less is refused; MP3, AAC and OGG are streams that
-    declare none, and what is there is taken. Of several streams of sound the first is taken.
+    Of several streams of sound the first is taken. What cannot be decoded is skipped, as players do, with silence in its place,
+    so that the rest stays in time. How much should be there is what the file declares or its timestamps say; where it declares
+    nothing (AAC, MP3 without a Xing header), what the bytes that cannot be decoded would come to. A file of which less than
+    half can be decoded, damaged or cut off, is refused.
+
+    Warns:
+        AudioWarning: a part is lost.
 
     Raises:
-        AudioError: no such file, not audio, damaged or cut off, no samples, or samples that are not finite.
+        AudioError: no such file, not audio, most of it lost, no samples, or samples that are not finite.
     """
     path = _require_file(path)
-    # libmpg123 inside libsndfile writes its warnings straight to stderr, so MP3 goes to FFmpeg.
-    audio = None if path.suffix.lower() == ".mp3" else _read_with_libsndfile(path)
-    audio = audio or _read_with_ffmpeg(path, first_only=True)[0]
+    audio = _read_with_libsndfile(path) or _read_with_ffmpeg(path, first_only=True)[0]
     _check_samples(path, audio)
     return audio
 
 
 def read_audio_streams(path: str | Path) -> list[Audio]:
     """Read every stream of sound of a file, in the file's order, with FFmpeg; one pass over the file serves all.
+
+    Warns:
+        AudioWarning: as `read_audio`, for any of the streams.
 
     Raises:
         AudioError: as `read_audio`, for any of the streams.
@@ -113,16 +126,22 @@ def declared_duration(path: str | Path) -> float | None:
         AudioError: no such file, or not audio.
     """
     path = _require_file(path)
-    if path.suffix.lower() != ".mp3":  # as in `read_audio`
+    if path.suffix.lower() != ".mp3":  # as in `_read_with_libsndfile`
         try:
-            return soundfile.info(path).duration
+            info = soundfile.info(_native(path))
+            return info.duration if info.frames < _UNKNOWN_LENGTH else None
         except soundfile.LibsndfileError:
             pass
     try:
-        with av.open(str(path), options={"format_whitelist": _FFMPEG_FORMATS}) as container:
-            return container.duration / av.time_base if container.duration else None
-    except (av.FFmpegError, ValueError) as error:
+        with open(path, "rb") as file, av.open(file, options={"format_whitelist": FORMATS}) as container:
+            return said_duration(container)
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def _native(path: Path) -> str | bytes:
+    """A path as libsndfile takes it; soundfile itself cannot encode a name that is not UTF-8."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
 
 
 def _unreadable(path: Path, error: Exception) -> AudioError:
@@ -134,6 +153,8 @@ def _require_file(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
         raise AudioError(f"{path}: no such audio file; check the path")
+    if path.stat().st_size == 0:
+        raise AudioError(f"{path}: {_NO_SAMPLES}")
     return path
 
 
@@ -146,59 +167,70 @@ def _check_samples(path: Path, audio: Audio) -> None:
         raise AudioError(f"{path}: holds NaN or infinite samples (the first at {seconds:.2f} s); export it again")
 
 
+def _check_loss(path: Path, decoded_s: float, expected_s: float, tolerance_s: float = 0.0) -> None:
+    """Refuse a file of which most is lost, and warn of a smaller loss above the tolerance."""
+    if decoded_s < (1 - _MOST_LOST) * expected_s:
+        raise AudioError(
+            f"{path}: damaged or cut off, only {decoded_s:.2f} of {expected_s:.2f} s can be decoded; get the file again"
+        )
+    if expected_s - decoded_s > tolerance_s:
+        lost = f"{expected_s - decoded_s:.2f} of {expected_s:.2f} s are lost"
+        warnings.warn(f"{path}: damaged or cut off, {lost}; going on with the rest", AudioWarning, stacklevel=4)
+
+
 def _read_with_libsndfile(path: Path) -> Audio | None:
-    """None where libsndfile does not know the format."""
+    """None where libsndfile does not know the format, cannot read all of it, or would leave it to libmpg123.
+
+    That writes its warnings straight to stderr, takes the duration of MP2 for longer than it is, and gives up at damage.
+    """
+    if path.suffix.lower() == ".mp3":
+        return None
     try:
-        file = soundfile.SoundFile(path)
+        file = soundfile.SoundFile(_native(path))
     except soundfile.LibsndfileError:
         return None
     with file:
+        if file.subtype.startswith("MPEG"):
+            return None
+        if file.format == "OGG" and file.channels > 2:
+            return None  # in Vorbis's order, FL FC FR ... LFE, where FFmpeg gives that of WAV
         try:
-            samples = file.read(dtype="float32", always_2d=True)  # (samples, channels)
-        except soundfile.LibsndfileError as error:
-            raise AudioError(f"{path}: damaged or cut off ({error.error_string}); get the file again") from error
-        if len(samples) < file.frames or _misses_declared_data(file):
-            raise AudioError(f"{path}: cut off, it holds only {len(samples) / file.samplerate:.2f} s; get the file again")
+            samples = file.read(dtype="float32", always_2d=True) if file.frames < _UNKNOWN_LENGTH else None
+        except (soundfile.LibsndfileError, MemoryError):  # a damaged header may declare any length
+            return None
+        if samples is None or len(samples) < file.frames:
+            return None
+        decoded_s = len(samples) / file.samplerate
+        _check_loss(path, decoded_s, decoded_s * _declared_share(file))
         return Audio(np.ascontiguousarray(samples.T), file.samplerate)
 
 
-def _misses_declared_data(file: soundfile.SoundFile) -> bool:
-    """Whether a WAV's header declares more bytes than follow; libsndfile notes that in its log and reads on."""
-    note = re.search(r"^\s*data : (\d+) \(should be \d+\)", file.extra_info, re.MULTILINE)
-    return note is not None and int(note[1]) < _LARGEST_DECLARED
+def _declared_share(file: soundfile.SoundFile) -> float:
+    """How much a header declares of what follows it, at least 1; libsndfile notes that in its log and reads what is there."""
+    note = re.search(r"^\s*(?:riff|data|SSND|Data Size) +: (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+    if note is None or int(note[1]) >= _LARGEST_DECLARED:
+        return 1.0
+    return max(1.0, int(note[1]) / max(1, int(note[2])))
 
 
 def _read_with_ffmpeg(path: Path, first_only: bool = False) -> list[Audio]:
     try:
-        with av.open(str(path), options={"format_whitelist": _FFMPEG_FORMATS}) as container:
-            streams = container.streams.audio[:1] if first_only else container.streams.audio
-            if not streams:
-                raise AudioError(f"{path}: holds no sound; give an audio file")
-            to_float = {stream.index: av.AudioResampler(format="fltp") for stream in streams}
-            blocks: dict[int, list[np.ndarray]] = {stream.index: [] for stream in streams}
-            for packet in container.demux(streams):
-                for frame in packet.decode():
-                    parts = to_float[packet.stream_index].resample(frame)
-                    blocks[packet.stream_index] += [part.to_ndarray() for part in parts]
-            for index, resampler in to_float.items():
-                blocks[index] += [part.to_ndarray() for part in resampler.resample(None)]
-            declares = "mp4" in container.format.name
-            return [_join_blocks(path, stream, blocks[stream.index], declares) for stream in streams]
-    except (av.FFmpegError, ValueError) as error:
+        with open(path, "rb") as file:
+            streams = decode(file, first_only)
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
-
-
-def _join_blocks(path: Path, stream: av.AudioStream, blocks: list[np.ndarray], declares_length: bool) -> Audio:
-    """What was decoded of a stream, of shape (channels, samples) each, as one, unless it is less than the stream declares."""
-    if not blocks:  # an empty file named .flac gets this far
-        raise AudioError(f"{path}: {_NO_SAMPLES}")
-    waveform = np.concatenate(blocks, axis=1)
-    rate = stream.sample_rate
-    duration_s = waveform.shape[1] / rate
-    declared_s = float(stream.duration * stream.time_base) if declares_length and stream.duration and stream.time_base else 0.0
-    if duration_s < 0.99 * declared_s - 0.1:  # encoder delay and padding are counted differently from file to file
-        raise AudioError(f"{path}: cut off after {duration_s:.2f} of {declared_s:.2f} s; get the file again")
-    return Audio(waveform, rate)
+    if not streams:
+        raise AudioError(f"{path}: holds no sound; give an audio file")
+    result = []
+    for stream in streams:
+        expected_s = stream.expected_s
+        if not stream.decoded_s and not expected_s:
+            raise AudioError(f"{path}: {_NO_SAMPLES}")
+        # Encoder delay and padding are counted differently from file to file.
+        tolerance_s = _UNSAID_LOSS_S if stream.has_holes else 0.01 * expected_s + 0.1
+        _check_loss(path, stream.decoded_s, expected_s, tolerance_s)
+        result.append(Audio(stream.waveform(), stream.sample_rate))
+    return result
 
 
 def write_audio(path: str | Path, waveform: np.ndarray, sample_rate: int, subtype: str | None = None) -> None:
@@ -225,7 +257,7 @@ def write_audio(path: str | Path, waveform: np.ndarray, sample_rate: int, subtyp
         columns = columns.clip(-1.0, 1.0)
     with atomic_path(path) as temporary:
         try:
-            with soundfile.SoundFile(temporary, "w", sample_rate, columns.shape[1], subtype) as file:
+            with soundfile.SoundFile(_native(temporary), "w", sample_rate, columns.shape[1], subtype) as file:
                 for start in range(0, len(columns), _BLOCK):  # one long write overflows the stack of the OGG encoder
                     file.write(columns[start : start + _BLOCK])
         except (soundfile.LibsndfileError, ValueError) as error:

@@ -10,20 +10,34 @@ from riff.audio.io import to_channels
 BLOCK_S, STEP_S = 0.4, 0.1  # the gating blocks of BS.1770
 SEGMENT_S = 60  # of a long song at once: the meter works on copies in float64
 ABSOLUTE_GATE, RELATIVE_GATE = -70.0, -10.0  # LUFS; LU against what passes the absolute gate
-MOST_CHANNELS = 5  # that BS.1770 has weights for
+MAX_CHANNELS = 8  # of a surround mix in WAV's order, FL FR FC LFE and then the pairs around the listener
 
 
 def block_loudness(waveform: np.ndarray, rate: int) -> np.ndarray:
     """Loudness of the 400 ms blocks that begin every 100 ms.
 
     Args:
-        waveform: float32, shape (channels, samples); more than five channels are measured as a stereo mix. One that is
-            shorter than a block is measured as if silence followed.
+        waveform: float32, shape (channels, samples). 5.1, 6.1 and 7.1 are measured without their LFE, and more than eight
+            channels as a stereo mix. A sound that is shorter than a block is measured as if silence followed.
 
     Returns:
         LUFS, float64, shape (blocks,), at least one; -inf where it is silent.
     """
-    heard = waveform if len(waveform) <= MOST_CHANNELS else to_channels(waveform, 2)
+    if len(waveform) > MAX_CHANNELS:
+        waveform = to_channels(waveform, 2)
+    if len(waveform) <= 5:
+        return _block_loudness(waveform, rate)
+    # The meter takes L R C Ls Rs and weighs the last two by 1.41; what stands behind the listener counts as it is.
+    front_and_sides, rear = waveform[[0, 1, 2, -2, -1]], waveform[4:-2]
+    loudness = _block_loudness(front_and_sides, rate)
+    if not len(rear):
+        return loudness
+    with np.errstate(divide="ignore"):  # silence
+        return 10 * np.log10(10 ** (loudness / 10) + 10 ** (_block_loudness(rear, rate) / 10))
+
+
+def _block_loudness(heard: np.ndarray, rate: int) -> np.ndarray:
+    """`block_loudness` of one to five channels."""
     segment, overlap, shortest = SEGMENT_S * rate, round((BLOCK_S - STEP_S) * rate), round(BLOCK_S * rate) + 1
     blocks: list[float] = []
     for first in range(0, max(1, heard.shape[1] - overlap), segment):

@@ -118,7 +118,7 @@ def _melody_comb(magnitude: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
     spacing = frequencies[1]
     salience = np.maximum(_pitch_kernel(len(frequencies), spacing) @ magnitude, 0)  # (pitches, frames)
     salience /= np.percentile(salience.max(axis=0), 90) + 1e-9
-    likelihood = np.exp(5 * salience)
+    likelihood = np.exp(5 * (salience - salience.max(axis=0)))  # no larger number than 1: a pure tone overflows
     steps = librosa.sequence.transition_local(len(PITCHES_HZ), PITCH_REACH, window="triangle", wrap=False)
     path = librosa.sequence.viterbi(likelihood / likelihood.sum(axis=0), 0.99 * steps + 0.01 / len(PITCHES_HZ))
     pitch = PITCHES_HZ[path].astype(np.float32)  # (frames,)

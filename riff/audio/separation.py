@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +13,9 @@ import numpy as np
 
 from riff.audio.io import plain_name, read_audio, write_audio
 from riff.audio.stems import ACCOMPANIMENT, VOCALS, Stems, StemsFolder, read_stems, stem_files, stems_beside
+from riff.cli import check_new_files
 from riff.errors import AudioError, ModelError, OptionError, RiffError
+from riff.files import atomic_path, read_mapping, readable, write_json
 
 PART_NAMES = {2: (VOCALS, ACCOMPANIMENT), 4: (VOCALS, "drums", "bass", "other"), 5: (VOCALS, "drums", "bass", "piano", "other")}
 
@@ -205,17 +208,61 @@ def separate_to_files(
 
     Raises:
         AudioError: the song cannot be read, or has no such parts.
+        OptionError: some of the files are there, or one is the song itself.
     """
     files = {name: folder / f"{name}{suffix}" for name in PART_NAMES[num_stems]}
     if not overwrite and all(file.exists() for file in files.values()):
         return False
+    check_new_files(files.values(), [song], overwrite)
     stems, rate = opener.open(song)
     for name in files:
         if name != ACCOMPANIMENT and name not in stems.parts:
             raise AudioError(
                 f"{song}: {opener.name} gives {', '.join(stems.parts)} and no {name}; choose another number of --stems"
             )
-    for name, file in files.items():
-        part = stems.accompaniment if name == ACCOMPANIMENT else stems.parts[name]
-        write_audio(file, part, rate, subtype="FLOAT" if suffix == ".wav" else None)
+    with ExitStack() as stack:  # all parts or none
+        for name, file in files.items():
+            part = stems.accompaniment if name == ACCOMPANIMENT else stems.parts[name]
+            write_audio(stack.enter_context(atomic_path(file)), part, rate, subtype="FLOAT" if suffix == ".wav" else None)
     return True
+
+
+class SeparatedSongs:
+    """`OUTPUT/songs.json`: which file each folder of stems was made from, by name and size."""
+
+    def __init__(self, output: Path) -> None:
+        self._file = output / "songs.json"
+        self._songs: dict[str, Any] = read_mapping(self._file) if self._file.exists() else {}
+        self._expected: dict[str, str] = {}
+
+    def expect(self, songs: Sequence[Path]) -> None:
+        """Tell the songs of a run: of two of one name the folder is the one's that it was made from, else the first's."""
+        for song in songs:
+            self._expected.setdefault(_folder_name(song), readable(song.name))
+
+    def require_same(self, song: Path, overwrite: bool = False) -> None:
+        """Refuse a song whose stems would lie in the place of another's.
+
+        Args:
+            overwrite: take another recording in a file of the same name for a new state of the song.
+
+        Raises:
+            AudioError: names the other.
+        """
+        name, known = _folder_name(song), self._songs.get(_folder_name(song))
+        owner = known["file"] if known else self._expected.get(name, readable(song.name))
+        if owner != readable(song.name):
+            raise AudioError(f"{song}: its stems would replace those of {owner}; rename one of them")
+        if known and not overwrite and song.is_file() and known["bytes"] != song.stat().st_size:
+            raise AudioError(
+                f"{song}: {self._file.parent / name} holds the stems of another {owner}; rename it, or use --overwrite"
+            )
+
+    def note(self, song: Path) -> None:
+        """Write down that a song's stems are there."""
+        self._songs[_folder_name(song)] = {"file": readable(song.name), "bytes": song.stat().st_size}
+        write_json(self._file, self._songs)
+
+
+def _folder_name(song: Path) -> str:
+    return readable(plain_name(song.name))

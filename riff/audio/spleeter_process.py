@@ -107,6 +107,9 @@ class SpleeterProcess:
             self._kill()
 
     def _kill(self) -> None:
+        if not hasattr(os, "killpg"):  # Windows
+            self._process.kill()
+            return
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 

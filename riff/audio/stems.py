@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,9 +120,11 @@ class StemsFolder:
             AudioError: there is nothing of this song.
         """
         folder, file = inside(self.folder, song_name), inside(self.folder, song_name + STEM_FILE_SUFFIX)
-        if not folder.is_dir() and not file.is_file():
+        if folder.is_dir():
+            return folder
+        if not os.path.isfile(file):  # Path.is_file() raises where the suffix makes the name too long
             raise AudioError(f"{self.folder / song_name}: no stems of this song; make this folder or take the song out")
-        return folder if folder.is_dir() else file
+        return file
 
 
 def _find_stem(song: Path, name: str) -> Path | None:

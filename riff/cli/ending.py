@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
-import errno
 import functools
+import io
 import logging
 import os
+import signal
 import sys
+import traceback
 import warnings
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
 
-from riff.errors import RiffError
+from riff.cli.progress import warn
+from riff.errors import AudioWarning, Interrupted, RiffError
+from riff.files import OUT_OF_SPACE
 
 EXIT_FAILURE = 2
 EXIT_INTERRUPTED = 130
-OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
     """Run a script's `main` and end the process: 0, or 2 with one line on stderr for what a person can cause."""
     quieten_libraries()
-    try:
-        status = main(None) or 0
-    except (RiffError, KeyboardInterrupt, OSError) as error:
-        status = report(error, aloud=_is_first_on_machine())
+    say_warnings_in_one_line()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: names of files may hold what is no text
+    with _interrupts() as seen:
+        try:
+            status = main(None) or 0
+        except (Exception, KeyboardInterrupt) as error:
+            interrupted = seen and not isinstance(error, Interrupted)
+            status = report(KeyboardInterrupt() if interrupted else error, aloud=_is_first_on_machine())
     sys.exit(status)
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Yield a list of the interrupts (Ctrl-C) that come inside the block, each of which raises KeyboardInterrupt as ever.
+
+    What is interrupted may raise something else: a library that is being imported turns it into ImportError or RuntimeError, which
+    would then be read as a broken model.
+    """
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # somebody else's, or ignored
+        yield seen
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int | None]:
@@ -47,9 +80,11 @@ def report(error: BaseException, aloud: bool = True) -> int:
     Args:
         aloud: False says nothing, because another process does.
     """
-    line, status = f"error: {_own_text(error)}", EXIT_FAILURE
+    line, status = f"error: {_own_text(error)}", status_of(error)
     if isinstance(error, KeyboardInterrupt):
-        line, status = "interrupted", EXIT_INTERRUPTED
+        line = "interrupted"
+    elif isinstance(error, Interrupted):
+        line = str(error)
     elif isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -60,6 +95,30 @@ def report(error: BaseException, aloud: bool = True) -> int:
     if aloud:
         print(line, file=sys.stderr)
     return status
+
+
+def item_error(item: object, error: Exception) -> str:
+    """What to say in one line of an item that fails in a batch, so that the others go on.
+
+    An error that nobody foresaw is named with its place in the code.
+
+    Raises:
+        OSError: the disk is full, which ends the batch.
+    """
+    if isinstance(error, RiffError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in OUT_OF_SPACE:
+        raise error
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if f"{os.sep}riff{os.sep}" in frame.filename]
+    place = f" at {os.path.basename(places[-1].filename)}:{places[-1].lineno}" if places else ""
+    return f"{item}: unexpected {type(error).__name__}{place}: {' '.join(str(error).split())}; take it out, and please report this"
+
+
+def status_of(error: BaseException) -> int:
+    """The exit status of a command that this error ended."""
+    if isinstance(error, Interrupted):
+        return 128 + error.signal
+    return EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else EXIT_FAILURE
 
 
 def _own_text(error: BaseException) -> str:
@@ -73,12 +132,27 @@ def _is_first_on_machine() -> bool:
     return os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0"
 
 
+def say_warnings_in_one_line() -> None:
+    """Print an `AudioWarning` as the scripts print theirs, and leave all other warnings as they are."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *more: Any, **named: Any) -> None:
+        if issubclass(category, AudioWarning):
+            warn(f"warning: {message}")
+        else:
+            others(message, category, *more, **named)
+
+    warnings.showwarning = show
+    warnings.filterwarnings("default", category=AudioWarning)
+
+
 def quieten_libraries() -> None:
     """Keep the libraries' notices about themselves (missing torchvision, deprecations) off the user's terminal."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm, in a notebook without widgets
+    warnings.filterwarnings("ignore", message="The `local_dir_use_symlinks` argument")  # which diffusers gives to the hub's library
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)

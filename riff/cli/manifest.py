@@ -54,8 +54,17 @@ def _circumstances() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return git.stdout.strip() or None
+    """The commit of this copy of the project; None where it is in no repository of its own, or there is no git."""
+    try:
+        top, commit = _git("rev-parse", "--show-toplevel", "HEAD").splitlines()
+        _git("ls-files", "--error-unmatch", "--", __file__)  # an installed copy lies in somebody else's repository
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return None
+    return commit if Path(top).resolve() == ROOT else None
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 def _plain(value: Any) -> Any:

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import re
+import secrets
 import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from riff.cli.numbers import CANNY, DENOISING_STEPS, PROCESSES, SEED, Number, real, shown, whole
+from riff.cli.progress import warn
 from riff.errors import OptionError, RiffError
 from riff.files import read_mapping
+from riff.seeds import KEPT
 
 TOKENS = ("hub_token", "token")  # flags that are never written down
-ONE_CALL = ("resume", "resume_from_checkpoint", "push_to_hub", "dry_run", *TOKENS)  # flags that a resumed run does not take over
+ONE_CALL = (
+    "resume",
+    "resume_from_checkpoint",
+    "overwrite",
+    "push_to_hub",
+    "dry_run",
+    *TOKENS,
+)  # flags that a resumed run does not take over
 WIDEST_HELP = 132  # columns
+LONGEST_ERROR = 1000  # characters: what a person gave may be of any length
+RANDOM = "random"  # what --seed takes beside numbers
+NEGATIVE_NUMBER = re.compile(r"-(\.?\d|inf|nan)", re.IGNORECASE)  # argparse's own knows no exponents, and takes -1e-5 for a flag
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -26,15 +41,19 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefa
         super().__init__(prog, max_help_position=32, width=width, **more)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.required or action.default in (None, "", []):
-            return action.help
+        described = action.help
+        if isinstance(action.type, Number) and action.choices is None:
+            described = f"{action.help}; {action.type.range}"
+        if action.required or action.default in (None, "", [], argparse.SUPPRESS):
+            return described
         if isinstance(action.default, list):
-            return f"{action.help} (default: {' '.join(map(str, action.default))})"
-        return super()._get_help_string(action)
+            return f"{described} (default: {' '.join(map(str, action.default))})"
+        return f"{described} (default: %(default)s)"
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        kind = action.type.kind if isinstance(action.type, Number) else action.type
         kinds: dict[Any, str] = {int: "N", float: "X", Path: "PATH"}
-        return kinds.get(action.type, "TEXT")
+        return kinds.get(kind, "TEXT")
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if isinstance(action, _BooleanAction):
@@ -70,6 +89,14 @@ class ArgumentParser(argparse.ArgumentParser):
     def __init__(self, description: str | None) -> None:
         self._heading: argparse._ArgumentGroup | None = None
         super().__init__(description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
+        self._negative_number_matcher = NEGATIVE_NUMBER
+
+    def error(self, message: str) -> NoReturn:
+        """One line on stderr, and status 2."""
+        line = " ".join(message.split())
+        if len(line) > LONGEST_ERROR:
+            line = f"{line[: LONGEST_ERROR // 2]} ... {line[-LONGEST_ERROR // 2 :]}"
+        self.exit(2, f"error: {line}; see --help\n")
 
     def heading(self, title: str) -> None:
         """What is added from here on stands under this heading of `--help`."""
@@ -110,8 +137,7 @@ class ArgumentParser(argparse.ArgumentParser):
         add(
             "--num_nodes",
             default=1,
-            type=_count,
-            metavar="N",
+            type=PROCESSES,
             help="machines; run the same command on each, with MASTER_ADDR (of the first) and NODE_RANK (0, 1, ...) set; all of "
             "them must see the same folders",
         )
@@ -177,10 +203,25 @@ class ArgumentParser(argparse.ArgumentParser):
         """Add the flags of what a training run looks at on songs that it does not train on."""
         self.heading("held-out songs")
         add = self.add_argument
-        add("--val_share", type=float, default=0.1, help="share of songs held out for the samples and the loss on them")
-        add("--val_freq", type=int, default=500, help="steps between looks at the loss on held-out songs; 0 is never")
-        add("--val_pictures", type=int, default=32, help="noised pictures of held-out songs to such a look")
-        add("--sample_steps", type=int, default=20, help="denoising steps of a sample")
+        self.add_val_share("share of songs held out for the samples and the loss on them")
+        add("--val_freq", type=whole(0), default=500, help="steps between looks at the loss on held-out songs; 0 is never")
+        add("--val_pictures", type=whole(0), default=32, help="noised pictures of held-out songs to such a look; 0 is none")
+        add("--sample_steps", type=DENOISING_STEPS, default=20, help="denoising steps of a sample")
+
+    def add_val_share(self, help: str) -> None:
+        self.add_argument("--val_share", type=real(0, below=1), default=0.1, help=help)
+
+    def add_canny(self) -> None:
+        """Add the thresholds of the edges."""
+        self.add_argument("--canny_low", type=CANNY, default=100, help="lower threshold of the edges")
+        self.add_argument("--canny_high", type=CANNY, default=200, help="upper threshold of the edges")
+
+    def check_canny(self, args: argparse.Namespace) -> None:
+        if args.canny_low > args.canny_high:
+            self.error(f"argument --canny_low: {args.canny_low} is above --canny_high {args.canny_high}")
+
+    def add_griffin_lim_iterations(self) -> None:
+        self.add_argument("--griffin_lim_iterations", type=whole(0), default=16, help="rounds of phase reconstruction")
 
     def add_pitch_method(self) -> None:
         self.add_argument(
@@ -195,16 +236,15 @@ class ArgumentParser(argparse.ArgumentParser):
         self.heading("machine")
         self.add_device()
         add = self.add_argument
-        add("--num_workers", type=_count, metavar="N", help="processes (default: one a core, as memory allows; 4 share a GPU)")
+        add("--num_workers", type=PROCESSES, help="processes (default: one a core, as memory allows; 4 share a GPU)")
         add("--engine", default="local", choices=("local", "ray"), help="ray: workers are those of a Ray cluster (pip install ray)")
         add("--ray_address", help="of a cluster, auto for the one this machine belongs to (default: a new one on this machine)")
         add(
             "--shard_index",
-            type=int,
-            metavar="N",
+            type=whole(0),
             help="for batch queues: make the songs of this shard alone, from 0 on",
         )
-        add("--num_shards", type=_count, metavar="N", help="of so many; each has a folder of its own in that of the pairs")
+        add("--num_shards", type=whole(1), help="of so many; each has a folder of its own in that of the pairs")
 
     def add_logger(self, project: str, older_name: str | None = None) -> None:
         """Add the flags of where a training run shows how it goes; `riff.training.loggers` reads them.
@@ -226,10 +266,24 @@ class ArgumentParser(argparse.ArgumentParser):
         add("--wandb_project", default=project, help="of the run at Weights & Biases")
 
     def add_seed(self, default: int = 0) -> None:
-        self.add_argument("--seed", type=int, default=default, help="the same seed gives the same result")
+        self.add_argument("--seed", type=SEED, default=default, help="the same seed gives the same result")
+
+    def add_sampling_seed(self) -> None:
+        """Add a seed that may be left to chance: `--seed` alone, which only a command of one process can take."""
+        self.add_argument(
+            "--seed",
+            nargs="?",
+            const=RANDOM,
+            type=_seed,
+            default=0,
+            metavar="N",
+            help=f"the same seed gives the same result; {SEED.range}, or without a number a random one",
+        )
 
     def add_overwrite(self, what: str) -> None:
-        self.add_flag("overwrite", default=False, help=f"replace {what}")
+        self.add_flag(
+            "overwrite", default=False, help=f"replace {what}, and other files of the same names, but never what the command reads"
+        )
 
     def parse_with_config(
         self, argv: Sequence[str] | None, resume: Callable[[argparse.Namespace], Path | None] | None = None
@@ -245,37 +299,43 @@ class ArgumentParser(argparse.ArgumentParser):
         self.heading("flags from a file")
         self.add_argument("--config", type=Path, help="YAML file of flags; flags on the command line win")
         args = self.parse_args(argv)
+        actions = {action.dest: action for action in self._actions}
+        optional = {name for name, action in actions.items() if action.default is None}
         earlier = resume(args) if resume else None
         for path, flag in ((earlier, "--resume"), (args.config, "--config")):
             if path is not None:
-                self._take_defaults(_read_config(path, flag), path, flag)
+                values = _read_config(path, flag)
+                unknown = sorted(set(values) - set(actions))
+                if unknown:
+                    raise OptionError(f"{flag} {path}: {unknown[0]} is no flag of this command; see --help")
+                for name, value in values.items():
+                    if value is not None or name not in optional:
+                        value = self._parse_value(actions[name], value, f"{flag} {path}: {name}")
+                    self.set_defaults(**{name: value})
         return self.parse_args(argv)
 
-    def _take_defaults(self, values: dict[str, Any], path: Path, flag: str) -> None:
-        actions = {action.dest: action for action in self._actions}
-        unknown = sorted(set(values) - set(actions))
-        if unknown:
-            raise OptionError(f"{flag} {path}: {unknown[0]} is no flag of this command; see --help")
-        self.set_defaults(**{key: _as_default(actions[key], value, f"{flag} {path}: {key}") for key, value in values.items()})
+    def _parse_value(self, action: argparse.Action, value: Any, place: str) -> Any:
+        """A configuration's value, checked as on the command line.
 
-
-def _as_default(action: argparse.Action, value: Any, place: str) -> Any:
-    """A configuration's value as its flag's default: text where there is a type, for it then passes through that.
-
-    Raises:
-        OptionError: none of the flag's choices, or no boolean where it is one.
-    """
-    if value is None:
-        return None
-    if isinstance(action, _BooleanAction):
-        if not isinstance(value, bool):
-            raise OptionError(f"{place}: {value} is neither true nor false")
-        return value
-    several = value if isinstance(value, list) else [value]
-    for one in several:
-        if action.choices is not None and one not in action.choices:
-            raise OptionError(f"{place}: {one} is none of {', '.join(map(str, action.choices))}")
-    return [str(one) for one in several] if action.nargs == "+" else str(value)
+        Raises:
+            OptionError: not a value that the flag takes.
+        """
+        if isinstance(action, _BooleanAction):
+            if not isinstance(value, bool):
+                raise OptionError(f"{place}: {shown(str(value))} is neither true nor false")
+            return value
+        several = action.nargs == "+"
+        words = value if several and isinstance(value, list) and value else [value]
+        parsed = []
+        for word in words:
+            if isinstance(word, (list, dict, bool, type(None))) or "\0" in str(word):
+                raise OptionError(f"{place}: {shown(str(word))} is no value of this flag")
+            try:
+                parsed.append(self._get_value(action, str(word)))
+                self._check_value(action, parsed[-1])
+            except argparse.ArgumentError as error:
+                raise OptionError(f"{place}: {error.message}") from error
+        return parsed if several else parsed[0]
 
 
 def called_as() -> str:
@@ -285,13 +345,15 @@ def called_as() -> str:
 
 
 def _devices(text: str) -> str:
-    return text if text == "auto" else str(_count(text))
+    return text if text == "auto" else str(PROCESSES(text))
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return int(text)
+def _seed(text: str) -> int:
+    if text != RANDOM:
+        return SEED(text)
+    seed = secrets.randbelow(KEPT)
+    warn(f"--seed {seed}: chosen at random; give it again for the same result")
+    return seed
 
 
 def _read_config(path: Path, flag: str) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from riff.cli import MinuteLines, progress_bar
+from riff.data.clip_images import slug_of
 from riff.data.content import is_unchanged
 from riff.data.engines import Engine, one_process
 from riff.data.journal import SongJournal
 from riff.data.making import Failure, SongJob, SongMaker, StageSong
 from riff.data.pairs_folder import PairsFolder
 from riff.data.records import prompt_of
-from riff.data.songs import SongFile
+from riff.data.songs import SongFile, unique_slugs
 from riff.data.staging import StagedSong, Staging
 from riff.errors import RiffError
 
@@ -45,7 +46,7 @@ class Build:
     """The making of the pairs of every song that is not done yet; a song that cannot be made is named and the others go on.
 
     Attributes:
-        songs, slugs: in order, and the file names that stand for them.
+        songs: in order. all_songs: those that may come into the folder, of which the names of files are told apart.
         prompts: by the songs' names. default_prompt: of a song without one.
         none_left: what to say of a song without a usable clip.
         max_pairs: in the whole folder; the song that reaches it is cut short.
@@ -53,7 +54,7 @@ class Build:
     """
 
     songs: Sequence[SongFile]
-    slugs: Mapping[str, str]
+    all_songs: Sequence[SongFile]
     prompts: Mapping[str, Any]
     default_prompt: Any
     folder: PairsFolder
@@ -68,6 +69,7 @@ class Build:
         """Make them, in a folder that is `PairsFolder.prepared`."""
         self._staging, self._journal = Staging(self.folder.path), SongJournal(self.folder.path / self.folder.records_file)
         self._clear_up()
+        self._slugs = self._name_files()
         lines = MinuteLines(len(self.songs), "songs")
         try:
             with progress_bar(total=len(self.songs), desc="songs", unit="song") as progress:
@@ -92,6 +94,17 @@ class Build:
         self.folder.remove_pairs(record for record in self._journal.unfinished() if record.get("song") not in staged)
         self._journal.clean()
 
+    def _name_files(self) -> dict[str, str]:
+        """song name -> what stands for it in file names; songs that are made, or staged, keep theirs."""
+        files = (
+            (record["song"], value)
+            for record in self._journal.finished()
+            for value in record.values()
+            if isinstance(value, str) and value.split("/")[0] in self.folder.image_folders
+        )
+        taken = {song: slug for song, file in files if (slug := slug_of(file))}
+        return unique_slugs(self.all_songs, taken | {song.song: song.slug for song in self._staging.songs()})
+
     def _jobs(self) -> Iterator[SongJob]:
         for song in self.songs:
             prompt = prompt_of(song.name, self.prompts)
@@ -102,7 +115,7 @@ class Build:
             else:
                 if prompt is None:
                     self.warn(f"{song.name}: no prompt for this song; using {self.default_prompt!r}")
-                yield SongJob(song, self.slugs[song.name], self.default_prompt if prompt is None else prompt)
+                yield SongJob(song, self._slugs[song.name], self.default_prompt if prompt is None else prompt)
 
     def _is_done(self, song: SongFile, prompt: Any) -> bool:
         line = self._journal.done.get(song.name)
@@ -121,7 +134,7 @@ class Build:
     def _is_unchanged(self, song: SongFile, content: Mapping[str, Any]) -> bool:
         try:
             return is_unchanged(self.maker.sources(song), content)
-        except RiffError:  # it is gone, or a part of it; its pairs are there
+        except (RiffError, OSError):  # it is gone, or a part of it; its pairs are there
             return True
 
     def _room(self) -> int | None:
@@ -134,6 +147,8 @@ class Build:
             self.warn(f"error: {result.message}")
             self.report.failed += 1
             return
+        for warning in result.warnings:
+            self.warn(f"warning: {warning}")
         room = self._room()
         if room == 0:
             self._staging.undo(result.slug)

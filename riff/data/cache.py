@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,16 +18,19 @@ SHARD_ROWS = 256
 class ArrayCache:
     """Rows of one shape and dtype by key. Each shard is whole or not there, so a run that broke off loses at most one.
 
-    Files: `shard-00000.npy` with the rows, `shard-00000.json` with their keys (written last).
+    Files: `rows-HASH.npy` with the rows, `rows-HASH.json` with their keys (written last), HASH being that of the keys. So
+    processes that store at once never write different keys under one name. A shard whose files do not fit each other, and those
+    of earlier versions (`shard-00000.npy`), which could get mixed up, are computed anew.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self._places: dict[str, tuple[int, int]] = {}
-        self._shards: dict[int, np.ndarray] = {}
-        for number, file in enumerate(sorted(self.folder.glob("shard-*.json"))):
-            for row, key in enumerate(json.loads(file.read_text())):
-                self._places[key] = (number, row)
+        self._places: dict[str, tuple[str, int]] = {}
+        self._shards: dict[str, np.ndarray] = {}
+        for file in sorted(self.folder.glob("rows-*.json")):
+            keys = _read_keys(file)
+            if keys is not None and file.stem == _shard_name(keys):
+                self._places.update({key: (file.stem, row) for row, key in enumerate(keys)})
 
     def __contains__(self, key: str) -> bool:
         return key in self._places
@@ -35,7 +39,7 @@ class ArrayCache:
         """The row, read-only, shape and dtype as they were stored."""
         shard, row = self._places[key]
         if shard not in self._shards:
-            self._shards[shard] = np.load(self._file(shard, ".npy"), mmap_mode="r")
+            self._shards[shard] = np.load(self.folder / f"{shard}.npy", mmap_mode="r")
         return self._shards[shard][row]
 
     def __getstate__(self) -> dict:
@@ -60,11 +64,22 @@ class ArrayCache:
 
     def _store(self, keys: list[str], rows: np.ndarray) -> None:
         make_folder(self.folder)
-        number = len(list(self.folder.glob("shard-*.json")))
-        with atomic_path(self._file(number, ".npy")) as temporary:
+        name = _shard_name(keys)
+        with atomic_path(self.folder / f"{name}.npy") as temporary:
             np.save(temporary, rows)
-        write_json(self._file(number, ".json"), keys)
-        self._places.update({key: (number, row) for row, key in enumerate(keys)})
+        write_json(self.folder / f"{name}.json", keys)
+        self._places.update({key: (name, row) for row, key in enumerate(keys)})
 
-    def _file(self, number: int, suffix: str) -> Path:
-        return self.folder / f"shard-{number:05d}{suffix}"
+
+def _shard_name(keys: Sequence[str]) -> str:
+    return f"rows-{hashlib.blake2b(json.dumps(keys).encode(), digest_size=16).hexdigest()}"
+
+
+def _read_keys(file: Path) -> list[str] | None:
+    """The keys of a shard; None where they cannot be read, or the rows beside them are not there or are not as many."""
+    try:
+        keys = json.loads(file.read_text(encoding="utf-8"))
+        rows = np.load(file.with_suffix(".npy"), mmap_mode="r")
+    except (OSError, ValueError, EOFError):  # the last is of an empty file
+        return None
+    return keys if isinstance(keys, list) and len(keys) == len(rows) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -63,6 +64,12 @@ class ClipImages:
     def name(self, slug: str) -> str:
         """The file name of the clip's images: the song's slug, the start in ms, and the pitch."""
         return f"{slug}_{round(self.start_s * 1000):07d}ms{self.semitones:+d}.png"
+
+
+def slug_of(file: str) -> str | None:
+    """The song's slug in the name of a clip's file, as `ClipImages.name` makes it; None in another name."""
+    match = re.fullmatch(r"(?:.*/)?(.+)_\d{7,}ms[+-]\d+\.png", file)
+    return match[1] if match else None
 
 
 def clip_images(

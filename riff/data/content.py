@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from riff.errors import AudioError
+from riff.files import readable
 
 Content = dict[str, Any]  # as the journal keeps it
 
@@ -39,7 +40,7 @@ def is_unchanged(files: Sequence[Path], earlier: Mapping[str, Any]) -> bool:
 
 def _stats(files: Sequence[Path]) -> list[list[Any]]:
     try:
-        return [[file.name, (stat := file.stat()).st_size, stat.st_mtime_ns] for file in files]
+        return [[readable(file.name), (stat := file.stat()).st_size, stat.st_mtime_ns] for file in files]
     except OSError as error:
         raise _gone(Path(error.filename), error) from error
 

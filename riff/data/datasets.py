@@ -53,7 +53,7 @@ class ControlDataset(Dataset):
             "moments": self._encoded.picture(record.target),
             "text": self._encoded.text(record.prompt),
             "no_text": self._encoded.text(""),
-            "hint": torch.from_numpy(load_grey(self._store.open(record.source)))[None],
+            "hint": torch.from_numpy(load_grey(self._store.open(record.source), background=0))[None],
         }
 
 

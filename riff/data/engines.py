@@ -79,9 +79,23 @@ def processes(count: int) -> Engine:
     return partial(_in_processes, count) if count > 1 else one_process
 
 
+def worker_context(preloaded: Iterable[str]) -> Any:
+    """How worker processes start: from a process without threads, whose libraries are imported once; on Windows, each anew.
+
+    A process that is forked from one with OpenCV's or torch's threads waits for them for ever.
+
+    Args:
+        preloaded: modules that the workers need.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preloaded))
+    return context
+
+
 def _in_processes(count: int, work: Work, jobs: Iterable[SongJob]) -> Iterator[StagedSong | Failure]:
-    context = multiprocessing.get_context("forkserver")  # of a process without threads, whose libraries are imported once
-    context.set_forkserver_preload(list(PRELOADED))
+    context = worker_context(PRELOADED)
     waiting: deque[Future[StagedSong | Failure]] = deque()
     pool = ProcessPoolExecutor(count, context, _start_worker, (work,))
     try:

@@ -15,7 +15,7 @@ from huggingface_hub import DatasetCardData
 from riff.data.edit_records import EDIT_PAIRS, EditRecord
 from riff.data.pack import ShardPlan, image_sizes
 from riff.errors import DataError, OptionError
-from riff.files import CARD, atomic_folder, sign_card
+from riff.files import CARD, atomic_folder, files_below, sign_card
 
 SHARDS = "data/train-"  # how the names of all Parquet files begin
 TITLE = "Edits of spectrograms"
@@ -61,7 +61,7 @@ def write_dataset(plan: ShardPlan, card: str, destination: Path, overwrite: bool
         if any(destination.iterdir()) and not overwrite:
             raise OptionError(f"--to_disk {destination}: holds another data set; choose another folder, or --overwrite")
     try:
-        with atomic_folder(destination) as temporary:
+        with atomic_folder(destination, files_below(destination)) as temporary:
             plan.write(temporary)
             (temporary / CARD).write_text(card, encoding="utf-8")
     except OSError as error:

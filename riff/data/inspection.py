@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -131,10 +130,9 @@ def _look(tasks: Sequence[PairTask], num_workers: int, description: str) -> list
                 looks.append(look_at_pair(task))
                 progress.update()
             return looks
-        # Not forked from here: a process that copies OpenCV's or torch's threads while they work waits for them for ever.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([look_at_pair.__module__])
-        with ProcessPoolExecutor(num_workers, context, initializer=_one_thread) as pool:
+        from riff.data.engines import worker_context
+
+        with ProcessPoolExecutor(num_workers, worker_context([look_at_pair.__module__]), initializer=_one_thread) as pool:
             for look in pool.map(look_at_pair, tasks, chunksize=CHUNK):
                 looks.append(look)
                 progress.update()

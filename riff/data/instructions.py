@@ -51,9 +51,29 @@ NOTHING = (
     "leave every part where it is",
     "no edit",
 )
-REMOVING = (
-    r"\b(remove|delete|mute|silence|erase|strip|drop|cut|get rid of|without|no vocals?|instrumental)\b"
-    r"|\b(take|leave)\b.*\b(out|away)\b"
+# A verb is an imperative where a clause begins: "add a vocal after the drop" tells nobody to drop anything.
+_CLAUSE = r"(?:^|[,;.:!?]\s*|\b(?:and|then|but|or|to|please|just|now|also|you|we|let's|let us)\s+)(?:\w+ly\s+)?"
+_ADDING_VERBS = (
+    "add|sing|put|insert|introduce|include|layer|overlay|bring|replace|swap|exchange|generate|create|compose|write|record|invent"
+    "|mix in|drop in|cut in|fade in"
+)
+_PARTED = "take|leave|turn|fade|filter|pull|edit"  # which remove with a word further on; "take it slow and fade out" does not
+_REMOVING_VERBS = (
+    "remove|delete|mute|silence|erase|strip|drop|cut|get rid of|eliminate|exclude|omit|suppress|kill|lose|isolate"
+    rf"|keep (?:only|just)|(?:{_PARTED})\b(?:(?!(?:,|\band|\bthen)\s+(?:{_ADDING_VERBS}|{_PARTED}|keep)\b)[^;.])*?"
+    r"\b(?:out|away|off|from)"
+)
+_IMPERATIVE = re.compile(rf"{_CLAUSE}(?:(?P<add>{_ADDING_VERBS})|(?P<remove>{_REMOVING_VERBS}))\b(?P<nothing> (?:nothing|no)\b)?")
+_UNCHANGED = re.compile(
+    r"\b(?:nothing|unchanged|untouched|unedited|don't|do not|never|no (?:changes?|edits?|modifications?)|keep|leave)\b"
+    r"|\bas (?:it|they|everything) (?:is|are|was|were)\b"
+)
+_STEMS = (
+    r"(?:vocals?|vocalists?|singing|singers?|voices?|lyrics|drums?|percussion|beat|bass|(?:other )?instruments?|everything but)"
+)
+_DOING_WITHOUT = re.compile(
+    rf"\b(?:without|no|minus)\s+(?:(?:the|any|a|its|lead|backing|male|female)\s+)*{_STEMS}\b|\binstrumental\b|\ba cappella\b"
+    rf"|\b{_STEMS}\s+(?:(?:is|are|be|to|should|must|shall)\s+)*(?:removed|muted|deleted|silenced|erased|cut|dropped|out|off|gone|away)\b"
 )
 
 
@@ -73,11 +93,20 @@ def choose(wordings: Sequence[str], *key: object) -> str:
 
 
 def kind_of_prompt(prompt: str) -> str:
-    """What an instruction asks for, by its words: `remove`, `noop`, or else `add`."""
-    words = " ".join(prompt.lower().split())
-    if words in NOTHING or words in ("", "nothing"):
+    """What an instruction asks for: `remove`, `noop`, or else `add`.
+
+    Its first imperative decides: "add a vocal without vibrato" adds, "cut the vocals and add nothing" removes. Where no verb
+    says it, "as it is" and the like change nothing, and "without vocals" and the like remove.
+    """
+    words = " ".join(prompt.lower().replace("’", "'").split())
+    verb = _IMPERATIVE.search(words)
+    if not words or words in NOTHING or (verb and verb["nothing"]):
         return "noop"
-    return "remove" if re.search(REMOVING, words) else "add"
+    if verb:
+        return "add" if verb["add"] else "remove"
+    if _UNCHANGED.search(words):
+        return "noop"
+    return "remove" if _DOING_WITHOUT.search(words) else "add"
 
 
 def read_edit_prompts(path: str | Path) -> dict[str, list[str]]:

@@ -31,14 +31,17 @@ class SongJournal:
         self.num_pairs = sum(record.get("song") in self.done for record in _whole_lines(self._records))
         self._write_songs()
 
+    def finished(self) -> list[dict[str, Any]]:
+        """The records of songs that are done."""
+        return [record for record in _whole_lines(self._records) if record.get("song") in self.done]
+
     def unfinished(self) -> list[dict[str, Any]]:
         """The records of songs that are not done."""
         return [record for record in _whole_lines(self._records) if record.get("song") not in self.done]
 
     def clean(self) -> None:
         """Drop the records of songs that are not done, and what is no whole line."""
-        kept = [record for record in _whole_lines(self._records) if record.get("song") in self.done]
-        write_text(self._records, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in kept))
+        write_text(self._records, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in self.finished()))
 
     def add(self, song: str, records: Iterable[Mapping[str, Any]], **facts: Any) -> None:
         """Note a song as done: its records, and what else is to be known of it; after `clean`."""
@@ -75,7 +78,7 @@ def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _append(path: Path, lines: list[str]) -> None:
-    with open(path, "a", encoding="utf-8") as file:
+    with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(line + "\n" for line in lines)
         file.flush()
         os.fsync(file.fileno())

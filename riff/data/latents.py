@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
+from riff.cli import warn
 from riff.data.cache import ArrayCache
 from riff.data.stores import PairStore
 from riff.errors import DataError
 from riff.spectrogram.image import image_size, load_grey
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def encode(
     """Encode what is not encoded yet; keyed by the pictures' content and the models' weights.
 
     Args:
-        pictures: names in the store, of one size (`check_sizes`).
+        pictures: names in the store, of one size (`of_one_size`).
         pipeline: one with a `vae`, a `text_encoder` and a `tokenizer`. names: its `encoder_names`.
 
     Raises:
@@ -84,21 +88,36 @@ def encode(
     return Encoded(moments, encoded_texts, keys)
 
 
-def check_sizes(store: PairStore, pictures: Sequence[str]) -> tuple[int, int]:
-    """The (height, width) that all these pictures have.
+def of_one_size(
+    store: PairStore, records: Sequence[Record], pictures: Callable[[Record], Sequence[str]], check: Callable[[int, int], None]
+) -> tuple[list[Record], tuple[int, int]]:
+    """The records whose pictures have the commonest (height, width) that fits, and that size; others are named and left out.
+
+    Args:
+        pictures: names in the store of a record's pictures. check: raises `DataError` of a height and width that do not fit.
 
     Raises:
-        DataError: one that is missing, broken, or of another size than the first.
+        DataError: a picture that is missing or broken, or no size that fits.
     """
-    first = image_size(store.open(pictures[0]))
-    for picture in pictures:
-        opened = store.open(picture)
-        size = image_size(opened)
-        if size != first:
-            raise DataError(
-                f"{opened}: {size[0]}x{size[1]} pixels, but {pictures[0]} has {first[0]}x{first[1]}; make all pictures the same way"
-            )
-    return first
+    sizes = {name: image_size(store.open(name)) for record in records for name in pictures(record)}
+    reasons: dict[tuple[int, int], str] = {}
+    for size in set(sizes.values()):
+        try:
+            check(*size)
+        except DataError as error:
+            reasons[size] = str(error)
+    counts = Counter(size for size in sizes.values() if size not in reasons)
+    if not counts:
+        raise DataError(f"{next(iter(sizes))}: {next(iter(reasons.values()))}")
+    usual = counts.most_common(1)[0][0]
+    for name, (height, width) in sizes.items():
+        if (height, width) != usual:
+            reason = reasons.get((height, width), f"{width}x{height} pixels, and most are {usual[1]}x{usual[0]}")
+            warn(f"left out: {name}: {reason}")
+    kept = [record for record in records if all(sizes[name] == usual for name in pictures(record))]
+    if not kept:
+        raise DataError("the pictures of every pair differ in size; make the pairs again")
+    return kept, usual
 
 
 def _content_key(content: bytes) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from riff.cli import item_error
 from riff.data.content import content_of, is_unchanged
 from riff.data.songs import SongFile
 from riff.data.staging import StagedSong, Staging
-from riff.errors import AudioError, RiffError
+from riff.errors import AudioError, AudioWarning
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ class StageSong:
     def __call__(self, job: SongJob) -> StagedSong | Failure:
         try:
             return self._stage(job, Staging(self.folder))
-        except RiffError as error:
-            return Failure(str(error))
+        except Exception as error:  # of whatever kind, the other songs go on
+            return Failure(item_error(job.song.path, error))
 
     def _stage(self, job: SongJob, staging: Staging) -> StagedSong:
         sources = self.maker.sources(job.song)
@@ -77,12 +79,15 @@ class StageSong:
             staging.undo(job.slug)
         written = staging.new_folder(job.slug)
         try:
-            records, count = self.maker.make(job, written)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", AudioWarning)
+                records, count = self.maker.make(job, written)
+            heard = list(dict.fromkeys(str(warning.message) for warning in caught if warning.category is AudioWarning))
             if not is_unchanged(sources, content):
                 raise AudioError(f"{job.song.path}: changed while it was read; run the same command again")
             files = sorted(path.relative_to(written).as_posix() for path in written.rglob("*") if path.is_file())
             rows = [asdict(record) for record in records]
-            song = StagedSong(job.slug, job.song.name, job.prompt, content, rows, files, count.clips, count.dropped)
+            song = StagedSong(job.slug, job.song.name, job.prompt, content, rows, files, count.clips, count.dropped, heard)
             staging.put(song, written)
         finally:
             shutil.rmtree(written, ignore_errors=True)

@@ -14,7 +14,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from riff.cli import progress_bar
+from riff.cli import FILES_KEY, progress_bar
 from riff.data.datasets import SongClip
 from riff.data.pair_folders import pair_type_of
 from riff.data.pair_types import PairType, read_pairs
@@ -23,7 +23,7 @@ from riff.data.shard_files import NUM_SHARDS_KEY
 from riff.data.shards import RECORD
 from riff.data.stores import FolderStore
 from riff.errors import DataError, OptionError
-from riff.files import atomic_path, make_folder, read_mapping, remove_leftovers
+from riff.files import atomic_path, read_mapping, remove_leftovers
 from riff.spectrogram.image import image_size
 
 FORMATS = {"webdataset": ".tar", "parquet": ".parquet"}
@@ -110,7 +110,7 @@ def plan_packing(folder: Path, control_method: str, form: str, pairs_per_shard: 
     for records in shards:
         digest.update(plan.identities(records) + b"\n")
     manifest = {SETTINGS_KEY: settings_of(folder), NUM_SHARDS_KEY: len(shards), "pairs": plan.num_pairs}
-    return plan, manifest | {FINGERPRINT_KEY: digest.hexdigest()}
+    return plan, manifest | {FINGERPRINT_KEY: digest.hexdigest(), FILES_KEY: list(plan.shards)}
 
 
 def share_out(records: Sequence[SongClip], pairs_per_shard: int) -> list[list[SongClip]]:
@@ -127,12 +127,11 @@ def share_out(records: Sequence[SongClip], pairs_per_shard: int) -> list[list[So
 
 
 def prepare_output(folder: Path, manifest: dict[str, Any], overwrite: bool) -> bool:
-    """Make the folder of shards ready; whether an earlier run of the same packing began there.
+    """Make a folder ready for shards; whether an earlier run of the same packing began there.
 
     Raises:
         OptionError: it holds other shards, or something else that has a manifest.
     """
-    make_folder(folder)
     remove_leftovers(folder)
     path = folder / MANIFEST
     earlier = read_mapping(path) if path.exists() else {}

@@ -18,7 +18,7 @@ from riff.errors import DataError
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import SILENCE, waveform_to_image
 from riff.spectrogram.mel import band_of
-from riff.spectrogram.params import STANDARD, SpectrogramParams
+from riff.spectrogram.params import STANDARD, SpectrogramParams, unit_maximum
 
 MODES = ("L", "RGB")
 SINE_FRAMES = 101  # one second
@@ -202,6 +202,7 @@ def _weighted(pixels: np.ndarray, max_value: float) -> float:
 def _energy(task: PairTask, key: str, picture: Picture, look: PairLook) -> float | None:
     """The energy of a spectrogram by its maximum, which the picture says, or else the record; None where neither does."""
     said, file = task.maxima.get(key), task.pictures[key]
+    said = None if said is None else unit_maximum(said)
     if picture.max_value is None:
         look.without_maximum.append(file)
     elif said is not None and abs(picture.max_value - said) > MAXIMUM_TOLERANCE * max(said, picture.max_value):

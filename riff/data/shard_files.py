@@ -13,6 +13,7 @@ from huggingface_hub.errors import HTTPError
 from riff.data.pairs_folder import MANIFEST
 from riff.errors import DataError
 from riff.files import read_mapping
+from riff.network import ask_once, unreachable
 
 SUFFIXES = (".tar", ".parquet")
 NUM_SHARDS_KEY = "shards"  # of the manifest beside them
@@ -96,11 +97,12 @@ def download_shards(name: str, made_by: str, token: str | None, cache: Path | No
         DataError: no such data set, or no way to it.
     """
     wanted = [*(f"*{suffix}" for suffix in SUFFIXES), f"*{MANIFEST}"]
+    ask_once()
     try:
         return Path(snapshot_download(name, repo_type="dataset", allow_patterns=wanted, token=token, cache_dir=cache))
     except (HTTPError, OSError, ValueError, RuntimeError) as error:
-        text = " ".join(str(error).split())[:120] or type(error).__name__
+        silent = unreachable(error)
+        text = f"does not answer: {silent}" if silent else f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         raise DataError(
-            f"{name}: no such folder here (make one with {made_by} {name}), and the hub did not give a data set "
-            f"of that name ({type(error).__name__}: {text})"
+            f"{name}: no such folder here (make one with {made_by} {name}), and the hub gave no data set of that name ({text})"
         ) from error

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from riff.audio.io import AUDIO_SUFFIXES, is_audio, is_stem_file, plain_name
 from riff.audio.stems import holds_stems
 from riff.errors import AudioError, OptionError
+from riff.files import readable
+
+LONGEST_SLUG = 100  # bytes: some encrypted file systems take names of 143, and a clip's name and a temporary one are longer
 
 
 @dataclass(frozen=True)
 class SongFile:
-    """name: as prompts and stems know it. path: of the mixture, or of what holds the stems."""
+    """name: as prompts and stems know it, `readable`. path: of the mixture, or of what holds the stems."""
 
     name: str
     path: Path
@@ -30,17 +34,17 @@ def list_songs(folder: str | Path) -> list[SongFile]:
     """Audio files of a folder (`SONG.stem.mp4` among them), and its folders in MUSDB's layout (`SONG/mixture.wav`), by name.
 
     Raises:
-        AudioError: no such folder, or no song in it.
+        AudioError: no such folder, no song in it, or two of one name.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise AudioError(f"--audio_dir {folder}: no such folder")
-    files = [SongFile(path.name, path) for path in folder.iterdir() if is_audio(path)]
-    files += [SongFile(path.parent.name, path) for path in folder.glob("*/mixture.*") if is_audio(path)]
+    files = [SongFile(readable(path.name), path) for path in folder.iterdir() if is_audio(path)]
+    files += [SongFile(readable(path.parent.name), path) for path in folder.glob("*/mixture.*") if is_audio(path)]
     if not files:
         suffixes = ", ".join(sorted(AUDIO_SUFFIXES))
         raise AudioError(f"--audio_dir {folder}: holds no songs; put audio files there ({suffixes})")
-    return sorted(files, key=lambda song: song.name)
+    return _in_order(files)
 
 
 def list_stem_songs(root: str | Path, flag: str = "--root_data_dir") -> list[SongFile]:
@@ -58,11 +62,16 @@ def list_stem_songs(root: str | Path, flag: str = "--root_data_dir") -> list[Son
     if not root.is_dir():
         raise AudioError(f"{flag} {root}: no such folder".lstrip())
     paths = [path for part in (root, root / "train", root / "test") if part.is_dir() for path in part.iterdir()]
-    songs = [SongFile(path.name, path) for path in paths if holds_stems(path)]
-    songs += [SongFile(plain_name(path.name), path) for path in paths if is_stem_file(path) and is_audio(path)]
+    songs = [SongFile(readable(path.name), path) for path in paths if holds_stems(path)]
+    songs += [SongFile(plain_name(readable(path.name)), path) for path in paths if is_stem_file(path) and is_audio(path)]
     if not songs:
         forms = "SONG/{drums,bass,other,vocals}.wav or SONG.stem.mp4"
         raise AudioError(f"{flag} {root}: holds no songs; put {forms} there".lstrip())
+    return _in_order(songs)
+
+
+def _in_order(songs: Sequence[SongFile]) -> list[SongFile]:
+    """Songs by name, which is theirs alone."""
     first: dict[str, SongFile] = {}
     for song in songs:
         if first.setdefault(song.name, song) is not song:
@@ -95,17 +104,31 @@ def shard_folder(shard_index: int, num_shards: int) -> str:
     return f"shard-{shard_index:05d}-of-{num_shards:05d}"
 
 
-def unique_slugs(songs: Sequence[SongFile]) -> dict[str, str]:
-    """song name -> a file name without odd characters or suffix, different for every song."""
-    slugs: dict[str, str] = {}
+def unique_slugs(songs: Iterable[SongFile], taken: Mapping[str, str] = {}) -> dict[str, str]:
+    """song name -> a file name without odd characters or suffix, at most about 100 bytes long, different for every song.
+
+    Args:
+        taken: the slugs of songs that have one already and keep it.
+    """
+    slugs = dict(taken)
+    used = {_on_disk(slug) for slug in slugs.values()}
     for song in songs:
-        plain = re.sub(r"[^\w.-]+", "_", song.plain_name).strip("._") or "song"
+        if song.name in slugs:
+            continue
+        plain = re.sub(r"[^\w.-]+", "_", song.plain_name).strip("._")
+        plain = plain.encode()[:LONGEST_SLUG].decode(errors="ignore") or "song"
         slug, count = plain, 1
-        while slug in slugs.values():
+        while _on_disk(slug) in used:
             count += 1
             slug = f"{plain}~{count}"
         slugs[song.name] = slug
+        used.add(_on_disk(slug))
     return slugs
+
+
+def _on_disk(slug: str) -> str:
+    """What two names have in common that are one file where a disk does not tell upper from lower case, or accents' codes apart."""
+    return unicodedata.normalize("NFC", slug).casefold()
 
 
 def names_without_song(names: Iterable[str], songs: Sequence[SongFile]) -> list[str]:

@@ -25,6 +25,7 @@ class StagedSong:
         slug: of its folder. prompt, content: what it was made with and from.
         records: of its pairs, in order, with paths as they will be. files: all that belongs to it, by the same paths.
         clips: whole clips in the song. dropped: those with next to none of the part that matters.
+        warnings: what is to be said of it.
     """
 
     slug: str
@@ -35,6 +36,7 @@ class StagedSong:
     files: Sequence[str]
     clips: int
     dropped: int
+    warnings: Sequence[str] = ()
 
     def files_of(self, records: Iterable[dict[str, Any]]) -> list[str]:
         """Those that belong to these records: pictures, and sounds of the same clips."""

@@ -17,6 +17,7 @@ from riff.data.shard_files import SUFFIXES, download_shards, find_shards, is_hub
 from riff.data.shards import LoadedShard, ParquetShard, Shard, TarShard
 from riff.data.songs import shard_folder
 from riff.errors import DataError, OptionError, RiffError
+from riff.network import ask_once, unreachable
 
 CACHE_FOLDER = ".cache"
 DEFAULT_CACHE = Path.home() / ".cache" / "riff-cnet"
@@ -226,12 +227,14 @@ def _load_dataset(name: str, config: str | None, hub: HubAccess) -> Any:
     except ImportError as error:
         raise OptionError(f"{name}: reading it needs one more package: pip install datasets") from error
     datasets.disable_progress_bars()
+    ask_once()
     if not Path(name).exists() and name.startswith((".", "/", "~")):
         raise DataError(f"{name}: no such folder")
     cache = hub.cache and str(hub.cache / "datasets")
     try:
         return datasets.load_dataset(name, config, split="train", cache_dir=cache, token=hub.token)
     except Exception as error:  # the library raises whatever comes up inside it
-        text = " ".join(str(error).split())[:160] or type(error).__name__
+        silent = unreachable(error)
+        text = f"the hub does not answer: {silent}" if silent else " ".join(str(error).split())[:160] or type(error).__name__
         way_out = "" if Path(name).exists() else "; without a network, give a folder of edit pairs instead"
         raise DataError(f"{name}: cannot be read as a data set ({text}){way_out}") from error

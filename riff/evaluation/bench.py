@@ -16,6 +16,7 @@ from riff.models.control import CONTROL, load_control_pipeline
 from riff.models.edit import load_edit_pipeline
 from riff.models.folders import ModelKind
 from riff.sampling.control import prepare_pipeline
+from riff.seeds import seed_after
 from riff.spectrogram.image import SpectrogramImage
 
 Means = Mapping[str, Mapping[str, float]]  # by row of the table, then by metric
@@ -45,7 +46,7 @@ class Bench:
     def pictures(self) -> Iterator[tuple[ClipPictures, int]]:
         """Every clip with its seed, the same in all experiments; a clip counts as done when the next is asked for."""
         for index, clip in enumerate(self.clips):
-            yield ClipPictures(clip, iterations=self.sound_iterations), self.seed + index
+            yield ClipPictures(clip, iterations=self.sound_iterations), seed_after(self.seed, index)
             self.on_clip()
 
 

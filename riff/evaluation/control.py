@@ -15,6 +15,7 @@ from riff.metrics.pictures import edge_scores, gradient_correlation, vocal_regio
 from riff.metrics.sounds import chroma_cosine, onset_correlation
 from riff.sampling.control import SamplingOptions, match_level, without_control
 from riff.sampling.windows import through_autoencoder
+from riff.seeds import seed_after
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform, waveform_to_image
 
@@ -73,7 +74,7 @@ def evaluate_control(
     scored = []
     for index, clip in enumerate(clips):
         pictures = ClipPictures(clip, canny, iterations)
-        draw = (pictures.edges, clip.prompt, seed + index)
+        draw = (pictures.edges, clip.prompt, seed_after(seed, index))
         kinds = {
             "control": match_level(samples.control(*draw, options).pixels, pictures.backing),
             "floor": match_level(samples.control(*draw, uncontrolled).pixels, pictures.backing),

@@ -15,7 +15,6 @@ from riff.data.instructions import NOTHING, choose, removals
 from riff.data.stores import open_pairs
 from riff.evaluation.bench import Bench, Experiment, Result, mean_scores, shown_with
 from riff.evaluation.control import ClipPictures, Scored, TrueClip, compared_sound, repainted
-from riff.evaluation.edit_takes import best_take, draw_candidates
 from riff.metrics.edit import Verdict, excess_picture, judge
 from riff.metrics.melody import register_obeyed, register_of_prompt
 from riff.metrics.memorisation import fingerprints, nearest_distance
@@ -24,6 +23,8 @@ from riff.metrics.sounds import chroma_cosine, onset_correlation
 from riff.models.edit import EDIT
 from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target
+from riff.sampling.edit_takes import best_take, draw_candidates
+from riff.seeds import seed_after
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, mel_to_image
 
 EDIT_METRIC_NAMES = {
@@ -72,7 +73,7 @@ def evaluate_edit(
         known = ClipPictures(clip, iterations=ITERATIONS)
         for kind in kinds:
             case = edit_case(kind, clip, known.mix, known.backing, instruction)
-            takes = draw_candidates(pipeline, case, options, seed + index, best_of, target)
+            takes = draw_candidates(pipeline, case, options, seed_after(seed, index), best_of, target)
             pictures = {kind: (takes[0].after, takes[0].verdict)}
             if best_of > 1:
                 best = best_take(takes)

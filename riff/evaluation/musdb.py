@@ -1,6 +1,6 @@
 """Which clips of a data set of songs a model is measured on, and what it is asked for: chosen by rule, the same for everyone.
 
-benchmarks/musdb_vocal_inpainting.md states the rule in words. A change of it makes another benchmark: raise RULE_VERSION.
+docs/musdb_vocal_inpainting.md states the rule in words. A change of it makes another benchmark: raise RULE_VERSION.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pages that show results: what was measured, and what it looks and sounds like."""
+"""The pages of experiments: tables of metrics, spectrograms and sounds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import torch
 from riff.cli import write_manifest
 from riff.evaluation.bench import Experiment, Means, Result, Shown
 from riff.evaluation.control import TrueClip
-from riff.evaluation.report import Cell, Report, Take
+from riff.report.page import Cell
+from riff.report.report import Report, Take
 from riff.sampling.clip import save_take
 from riff.spectrogram.edges import canny_edges, save_overlay
 from riff.spectrogram.image import waveform_to_image
@@ -67,7 +68,7 @@ def write_answer(folder: Path, answer: Answer, clips: Sequence[TrueClip], argume
 
 
 def write_page(folder: Path, answer: Answer, clips: Sequence[TrueClip], num_shown: int) -> Path:
-    """Write `index.html` with the table, and pictures and sounds of the first songs, under `folder`."""
+    """Write `index.html` with the table, and spectrograms and sounds of the first songs, under `folder`."""
     report = Report(answer.experiment.question, answer.experiment.intro)
     _add_answer(report, answer)
     for clip in clips[:num_shown]:
@@ -75,14 +76,18 @@ def write_page(folder: Path, answer: Answer, clips: Sequence[TrueClip], num_show
     return report.write(folder / "index.html")
 
 
-def write_overview(folder: Path, answers: Sequence[Answer]) -> Path:
-    """Write `index.html` with the tables of several experiments, each with a link to its page, FOLDER/NAME/index.html."""
+def write_overview(folder: Path, answers: Sequence[Answer], place: Path | None = None) -> Path:
+    """Write `index.html` with the tables of several experiments, each with a link to its page, PLACE/NAME/index.html.
+
+    Args:
+        place: as in `Report.write`; the folder itself where it is not given.
+    """
     report = Report("A model, measured", "One table an experiment; pictures and sounds are on its own page.")
     for answer in answers:
         report.section(answer.experiment.question)
         _add_answer(report, answer)
-        report.link(folder / answer.experiment.name / "index.html", f"Pictures and sounds: {answer.experiment.name}")
-    return report.write(folder / "index.html")
+        report.link((place or folder) / answer.experiment.name / "index.html", f"Pictures and sounds: {answer.experiment.name}")
+    return report.write(folder / "index.html", place)
 
 
 def _add_answer(report: Report, answer: Answer) -> None:
@@ -90,7 +95,7 @@ def _add_answer(report: Report, answer: Answer) -> None:
 
 
 def _add_song(report: Report, folder: Path, clip: TrueClip, shown: Sequence[Shown]) -> None:
-    """Add a section: every picture with its sound, and below them the pictures with the accompaniment's edges over them."""
+    """Add a section: every spectrogram with its sound, and below them the same with the accompaniment's edges over them."""
     if not shown:
         return
     report.section(f"{clip.name}: {clip.prompt}")

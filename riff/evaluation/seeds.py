@@ -12,12 +12,13 @@ import torch
 
 from riff.evaluation.bench import Bench, Experiment, Result, Shown, mean_scores
 from riff.evaluation.control import ClipPictures, Scored, repainted
-from riff.evaluation.edit_takes import CANDIDATE_STRIDE
 from riff.metrics.edit import excess_picture, melody_of
 from riff.metrics.melody import PitchTrack, median_pitch
 from riff.metrics.pictures import correlation, edge_scores, gradient_correlation
 from riff.models.control import CONTROL
 from riff.sampling.control import SamplingOptions, match_level, options_for, without_control
+from riff.sampling.edit_takes import CANDIDATE_STRIDE
+from riff.seeds import seed_after
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import SpectrogramImage, waveform_to_image
 
@@ -64,7 +65,7 @@ def run_seeds(bench: Bench, steps: int, scale: float | None, strength: float | N
     scored, shown = [], []
     clips = [ClipPictures(clip) for clip in bench.clips]
     for index, (pictures, seed) in enumerate(bench.pictures()):
-        seeds = [seed + number * CANDIDATE_STRIDE for number in range(num_seeds)]
+        seeds = [seed_after(seed, number * CANDIDATE_STRIDE) for number in range(num_seeds)]
         drawn = [_draw(bench, pictures, one, options) for one in seeds]
         free = [_draw(bench, pictures, one, without_control(options)) for one in seeds]
         rows = {"control": _among(drawn, pictures.outside), "no control": _among(free, pictures.outside)}

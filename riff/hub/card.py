@@ -16,7 +16,7 @@ from riff.hub.figures import TASK, Table, data_figures, report_figures, run_figu
 from riff.hub.files import read_facts
 from riff.hub.names import MINI, is_on_hub
 from riff.models.sources import ORIGIN_FILE
-from riff.training.places import IMAGES
+from riff.training.places import IMAGES, step_of
 
 SHEET = "-sheet.png"
 MOST_SAMPLES = 4
@@ -149,7 +149,7 @@ class RunCard:
         sheets = [PurePosixPath(path) for path in paths if path.startswith(folder) and path.endswith(SHEET)]
         if not sheets:
             return ""
-        newest = max(sheet.parent.name for sheet in sheets)
+        newest = max((sheet.parent.name for sheet in sheets), key=lambda name: step_of(Path(name)))
         parts = [f"## Samples\n\nDrawn at {re.sub('=0*', ' ', newest)}: what goes in, what comes out, and what it was to become."]
         for sheet in sorted(sheet for sheet in sheets if sheet.parent.name == newest)[:MOST_SAMPLES]:
             clip = sheet.name.removesuffix(SHEET)

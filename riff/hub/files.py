@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from riff import cli
 from riff.errors import ModelError, OptionError
 from riff.files import CARD, read_mapping
 from riff.hub.privacy import has_secret_name
 from riff.models.sources import ORIGIN_FILE
-from riff.training.places import IMAGES, LOGS, run_versions
+from riff.training.places import IMAGES, LOGS, checkpoints_in, default_output, first_readable, run_versions
 
 Files = dict[str, Path | bytes]  # path in the repository -> file on disk, or what it is to hold
 
@@ -53,7 +53,7 @@ def collect(version: int, lightning_logs: Path, image_log: Path, model: Path | N
     if MODEL in wanted and model is not None:
         if not any((model / name).is_file() for name in ("model_index.json", "config.json")):  # a pipeline, or its trained part
             raise ModelError(f"{model}: no diffusers pipeline (model_index.json) here; name its folder with --model")
-        files |= _files_below(model)
+        files |= {path: file for path, file in _files_below(model).items() if not {LOGS, IMAGES} & set(path.split("/"))}
     return dict(sorted(files.items()))
 
 
@@ -73,7 +73,8 @@ def final_model(run: Path) -> Path | None:
         OptionError: what is there was left by another version.
     """
     settings = read_facts(run / "config.yaml")
-    folder = Path(str(settings.get("output_dir") or settings.get("output") or "models/riff-cnet-final"))
+    recorded = settings.get("output_dir") or settings.get("output")
+    folder = Path(str(recorded or default_output(str(settings.get("control_method") or ""))))
     if not folder.exists():
         return None
     version = read_facts(folder / ORIGIN_FILE).get("version")
@@ -95,19 +96,16 @@ def size(content: Path | bytes) -> int:
 def newest_checkpoint(folder: Path) -> Path:
     """The checkpoint with the highest `step=` in its name, or, where no name has one, the one written last.
 
+    One that cannot be read, such as a run that was killed left it, is said and passed over.
+
     Raises:
         ModelError: there is none.
     """
-    checkpoints = [path for path in folder.glob("*.ckpt") if path.is_file() and not path.name.startswith(".")]
-    if not checkpoints:
+    found = first_readable(reversed(checkpoints_in(folder)), cli.warn)
+    if found is None:
         ways_out = "train this version first, leave it out with --what, or see --lightning_logs"
-        raise ModelError(f"{folder}: no checkpoint (*.ckpt) here; {ways_out}")
-
-    def age(path: Path) -> tuple[int, float]:
-        step = re.search(r"step=(\d+)", path.name)
-        return (int(step[1]) if step else -1), path.stat().st_mtime
-
-    return max(checkpoints, key=age)
+        raise ModelError(f"{folder}: no checkpoint (*.ckpt) here that can be read; {ways_out}")
+    return found
 
 
 def _existing(folder: Path, place: str, names: Sequence[str]) -> Files:

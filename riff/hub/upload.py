@@ -18,6 +18,7 @@ from riff.hub.files import Files, size
 from riff.hub.privacy import find_secret, without_home
 from riff.hub.transfer import CountedAdd, Transfer
 from riff.hub.trouble import explained, patiently
+from riff.network import ask_patiently
 
 MakeCard = Callable[[str, Collection[str]], str]  # repository's name, paths that it will hold -> text
 
@@ -73,6 +74,7 @@ def upload(
         OptionError: the repository is public or private against `private`; the token is refused; the owner is somebody else.
         RiffError: the hub cannot be reached, or refuses.
     """
+    ask_patiently()
     secrets = find_secrets(files, token)
     going: Files = {path: without_home(content) for path, content in files.items() if path not in secrets}
     api = HfApi(token=token)

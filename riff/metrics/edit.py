@@ -21,8 +21,8 @@ import numpy as np
 from riff.errors import DataError
 from riff.metrics.melody import PitchTrack, follow_pitch, median_pitch
 from riff.metrics.pictures import correlation, gradient_correlation
-from riff.sampling.control import level_ratio
 from riff.spectrogram.image import SILENCE
+from riff.spectrogram.level import level_ratio
 from riff.spectrogram.mel import band_of
 from riff.spectrogram.params import STANDARD, SpectrogramParams
 

@@ -151,8 +151,11 @@ def grey_difference(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's correlation of two vectors: [-1, 1]; two constants are alike (1), a constant and anything else are not (0)."""
-    constant_a, constant_b = bool(np.ptp(a) == 0), bool(np.ptp(b) == 0)
+    """Pearson's correlation of two vectors: [-1, 1]; two constants are alike (1), a constant and anything else are not (0).
+
+    Vectors of no elements, as the onsets of a single frame are, are constants.
+    """
+    constant_a, constant_b = (x.size == 0 or bool(np.ptp(x) == 0) for x in (a, b))
     if constant_a or constant_b:
         return float(constant_a and constant_b)
     a, b = (x.astype(np.float64) - x.mean(dtype=np.float64) for x in (a, b))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from riff.errors import ModelError
 from riff.models.base import latent_factor
 from riff.models.folders import ModelKind, load_model, save_model
 from riff.models.sources import WITHOUT_SAFETY_CHECKER
+from riff.seeds import kept_seed
 
 STOCK_HINT_CHANNELS = (16, 32, 96, 256)
 HINT_GAIN = 1.2 * math.sqrt(2)  # times 1/sqrt(fan_in): SiLU passes on a little less variance than ReLU
@@ -30,7 +32,7 @@ def attach_control(base: StableDiffusionPipeline, hint_init: str = "scaled", see
     """
     if hint_init not in ("scaled", "stock"):
         raise ModelError(f"--hint_init {hint_init}: unknown; choose scaled or stock")
-    torch.manual_seed(seed)
+    torch.manual_seed(kept_seed(seed))
     channels = hint_channels(latent_factor(base))
     controlnet = ControlNetModel.from_unet(base.unet, conditioning_embedding_out_channels=channels)
     if hint_init == "scaled":
@@ -83,10 +85,15 @@ CONTROL = ModelKind(
 
 
 def save_control_pipeline(
-    pipeline: StableDiffusionControlNetPipeline, folder: str | Path, origin: dict, controlnet_only: bool = False, half: bool = False
+    pipeline: StableDiffusionControlNetPipeline,
+    folder: str | Path,
+    origin: dict,
+    controlnet_only: bool = False,
+    half: bool = False,
+    replaces: Iterable[str] = (),
 ) -> None:
     """Write a folder that `StableDiffusionControlNetPipeline.from_pretrained` loads, or the ControlNet alone (`save_model`)."""
-    save_model(CONTROL, pipeline, folder, origin, controlnet_only, half)
+    save_model(CONTROL, pipeline, folder, origin, controlnet_only, half, replaces)
 
 
 def load_control_pipeline(model: str | Path, base: str | None = None) -> StableDiffusionControlNetPipeline:

@@ -11,11 +11,10 @@ import torch
 from diffusers import DiffusionPipeline
 
 from riff.errors import ModelError
-from riff.files import atomic_folder, write_json
 from riff.models.cldm import Checkpoint, blueprint_of, load_base_parts, read_checkpoint, read_json
 from riff.models.control import with_control
 from riff.models.edit import with_unet
-from riff.models.folders import ORIGIN_FILE, read_origin
+from riff.models.folders import model_folder, read_origin, write_weights
 from riff.models.ldm_keys import PREFIXES
 from riff.models.sources import DEFAULT_BASE, SINGLE_FILES, explain, looks_like_path, resolve_base
 
@@ -30,14 +29,16 @@ def checkpoint_to_folder(
     dtype: torch.dtype | None = None,
     hint_range: float = 1,
     controlnet_only: bool = False,
+    replaces: Iterable[str] = (),
 ) -> str:
     """Write a folder that diffusers loads: a pipeline of what the file holds, or its ControlNet alone.
 
     Args:
         file: whole, or a ControlNet's weights alone.
         base: whose geometry, tokenizer and scheduler a pipeline takes; a ControlNet of Stable Diffusion 1.5's shapes needs none.
-        dtype: None keeps each weight's own.
+        dtype: None keeps each weight's own; a text encoder becomes float32 either way (`write_weights`).
         hint_range: the file's ControlNet takes hints from 0 to this, the folder's from 0 to 1.
+        replaces: files of the folder, as in `model_folder`.
 
     Returns:
         The class of diffusers that loads the folder.
@@ -50,9 +51,8 @@ def checkpoint_to_folder(
         model: Any = checkpoint.module("controlnet", blueprint_of(base), dtype)
     else:
         model = _pipeline(checkpoint, base, dtype)
-    with atomic_folder(output) as temporary:
-        model.save_pretrained(temporary, safe_serialization=True)
-        write_json(temporary / ORIGIN_FILE, {"base": base} if base else {})
+    with model_folder(output, {"base": base} if base else {}, replaces) as temporary:
+        write_weights(model, temporary)
     return type(model).__name__
 
 

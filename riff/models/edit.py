@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,15 @@ EDIT = ModelKind(
 
 
 def save_edit_pipeline(
-    pipeline: StableDiffusionInstructPix2PixPipeline, folder: str | Path, origin: dict, unet_only: bool = False, half: bool = False
+    pipeline: StableDiffusionInstructPix2PixPipeline,
+    folder: str | Path,
+    origin: dict,
+    unet_only: bool = False,
+    half: bool = False,
+    replaces: Iterable[str] = (),
 ) -> None:
     """Write a folder that `StableDiffusionInstructPix2PixPipeline.from_pretrained` loads, or the UNet alone (`save_model`)."""
-    save_model(EDIT, pipeline, folder, origin, unet_only, half)
+    save_model(EDIT, pipeline, folder, origin, unet_only, half, replaces)
 
 
 def load_edit_pipeline(model: str | Path, base: str | None = None) -> StableDiffusionInstructPix2PixPipeline:

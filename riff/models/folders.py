@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
 from torch import nn
 
-from riff.errors import ModelError
-from riff.files import atomic_folder, read_mapping, write_json
+from riff.errors import ModelError, OptionError
+from riff.files import atomic_folder, files_below, make_folder, read_mapping, write_json
 from riff.models.base import load_base
 from riff.models.cldm import hint_range_of, load_base_parts, read_checkpoint
 from riff.models.ldm import blueprint_of_pipeline
@@ -23,6 +25,7 @@ from riff.models.sources import (
     fetch_part,
     find_checkpoint,
     looks_like_path,
+    only_variant,
     read_origin,
     resolve_base,
 )
@@ -47,27 +50,115 @@ class ModelKind:
     example: str
 
 
+MANIFEST = "manifest.json"  # how a model was made, beside it
+
+
+def check_output(folder: Path, flag: str, overwrite: bool, *, beside: Iterable[Path] = (), version: int | None = None) -> list[str]:
+    """Refuse a folder for a model unless it is new, empty, or holds a model of this project that may be replaced.
+
+    Args:
+        flag: that named it. overwrite: any model may be replaced.
+        beside: folders that may lie in it, or around it; nothing in them is touched.
+        version: of a training run that goes on; it replaces what it left itself.
+
+    Returns:
+        The files of the model to be replaced, for `save_model`.
+
+    Raises:
+        OptionError: the folder holds something else.
+        RiffError: it cannot be written to.
+    """
+    if not folder.exists():
+        make_folder(folder.resolve().parent)
+        return []
+    if not folder.is_dir():
+        raise OptionError(f"{flag} {folder}: is a file; choose a folder")
+    make_folder(folder)
+    root, places = folder.resolve(), [path.resolve() for path in beside]
+    left = (f".{root.name}.tmp.", f".{root.name}.old.")  # by a process that was killed while it wrote a model there
+    others = [
+        path
+        for path in root.iterdir()
+        if not path.name.startswith(left) and not any(place.is_relative_to(path) for place in places)
+    ]
+    if not others:
+        return []
+    if not (folder / ORIGIN_FILE).is_file():
+        names = ", ".join(sorted(path.name for path in others)[:3]) + (", ..." if len(others) > 3 else "")
+        raise OptionError(f"{flag} {folder}: holds {names}, and no model of this project; choose a new or an empty folder")
+    if not overwrite and (version is None or read_origin(folder).get("version") != version):
+        raise OptionError(f"{flag} {folder}: holds a model already; use --overwrite to replace it, or choose another folder")
+    return _files_of_model(folder)
+
+
+def _files_of_model(folder: Path) -> list[str]:
+    """The files that `model_folder` wrote; of a model of an earlier version, which does not name them, those of its parts."""
+    named = read_origin(folder).get("files")
+    if named is not None:
+        return [*named, MANIFEST]
+    index = folder / "model_index.json"
+    parts = {name for name, value in read_mapping(index).items() if isinstance(value, list)} if index.exists() else set()
+    top = {index.name, "config.json", ORIGIN_FILE, MANIFEST}
+    return [
+        file
+        for file in files_below(folder)
+        if file.split("/")[0] in parts or file in top or ("/" not in file and file.startswith("diffusion_pytorch_model"))
+    ]
+
+
+@contextmanager
+def model_folder(folder: str | Path, origin: dict, replaces: Iterable[str] = ()) -> Iterator[Path]:
+    """`atomic_folder` for a model, with the file by which it is known as one of this project.
+
+    Args:
+        origin: which base this stands on (`{"base": ...}`), and whatever else should be remembered.
+        replaces: what `check_output` returned.
+    """
+    with atomic_folder(folder, replaces) as temporary:
+        yield temporary
+        write_json(temporary / ORIGIN_FILE, origin | {"files": [*files_below(temporary), ORIGIN_FILE]})
+
+
 def save_model(
-    kind: ModelKind, pipeline: Any, folder: str | Path, origin: dict, part_only: bool = False, half: bool = False
+    kind: ModelKind,
+    pipeline: Any,
+    folder: str | Path,
+    origin: dict,
+    part_only: bool = False,
+    half: bool = False,
+    replaces: Iterable[str] = (),
 ) -> None:
     """Write a folder that the kind's diffusers pipeline loads, or the trained part alone.
 
     Args:
-        origin: which base this stands on (`{"base": ...}`), and whatever else should be remembered.
-        half: store fp16, half the size.
+        half: store fp16, half the size; the text encoder stays in float32 (`write_weights`).
+        origin, replaces: as in `model_folder`.
     """
     part = getattr(pipeline, kind.part)
     model = part if part_only else pipeline
-    with atomic_folder(folder) as temporary:
+    with model_folder(folder, origin, replaces) as temporary:
         before = part.dtype
-        for module in pipeline.components.values():
-            if isinstance(module, nn.Module):
-                module.to(memory_format=torch.contiguous_format)  # safetensors takes no other
         part.register_to_config(_name_or_path="")  # where it was loaded from is a place on this machine
-        model.to(dtype=torch.float16 if half else torch.float32)
-        model.save_pretrained(temporary, safe_serialization=True)
+        write_weights(model, temporary, torch.float16 if half else torch.float32)
         model.to(dtype=before)
-        write_json(temporary / ORIGIN_FILE, origin)
+
+
+def write_weights(model: Any, folder: Path, dtype: torch.dtype | None = None) -> None:
+    """Write a pipeline, or one part of it, as safetensors that stock diffusers loads and runs with no dtype given.
+
+    Without a dtype diffusers loads its own models in float32 whatever they are stored in, and transformers loads the text
+    encoder in what it is stored in. So that is stored in float32, which holds half precision to the bit.
+
+    Args:
+        dtype: of the weights but the text encoder's; None keeps each weight's own. The model is changed in place.
+    """
+    modules = model.components if isinstance(model, DiffusionPipeline) else {"": model}
+    for name, module in modules.items():
+        if isinstance(module, nn.Module):
+            module.to(memory_format=torch.contiguous_format)  # safetensors takes no other
+            if wanted := torch.float32 if name == "text_encoder" else dtype:
+                module.to(dtype=wanted)
+    model.save_pretrained(folder, safe_serialization=True)
 
 
 def load_model(kind: ModelKind, model: str | Path, base: str | None = None) -> Any:
@@ -90,9 +181,10 @@ def load_model(kind: ModelKind, model: str | Path, base: str | None = None) -> A
         raise ModelError(f"{name}: no such folder; train one with {kind.script}, or use {kind.example} in the repository's folder")
     try:
         if folder.is_dir() and not (folder / "model_index.json").exists():
-            part = kind.part_class.from_pretrained(folder, torch_dtype=torch.float32)
+            part = kind.part_class.from_pretrained(folder, torch_dtype=torch.float32, variant=only_variant(folder))
             return kind.combine(load_base(base or _base_of(kind, folder)), part)
-        pipeline = kind.pipeline.from_pretrained(name, torch_dtype=torch.float32, **WITHOUT_SAFETY_CHECKER)
+        options = {"torch_dtype": torch.float32, "variant": only_variant(name), **WITHOUT_SAFETY_CHECKER}
+        pipeline = kind.pipeline.from_pretrained(name, **options)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         raise explain(error, name, way_out) from error
     return kind.combine(load_base(base), getattr(pipeline, kind.part)) if base else pipeline

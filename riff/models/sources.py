@@ -13,6 +13,9 @@ from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 
 from riff.cli import ROOT
 from riff.errors import ModelError
+from riff.network import ask_once, unreachable
+
+ask_once()  # whatever loads a model imports this
 
 DEFAULT_BASE = "riffusion/riffusion-model-v1"
 MINI = "mini"
@@ -20,6 +23,10 @@ MINI_FOLDER = Path("models/riffusion-mini")
 SINGLE_FILES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
 CHECKPOINTS = (".ckpt", ".safetensors")
 WITHOUT_SAFETY_CHECKER: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+# [PART/]NAME[.VARIANT][-SHARD-of-SHARDS].safetensors, as diffusers and transformers name weights
+VARIANT = re.compile(
+    r"((?P<part>[^/]+)/)?(diffusion_pytorch_model|model|pytorch_model)(\.(?P<variant>\w+))?(-\d+-of-\d+)?\.(safetensors|bin)"
+)
 FOLDER_FILES = ("model_index.json", "config.json")  # one of them is in every diffusers folder
 ORIGIN_FILE = "riff.json"  # which base a trained part belongs to, and what else is worth remembering
 
@@ -45,6 +52,8 @@ def looks_like_path(name: str) -> bool:
 
 def explain(error: Exception, name: str, way_out: str) -> ModelError:
     """A loading error of the libraries, which is many lines, as one line."""
+    if silent := unreachable(error):
+        return ModelError(f"{name}: not on disk, and the hub cannot be reached ({silent}); {way_out}")
     text = " ".join(str(error).split())
     if Path(name).exists() or name == MINI:
         return ModelError(f"{name}: cannot be loaded ({type(error).__name__}: {text[:200]})")
@@ -98,6 +107,24 @@ def fetch_part(name: str, way_out: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (HTTPError, OSError, ValueError, RuntimeError) as error:
         raise explain(error, name, way_out) from error
+
+
+def only_variant(name: str | Path, revision: str | None = None, cache_dir: str | Path | None = None) -> str | None:
+    """The variant, such as `fp16`, that a part of a model's weights are stored in and in no other form; None if there is none.
+
+    Args:
+        name: a diffusers folder or the hub id of one, of a pipeline or of a part alone.
+    """
+    if (folder := Path(name)).is_dir():
+        files = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    else:
+        files = _hub_files(str(name), revision, cache_dir)
+    variants: dict[str, set[str | None]] = {}  # by the part's folder
+    for file in files:
+        if match := VARIANT.fullmatch(file):
+            variants.setdefault(match["part"] or "", set()).add(match["variant"])
+    only = {variant for found in variants.values() if None not in found for variant in found}
+    return min((variant for variant in only if variant), default=None)
 
 
 def read_origin(model: str | Path) -> dict:

@@ -13,6 +13,7 @@ from riff.audio.io import read_audio, resample, write_audio
 from riff.audio.separation import SongOpener
 from riff.errors import AudioError, DataError
 from riff.sampling.control import match_level
+from riff.sampling.mixback import full_scale_gain
 from riff.spectrogram.edges import canny_edges, save_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform, load_grey, save_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
@@ -72,15 +73,26 @@ def _accompaniment(path: Path, opener: SongOpener | None) -> tuple[np.ndarray, i
 
 
 def control_from_image(path: Path) -> Control:
-    """Read an edge map that somebody drew or kept.
+    """Read an edge map that somebody drew or kept, white on black or on nothing.
 
     Raises:
-        DataError: not a picture, or one with grey levels, which is no edge map.
+        DataError: not an image, one of another height than a spectrogram's, or one with grey levels, which is no edge map.
     """
-    edges = load_grey(path)
+    edges = load_grey(path, background=0)
+    height, width = edges.shape
+    if height != STANDARD.n_mels:
+        must = f"must be as high as a spectrogram has mel bands, {STANDARD.n_mels} pixels"
+        raise DataError(f"--control {path}: {width}x{height} pixels; it {must} (control.png of an earlier run is)")
     if not np.isin(edges, (0, 255)).all():
         raise DataError(f"--control {path}: holds grey levels; an edge map is black and white (a PNG, never a JPEG)")
     return Control(edges)
+
+
+def blank_control(edges: np.ndarray) -> str:
+    """What is to be said of an edge map, uint8, that tells a model nothing; empty where it does."""
+    if not edges.any():
+        return "holds no edges (all black), so the samples follow the prompt alone"
+    return "is white all over, which the model takes for an edge at every pixel; draw white edges on black" if edges.all() else ""
 
 
 def write_samples(folder: Path, control: Control, drawn: Sequence[np.ndarray], prompt: str, iterations: int = 16) -> list[Path]:
@@ -89,7 +101,7 @@ def write_samples(folder: Path, control: Control, drawn: Sequence[np.ndarray], p
     before, captions = [control.edges], ["edges"]
     if control.accompaniment is not None and control.waveform is not None:
         save_image(folder / "accompaniment.png", control.accompaniment)
-        write_audio(folder / "accompaniment.wav", control.waveform, STANDARD.sample_rate)
+        write_audio(folder / "accompaniment.wav", control.waveform * full_scale_gain(control.waveform), STANDARD.sample_rate)
         before, captions = [control.accompaniment.pixels, control.edges], ["accompaniment", "edges"]
     sounds = []
     for index, pixels in enumerate(drawn):

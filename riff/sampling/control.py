@@ -12,10 +12,11 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin, StableDiffusionControlNetPipeline, UniPCMultistepScheduler
 
 from riff.errors import DataError
-from riff.models.base import size_multiple
+from riff.models.base import check_size
 from riff.models.folders import read_origin
-from riff.spectrogram.image import SILENCE, SpectrogramImage
-from riff.spectrogram.params import STANDARD, SpectrogramParams
+from riff.seeds import new_generator
+from riff.spectrogram.image import SpectrogramImage
+from riff.spectrogram.level import level_ratio
 
 Pipeline = TypeVar("Pipeline", bound=DiffusionPipeline)
 
@@ -90,11 +91,9 @@ def sample_control(
     if not edges:
         return []
     height, width = edges[0].shape
-    factor = size_multiple(pipeline)
-    if any(one.shape != (height, width) for one in edges) or height % factor or width % factor:
-        raise DataError(
-            f"a control image of {height}x{width} does not fit this model; height and width must be multiples of {factor}"
-        )
+    check_size(pipeline, height, width, "a control image")
+    if any(one.shape != (height, width) for one in edges):
+        raise DataError(f"control images of other sizes than {height}x{width}; sample each size by itself")
     hints = torch.from_numpy(np.stack(edges).astype(np.float32) / 255.0)[:, None].repeat(1, 3, 1, 1)
 
     def report(_pipeline, step, _timestep, tensors):  # type: ignore[no-untyped-def]
@@ -111,7 +110,7 @@ def sample_control(
             guidance_scale=options.guidance_scale,
             controlnet_conditioning_scale=options.strength,
             guess_mode=options.guess_mode,
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            generator=[new_generator(seed) for seed in seeds],
             callback_on_step_end=report,
             output_type="np",
         ).images  # (batch, height, width, 3) in [0, 1]
@@ -131,27 +130,3 @@ def match_level(pixels: np.ndarray, accompaniment: SpectrogramImage) -> Spectrog
     """
     ratio = level_ratio(accompaniment.pixels, pixels, accompaniment.params)
     return SpectrogramImage(pixels, (accompaniment.max_value or 1.0) / ratio, accompaniment.params)
-
-
-def level_ratio(before: np.ndarray, after: np.ndarray, params: SpectrogramParams = STANDARD) -> float:
-    """How many times larger a sound's magnitudes are in the picture `after` than in the picture `before`.
-
-    Where the sound is loud and nothing was added or lost, the magnitudes' ratio is one constant. That constant is the ratio
-    which occurs most: the middle of the shortest interval that holds a quarter of the ratios at the darkest tenth of the
-    pixels of `before`. Anything that covers less than three quarters of them does not move it.
-
-    Args:
-        before, after: uint8, shape (n_mels, frames).
-
-    Returns:
-        [1/16, 16]; 1 where `before` is silent.
-    """
-    ink, ink_after = SILENCE - before.astype(np.float64), SILENCE - after.astype(np.float64)
-    dark = ink >= max(64.0, np.quantile(ink, 0.9))
-    if not dark.any():
-        return 1.0
-    ratios = np.sort(ink_after[dark] / ink[dark])
-    quarter = max(1, len(ratios) // 4)
-    start = int(np.argmin(ratios[quarter:] - ratios[:-quarter])) if len(ratios) > quarter else 0
-    usual = np.median(ratios[start : start + quarter + 1])
-    return float(np.clip(usual, 0.5, 2.0) ** (1 / params.power_for_image))

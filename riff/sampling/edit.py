@@ -11,10 +11,12 @@ import numpy as np
 from diffusers import StableDiffusionInstructPix2PixPipeline
 
 from riff.errors import DataError, OptionError
-from riff.models.base import check_size
+from riff.models.base import check_size, latent_factor
 from riff.sampling.control import recommended_scales
 from riff.sampling.window_models import EditWindows
 from riff.sampling.windows import WindowLayout, sample_windows
+
+WIDTH_MULTIPLE = 8  # pixels a latent column of Stable Diffusion; smaller models may have coarser ones
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def sample_edit(
     """Draw one edited spectrogram for each input picture, instruction and seed, guided at every pair of scales (`EditWindows`).
 
     Args:
-        images: uint8, shape (height, width), of sizes that the latents divide.
+        images: uint8, shape (height, width), of sizes that fit (`check_picture`).
         seeds: of the starting noise, drawn on the CPU, so that every device starts from the same.
         on_step: called with the number of finished denoising steps, over all pictures.
 
@@ -67,7 +69,7 @@ def sample_edit(
     if options.steps < 1:
         raise OptionError(f"--num_inference_steps {options.steps}: give 1 or more")
     for image in images:
-        check_size(pipeline, image.shape[0], image.shape[1], "a picture")
+        check_picture(pipeline, image)
     drawn = []
     for number, (image, prompt, seed) in enumerate(zip(images, prompts, seeds, strict=True)):
         before = number * options.steps
@@ -76,7 +78,23 @@ def sample_edit(
             if on_step is not None:
                 on_step(before + step)
 
-        height, width = image.shape
+        height, width = len(image), _padded_width(pipeline, image)
         predictor, one_window = EditWindows(pipeline, image, prompt, options), WindowLayout(width)
-        drawn.append(sample_windows(pipeline, predictor, width, seed, options.steps, one_window, on_step=report, height=height))
+        edited = sample_windows(pipeline, predictor, width, seed, options.steps, one_window, on_step=report, height=height)
+        drawn.append(np.ascontiguousarray(edited[:, : image.shape[1]]))
     return drawn
+
+
+def check_picture(pipeline: StableDiffusionInstructPix2PixPipeline, image: np.ndarray) -> None:
+    """Refuse a picture, uint8 (height, width), that `sample_edit` cannot take.
+
+    Raises:
+        DataError: says which sizes fit.
+    """
+    check_size(pipeline, len(image), _padded_width(pipeline, image), "a picture")
+
+
+def _padded_width(pipeline: StableDiffusionInstructPix2PixPipeline, image: np.ndarray) -> int:
+    """The width at which a picture is edited: its own, or, where that suits Stable Diffusion, up to a whole latent column."""
+    width, factor = image.shape[1], latent_factor(pipeline)
+    return width if width % WIDTH_MULTIPLE else -(-width // factor) * factor

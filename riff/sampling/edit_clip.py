@@ -13,12 +13,13 @@ from riff.audio.io import write_audio
 from riff.audio.separation import SongOpener
 from riff.data.edit_records import EditRecord
 from riff.data.stores import PairStore
-from riff.errors import ModelError
+from riff.errors import DataError, ModelError
 from riff.models.folders import read_origin
-from riff.sampling.clip import UNKNOWN_LEVEL, control_from_audio, save_take, without_clipping
+from riff.sampling.clip import UNKNOWN_LEVEL, control_from_audio, save_take
 from riff.sampling.control import match_level
+from riff.sampling.mixback import full_scale_gain, mix_back
 from riff.spectrogram.image import SpectrogramImage, combine_pictures, image_to_mel, image_to_waveform, load_image, save_image
-from riff.spectrogram.params import STANDARD
+from riff.spectrogram.params import STANDARD, unit_maximum
 from riff.spectrogram.sheet import contact_sheet
 
 TARGETS = ("mix", "vocals")
@@ -68,6 +69,9 @@ def clip_from_record(store: PairStore, record: EditRecord, target: str = "mix", 
     """
     before = _load(store.open(record.input_file_path), record.input_max)
     edited = _load(store.open(record.edited_file_path), record.edited_max)
+    if before.pixels.shape != edited.pixels.shape:
+        sizes = " and ".join("{1}x{0}".format(*image.pixels.shape) for image in (before, edited))
+        raise DataError(f"{record.input_file_path}, {record.edited_file_path}: {sizes} pixels; make both of one size")
     truth = combine_pictures(before, edited) if target == "vocals" else edited
     name = Path(record.input_file_path).stem
     return EditClip(name, before, prompt or record.edit_prompt, record.kind, truth)
@@ -76,7 +80,9 @@ def clip_from_record(store: PairStore, record: EditRecord, target: str = "mix", 
 def _load(path: Path | BinaryIO, max_value: float) -> SpectrogramImage:
     """A picture of a data set; what its record says of its maximum counts, since a converted file may have lost its own."""
     image = load_image(path)
-    return replace(image, max_value=max_value) if max_value > 0 else image
+    if len(image.pixels) != image.params.n_mels:
+        raise DataError(f"{path}: {len(image.pixels)} pixels high, and a spectrogram of {image.params.n_mels} bands is that high")
+    return replace(image, max_value=unit_maximum(max_value)) if max_value > 0 else image
 
 
 def clip_from_audio(path: Path, opener: SongOpener | None, start_s: float, prompt: str, kind: str, device: str = "cpu") -> EditClip:
@@ -137,7 +143,8 @@ def write_edit(
     """Write original, sample and, where it is known, target as PNG and WAV under `folder`, and sheet.png beside them.
 
     Args:
-        vocal: the painted vocal at its level, where a model paints that; then the input's own sound is kept under it.
+        vocal: the painted vocal at its level, where a model paints that; then the sample is the input's own sound with it, as
+            `mix_back` adds it, and the original is as loud as in it.
         caption: of the sample on the sheet.
 
     Returns:
@@ -146,22 +153,22 @@ def write_edit(
     pictures = {"original": (clip.before, "original"), "sample": (after, caption)}
     if clip.truth is not None:
         pictures["target"] = (clip.truth, "target")
+    known = _known_sounds(clip, vocal, iterations)
     for name, (image, _) in pictures.items():
-        known = _known_sound(name, clip, vocal, iterations)
-        if known is None:
-            save_take(folder, name, image, iterations)
-        else:
+        if name in known:
             save_image(folder / f"{name}.png", image)
-            write_audio(folder / f"{name}.wav", without_clipping(known), STANDARD.sample_rate)
+            write_audio(folder / f"{name}.wav", known[name], STANDARD.sample_rate)
+        else:
+            save_take(folder, name, image, iterations)
     contact_sheet([image.pixels for image, _ in pictures.values()], [text for _, text in pictures.values()], folder / "sheet.png")
     return {name: folder / name for name in pictures}
 
 
-def _known_sound(name: str, clip: EditClip, vocal: SpectrogramImage | None, iterations: int) -> np.ndarray | None:
-    """float32 (channels, samples) where the input's own sound serves; None where a picture must be turned into sound."""
-    if clip.waveform is None or name == "target" or (name == "sample" and vocal is None):
-        return None
-    if name == "original" or vocal is None:
-        return clip.waveform
-    voice = image_to_waveform(vocal, iterations).numpy()
-    return clip.waveform + voice[: clip.waveform.shape[1]]
+def _known_sounds(clip: EditClip, vocal: SpectrogramImage | None, iterations: int) -> dict[str, np.ndarray]:
+    """float32 (channels, samples) by name, where the input's own sound serves; another picture must be turned into sound."""
+    if clip.waveform is None:
+        return {}
+    if vocal is None:
+        return {"original": clip.waveform * full_scale_gain(clip.waveform)}
+    mix = mix_back(image_to_waveform(vocal, iterations).numpy(), clip.waveform, STANDARD.sample_rate, gain_db=0.0)
+    return {"original": mix.accompaniment, "sample": mix.mix}

@@ -12,6 +12,7 @@ from diffusers import StableDiffusionImg2ImgPipeline
 from riff.errors import OptionError
 from riff.models.base import WITHOUT_SAFETY_CHECKER, check_size
 from riff.sampling.control import SamplingOptions
+from riff.seeds import new_generator
 
 
 def image_to_image_pipeline(pipeline: Any) -> StableDiffusionImg2ImgPipeline:
@@ -63,7 +64,7 @@ def sample_image_to_image(
             negative_prompt=[options.negative_prompt] * len(prompts),
             num_inference_steps=options.steps,
             guidance_scale=options.guidance_scale,
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            generator=[new_generator(seed) for seed in seeds],
             output_type="np",
         ).images  # (batch, height, width, 3) in [0, 1]
     return [np.round(picture.mean(axis=2) * 255).astype(np.uint8) for picture in drawn]

@@ -7,44 +7,43 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import minimum_filter1d, uniform_filter1d
 
-from riff.audio.io import resample, to_channels
+from riff.audio.io import resample
 from riff.audio.loudness import loudness_against
 from riff.errors import OptionError
 from riff.spectrogram.params import STANDARD
 
-VOCAL_OFFSET_LU = 2.3  # the median over the demo songs, where they sing
-MOST_AUTO_GAIN_DB = 12.0  # either way: next to nothing, as models paint when they have nothing to sing, is not blown up
-PEAK = 0.99
-SILENT_DB = -200.0  # what a residue of exactly nothing is called
+# Real vocals over their backings, where they sing, measured -4.8 LU (the example of stempeg, from MUSDB18) and -0.5 LU (that of
+# Spleeter): the mean of the two. The demo songs' own, 2.3 LU, is louder than music is mixed.
+VOCAL_LU = -2.65
+MIN_VOCAL_LU = -10.0  # below it, what a separator took out of a song is residue and no vocal
+MAX_BOOST_DB = 12.0  # next to nothing, as models paint when they have nothing to sing, is not blown up
+LIMITER_S = 0.0025  # twice: over which the limiter's gain falls, and rises again; longer takes more of the vocal away
 EDGE_S = 0.01  # by which a region may be said to reach beyond the song: durations are written with two places
 BLOCK = 2**20  # samples
+CENTRE = 2  # where 5, 5.1, 6.1 and 7.1 channels have it: WAV's order is FL FR FC LFE BL BR ...
 
 
 @dataclass(frozen=True)
 class Mix:
-    """A new vocal over an accompaniment: mix = headroom * (accompaniment + gain * vocal).
+    """A new vocal over its accompaniment: mix = accompaniment + vocal, the float32 sum to the bit, none of them above full scale.
 
     Attributes:
-        mix, vocal: float32, shape (channels, samples), at `sample_rate`; the vocal is as it was before the gain.
-        gain, headroom: factors. The headroom is 1 unless the sum would exceed 0.99.
-        null_db: what is left of the mix without its parts, see `null_test`.
+        mix, accompaniment, vocal: float32, shape (channels, samples), at `sample_rate`. Where only regions get the vocal, the
+            accompaniment holds outside them what stands there.
+        gain_db: that the vocal was given.
+        song_gain_db: of all three alike; 0 unless the accompaniment alone exceeds full scale.
+        limited_db: by how much the vocal is lowered, for some milliseconds, where the sum would exceed full scale; at most 0.
     """
 
     mix: np.ndarray
+    accompaniment: np.ndarray
     vocal: np.ndarray
     sample_rate: int
-    gain: float
-    headroom: float
-    null_db: float
-
-    @property
-    def gain_db(self) -> float:
-        return 20 * math.log10(self.gain)
-
-    @property
-    def headroom_db(self) -> float:
-        return 20 * math.log10(self.headroom)
+    gain_db: float
+    song_gain_db: float
+    limited_db: float
 
 
 @dataclass(frozen=True)
@@ -66,74 +65,128 @@ def mix_back(
     sample_rate: int,
     gain_db: float | None = None,
     elsewhere: Elsewhere | None = None,
+    vocal_lu: float = VOCAL_LU,
 ) -> Mix:
     """Add a vocal to an accompaniment whose samples, rate and channels are kept.
+
+    The accompaniment's level is the same everywhere. Where the sum would exceed full scale the vocal alone gives way
+    (`limit_vocal`). Only an accompaniment that exceeds it by itself is lowered, all of it and the vocal with it, by one gain,
+    which does not depend on the vocal.
 
     Args:
         vocal: float32, shape (samples,) at 44.1 kHz; it is resampled, spread to the channels, and cut or followed by silence.
         accompaniment: float32, shape (channels, samples) at `sample_rate`.
         gain_db: of the vocal (default: what `auto_gain_db` finds).
-        elsewhere: what to cross-fade to where the vocal is not to be heard; gain and headroom are then found where it is.
+        elsewhere: what to cross-fade to where the vocal is not to be heard; the gain is then found where it is.
+        vocal_lu: loudness over the accompaniment that `auto_gain_db` aims at.
     """
     samples = accompaniment.shape[1]
-    mono = resample(vocal[None], STANDARD.sample_rate, sample_rate)[:, :samples]
-    spread = to_channels(np.pad(mono, ((0, 0), (0, samples - mono.shape[1]))), len(accompaniment))
+    mono = resample(vocal[None], STANDARD.sample_rate, sample_rate)[0, :samples]
+    spread = spread_vocal(np.pad(mono, (0, samples - len(mono))), len(accompaniment))
     if elsewhere is not None:
         spread = np.where(elsewhere.heard > 0, spread, np.float32(0))
-    gain = 10 ** ((auto_gain_db(spread, accompaniment, sample_rate) if gain_db is None else gain_db) / 20)
-    mix = spread * np.float32(gain)
-    mix += accompaniment
-    peak = _peak(mix, None if elsewhere is None else elsewhere.heard > 0)
-    headroom = PEAK / peak if peak > PEAK else 1.0
-    mix *= np.float32(headroom)
-    backing = accompaniment
+    if gain_db is None:
+        gain_db = auto_gain_db(spread, accompaniment, sample_rate, vocal_lu)
     if elsewhere is not None:
-        rest = (1 - elsewhere.heard) * elsewhere.waveform
-        mix, spread = rest + elsewhere.heard * mix, elsewhere.heard * spread
-        backing = rest / np.float32(headroom) + elsewhere.heard * accompaniment
-    return Mix(mix, spread, sample_rate, gain, headroom, null_test(mix, spread, backing, gain, headroom))
+        spread *= elsewhere.heard
+        if elsewhere.waveform is not accompaniment:
+            accompaniment = (1 - elsewhere.heard) * elsewhere.waveform + elsewhere.heard * accompaniment
+    song_gain = full_scale_gain(accompaniment)
+    if song_gain < 1:
+        accompaniment = accompaniment * song_gain
+    spread *= song_gain * np.float32(10 ** (gain_db / 20))
+    limited_db = limit_vocal(spread, accompaniment, sample_rate)
+    return Mix(accompaniment + spread, accompaniment, spread, sample_rate, gain_db, 20 * math.log10(song_gain), limited_db)
 
 
-def _peak(waveform: np.ndarray, where: np.ndarray | None) -> float:
-    """The largest sample either way, of all or of those that are True in `where`, bool, shape (samples,)."""
-    return max(
-        float(waveform.max(initial=0.0, where=True if where is None else where)),
-        -float(waveform.min(initial=0.0, where=True if where is None else where)),
-    )
+def spread_vocal(mono: np.ndarray, channels: int) -> np.ndarray:
+    """Put a vocal where a surround mix has its singer, at the same level whichever way it is played.
+
+    Mono and stereo get it in every channel. With 5 to 8 channels it is in the centre, 3 dB louder than in each of a pair; else
+    the front pair has it. The channels are in WAV's order, whose fourth of six or more is the LFE. Three channels may be 2.1 or
+    3.0 and four may have a centre or none, but all begin with the front pair.
+
+    Args:
+        mono: float32, shape (samples,).
+
+    Returns:
+        float32, shape (channels, samples), a copy.
+    """
+    spread = np.zeros((channels, len(mono)), np.float32)
+    if CENTRE + 3 <= channels <= 8:
+        spread[CENTRE] = mono * np.float32(math.sqrt(2))
+    else:
+        spread[:2] = mono
+    return spread
 
 
-def auto_gain_db(vocal: np.ndarray, accompaniment: np.ndarray, sample_rate: int, offset_lu: float = VOCAL_OFFSET_LU) -> float:
-    """The gain that makes a vocal `offset_lu` louder than its accompaniment where it sings, by ITU-R BS.1770-4.
+def auto_gain_db(vocal: np.ndarray, accompaniment: np.ndarray, sample_rate: int, vocal_lu: float = VOCAL_LU) -> float:
+    """The gain that makes a vocal `vocal_lu` louder than its accompaniment where it sings, by ITU-R BS.1770-4.
 
     Args:
         vocal, accompaniment: float32, the same shape (channels, samples).
-        offset_lu: by default the median of the demo songs' true vocals (benchmarks/vocal_extraction.py).
 
     Returns:
-        dB, within 12 either way; 0 where one of the two is silent.
+        dB, at most 12; 0 where one of the two is silent.
     """
     difference = loudness_against(vocal, accompaniment, sample_rate)
-    if difference is None:
-        return 0.0
-    return float(np.clip(offset_lu - difference, -MOST_AUTO_GAIN_DB, MOST_AUTO_GAIN_DB))
+    return 0.0 if difference is None else min(vocal_lu - difference, MAX_BOOST_DB)
 
 
-def null_test(mix: np.ndarray, vocal: np.ndarray, accompaniment: np.ndarray, gain: float, headroom: float) -> float:
-    """The largest sample of mix / headroom - gain * vocal - accompaniment, in dB of full scale.
-
-    Rounding to float32 leaves about -140 dB; more means that the accompaniment in the mix is not the one that was given.
+def original_vocal_lu(vocals: np.ndarray, accompaniment: np.ndarray, sample_rate: int) -> float | None:
+    """How loud the vocal that was taken out of a song is over its accompaniment, where it sings; None where there is hardly one.
 
     Args:
-        mix, vocal, accompaniment: float32, the same shape (channels, samples).
+        vocals, accompaniment: float32, the same shape (channels, samples).
+    """
+    measured = loudness_against(vocals, accompaniment, sample_rate)
+    return None if measured is None or measured < MIN_VOCAL_LU else measured
+
+
+def full_scale_gain(waveform: np.ndarray) -> np.float32:
+    """The factor that brings a waveform which exceeds full scale down to it, else 1."""
+    peak = max(float(waveform.max(initial=0.0)), -float(waveform.min(initial=0.0)))
+    return np.nextafter(np.float32(1 / peak), np.float32(0)) if peak > 1 else np.float32(1)
+
+
+def limit_vocal(vocal: np.ndarray, backing: np.ndarray, sample_rate: int) -> float:
+    """Lower a vocal in place where it or its sum with a backing would exceed full scale; the backing is left alone.
+
+    A look-ahead limiter: the gain that each sample needs, of the channels' the least, is widened by a moving minimum and smoothed
+    by two moving averages of the same reach together, so that it is in time, of linear phase, and never more than is needed.
+
+    Args:
+        vocal, backing: float32, the same shape (channels, samples); the backing in [-1, 1].
 
     Returns:
-        dB, at least -200, which stands for nothing at all.
+        The deepest gain in dB, at least -120; 0 where nothing was in the way, and then the vocal is what it was.
     """
-    largest = 0.0
-    for start in range(0, mix.shape[1], BLOCK):
-        ours, voice, band = (wave[:, start : start + BLOCK].astype(np.float64) for wave in (mix, vocal, accompaniment))
-        largest = max(largest, float(np.abs(ours / headroom - gain * voice - band).max(initial=0.0)))
-    return max(SILENT_DB, 20 * math.log10(largest)) if largest else SILENT_DB
+    reach = round(LIMITER_S * sample_rate) | 1
+    deepest = 1.0
+    needed = np.concatenate(
+        [_needed_gain(vocal[:, at : at + BLOCK], backing[:, at : at + BLOCK]) for at in range(0, vocal.shape[1], BLOCK)]
+        or [np.ones(0, np.float32)]
+    )
+    for at in range(0, vocal.shape[1], BLOCK):
+        first = max(0, at - 2 * reach)
+        around = needed[first : at + BLOCK + 2 * reach]
+        if around.min() < 1:
+            gain = minimum_filter1d(around, 2 * reach - 1)
+            gain = uniform_filter1d(uniform_filter1d(gain, reach), reach)[at - first :][:BLOCK]
+            gain = np.minimum(gain, needed[at : at + BLOCK])  # averages are rounded
+            vocal[:, at : at + BLOCK] *= gain
+            deepest = min(deepest, float(gain.min()))
+    return 20 * math.log10(max(deepest, 1e-6))
+
+
+def _needed_gain(vocal: np.ndarray, backing: np.ndarray) -> np.ndarray:
+    """float32, shape (samples,), [0, 1]: what keeps every channel's vocal, and its sum with the backing, within full scale."""
+    needed = np.ones(vocal.shape[1], np.float32)
+    for voice, band in zip(vocal, backing, strict=True):
+        room = np.clip(1 - np.sign(voice) * band, 0, 1) * np.float32(1 - 2**-22)  # for the rounding of product and sum
+        over = np.abs(voice) > room
+        needed[over] = np.minimum(needed[over], room[over] / np.abs(voice[over]))
+    return needed
 
 
 def check_regions(regions: Sequence[tuple[float, float]], duration_s: float) -> list[tuple[float, float]]:

@@ -9,7 +9,7 @@ import torch
 
 from riff.audio.io import resample, to_channels
 from riff.audio.song import Song
-from riff.sampling.mixback import Elsewhere, Mix, crossfade_gain, mix_back
+from riff.sampling.mixback import VOCAL_LU, Elsewhere, Mix, crossfade_gain, mix_back, original_vocal_lu
 from riff.sampling.vocal import vocal_waveform
 from riff.spectrogram.image import SILENCE, SpectrogramImage, waveform_to_image
 from riff.spectrogram.params import STANDARD
@@ -57,20 +57,30 @@ def sung(
     fade_s: float = 0.05,
     keep_original_vocal: bool = True,
     iterations: int = 16,
+    vocal_lu: float | None = None,
 ) -> Mix:
     """The song with the painted vocal: over its accompaniment, and outside the regions, if there are any, as it was.
 
-    Outside the regions the mix is the song, sample for sample (or its accompaniment, without the original vocal). Headroom
-    that the regions need is made inside them.
+    Outside the regions the mix is the song, sample for sample (or its accompaniment, without the original vocal); all of it is
+    lowered by one gain where that alone exceeds full scale (`mix_back`).
 
     Args:
         painted, target: what a model painted, and of which kind it is. gain_db, iterations: None for a gain by loudness, and
             rounds of phase reconstruction.
         fade_s: length of the cross-fades at the borders of regions, inside them.
+        vocal_lu: how loud the vocal is to be over the accompaniment (default: `new_vocal_lu`).
     """
+    if vocal_lu is None:
+        vocal_lu = new_vocal_lu(song)
     vocal = vocal_waveform(painted, song.accompaniment, song.sample_rate, target, iterations)
     if not regions:
-        return mix_back(vocal, song.accompaniment, song.sample_rate, gain_db)
+        return mix_back(vocal, song.accompaniment, song.sample_rate, gain_db, vocal_lu=vocal_lu)
     heard = crossfade_gain(song.waveform.shape[1], song.sample_rate, regions, fade_s)
     elsewhere = Elsewhere(song.waveform if keep_original_vocal else song.accompaniment, heard)
-    return mix_back(vocal, song.accompaniment, song.sample_rate, gain_db, elsewhere)
+    return mix_back(vocal, song.accompaniment, song.sample_rate, gain_db, elsewhere, vocal_lu)
+
+
+def new_vocal_lu(song: Song) -> float:
+    """How loud a new vocal is to be over the accompaniment: as the song's own was, or as real ones are where it had hardly any."""
+    own = original_vocal_lu(song.vocals, song.accompaniment, song.sample_rate)
+    return VOCAL_LU if own is None else own

@@ -16,6 +16,7 @@ import torch
 from riff.errors import DataError, OptionError
 from riff.models.base import check_size, latent_factor
 from riff.sampling.held import Held
+from riff.seeds import new_generator
 from riff.spectrogram.params import CLIP_FRAMES, STANDARD
 
 GPU_BATCH_SIZE = 8  # windows a forward pass; on a CPU one at a time goes fastest
@@ -136,7 +137,7 @@ def sample_windows(
     share = held.share(factor)
     starts = [start for start in layout.starts(frames, factor) if share[start : start + layout.width].any()]
     shape = (1, pipeline.vae.config.latent_channels, height // factor, len(share) // factor)
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
+    noise = torch.randn(shape, generator=new_generator(seed)).to(device)
     known = _encode(pipeline, held, [start for start in starts if (share[start : start + layout.width] < 1).any()], layout, noise)
     painted = torch.from_numpy(share.reshape(-1, factor).mean(axis=1)).to(device)  # the share by latent column
 

@@ -15,12 +15,13 @@ from PIL import Image, UnidentifiedImageError
 from riff.errors import DataError
 from riff.files import atomic_path
 from riff.spectrogram.mel import waveform_to_mel
-from riff.spectrogram.params import STANDARD, SpectrogramParams
+from riff.spectrogram.params import STANDARD, ExifTag, SpectrogramParams, unit_maximum
 from riff.spectrogram.phase import mel_to_waveform
 from riff.spectrogram.png import encode_png
 
 SILENCE = 255  # white
 BANDS_AT_ONCE = 32
+UNKNOWN_MAXIMUM = unit_maximum(30e6)  # what Riffusion takes for an image that holds none
 
 
 @dataclass(frozen=True)
@@ -117,21 +118,59 @@ def image_to_png(image: SpectrogramImage) -> bytes:
 
 
 def load_image(path: str | Path | BinaryIO) -> SpectrogramImage:
-    """Read a spectrogram image of any origin; one that holds no maximum gets 30e6, Riffusion's constant for 16-bit audio.
+    """Read a spectrogram image of any origin, its maximum for sound in [-1, 1]; one that holds none gets Riffusion's constant.
 
     Raises:
-        DataError: the file is missing, or no picture.
+        DataError: the file is missing, no picture, or of a stereo sound.
     """
     grey, exif = _open_grey(path)
-    params, max_value = SpectrogramParams.from_exif(exif)
-    if max_value is None:
-        max_value = 30e6 / 2**15  # Riffusion's default maximum, for samples in [-1, 1]
-    return SpectrogramImage(grey, max_value, params)
+    params, max_value = _read_params(path, exif, stereo=False)
+    return SpectrogramImage(grey, UNKNOWN_MAXIMUM if max_value is None else max_value, params)
 
 
-def load_grey(path: str | Path | BinaryIO) -> np.ndarray:
-    """Read any picture as uint8, shape (height, width): edge maps, for example."""
-    return _open_grey(path)[0]
+def load_channels(path: str | Path, stereo: bool | None = None) -> tuple[list[SpectrogramImage], bool]:
+    """Read the spectrogram image of each channel of a sound: one, or the left's and the right's.
+
+    Args:
+        stereo: whether green and blue are two channels, as Riffusion writes them, or all colours one (default: as EXIF says).
+
+    Returns:
+        The images, and whether the file says their maximum; otherwise it is Riffusion's constant.
+
+    Raises:
+        DataError: the file is missing, no picture, not as high as its parameters say, or its tags make no sense.
+    """
+    with _opened(path) as picture:
+        exif = picture.getexif()
+        is_stereo = bool(exif.get(ExifTag.STEREO, False)) if stereo is None else stereo
+        channels = list(np.array(picture.convert("RGB")).transpose(2, 0, 1)[1:] if is_stereo else [np.array(picture.convert("L"))])
+    params, max_value = _read_params(path, exif, stereo=True)
+    if channels[0].shape[0] != params.n_mels:
+        raise DataError(
+            f"{path}: {channels[0].shape[0]} pixels high, and a spectrogram of {params.n_mels} bands is {params.n_mels}"
+        )
+    known = UNKNOWN_MAXIMUM if max_value is None else max_value
+    return [SpectrogramImage(np.ascontiguousarray(pixels), known, params) for pixels in channels], max_value is not None
+
+
+def _read_params(path: str | Path | BinaryIO, exif: Image.Exif, stereo: bool) -> tuple[SpectrogramParams, float | None]:
+    try:
+        return SpectrogramParams.from_exif(exif, stereo)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def load_grey(path: str | Path | BinaryIO, background: int = SILENCE) -> np.ndarray:
+    """Read any image as uint8, shape (height, width): edge maps, for example.
+
+    Args:
+        background: grey level behind transparent pixels. For edge maps it is 0: where nothing was drawn is no edge, whatever
+            colour, often white, a program gives to its transparent pixels.
+
+    Raises:
+        DataError: the file is missing, no image, or of 32 bits, whose range nothing tells.
+    """
+    return _open_grey(path, background)[0]
 
 
 def image_size(path: str | Path | BinaryIO) -> tuple[int, int]:
@@ -140,9 +179,17 @@ def image_size(path: str | Path | BinaryIO) -> tuple[int, int]:
         return picture.height, picture.width
 
 
-def _open_grey(path: str | Path | BinaryIO) -> tuple[np.ndarray, Image.Exif]:
+def _open_grey(path: str | Path | BinaryIO, background: int = SILENCE) -> tuple[np.ndarray, Image.Exif]:
     with _opened(path) as picture:
-        return np.array(picture.convert("L")), picture.getexif()
+        exif = picture.getexif()
+        if picture.mode in ("I", "F"):
+            raise DataError(f"{path}: an image of 32 bits; save it with 8")
+        if picture.mode.startswith("I;16"):
+            return np.round(np.array(picture) / 257).astype(np.uint8), exif  # Pillow's own conversion cuts off at 255
+        if picture.has_transparency_data:
+            behind = Image.new("RGBA", picture.size, (background, background, background, 255))
+            return np.array(Image.alpha_composite(behind, picture.convert("RGBA")).convert("L")), exif
+        return np.array(picture.convert("L")), exif
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -23,6 +24,20 @@ class ExifTag(IntEnum):
     MAX_FREQUENCY = 11060
     POWER_FOR_IMAGE = 11070
     MAX_VALUE = 11080
+
+
+SAMPLE_SCALE = 2**15  # of 16-bit samples: Riffusion computes on them, and this project on [-1, 1]
+
+
+def unit_maximum(max_value: float) -> float:
+    """A maximum mel value as sound in [-1, 1] has it, of one that may be of 16-bit samples, as Riffusion's images have it.
+
+    The rule: what is above 2**15 is of 16-bit samples and is divided by 2**15; anything else is of [-1, 1] already. It guesses
+    nothing of real sounds. By Parseval's theorem no band of a sound in [-1, 1] exceeds |w| sqrt(n_fft/2 sum(h**2)) = 14,832,
+    where w is the widest mel filter and h the window; loud mixes have about 400. And a maximum of 2**15 on the 16-bit scale is
+    1 on ours: a sound whose peaks lie near -52 dB.
+    """
+    return max_value / SAMPLE_SCALE if max_value > SAMPLE_SCALE else max_value
 
 
 @dataclass(frozen=True)
@@ -80,16 +95,27 @@ class SpectrogramParams:
         return exif
 
     @classmethod
-    def from_exif(cls, exif: Image.Exif) -> tuple[SpectrogramParams, float | None]:
-        """Return the parameters and the clip's maximum mel value (None where the image holds none).
+    def from_exif(cls, exif: Image.Exif, stereo: bool = False) -> tuple[SpectrogramParams, float | None]:
+        """Return the parameters and the clip's maximum mel value for sound in [-1, 1] (None where the image holds none).
 
-        An image without tags is taken to be in the standard definition, as Riffusion's seed images are.
+        An image without tags is taken to be in the standard definition, as Riffusion's seed images are. A maximum for 16-bit
+        samples, which Riffusion writes, is brought to [-1, 1] (`unit_maximum`).
+
+        Args:
+            stereo: take the image of a stereo sound as well.
 
         Raises:
-            DataError: the image is a stereo one, which holds two spectrograms.
+            DataError: the image is a stereo one, which holds two spectrograms; or a tag makes no sense.
         """
-        if bool(exif.get(ExifTag.STEREO, False)):
+        if bool(exif.get(ExifTag.STEREO, False)) and not stereo:
             raise DataError("a stereo spectrogram image holds two spectrograms; convert it to a mono one")
+        try:
+            return cls._read_exif(exif)
+        except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+            raise DataError(f"its EXIF tags are not those of a spectrogram ({error}); write it again without them") from error
+
+    @classmethod
+    def _read_exif(cls, exif: Image.Exif) -> tuple[SpectrogramParams, float | None]:
         standard = cls()
         params = cls(
             sample_rate=int(exif.get(ExifTag.SAMPLE_RATE, standard.sample_rate)),
@@ -101,8 +127,16 @@ class SpectrogramParams:
             max_frequency=int(exif.get(ExifTag.MAX_FREQUENCY, standard.max_frequency)),
             power_for_image=float(exif.get(ExifTag.POWER_FOR_IMAGE, standard.power_for_image)),
         )
+        durations = params.step_size_ms > 0 and 0 < params.window_duration_ms <= params.padded_duration_ms
+        bands = params.n_mels > 0 and 0 <= params.min_frequency < params.max_frequency <= params.sample_rate / 2
+        if not (durations and bands and 0 < params.power_for_image < math.inf):
+            raise ValueError("numbers out of range")
         max_value = exif.get(ExifTag.MAX_VALUE)
-        return params, None if max_value is None else float(max_value)
+        if max_value is None:
+            return params, None
+        if not 0 <= float(max_value) < math.inf:
+            raise ValueError(f"a maximum of {float(max_value)}")
+        return params, unit_maximum(float(max_value))
 
 
 STANDARD = SpectrogramParams()

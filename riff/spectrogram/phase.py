@@ -6,6 +6,7 @@ import numpy as np
 import soxr
 import torch
 
+from riff.seeds import new_generator, seed_after
 from riff.spectrogram.mel import mel_to_magnitude
 from riff.spectrogram.params import STANDARD, SpectrogramParams
 from riff.spectrogram.propagation import propagate_phases
@@ -55,7 +56,13 @@ def mel_to_waveform(
         if start is not None:
             begin[..., overlap:] = start[..., here][..., overlap:]
         block = griffin_lim(
-            magnitude, working.win_length, working.hop_length, iterations, seed=seed + number, start=begin, propagate=propagate
+            magnitude,
+            working.win_length,
+            working.hop_length,
+            iterations,
+            seed=seed_after(seed, number),
+            start=begin,
+            propagate=propagate,
         )
         fade = torch.linspace(0, 1, overlap, device=mel.device)
         block[..., :overlap] = torch.lerp(begin[..., :overlap], block[..., :overlap], fade)
@@ -123,7 +130,7 @@ def griffin_lim(
 
 def _first_angles(magnitude: torch.Tensor, hop_length: int, seed: int, begin: torch.Tensor | None, propagate: bool) -> torch.Tensor:
     """Phases to start from, radians, shape (batch, bins, frames): those of the spectrum `begin`, then propagated or random ones."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = new_generator(seed)
     # One draw, shared by the batch, so that a clip sounds the same alone and among others.
     angles = torch.rand(magnitude.shape[-2:], generator=generator).to(magnitude.device) * (2 * torch.pi)
     angles, known = angles.expand_as(magnitude), torch.zeros_like(magnitude, dtype=torch.bool)

@@ -54,7 +54,7 @@ def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str], path: s
 
 def _fit(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
     """The text, cut to this many pixels."""
-    length = len(text)
+    length = min(len(text), width)  # more than one letter a pixel need not be measured
     while length and font.getlength(_cut(text, length)) > width:
         length -= 1
     return _cut(text, length) if length else ""

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from riff.errors import ModelError, TrainingError
+from riff import cli
+from riff.data.datasets import Record
+from riff.errors import DataError, ModelError, TrainingError
+from riff.files import atomic_path
 from riff.models.weights import check_weights_file
 from riff.training.module import NoiseTraining
-from riff.training.places import CHECKPOINT_NAME
+from riff.training.places import CHECKPOINT_NAME, checkpoints_in, silently, step_of
 
 
 class CheckpointLog(pl.Callback):
     """Keep the newest checkpoints of a run, one every so many steps and one at its end, all of finite weights.
 
     Args:
-        limit: how many are kept, None for all.
+        every_n_steps: 0 keeps the one at the end alone. limit: how many are kept, None for all.
     """
 
     def __init__(self, folder: Path, every_n_steps: int, limit: int | None) -> None:
@@ -29,7 +35,7 @@ class CheckpointLog(pl.Callback):
         self._last_step = trainer.global_step or -1  # it is there; half a step later it could not be gone on from
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        if trainer.global_step and trainer.global_step % self._every == 0:
+        if self._every and trainer.global_step and trainer.global_step % self._every == 0:
             self._save(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -50,18 +56,55 @@ class CheckpointLog(pl.Callback):
         file = self._folder / CHECKPOINT_NAME.format(step=trainer.global_step)
         trainer.save_checkpoint(file)  # every process takes part
         if trainer.is_global_zero and self._limit is not None:
-            for older in sorted(self._folder.glob("*.ckpt"))[: -self._limit]:
+            kept = checkpoints_in(self._folder)
+            # Those of later steps go first: they were given up when the run was resumed from an earlier one.
+            kept.sort(key=lambda path: step_of(path) <= trainer.global_step)
+            for older in kept[: -self._limit]:
                 older.unlink()
 
 
+class CheckpointFiles(TorchCheckpointIO):
+    """Writes checkpoints beside their final place, on the same disk; on a full one nothing is left."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            OSError: it cannot be written; names it.
+        """
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            torch.save(checkpoint, file)
+
+
+def describe_data(training: Sequence[Record], held_out: Sequence[Record], describe: Callable[[Record], str]) -> dict[str, Any]:
+    """What a checkpoint keeps of the data, to tell whether a run goes on with the same: hashes, and no song's name.
+
+    Args:
+        describe: a record -> its pictures' contents and its prompt.
+
+    Returns:
+        `training` and `held_out`: songs. `pairs`: all those that are trained on, in their order. `count`: of them.
+    """
+
+    def short(text: str) -> str:
+        return blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def songs(records: Sequence[Record]) -> list[str]:
+        return sorted({short(record.song) for record in records})
+
+    pairs = short("".join(short(f"{record.song} {describe(record)}") for record in training))
+    return {"training": songs(training), "held_out": songs(held_out), "pairs": pairs, "count": len(training)}
+
+
 def check_checkpoint(path: Path, module: NoiseTraining) -> int:
-    """Refuse a checkpoint of another model.
+    """Refuse a checkpoint of another model, or of another split into training and held-out songs; say what else is another.
 
     Returns:
         The step that it was written at.
 
     Raises:
         ModelError: it cannot be read, or does not fit what is trained, or what is frozen is another.
+        DataError: songs have changed sides.
     """
     check_weights_file(path)
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -69,10 +112,31 @@ def check_checkpoint(path: Path, module: NoiseTraining) -> int:
     fits = (
         {name: value.shape for name, value in checkpoint.get("state_dict", {}).items()} == trained
         and "batches_done" in checkpoint
-        # Checkpoints of earlier versions say nothing of the frozen models.
-        and checkpoint.get("fingerprint", module.fingerprint) == module.fingerprint
+        and _same_models(checkpoint.get("fingerprint", ""), module.fingerprint)
         and ("average" in checkpoint or not module.options.ema_decay)
     )
     if not fits:
         raise ModelError(f"{path}: a checkpoint of another model or objective; go on with the model and flags it was trained with")
+    if module.data and checkpoint.get("data"):
+        _check_data(path, checkpoint["data"], module.data, cli.warn if module.processes.is_first else silently)
+    seed = checkpoint.get("seed", module.options.seed)
+    if seed != module.options.seed and module.processes.is_first:
+        cli.warn(f"--seed {module.options.seed} instead of {seed}: from here on the pairs come in another order, with other noise")
     return int(checkpoint["global_step"])
+
+
+def _same_models(theirs: str, ours: str) -> bool:
+    """Whether what is frozen is the same, as far as both say; checkpoints of earlier versions say less, or nothing."""
+    return not theirs or all(a == b for a, b in zip(theirs.split("-"), ours.split("-"), strict=False))
+
+
+def _check_data(path: Path, then: dict[str, Any], now: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Refuse a split in which songs have changed sides; other pairs are said, for more of them may be what is wanted."""
+    moved = set(then["training"]) & set(now["held_out"]) | set(then["held_out"]) & set(now["training"])
+    if moved:
+        raise DataError(
+            f"{path}: {len(moved)} of its training or held-out songs would change sides, and the loss on held-out songs would mean "
+            "nothing; go on with the --val_share and the pairs it was trained with, or start anew"
+        )
+    if then["pairs"] != now["pairs"]:
+        say(f"{path}: was trained on other pairs ({then['count']} then, {now['count']} now); going on with those there are now")

@@ -13,14 +13,14 @@ import torch
 from diffusers import UniPCMultistepScheduler
 
 from riff.data.datasets import ControlDataset, Example, one_of_each_song, split_by_song
-from riff.data.latents import Encoded, check_sizes, encode
+from riff.data.latents import Encoded, encode, of_one_size
 from riff.data.records import PairRecord, control_pairs
 from riff.data.stores import PairStore, open_pairs
-from riff.errors import DataError
-from riff.models.base import encoder_names
+from riff.models.base import check_size, encoder_names, sampled_hash
 from riff.models.control import with_control
 from riff.sampling.control import SamplingOptions, sample_control, without_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image
+from riff.training.checkpoints import describe_data
 from riff.training.draws import Draws
 from riff.training.edge_curve import EdgeCurve
 from riff.training.module import NoiseTraining
@@ -39,6 +39,9 @@ class ControlObjective:
         unet, controlnet: diffusers' models.
         prompt_dropout: share of examples that train without their prompt, which teaches the control to read the edges.
         sd_locked: False also trains the UNet's decoder. only_mid_control: the control acts on the middle block alone.
+
+    Attributes:
+        frozen_name: short name of the UNet's weights that are not trained.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class ControlObjective:
         if not sd_locked:
             for part in (unet.up_blocks, unet.conv_norm_out, unet.conv_out):
                 part.requires_grad_(True)
+        self.frozen_name = sampled_hash(item for item in unet.named_parameters() if not item[1].requires_grad)
 
     def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: Draws | None) -> torch.Tensor:
         text = batch["text"]
@@ -91,13 +95,13 @@ def prepare_control_data(place: Path, control_method: str, pipeline: Any, device
         place: of the pairs, as in `open_pairs`.
 
     Raises:
-        DataError: no usable pairs, pictures that are missing or of different sizes, or that do not fit the model.
+        DataError: no usable pairs, pictures that are missing, or none that fits the model.
     """
     store, records = open_pairs(place, control_pairs(control_method))
+    check = partial(check_size, pipeline, what="a picture")
+    records, _ = of_one_size(store, records, lambda record: (record.source, record.target), check)
     training, held_out = split_by_song(records, val_share)
     targets = [record.target for record in records]
-    check_sizes(store, targets)
-    _check_hint_size(store, records[0], pipeline)
     names = encoder_names(pipeline)
     encoded = encode(store, targets, [record.prompt for record in records], pipeline, names, device)
     return ControlData(store, training, held_out, encoded, names)
@@ -122,12 +126,14 @@ def train_control(
         The step it reached, and why it stopped early ("" if it did not).
 
     Raises:
-        ModelError: `resume` is of another model.
+        ModelError: `resume` is of another model. DataError: or of another split of the songs.
         TrainingError: as `run_training`.
     """
     quieten_lightning()
     dataset = ControlDataset(data.store, data.training, data.encoded)
-    module = NoiseTraining(objective, pipeline.scheduler, dataset, options, "-".join(data.names), processes)
+    content = describe_data(data.training, data.held_out, lambda record: f"{data.encoded.keys[record.target]} {record.prompt}")
+    fingerprint = "-".join((*data.names, objective.frozen_name))
+    module = NoiseTraining(objective, pipeline.scheduler, dataset, options, fingerprint, processes, content)
     sampler = with_control(pipeline, pipeline.controlnet)
     sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     sampler.set_progress_bar_config(disable=True)
@@ -148,15 +154,7 @@ def held_out_clips(data: ControlData, most: int = 4) -> list[HeldOutClip]:
     for record in one_of_each_song(data.held_out or data.training, most):
         target = load_image(data.store.open(record.target))
         backing = load_image(data.store.open(record.accompaniment)) if record.accompaniment else target
-        edges = load_grey(data.store.open(record.source))
+        edges = load_grey(data.store.open(record.source), background=0)
         shown: dict[str, np.ndarray | SpectrogramImage] = {"accompaniment": backing, "edges": edges}
         clips.append(HeldOutClip(Path(record.source).stem, record.prompt, edges, shown, backing, target))
     return clips
-
-
-def _check_hint_size(store: PairStore, record: PairRecord, pipeline: Any) -> None:
-    hint = store.open(record.source)
-    height, width = load_grey(hint).shape
-    factor = 2 ** (len(pipeline.controlnet.config.conditioning_embedding_out_channels) - 1)
-    if height % factor or width % factor:
-        raise DataError(f"{hint}: {height}x{width} does not fit this model; use multiples of {factor}")

@@ -15,14 +15,15 @@ from diffusers import UniPCMultistepScheduler
 
 from riff.data.datasets import EditDataset, Example, one_of_each_song, split_by_song
 from riff.data.edit_records import EditRecord
-from riff.data.latents import Encoded, check_sizes, encode
+from riff.data.latents import Encoded, encode, of_one_size
 from riff.data.pairs_folder import settings_of
 from riff.data.stores import PairStore
 from riff.errors import DataError, OptionError
-from riff.models.base import encoder_names, size_multiple
+from riff.models.base import check_size, encoder_names
 from riff.models.edit import with_unet
 from riff.sampling.edit import EditOptions, sample_edit
 from riff.spectrogram.image import load_image
+from riff.training.checkpoints import describe_data
 from riff.training.draws import Draws
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
@@ -124,20 +125,17 @@ def prepare_edit_data(
         most: pairs to train on, None for all. target: as in `EditData`, or `auto` for what their manifest says.
 
     Raises:
-        DataError: pictures that are missing or of different sizes, or that do not fit the model.
+        DataError: pictures that are missing, or none that fits the model.
     """
-    pictures = [path for record in records for path in (record.input_file_path, record.edited_file_path)]
-    height, width = check_sizes(store, pictures)
+    records, (height, width) = of_one_size(store, records, _pictures, partial(check_size, pipeline, what="a picture"))
     if resolution is not None and (height, width) != (resolution, resolution):
         raise DataError(
             f"--resolution {resolution}: the pictures in {store.folder} are {height}x{width}, and a spectrogram that is scaled is "
             "another sound; leave the flag out, or make the pairs anew"
         )
-    factor = size_multiple(pipeline)
-    if height % factor or width % factor:
-        raise DataError(f"{store.folder}: pictures of {height}x{width} do not fit this model; use multiples of {factor}")
     training, held_out = split_by_song(records, val_share)
     names = encoder_names(pipeline)
+    pictures = [path for record in records for path in _pictures(record)]
     encoded = encode(store, pictures, [record.edit_prompt for record in records], pipeline, names, device)
     shown = _target(store.folder) if target == "auto" else target
     return EditData(store, training[:most], held_out, encoded, names, shown)
@@ -162,12 +160,18 @@ def train_edit(
         The step it reached, and why it stopped early ("" if it did not).
 
     Raises:
-        ModelError: `resume` is of another model.
+        ModelError: `resume` is of another model. DataError: or of another split of the songs.
         TrainingError: as `run_training`.
     """
     quieten_lightning()
     dataset = EditDataset(data.training, data.encoded)
-    module = NoiseTraining(objective, pipeline.scheduler, dataset, options, "-".join(data.names), processes)
+    keys = data.encoded.keys
+    content = describe_data(
+        data.training,
+        data.held_out,
+        lambda record: f"{keys[record.input_file_path]} {keys[record.edited_file_path]} {record.edit_prompt}",
+    )
+    module = NoiseTraining(objective, pipeline.scheduler, dataset, options, "-".join(data.names), processes, content)
     sampler = with_unet(pipeline, pipeline.unet)
     sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     draw = partial(sample_edit, sampler, options=sampling)
@@ -220,6 +224,10 @@ def edit_of_picture(place: str, prompt: str) -> HeldOutClip:
                 raise DataError(f"--val_image_url {place}: cannot be fetched ({error}); give a file") from error
         image = load_image(path)
     return HeldOutClip("validation", prompt, image.pixels, {"input": image}, image, None)
+
+
+def _pictures(record: EditRecord) -> tuple[str, str]:
+    return record.input_file_path, record.edited_file_path
 
 
 def _target(folder: Path) -> str:

@@ -81,8 +81,9 @@ def _run(command: tuple[str, ...], environments: dict[int, dict[str, str]]) -> i
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
 
-        # Ctrl-C: the processes save what they have, however long it takes; a terminal's does not reach their sessions.
-        signal.signal(signal.SIGINT, pass_on)
+        # The processes save what they have, however long it takes; a terminal's Ctrl-C does not reach their sessions.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, pass_on)
         if stays:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:

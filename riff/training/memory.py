@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor
 from riff.errors import OptionError
 from riff.training.module import Objective
 from riff.training.options import Savings
-from riff.training.precision import default_precision
+from riff.training.precision import computes_bf16, default_precision, fit_precision
 
 GIB = 2**30
 BF16, HALF = "bf16", "half"
@@ -54,13 +54,15 @@ def choose_savings(
 ) -> tuple[Savings, str]:
     """The savings of a preset and the precision to compute in, with what was said for itself in place of the preset's.
 
+    What a preset stores in a precision that this run does not compute in is stored in float32 (`riff.training.precision`).
+
     Args:
         said: fields of `Savings`, None where nothing was said. precision: `32`, `bf16`, `16`, or None likewise.
         averaged: whether an average of the weights is kept, which moves by less than bf16 weights can show.
         sharded: whether the models are shared out over several GPUs, which are then stored in float32.
 
     Raises:
-        OptionError: things were said that do not go together.
+        OptionError: things were said that do not go together, or bf16 on a GPU that has none.
     """
     explicit = {name: value for name, value in said.items() if value is not None}
     fields = {**vars(PRESETS[preset]), **explicit}
@@ -72,7 +74,9 @@ def choose_savings(
                 )
             fields[name] = "32"
     if precision is None:
-        precision = BF16 if HALF in fields.values() or fields["trained"] == BF16 else default_precision(device)
+        stores_half = fields["frozen"] == HALF or fields["trained"] == BF16
+        precision = BF16 if stores_half and computes_bf16(device) else default_precision(device)
+    precision = fit_precision(precision, device)
     unfit = {
         "frozen": (
             precision == "32" and fields["frozen"] == HALF,
@@ -85,7 +89,7 @@ def choose_savings(
     }
     for name, (wrong, reason) in unfit.items():
         if wrong and name in explicit:
-            raise OptionError(f"{reason}; leave one of them out")
+            raise OptionError(f"{reason}; here the precision is {precision}: leave one of them out, or choose another precision")
         if wrong:
             fields[name] = "32"
     return Savings(**fields), precision

@@ -45,7 +45,8 @@ class NoiseTraining(pl.LightningModule):
     Args:
         noise_scheduler: one with `add_noise`, for its noise levels.
         dataset: of examples that hold `moments` and what the objective reads.
-        fingerprint: of the frozen models behind the data set, which a checkpoint belongs to.
+        fingerprint: of the frozen models, which a checkpoint belongs to.
+        data: what it was trained on, as `describe_data` says it, for its checkpoints.
     """
 
     def __init__(
@@ -56,10 +57,11 @@ class NoiseTraining(pl.LightningModule):
         options: TrainingOptions,
         fingerprint: str,
         processes: Processes = ALONE,
+        data: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.strict_loading = False  # checkpoints hold what is trained, not what is frozen
-        self.objective, self.options, self.fingerprint = objective, options, fingerprint
+        self.objective, self.options, self.fingerprint, self.data = objective, options, fingerprint, data
         self.batches_done = 0
         self.processes, self.noise_levels = processes, int(noise_scheduler.config.num_train_timesteps)
         self._noise_scheduler, self._dataset = noise_scheduler, dataset
@@ -75,6 +77,11 @@ class NoiseTraining(pl.LightningModule):
     def trained(self) -> list[torch.Tensor]:
         """What is trained, or this process's parts of it where the models are shared out."""
         return local_parts(self._trained_parameters())
+
+    @property
+    def _examples_a_batch(self) -> int:
+        """Of all processes together."""
+        return self.options.batch_size * self.processes.count
 
     @property
     def is_sharded(self) -> bool:
@@ -200,6 +207,8 @@ class NoiseTraining(pl.LightningModule):
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         checkpoint["state_dict"] = {name: value for name, value in checkpoint["state_dict"].items() if name in trained}
         checkpoint["batches_done"], checkpoint["fingerprint"] = self.batches_done, self.fingerprint
+        checkpoint["examples_done"] = self.batches_done * self._examples_a_batch
+        checkpoint["data"], checkpoint["seed"] = self.data, self.options.seed
         if self._average is not None:
             average = self._average.state_dict()
             checkpoint["average"] = average | {
@@ -207,7 +216,13 @@ class NoiseTraining(pl.LightningModule):
             }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.batches_done = checkpoint["batches_done"]
+        # With batches of another size, go on at the next one that begins behind what was seen.
+        examples = checkpoint.get("examples_done", checkpoint["batches_done"] * self._examples_a_batch)
+        self.batches_done = -(-examples // self._examples_a_batch)
+        # Lightning makes a step of the batches up to the next multiple of `accumulate`, which may be another than before.
+        batches = checkpoint["global_step"] * self.options.accumulate
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        progress.update(dict.fromkeys(("ready", "started", "processed", "completed"), batches))
         if self._average is not None and "average" in checkpoint:
             self._average.load_state_dict(checkpoint["average"])
             pairs = zip(self._average.shadow_params, self._trained_parameters(), strict=True)

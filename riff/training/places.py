@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from riff.errors import OptionError
-from riff.files import read_mapping
+from riff.errors import ModelError, OptionError
+from riff.files import make_folder, read_mapping
+from riff.models.weights import check_weights_file
 
 LOGS = "lightning_logs"
 IMAGES = "image_log"
@@ -24,9 +25,16 @@ class RunPlaces:
     version: int
 
     @classmethod
-    def next(cls, root: Path) -> RunPlaces:
-        """The first version that has neither logs nor pictures."""
-        return cls(root, 1 + max(run_versions(root / LOGS) | run_versions(root / IMAGES), default=-1))
+    def claim(cls, root: Path) -> RunPlaces:
+        """Make the folder of a new run, of the first number above all that are there; no other run can take it as well."""
+        make_folder(root / LOGS)
+        while True:
+            places = cls(root, 1 + max(run_versions(root / LOGS) | run_versions(root / IMAGES), default=-1))
+            try:
+                places.run.mkdir()
+            except FileExistsError:
+                continue  # another run was quicker
+            return places
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Path) -> RunPlaces:
@@ -72,14 +80,45 @@ def read_losses(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
-def newest_checkpoint(root: Path, wanted: Callable[[RunPlaces], bool] = lambda _: True) -> Path | None:
-    """The checkpoint under `lightning_logs/` that was written last, None where there is none.
+def step_of(path: Path) -> int:
+    """The step that is in the name of a checkpoint or of a folder of samples, -1 where none is."""
+    step = re.search(r"step=(\d+)", path.name)
+    return int(step[1]) if step else -1
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints of a run by their steps; not those that a process was writing when it was killed."""
+    found = [path for path in folder.glob("*.ckpt") if path.is_file() and not path.name.startswith(".")]
+    return sorted(found, key=lambda path: (step_of(path), path.stat().st_mtime_ns))
+
+
+def first_readable(checkpoints: Iterable[Path], say: Callable[[str], None]) -> Path | None:
+    """The first of these checkpoints that can be read, None where none can; those before it are said."""
+    for path in checkpoints:
+        try:
+            check_weights_file(path)
+        except ModelError as error:
+            say(f"{error}; it is passed over")
+        else:
+            return path
+    return None
+
+
+def silently(_message: str) -> None:
+    """Say nothing."""
+
+
+def newest_checkpoint(
+    root: Path, wanted: Callable[[RunPlaces], bool] = lambda _: True, say: Callable[[str], None] = silently
+) -> Path | None:
+    """The checkpoint under `lightning_logs/` that was written last, of those that can be read; None where there is none.
 
     Args:
-        wanted: which runs count.
+        wanted: which runs count. say: is told of those that cannot be read.
     """
-    found = sorted(root.glob(f"{LOGS}/version_*/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    return next((path for path in found if wanted(RunPlaces.of_checkpoint(path))), None)
+    runs = (RunPlaces(root, version) for version in run_versions(root / LOGS))
+    found = [path for run in runs if wanted(run) for path in checkpoints_in(run.checkpoints)]
+    return first_readable(sorted(found, key=lambda path: (path.stat().st_mtime_ns, step_of(path)), reverse=True), say)
 
 
 def writes_to(output: Path) -> Callable[[RunPlaces], bool]:
@@ -92,8 +131,13 @@ def writes_to(output: Path) -> Callable[[RunPlaces], bool]:
     return wanted
 
 
-def find_checkpoint(root: Path, resume: str) -> Path:
-    """The checkpoint that `--resume` means: a path, or for `newest` the latest one under `lightning_logs/`.
+def default_output(control_method: str = "") -> Path:
+    """Where the result of a ControlNet's training goes, unless --output says it."""
+    return Path("models") / "-".join(["riff-cnet", *filter(None, [control_method]), "final"])
+
+
+def find_checkpoint(root: Path, resume: str, say: Callable[[str], None] = silently) -> Path:
+    """The checkpoint that `--resume` means: a path, or for `newest` the latest one under `lightning_logs/` that can be read.
 
     Raises:
         OptionError: there is none.
@@ -102,7 +146,7 @@ def find_checkpoint(root: Path, resume: str) -> Path:
         if not Path(resume).is_file():
             raise OptionError(f"--resume {resume}: no such checkpoint")
         return Path(resume)
-    found = newest_checkpoint(root)
+    found = newest_checkpoint(root, say=say)
     if found is None:
-        raise OptionError(f"--resume: no checkpoint under {root / LOGS}; leave the flag out to start anew")
+        raise OptionError(f"--resume: no checkpoint under {root / LOGS} that can be read; leave the flag out to start anew")
     return found

@@ -1,4 +1,19 @@
-"""The precision that a training step computes in."""
+"""The precision that a training step, and the samples drawn between steps, are computed in.
+
+| device | nothing asked for | 32 | bf16 | 16 |
+|---|---|---|---|---|
+| CUDA of compute capability 8.0 and above | bf16 | 32 | bf16 | 16 |
+| CUDA below 8.0 (T4, V100), which only emulates bf16 | 32 | 32 | refused | 16 |
+| CPU that multiplies in bf16 | bf16 | 32 | bf16 | bf16 |
+| other CPUs | 32, or bf16 where a preset stores weights in it | 32 | bf16 | bf16 |
+
+`32` is float32 throughout; `bf16` and `16` (fp16, its loss scaled) are autocast, from weights in float32 unless `--memory` stores
+them otherwise. What is stored in half precision is computed in it: so where the precision is 32, frozen weights are stored in
+float32, and trained weights are where it is not bf16. AdamW's moments in bf16 need no such arithmetic: they are rounded
+stochastically from float32, on any device (`riff.training.memory.choose_savings`).
+
+Sampling with a finished model is in fp16 on CUDA of any age, and in float32 on a CPU (`riff.sampling.control.prepare_pipeline`).
+"""
 
 from __future__ import annotations
 
@@ -6,20 +21,40 @@ import os
 
 import torch
 
+from riff.cli import warn
 from riff.errors import OptionError
 
 MIXED_PRECISIONS = {"no": "32", "bf16": "bf16", "fp16": "16"}  # accelerate's: ours
 
 
+def computes_bf16(device: str) -> bool:
+    """Whether a device, `cpu` or `cuda`, computes in bf16; on a CPU that lacks the instructions it is slow, and right."""
+    return device == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def default_precision(device: str) -> str:
-    """`bf16` on CUDA and on CPUs that multiply in it, where it takes half the time of `32`; `32` on others.
+    """`bf16` where the device multiplies in it, which takes half the time of `32`; `32` on others.
 
     Args:
         device: `cpu` or `cuda`.
     """
-    if device == "cuda" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
+    if device == "cuda":
+        return "bf16" if computes_bf16(device) else "32"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "32"
+
+
+def fit_precision(asked: str, device: str) -> str:
+    """The precision that a device computes in where `32`, `bf16` or `16` is asked for: a CPU, which has no fp16, takes bf16.
+
+    Raises:
+        OptionError: bf16 on a GPU that has none.
+    """
+    if asked == "bf16" and not computes_bf16(device):
+        raise OptionError("bf16: this GPU has none (compute capability below 8.0); train in 16 (fp16) or in 32 bits")
+    if asked == "16" and device == "cpu":
+        warn("a CPU does not train in fp16: this run computes in bf16")
         return "bf16"
-    return "32"
+    return asked
 
 
 def choose_precision(mixed: str | None, device: str) -> str:
@@ -29,13 +64,11 @@ def choose_precision(mixed: str | None, device: str) -> str:
         mixed: `no`, `fp16` or `bf16`, None where nothing was asked for.
 
     Raises:
-        OptionError: accelerate's configuration wants another one.
+        OptionError: accelerate's configuration wants one that there is not, or bf16 on a GPU that has none.
     """
     mixed = mixed or os.environ.get("ACCELERATE_MIXED_PRECISION")
     if not mixed:
         return default_precision(device)
     if mixed not in MIXED_PRECISIONS:
         raise OptionError(f"mixed precision {mixed}, from accelerate's configuration, is unknown; give --mixed_precision bf16")
-    if mixed == "fp16" and device == "cpu":
-        return "bf16"  # a CPU has no fp16 training
-    return MIXED_PRECISIONS[mixed]
+    return fit_precision(MIXED_PRECISIONS[mixed], device)

@@ -18,6 +18,7 @@ from riff.training.edit import EditObjective
 from riff.training.memory import BESIDE_GIB, GIB, PRESETS, MemoryLog, gpu_memory, store_weights
 from riff.training.module import NoiseTraining, Objective
 from riff.training.options import Savings, TrainingOptions
+from riff.training.precision import computes_bf16
 from riff.training.run import RunSettings
 
 Configs = Mapping[str, Mapping[str, Any]]  # diffusers' configurations by the names of a pipeline's parts
@@ -137,6 +138,11 @@ class MemoryWatch:
         total = gpu_memory() if self._device == "cuda" else None
         if total is None:
             return
+        if settings.precision == "32" and not computes_bf16(self._device):
+            warn(
+                "this GPU has no bf16, so the run computes in float32; fp16 takes less memory and time (--precision 16, or "
+                "--mixed_precision fp16)"
+            )
         self._predicted = predict_peak(objective(), configs, options, settings.precision, settings.max_grad_norm)
         if words := warning(self._predicted, total, self._preset):
             warn(words)

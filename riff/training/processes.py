@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
@@ -16,6 +16,7 @@ from torch.distributed.rendezvous import rendezvous
 from riff import cli
 from riff.errors import OptionError
 
+T = TypeVar("T")
 LONGEST_WAIT = timedelta(days=2)  # while the first process encodes a large data set
 
 
@@ -44,6 +45,14 @@ class Processes:
         yield
         if self.is_first and self.count > 1:
             distributed.barrier(self._waiting_group)
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What `make` returns in the first process, in all of them; the others do not call it."""
+        if self.count == 1:
+            return make()
+        made: list[Any] = [make() if self.is_first else None]
+        distributed.broadcast_object_list(made, src=0, group=self._waiting_group)
+        return made[0]
 
     def say(self, text: str) -> None:
         """Print, once for all processes."""
@@ -117,7 +126,7 @@ def join_processes(device: str) -> Iterator[Processes]:
         yield Processes(rank, count, local_count, waiting_group)
     except (Exception, KeyboardInterrupt) as error:
         if not _is_first_to_fail(store, rank):
-            raise SystemExit(cli.EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else cli.EXIT_FAILURE) from None
+            raise SystemExit(cli.status_of(error)) from None
         raise SystemExit(cli.report(error)) from error
     finally:
         distributed.destroy_process_group()

@@ -15,10 +15,13 @@ import torch
 from riff.sampling.clip import UNKNOWN_LEVEL, save_take, without_clipping
 from riff.sampling.control import match_level
 from riff.sampling.windows import through_autoencoder
+from riff.seeds import seed_after
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform
 from riff.spectrogram.params import STANDARD
 from riff.spectrogram.sheet import contact_sheet
 from riff.training.edge_curve import EdgeCurve
+
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by Lightning's precision
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class SampleLog(pl.Callback):
 
     Args:
         pipeline: whose VAE and text encoder come to the device for it; it shares its other models with the module in training.
+        every_n_steps: 0 never draws.
         draw: draws with it: conditions, prompts and seeds to uint8 pictures.
         folder: `image_log/version_N`; a step's files go to `step=000500/` there, and to the loggers.
         edges: follows how the samples keep the accompaniment's edges, where that is what they are drawn from.
@@ -65,7 +69,8 @@ class SampleLog(pl.Callback):
         edges: EdgeCurve | None = None,
         draw_free: DrawSamples | None = None,
     ) -> None:
-        self._pipeline, self._draw_samples, self._clips, self._folder = pipeline, draw, list(clips), folder
+        self._pipeline, self._draw_samples, self._folder = pipeline, draw, folder
+        self._clips = list(clips) if every_n_steps else []
         self._every, self._seed = every_n_steps, seed
         self._edges, self._draw_free = edges, draw_free
         self._last_step = -1
@@ -82,12 +87,13 @@ class SampleLog(pl.Callback):
         targets = [clip.target.pixels for clip in self._clips if clip.target]
         if not self._edges.can_follow(conditions) or len(targets) < len(conditions) or self._edges.is_bounded:
             return
-        with self._at_work(pl_module.device):
+        with self._at_work(trainer, pl_module.device):
             repainted = [through_autoencoder(self._pipeline.vae, pixels) for pixels in targets]
             self._edges.bound(trainer, conditions, self._draw(self._draw_free), repainted)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        if trainer.global_step and trainer.global_step % self._every == 0 and trainer.global_step != self._last_step:
+        step = trainer.global_step
+        if self._clips and step and step % self._every == 0 and step != self._last_step:
             self._log(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -101,7 +107,7 @@ class SampleLog(pl.Callback):
         if not self._clips or not self._takes_part(trainer, pl_module):
             return
         folder = self._folder / f"step={trainer.global_step:06d}"
-        with pl_module.averaged(), self._at_work(pl_module.device):
+        with pl_module.averaged(), self._at_work(trainer, pl_module.device):
             drawn = self._draw(self._draw_samples)
         if self._edges is not None and self._edges.is_bounded:
             self._edges.look(trainer, [clip.condition for clip in self._clips], drawn)
@@ -127,16 +133,16 @@ class SampleLog(pl.Callback):
 
     def _draw(self, draw: DrawSamples) -> list[np.ndarray]:
         """One sample of every clip, from the same noise each time."""
-        seeds = [self._seed + i for i in range(len(self._clips))]
+        seeds = [seed_after(self._seed, i) for i in range(len(self._clips))]
         return draw([clip.condition for clip in self._clips], [clip.prompt for clip in self._clips], seeds)
 
     @contextmanager
-    def _at_work(self, device: torch.device) -> Iterator[None]:
-        """The VAE and the text encoder, which training does without, on the device inside the block."""
+    def _at_work(self, trainer: pl.Trainer, device: torch.device) -> Iterator[None]:
+        """Compute in the training's precision inside the block, with the VAE and the text encoder, which it does without, there."""
         self._pipeline.vae.to(device)
         self._pipeline.text_encoder.to(device)
-        in_half = device.type == "cuda" or self._pipeline.unet.dtype != torch.float32
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_half):
+        half = AUTOCAST.get(str(trainer.precision))
+        with torch.autocast(device.type, dtype=half, enabled=half is not None):
             yield
         self._pipeline.vae.to("cpu")
         self._pipeline.text_encoder.to("cpu")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytorch_lightning as pl
@@ -25,23 +29,58 @@ def parse_duration(text: str) -> float:
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
-class StopInTime(pl.Callback):
-    """End the run after the current optimizer step when the time is up or at Ctrl-C, so that it can be saved as it stands.
+class EndedAtOnce(BaseException):
+    """A signal ended the run where it stood. No `Exception`, so that no library takes it for one of its own.
 
-    A second Ctrl-C ends it at once.
+    Attributes:
+        cause: as a person says it. signal: its number.
+    """
+
+    def __init__(self, cause: str, number: int) -> None:
+        super().__init__(cause)
+        self.cause, self.signal = cause, number
+
+
+class StopInTime(pl.Callback):
+    """End the run after the current optimizer step, when the time is up or a signal comes, so that it can be saved as it stands.
+
+    Ctrl-C leaves a checkpoint, samples and a result; a second one ends the run at once. SIGTERM, which is followed by SIGKILL
+    within seconds, leaves a checkpoint alone. It stands behind `CheckpointLog` among the callbacks.
+
+    Args:
+        speaks: whether this process says what a signal does; of several, one.
 
     Attributes:
         reason: why the run was ended, "" if it was not.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, speaks: bool = True) -> None:
         self.reason = ""
-        self._seconds = seconds
-        self._previous: Any = None
+        self._seconds, self._speaks = seconds, speaks
+        self._is_terminated = self._is_saved = False
+        self._process = os.getpid()
+
+    @contextmanager
+    def handling_signals(self) -> Iterator[None]:
+        """Heed Ctrl-C and SIGTERM inside the block; it must be entered in the main thread, elsewhere signals do what they did.
+
+        Raises:
+            EndedAtOnce: from anywhere in the block.
+        """
+        numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        previous = {number: signal.signal(number, self._heed) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not set by Python
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._end = time.monotonic() + self._seconds
-        self._previous = signal.signal(signal.SIGINT, self._interrupted)
+
+    def end_at_once(self) -> None:
+        """From here on a signal ends what is going on where it stands: everything is saved."""
+        self._is_saved, self.reason = True, "interrupted"
 
     def seconds_left(self) -> float:
         return max(0.0, self._end - time.monotonic())
@@ -51,16 +90,38 @@ class StopInTime(pl.Callback):
             return  # half a step could not be resumed
         if not self.seconds_left():
             self.reason = "--max_train_time is over"
-        # All processes stop after the same step, whichever of them was told to.
-        if trainer.strategy.reduce_boolean_decision(bool(self.reason), all=False):
+        # All processes stop after the same step, and in the same way, whichever of them was told to.
+        decide = trainer.strategy.reduce_boolean_decision
+        if decide(bool(self.reason), all=False):
             trainer.should_stop = True
+            self._is_terminated = decide(self._is_terminated, all=False)
 
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        signal.signal(signal.SIGINT, self._previous)
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._is_saved = True  # the samples to come may be cut short
+        if self._is_terminated:
+            raise EndedAtOnce("SIGTERM", signal.SIGTERM)
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        signal.signal(signal.SIGINT, self._previous)
+    def _heed(self, number: int, _frame: Any) -> None:
+        if os.getpid() != self._process:  # one that reads pairs: the main process ends it, by a second SIGTERM if need be
+            if number == signal.SIGTERM:
+                signal.signal(number, signal.SIG_DFL)
+        elif number == signal.SIGTERM:
+            if self._is_saved:
+                raise EndedAtOnce("SIGTERM", number)
+            if not self._is_terminated:
+                self._say("SIGTERM: saving a checkpoint after this step")
+            self.reason, self._is_terminated = "SIGTERM", True
+        elif self.reason == "interrupted":
+            signal.signal(number, signal.default_int_handler)
+            raise EndedAtOnce("interrupted", number)
+        else:
+            self._say(
+                "interrupted: the run ends after this step and is saved; press Ctrl-C again to end it at once, as it was last saved"
+            )
+            self.reason = "interrupted"
 
-    def _interrupted(self, _number: int, _frame: Any) -> None:
-        self.reason = "interrupted"
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def _say(self, line: str) -> None:
+        """Print on stderr without the locks and buffers that the signal may have come in the midst of."""
+        if self._speaks:
+            with suppress(OSError):
+                os.write(2, f"\n{line}\n".encode())

@@ -1,6 +1,7 @@
 // Edges over the picture they were found in, to be painted on. One pixel of the canvas is one of the spectrogram, and it is an
 // edge or none: nothing in between, so that the model is given exactly what is seen here.
-// props.value is {part, width, height, backing, edges}, the last two addresses; once painted on, painted is a PNG as a data URL.
+// props.value is {part, width, height, backing, edges, painted}: backing and edges are addresses, painted is a PNG as a data URL
+// once they were painted on, now or when this part was shown before, and null otherwise.
 const find = (name) => element.querySelector(name);
 const canvas = find("canvas"), context = canvas.getContext("2d", { willReadFrequently: true }), picture = find("img");
 const tools = { draw: find(".draw"), erase: find(".erase") }, size = find("input"), undo = find(".undo"), again = find(".again");
@@ -9,22 +10,36 @@ let shown = null, tool = "draw", before = [];
 
 async function show() {
   const value = props.value;
-  if (!value || (shown && value.edges === shown)) return;
+  if (!value) shown = null; // another song
+  if (!value || value.edges === shown) return;
   shown = value.edges;
-  const edges = new Image();
-  edges.src = value.edges;
-  await edges.decode();
+  const [edges, painted] = await Promise.all([load(value.edges), value.painted ? load(value.painted) : null]);
   if (shown !== value.edges) return; // others have come in the meantime
   picture.src = value.backing;
   canvas.width = value.width;
   canvas.height = value.height;
-  context.drawImage(edges, 0, 0);
+  const found = draw(edges);
+  before = painted ? [found] : [];
+  if (painted) draw(painted);
+  canvas.dataset.ready = value.edges;
+  mark();
+}
+
+async function load(address) {
+  const image = new Image();
+  image.src = address;
+  await image.decode();
+  return image;
+}
+
+// White on black becomes teal on nothing; returns the canvas's pixels.
+function draw(image) {
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(image, 0, 0);
   const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
   for (let at = 0; at < pixels.data.length; at += 4) pixels.data.set([0, 122, 116, pixels.data[at] > 127 ? 255 : 0], at);
   context.putImageData(pixels, 0, 0);
-  before = [];
-  canvas.dataset.ready = value.edges;
-  mark();
+  return pixels;
 }
 
 function mark() {
@@ -104,6 +119,7 @@ again.addEventListener("click", () => {
   before = [];
   goBack(first);
 });
+window.addEventListener("beforeunload", (event) => props.value?.painted && event.preventDefault()); // it would be lost
 watch("value", show);
 mark();
 show();

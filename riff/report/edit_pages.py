@@ -1,4 +1,4 @@
-"""The pages that show edits: what was drawn, and how a model was measured."""
+"""The page that shows edits by instruction: scores, spectrograms and sounds."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from riff.evaluation.edit_takes import EditTake
-from riff.evaluation.report import Cell, Report, Take
+from riff.report.page import Cell
+from riff.report.report import Report, Take
 from riff.sampling.edit_clip import EditClip
+from riff.sampling.edit_takes import EditTake
 
 
 @dataclass(frozen=True)
 class ShownEdit:
-    """One clip of `write_edits_page`. files: PNG and WAV by name, paths without suffix. sweep: its sheet, if one was drawn."""
+    """One clip of `write_edits_page`. files: PNG and WAV by name, paths without suffix. sweep: its sheet, if there is one."""
 
     clip: EditClip
     take: EditTake
@@ -23,8 +24,10 @@ class ShownEdit:
 
 
 def write_edits_page(folder: Path, shown: Sequence[ShownEdit], model: str, command: str) -> Path:
-    """Write `index.html` under `folder`: the verdicts in a table, then pictures and sounds of every clip."""
-    report = Report("Edits by instruction", f"Spectrograms that {model} changed as it was told, judged without a network.")
+    """Write `index.html` under `folder`: the verdicts in a table, then spectrograms and sounds of every clip."""
+    report = Report(
+        "Edits by instruction", f"Spectrograms that {model} changed by an instruction, judged without a neural network."
+    )
     rows: list[list[Cell]] = []
     for one in shown:
         scores, verdict = one.take.verdict.scores, one.take.verdict

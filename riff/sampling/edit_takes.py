@@ -1,4 +1,4 @@
-"""Edits drawn and judged: several candidates of one clip, or one over a grid of guidance scales."""
+"""Edits generated and judged: several candidates of one clip, or one seed over a grid of guidance scales."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from riff.metrics.edit import Verdict, judge
 from riff.sampling.edit import EditOptions, sample_edit
 from riff.sampling.edit_clip import VOCAL_LEVEL_DB, EditClip, finish_edit
+from riff.seeds import seed_after
 from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.sheet import contact_sheet
 
@@ -63,8 +64,8 @@ def draw_candidates(
     vocal_db: float = VOCAL_LEVEL_DB,
     on_step: Callable[[], object] = lambda: None,
 ) -> list[EditTake]:
-    """Draw and judge `count` edits of a clip; the first is the same whatever their number."""
-    seeds = [seed + number * CANDIDATE_STRIDE for number in range(count)]
+    """Generate and judge `count` edits of a clip; the first is the same whatever their number."""
+    seeds = [seed_after(seed, number * CANDIDATE_STRIDE) for number in range(count)]
     return [_draw(pipeline, clip, options, one, target, vocal_db, on_step) for one in seeds]
 
 
@@ -79,7 +80,7 @@ def draw_sweep(
     vocal_db: float = VOCAL_LEVEL_DB,
     on_step: Callable[[], object] = lambda: None,
 ) -> list[EditTake]:
-    """Draw and judge one seed at every pair of scales, text scales first."""
+    """Generate and judge one seed at every pair of scales; text scales vary fastest."""
     pairs = [(image, text) for image in image_scales for text in text_scales]
     choices = [replace(options, image_guidance_scale=image, guidance_scale=text) for image, text in pairs]
     return [_draw(pipeline, clip, choice, seed, target, vocal_db, on_step) for choice in choices]

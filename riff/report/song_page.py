@@ -1,4 +1,4 @@
-"""The page of a song that was sung anew: players, pictures, levels, and the proof that the backing is untouched."""
+"""The page of a song with a new vocal: players, spectrograms and levels."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import cv2
 from PIL import Image
 
 from riff.audio.io import plain_name, write_audio
-from riff.evaluation.report import Cell, Report, Take
-from riff.evaluation.song_takes import SongTake
 from riff.files import atomic_path
+from riff.report.page import Cell
+from riff.report.report import Report, Take
 from riff.sampling.mixback import Mix
+from riff.sampling.song_takes import SongTake
 from riff.spectrogram.image import save_image
 
 OVERVIEW_WIDTH = 4_000  # pixels: a browser shows no picture of an hour at 10 ms a pixel
 NOTE = (
-    "Whether a vocal is heard, and its score, are judged from the pictures, without a network. The null test is the largest "
-    "sample of mix - gain * vocal - accompaniment, in dB of full scale: about -140 is rounding, -200 nothing at all. Where "
-    "the sum would clip, the mix is lowered by the headroom: as a whole, or, where only parts are sung anew, inside them."
+    "Whether a vocal is heard, and its score, are judged from the spectrograms, without a network. The files add up: every "
+    "sample of the mix is that of accompaniment.wav plus that of the vocal, and none exceeds full scale. The gain is the "
+    "vocal's; where the sum would exceed full scale, the vocal alone is limited for some milliseconds."
 )
 
 
@@ -30,15 +31,14 @@ class SungTake:
 
     take: SongTake
     gain_db: float
-    headroom_db: float
-    null_db: float
+    limited_db: float
     sounds: Mapping[str, Path]
     overview: Path
 
     def to_json(self) -> dict:
         """What the manifest says of it."""
         verdict = self.take.verdict
-        levels = {"gain_db": self.gain_db, "headroom_db": self.headroom_db, "null_test_db": self.null_db}
+        levels = {"gain_db": self.gain_db, "limited_db": self.limited_db}
         files = {name: path.name for name, path in self.sounds.items()}
         said = {"performed": verdict.performed, "score": verdict.score}
         return {"seed": self.take.seed, **said, **levels, "files": files, "scores": verdict.scores.to_json()}
@@ -60,34 +60,49 @@ def save_take_files(folder: Path, ending: str, take: SongTake, mix: Mix) -> Sung
         pixels = cv2.resize(pixels, (OVERVIEW_WIDTH, pixels.shape[0]), interpolation=cv2.INTER_AREA)
     with atomic_path(overview) as temporary:
         Image.fromarray(pixels).save(temporary)
-    return SungTake(take, mix.gain_db, mix.headroom_db, mix.null_db, sounds, overview)
+    return SungTake(take, mix.gain_db, mix.limited_db, sounds, overview)
+
+
+def lowered_line(song_gain_db: float) -> str:
+    """What is said where a song exceeds full scale by itself."""
+    return f"the song exceeds full scale without the new vocal: all of it is {-song_gain_db:.1f} dB softer than the file"
 
 
 def write_song_page(
-    folder: Path, song: Path, prompt: str, shown: Sequence[SungTake], seconds: Mapping[str, float], duration_s: float
+    folder: Path,
+    song: Path,
+    prompt: str,
+    shown: Sequence[SungTake],
+    seconds: Mapping[str, float],
+    duration_s: float,
+    song_gain_db: float = 0.0,
+    place: Path | None = None,
 ) -> Path:
     """Write `index.html` under `folder`, where accompaniment.wav lies.
 
     Args:
         song: the file that was sung anew, which the page plays from where it is.
-        seconds: that each stage took. duration_s: of the song.
+        seconds: that each stage took. duration_s: of the song. song_gain_db: that accompaniment and vocals were given alike.
+        place: as in `Report.write`.
     """
     report = Report(
-        f"{plain_name(song.name)}, sung anew", f"{prompt}: the accompaniment's own samples, and a vocal that a model painted."
+        f"{plain_name(song.name)}, with a new vocal",
+        f"{prompt}: the accompaniment's own samples, and a vocal that a model generated.",
     )
     rows: list[list[Cell]] = []
     for one in shown:
         heard = "heard" if one.take.verdict.performed else "not heard"
-        rows.append([f"seed {one.take.seed}", heard, one.take.verdict.score, one.gain_db, one.headroom_db, one.null_db])
-    report.table(["take", "vocal", "score", "gain, dB", "headroom, dB", "null test, dB"], rows, note=NOTE)
+        rows.append([f"seed {one.take.seed}", heard, one.take.verdict.score, one.gain_db, one.limited_db])
+    lowered = f" Here {lowered_line(song_gain_db)}." if song_gain_db < 0 else ""
+    report.table(["take", "vocal", "score", "gain, dB", "limited by, dB"], rows, note=NOTE + lowered)
     report.takes([Take("the song as it was", audio=song), Take("accompaniment", audio=folder / "accompaniment.wav")])
     for one in shown:
         report.section(f"Seed {one.take.seed}")
         report.takes([Take(name, audio=path) for name, path in one.sounds.items()])
-        report.takes([Take("spectrogram of the whole", one.overview)])
+        report.takes([Take("spectrogram of the whole song", one.overview)])
     report.section("Time")
     stages = {**seconds, "all": sum(seconds.values())}
     report.table(
         ["stage", "seconds", "of the song's length"], [[stage, spent, spent / duration_s] for stage, spent in stages.items()]
     )
-    return report.write(folder / "index.html")
+    return report.write(folder / "index.html", place)

@@ -1,4 +1,4 @@
-"""Takes of a whole song, drawn and judged."""
+"""Takes of a whole song, generated and judged."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from riff.evaluation.edit_takes import CANDIDATE_STRIDE, best_take
 from riff.metrics.edit import EditScores, Verdict, score_edit
+from riff.sampling.edit_takes import CANDIDATE_STRIDE, best_take
 from riff.sampling.song import SongPainter
+from riff.seeds import seed_after
 from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.params import STANDARD, SpectrogramParams
 
@@ -21,8 +22,8 @@ class SongTake:
     """One candidate.
 
     Attributes:
-        painted: what the model painted, at its level. after: the whole with it.
-        verdict: whether a vocal was added where one was wanted.
+        painted: the model's output, at its level. after: the spectrogram of the whole mix.
+        verdict: whether a vocal was added in the frames where one was asked for.
     """
 
     seed: int
@@ -32,12 +33,12 @@ class SongTake:
 
 
 def draw_take(painter: SongPainter, seed: int, candidates: int = 1, on_step: Callable[[], object] = lambda: None) -> SongTake:
-    """Paint `candidates` vocals over a song and keep the best by the score of edits; the first is always the same."""
+    """Generate `candidates` vocals over a song and keep the best by the edit score; the first is always the same."""
     takes = []
     backing = painter.backing
     wanted = np.concatenate([np.arange(*region) for region in painter.regions])
     for number in range(candidates):
-        own_seed = seed + number * CANDIDATE_STRIDE
+        own_seed = seed_after(seed, number * CANDIDATE_STRIDE)
         painted = painter.paint(own_seed, on_step)
         after = painter.with_backing(painted)
         verdict = judge_song(backing.pixels, after.pixels, wanted, backing.params)
@@ -46,10 +47,10 @@ def draw_take(painter: SongPainter, seed: int, candidates: int = 1, on_step: Cal
 
 
 def judge_song(before: np.ndarray, after: np.ndarray, wanted: np.ndarray, params: SpectrogramParams = STANDARD) -> Verdict:
-    """Whether a vocal was added, judged in stretches of a minute at the most; what they score is averaged by their lengths.
+    """Whether a vocal was added, judged in stretches of a minute at most; their scores are averaged, weighted by length.
 
     Args:
-        before, after: uint8, shape (n_mels, frames), as for `score_edit`. wanted: the frames in which it was to be added.
+        before, after: uint8, shape (n_mels, frames), as for `score_edit`. wanted: the frames in which one was asked for.
     """
     stretches = np.array_split(wanted, -(-len(wanted) // STRETCH_FRAMES))
     scores = np.array([score_edit(before[:, part], after[:, part], params) for part in stretches])

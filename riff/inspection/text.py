@@ -1,4 +1,4 @@
-"""What an inspection found, as lines for a terminal."""
+"""The results of an inspection as lines for a terminal."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Any
 
 from riff.data.findings import KINDS
 from riff.data.inspection import Inspection
-from riff.evaluation.report import Cell
+from riff.report.page import Cell
 
 LONGEST = 5  # of many named counts, those that a line holds
 
 
 def verdict(inspection: Inspection) -> str:
-    """Whether anybody should train on it, in one line."""
+    """Whether the pairs are fit to train on, in one line."""
     errors = [finding for finding in inspection.findings if finding.error]
     path = inspection.folder.path
     if errors:
         return f"{path} is not fit to train on: {'; '.join(f'{KINDS[e.kind].says}: {len(e.items):,}' for e in errors)}"
     warnings = len(inspection.findings)
-    looked = f"; {warnings} kind{'s' * (warnings > 1)} of things to look at" if warnings else ""
+    warned = f"; {warnings} kind{'s' * (warnings > 1)} of warnings" if warnings else ""
     pairs, songs = (inspection.facts["pairs"][key] for key in ("records", "songs"))
-    return f"{path} is fit to train on: {pairs:,} pairs, {songs:,} song{'s' * (songs != 1)}{looked}"
+    return f"{path} is fit to train on: {pairs:,} pairs, {songs:,} song{'s' * (songs != 1)}{warned}"
 
 
 def table_text(inspection: Inspection) -> str:
-    """Every figure, and what is to be looked at."""
+    """Every figure, and the warnings."""
     lines = []
     for section, facts in inspection.facts.items():
         rows = fact_rows(facts)

@@ -15,19 +15,20 @@ from riff.data.findings import KINDS, Finding
 from riff.data.inspection import Inspection
 from riff.data.pair_folders import RecordLine
 from riff.data.pictures import read_picture
-from riff.evaluation.inspection_text import fact_rows, verdict
-from riff.evaluation.report import Cell, Report, Take
+from riff.inspection.text import fact_rows, verdict
+from riff.report.page import Cell
+from riff.report.report import Report, Take
 from riff.spectrogram.edges import save_edges
 from riff.spectrogram.image import SpectrogramImage, load_image
 from riff.spectrogram.sheet import contact_sheet
 
-SHEET_PICTURES, SHEET_COLUMNS, THUMBNAIL = 48, 12, 160  # pixels; wide, so that the sheet has a row of the page
+SHEET_PICTURES, SHEET_COLUMNS, THUMBNAIL = 48, 12, 160  # pixels; wide, so that the sheet fills a row of the page
 BINS = 30
 WORST = 2  # of each kind of finding, at most
 NAMES_LISTED = 8
 LOUDNESS_NOTE = (
-    "From the pictures and their maxima: 0 dB is a sine at full scale. Vocal over backing is the energy that the mix has more "
-    "than its backing, or the vocal's own where the picture shows the vocal alone; about 0.2 dB off near 0 dB, a few dB at −20."
+    "From the spectrograms and their maxima: 0 dB is a sine at full scale. Vocal over backing is the energy of the mix beyond that "
+    "of its backing, or the vocal's own where the image shows the vocal alone; accurate to 0.2 dB near 0 dB, a few dB at −20."
 )
 
 
@@ -81,16 +82,16 @@ def outline(values: Sequence[float], bins: int = BINS) -> list[tuple[float, floa
 
 
 def _add_findings(report: Report, found: Sequence[Finding]) -> None:
-    report.section("What is wrong")
+    report.section("Problems")
     if not found:
-        report.text("Nothing was found.")
+        report.text("None were found.")
         return
     rows = []
     for finding in found:
         names = [f"{item.name} ({item.reason})" if item.reason else item.name for item in finding.items[:NAMES_LISTED]]
         more = len(finding.items) - len(names)
-        said = "; ".join(names) + (f"; {more:,} more in report.json" if more else "")
-        rows.append(["error" if finding.error else "warning", KINDS[finding.kind].says, f"{len(finding.items):,}", said])
+        listed = "; ".join(names) + (f"; {more:,} more in report.json" if more else "")
+        rows.append(["error" if finding.error else "warning", KINDS[finding.kind].says, f"{len(finding.items):,}", listed])
     report.table(["", "what", "how many", "which, the worst first"], rows)
 
 
@@ -105,9 +106,9 @@ def _add_histograms(report: Report, inspection: Inspection) -> None:
     for name, (values, note) in figures.items():
         finite = [value for value in values if np.isfinite(value)]
         nothing = len(values) - len(finite)
-        said = f"{nothing:,} of {len(values):,} show no vocal at all, and are not drawn." if nothing else ""
+        silent = f"{nothing:,} of {len(values):,} show no vocal at all, and are not drawn." if nothing else ""
         if finite:
-            report.chart({"pairs": outline(finite)}, name, "pairs", note=f"{note} {said}".strip())
+            report.chart({"pairs": outline(finite)}, name, "pairs", note=f"{note} {silent}".strip())
     songs = Counter(line.record.song for line in inspection.folder.readable)
     prompts = Counter(getattr(line.record, inspection.folder.kind.prompt) for line in inspection.folder.readable)
     for things, counts in (("songs", songs), ("prompts", prompts)):
@@ -117,13 +118,13 @@ def _add_histograms(report: Report, inspection: Inspection) -> None:
 
 
 def _unshifted(inspection: Inspection) -> list[RecordLine]:
-    """A line for each clip that was heard, by song and time."""
+    """A line for each clip without pitch shift, by song and time."""
     lines = {line.number: line for line in inspection.folder.readable}
     return [lines[clip.number] for song in sorted(inspection.heard) for clip in inspection.heard[song]]
 
 
 def _result(inspection: Inspection, line: RecordLine) -> str | None:
-    """The file with the result's picture, where it can be read."""
+    """The file with the target image, where it can be read."""
     key = inspection.folder.kind.result
     return inspection.folder.pictures(line.record)[key] if key in inspection.looks[line.number].sizes else None
 
@@ -138,11 +139,11 @@ def _add_sheet(report: Report, inspection: Inspection, lines: Sequence[RecordLin
         captions.append(line.record.song)
     contact_sheet(pictures, captions, path, SHEET_COLUMNS)
     report.section(f"Contact sheet: {len(lines)} clips, chosen evenly")
-    report.takes([Take("what a model is to paint", path)])
+    report.takes([Take("training targets", path)])
 
 
 def _takes(inspection: Inspection, line: RecordLine, folder: Path) -> Iterator[Take]:
-    """The pictures of a pair that can be read, the spectrograms with their sound, written under `folder`."""
+    """The images of a pair that can be read, the spectrograms with their sound, written under `folder`."""
     from riff.sampling.clip import save_take  # imports diffusers, which a page without sounds does not need
 
     kind, look = inspection.folder.kind, inspection.looks[line.number]
@@ -164,7 +165,7 @@ def _takes(inspection: Inspection, line: RecordLine, folder: Path) -> Iterator[T
 
 
 def _spectrogram(inspection: Inspection, line: RecordLine, key: str) -> SpectrogramImage | None:
-    """A picture of a pair that can be heard, None for one that cannot."""
+    """A spectrogram of a pair that can be turned into sound, None for one that cannot."""
     kind = inspection.folder.kind
     if key not in kind.maxima:
         return None
@@ -173,7 +174,7 @@ def _spectrogram(inspection: Inspection, line: RecordLine, key: str) -> Spectrog
 
 
 def _add_worst(report: Report, inspection: Inspection, most: int, folder: Path) -> None:
-    """A section for each kind of finding whose pairs can be looked at."""
+    """A section for each kind of problem whose pairs can be shown."""
     lines = {line.number: line for line in inspection.folder.readable}
     for finding in inspection.findings:
         items = [item for item in finding.items if any(number in lines for number in item.lines)]

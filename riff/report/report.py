@@ -1,0 +1,73 @@
+"""Results as a page: headings, text, tables, charts, images and players, from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from riff.report.chart import Series, line_chart
+from riff.report.page import Cell, write_page
+
+
+@dataclass(frozen=True)
+class Take:
+    """An image, a sound, or both, with a caption; the paths are the files' own, relative to the working folder or absolute."""
+
+    caption: str
+    image: str | Path | None = None
+    audio: str | Path | None = None
+
+
+class Report:
+    """A page that grows from top to bottom and is written at the end. Every text is escaped.
+
+    >>> report = Report("A run", "What it was for.")
+    >>> report.section("Scores")
+    >>> report.table(["metric", "value"], [["edge F1", 0.71]], command="python evaluate_samples.py")
+    >>> report.write("outputs/index.html")
+    """
+
+    def __init__(self, title: str, intro: str = "") -> None:
+        self._title, self._intro = title, intro
+        self._blocks: list[tuple[str, dict[str, Any]]] = []  # a kind that report.html knows, and its values
+
+    def section(self, heading: str) -> None:
+        self._add("section", heading=heading)
+
+    def text(self, text: str) -> None:
+        """Add paragraphs, separated by empty lines."""
+        self._add("text", paragraphs=[part.strip() for part in text.split("\n\n") if part.strip()])
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Cell]], note: str = "", command: str = "") -> None:
+        """Add a table; numbers are aligned right with three decimals, and None or NaN is a dash.
+
+        Args:
+            note: what the reader must know to read it.
+            command: the command that made the figures.
+
+        Raises:
+            ValueError: a row is not as long as `columns`.
+        """
+        numeric = [not any(isinstance(cell, str) for cell in cells) for _, *cells in zip(columns, *rows, strict=True)]
+        self._add("table", columns=columns, rows=rows, numeric=numeric, note=note, command=command)
+
+    def takes(self, takes: Sequence[Take]) -> None:
+        """Add a row of images and players that wraps on a narrow page; an image twice as wide as high has a row of its own."""
+        self._add("takes", takes=takes)
+
+    def link(self, file: str | Path, text: str) -> None:
+        """Add a line that leads to another file, such as a page."""
+        self._add("link", file=file, text=text)
+
+    def chart(self, series: Series, x_label: str, y_label: str, note: str = "") -> None:
+        """Add a `line_chart`."""
+        self._add("chart", svg=line_chart(series, x_label, y_label), note=note)
+
+    def write(self, path: str | Path, place: Path | None = None) -> Path:
+        """Write the page as `write_page` does."""
+        return write_page(path, "report.html", place, title=self._title, intro=self._intro, blocks=self._blocks)
+
+    def _add(self, kind: str, **values: Any) -> None:
+        self._blocks.append((kind, values))

@@ -1,0 +1,124 @@
+"""The precision of a run and of its samples: as the device can, whatever preset and precision are asked for."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from diffusers import ControlNetModel, UNet2DConditionModel
+
+from riff.errors import OptionError
+from riff.training.accounting import trace_step
+from riff.training.control import ControlObjective
+from riff.training.memory import HALF_TYPES, PRESETS, choose_savings
+from riff.training.options import Savings, TrainingOptions
+from riff.training.precision import choose_precision, computes_bf16, default_precision, fit_precision
+from riff.training.prediction import step_of
+from riff.training.run import PRECISIONS, steadier_ways
+from riff.training.samples import SampleLog
+
+DEVICES = {"T4": "cuda", "A100": "cuda", "cpu": "cpu"}
+
+
+@pytest.fixture
+def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A device to decide for: its capability stands in for it, and torch says of a T4 that it has bf16, which it emulates."""
+    major = {"T4": 7, "A100": 8}.get(request.param)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: major is not None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: SimpleNamespace(major=major))
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda _device: True)
+    return request.param
+
+
+@pytest.mark.parametrize("machine", ["T4"], indirect=True)
+def test_emulated_bf16_is_none(machine: str) -> None:
+    assert torch.cuda.is_bf16_supported()  # with emulation
+    assert not computes_bf16("cuda")
+    assert default_precision("cuda") == "32"
+    with pytest.raises(OptionError, match=r"bf16: this GPU has none.*16"):
+        fit_precision("bf16", "cuda")
+    with pytest.raises(OptionError, match="bf16: this GPU has none"):
+        choose_precision("bf16", "cuda")
+    assert "bf16" not in steadier_ways("16", "--precision", "32", "")
+
+
+@pytest.mark.parametrize(
+    ("machine", "preset", "asked", "savings", "precision"),
+    [
+        ("T4", "full", None, Savings(), "32"),
+        ("T4", "16", None, Savings(checkpointing=True), "32"),
+        ("T4", "8", None, Savings(checkpointing=True, moments="bf16"), "32"),
+        ("T4", "8", "16", Savings(frozen="half", checkpointing=True, moments="bf16"), "16"),
+        ("A100", "full", None, Savings(), "bf16"),
+        ("A100", "8", None, PRESETS["8"], "bf16"),
+        ("cpu", "8", "16", PRESETS["8"], "bf16"),
+        ("cpu", "8", "32", Savings(checkpointing=True, moments="bf16"), "32"),
+    ],
+    indirect=["machine"],
+)
+def test_what_a_device_trains_in(machine: str, preset: str, asked: str | None, savings: Savings, precision: str) -> None:
+    assert choose_savings(preset, {}, asked, DEVICES[machine]) == (savings, precision)
+
+
+@pytest.mark.parametrize("machine", ["T4"], indirect=True)
+@pytest.mark.parametrize("said", [{"frozen": "half"}, {"trained": "bf16"}])
+def test_what_a_gpu_without_bf16_cannot_store_is_refused(machine: str, said: dict[str, str]) -> None:
+    with pytest.raises(OptionError, match="here the precision is 32"):
+        choose_savings("full", said, None, "cuda")
+
+
+@pytest.mark.parametrize("machine", DEVICES, indirect=True)
+def test_no_combination_stores_what_is_not_computed_in(machine: str) -> None:
+    device = DEVICES[machine]
+    chosen = set()
+    for preset, asked, averaged, sharded in product(PRESETS, (None, "32", "bf16", "16"), (False, True), (False, True)):
+        with suppress(OptionError):
+            savings, precision = choose_savings(preset, {}, asked, device, averaged, sharded)
+            chosen.add((savings, precision))
+            assert precision in {"T4": ("32", "16"), "A100": ("32", "bf16", "16"), "cpu": ("32", "bf16")}[machine]
+            assert savings.frozen == "32" or precision in HALF_TYPES
+            assert savings.trained == "32" or precision == "bf16"
+            assert precision == asked or asked is None or (asked, device) == ("16", "cpu")
+    assert len(chosen) > 5
+
+
+def cpu_choices() -> list[tuple[Savings, str]]:
+    """What `--memory` and `--precision` come to on a CPU, each once."""
+    return sorted(
+        {choose_savings(preset, {}, asked, "cpu") for preset, asked in product(PRESETS, (None, "32", "bf16", "16"))}, key=str
+    )
+
+
+@pytest.mark.parametrize(("savings", "precision"), cpu_choices(), ids=str)
+def test_every_combination_takes_a_step_on_a_cpu(savings: Savings, precision: str) -> None:
+    trainer = pl.Trainer(accelerator="cpu", precision=PRECISIONS[precision], logger=False, enable_checkpointing=False)  # type: ignore[arg-type]
+    assert trainer.precision == PRECISIONS[precision]  # Lightning would compute in another one than the weights are stored in
+    shape = {"block_out_channels": (32, 32), "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"), "layers_per_block": 1}
+    more = {"cross_attention_dim": 8, "attention_head_dim": 2}
+    up = {"up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"), "sample_size": 8}
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**shape, **more, **up)
+        controlnet = ControlNetModel(**shape, **more, conditioning_embedding_out_channels=(8, 16))
+    configs = {"unet": unet.config, "controlnet": controlnet.config, "vae": {"block_out_channels": (8, 8)}}
+    options = TrainingOptions(batch_size=1, savings=savings)
+    build = step_of(ControlObjective(unet, controlnet), configs, options, precision)
+    assert trace_step(build, precision, 1.0).total > 0
+
+
+@pytest.mark.parametrize(("precision", "half"), [("32-true", None), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)])
+def test_samples_are_drawn_in_the_precision_of_the_training(precision: str, half: torch.dtype | None, tmp_path: Path) -> None:
+    drawn_in = []
+    model = torch.nn.Linear(2, 2)
+    pipeline: Any = SimpleNamespace(vae=torch.nn.Module(), text_encoder=torch.nn.Module(), unet=model)
+    log = SampleLog(pipeline, lambda *_: [], [], tmp_path, 1, 0)
+    trainer: Any = SimpleNamespace(precision=precision)
+    with log._at_work(trainer, torch.device("cpu")):
+        drawn_in.append(model(torch.zeros(1, 2)).dtype)
+    assert drawn_in == [half or torch.float32]

@@ -1,0 +1,443 @@
+"""Runs that are ended, resumed, started twice, or sent where something lies: nothing is lost, and nothing without a word."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+import cnet_riff_training
+import train_instruct_pix2pix
+from riff import cli
+from riff.errors import DataError, Interrupted, ModelError, OptionError, TrainingError
+from riff.files import read_mapping, write_json
+from riff.hub.files import final_model
+from riff.hub.files import newest_checkpoint as uploaded_checkpoint
+from riff.models.base import load_base
+from riff.models.control import attach_control
+from riff.models.edit import attach_edit
+from riff.models.folders import ORIGIN_FILE, check_output, model_folder
+from riff.training import launch
+from riff.training.checkpoints import CheckpointLog, check_checkpoint, describe_data
+from riff.training.control import ControlObjective
+from riff.training.edit import ConditioningDropout, EditObjective
+from riff.training.module import NoiseTraining
+from riff.training.options import TrainingOptions
+from riff.training.places import RunPlaces, checkpoints_in, default_output, find_checkpoint, newest_checkpoint
+from riff.training.run import RunSettings, kept_by_checkpoint, quieten_lightning, run_training
+from riff.training.validation import FigureLog
+
+
+def content(training: list[str], held_out: list[str], prompt: str = "sing") -> dict[str, Any]:
+    records = [[SimpleNamespace(song=song, start_s=0.0, semitones=0.0) for song in side] for side in (training, held_out)]
+    return describe_data(*records, lambda record: prompt)
+
+
+def small_module(base: Path, fingerprint: str = "vae-text", data: dict[str, Any] | None = None, **options: Any) -> NoiseTraining:
+    """An edit model on three examples of noise."""
+    torch.manual_seed(0)
+    pipeline = attach_edit(load_base(str(base)))
+    text = {"text": torch.randn(77, 32), "no_text": torch.zeros(77, 32)}
+    examples = [{"moments": torch.rand(2, 4, 16, 16), "image": torch.rand(4, 16, 16)} | text for _ in range(3)]
+    objective = EditObjective(pipeline.unet, pipeline.vae.config.scaling_factor, ConditioningDropout(0, 0, 0))
+    chosen = TrainingOptions(**({"batch_size": 1, "num_workers": 0, "max_steps": 3, "learning_rate": 1e-4} | options))
+    return NoiseTraining(objective, pipeline.scheduler, examples, chosen, fingerprint, data=data)  # type: ignore[arg-type]
+
+
+def small_run(
+    module: NoiseTraining, root: Path, resume: Path | None = None, callbacks: Sequence[pl.Callback] = (), **more: Any
+) -> tuple[int, str]:
+    quieten_lightning()
+    places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.claim(root)
+    settings = RunSettings(
+        **(
+            {"device": "cpu", "precision": "32", "max_seconds": 1e6, "sample_every": 0, "checkpoint_every": 1000, "loggers": ()}
+            | more
+        ),
+        command="python train.py",
+        on_start=lambda: places.config.write_text("seed: 0\n"),
+        callbacks=callbacks,
+    )
+    return run_training(module, places, settings, FigureLog(places.validation), [], resume)
+
+
+@pytest.fixture(scope="module")
+def stopped(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a run of three steps of two batches each."""
+    root = tmp_path_factory.mktemp("stopped")
+    small_run(small_module(tiny_base, data=content(["a", "b"], ["c"]), accumulate=2), root)
+    return RunPlaces(root, 0).checkpoints / "step=000003.ckpt"
+
+
+class At(pl.Callback):
+    """Do something behind a step."""
+
+    def __init__(self, step: int, act: Callable[[], Any]) -> None:
+        self._step, self._act = step, act
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self._step:
+            self._act()
+
+
+def send(*numbers: int) -> Callable[[], None]:
+    return lambda: [os.kill(os.getpid(), number) for number in numbers] and None
+
+
+@contextmanager
+def files_of_at_most(num_bytes: int) -> Iterator[None]:
+    """A disk that is full, for this process."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+# Where a result goes
+
+
+def save(folder: Path, replaces: list[str], version: int = 0) -> None:
+    with model_folder(folder, {"version": version}, replaces) as new:
+        write_json(new / "unet" / "config.json", {"version": version})
+        write_json(new / "model_index.json", {"unet": ["diffusers", "UNet2DConditionModel"]})
+
+
+def test_only_a_model_of_this_project_is_replaced_and_only_if_somebody_says_so(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    save(out, check_output(out, "--output", overwrite=False))
+    for allowed in ({"overwrite": False}, {"overwrite": False, "version": 1}):
+        with pytest.raises(OptionError, match=r"--output .*out: holds a model already; use --overwrite"):
+            check_output(out, "--output", **allowed)
+    (out / "unet" / "mine.txt").write_text("mine")
+    (out / "notes").mkdir()
+    (out / "notes" / "mine.txt").write_text("mine")
+    save(out, check_output(out, "--output", overwrite=False, version=0))
+    save(out, check_output(out, "--output", overwrite=True), version=2)
+    assert read_mapping(out / "unet" / "config.json") == {"version": 2}
+    assert {file.read_text() for file in out.rglob("mine.txt")} == {"mine"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_model_of_an_earlier_version_is_replaced_part_by_part(tmp_path: Path) -> None:
+    write_json(tmp_path / "model_index.json", {"vae": ["diffusers", "AutoencoderKL"], "safety_checker": None})
+    for name in ("vae/config.json", "diffusion_pytorch_model.safetensors", ORIGIN_FILE, "manifest.json", "mine.json"):
+        write_json(tmp_path / name, {})
+    save(tmp_path, check_output(tmp_path, "--output", overwrite=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.json", "model_index.json", ORIGIN_FILE, "unet"]
+
+
+def test_a_folder_of_anything_else_is_refused_and_logs_may_lie_in_it(tmp_path: Path) -> None:
+    out, logs = tmp_path / "out", tmp_path / "out" / "logs"
+    (logs / "lightning_logs" / "version_0").mkdir(parents=True)
+    (out / ".out.tmp.1").mkdir()  # of a process that was killed, in a container where another has its number
+    beside = (logs / "lightning_logs" / "version_1", logs / "image_log" / "version_1")
+    assert check_output(out, "--output", overwrite=False, beside=beside) == []
+    (out / "precious.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(OptionError, match=r"holds precious\.txt, and no model of this project"):
+            check_output(out, "--output", overwrite, beside=beside)
+    with pytest.raises(OptionError, match="is a file"):
+        check_output(out / "precious.txt", "--output", overwrite=True)
+    assert check_output(tmp_path / "a" / "b", "--output", overwrite=False) == []
+
+
+@pytest.mark.parametrize("output", ["precious", ".", "models"])
+def test_both_trainers_refuse_before_they_train(
+    output: str, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("precious/mine.txt", "models/riff-cnet-mini/config.json"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OptionError, match=rf"^--output {output}: holds .*, and no model of this project"):
+        cnet_riff_training.main(["--output", output, "--overwrite", "--device", "cpu"])
+    with pytest.raises(OptionError, match=rf"^--output_dir {output}: holds"):
+        train_instruct_pix2pix.main(["--output_dir", output, "--overwrite", "--device", "cpu"])
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["config.json", "mine.txt"]
+
+
+def test_what_prevents_the_result_is_told_with_what_rescues_it(stopped: Path, tmp_path: Path) -> None:
+    settings = RunSettings("cpu", "32", 1, 0, 0, command="python train.py")
+    places, command = RunPlaces.of_checkpoint(stopped), f"python train.py --resume {stopped}"
+
+    def prevented(act: Callable[[], Any]) -> str:
+        with pytest.raises((TrainingError, Interrupted)) as raised, kept_by_checkpoint(places, settings):
+            act()
+        assert command in str(raised.value)
+        return str(raised.value)
+
+    with files_of_at_most(1000):
+        said = prevented(lambda: (tmp_path / "x").write_bytes(b"0" * 10_000))
+    assert said.startswith("the result was not written: ")
+    assert "File too large (the disk at /" in said
+    assert "SIGTERM: the result was not written; go on from step 3" in prevented(send(signal.SIGTERM))
+    assert "holds x by now" in prevented(lambda: (_ for _ in ()).throw(OptionError("holds x by now")))
+
+
+# A run's own folder
+
+
+def _claim(root: Path, start: Any, taken: Any) -> None:
+    start.wait()
+    for _ in range(20):
+        taken.put(RunPlaces.claim(root).version)
+
+
+def test_runs_that_start_at_the_same_moment_take_different_folders(tmp_path: Path) -> None:
+    (tmp_path / "image_log" / "version_4").mkdir(parents=True)
+    context = multiprocessing.get_context("fork")
+    start, taken = context.Barrier(3), context.SimpleQueue()
+    processes = [context.Process(target=_claim, args=(tmp_path, start, taken)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    versions = sorted(taken.get() for _ in range(60))
+    for process in processes:
+        process.join()
+    assert versions == list(range(5, 65))
+
+
+def test_a_run_that_is_going_on_is_not_resumed_as_well(
+    stopped: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("riff.training.run.LOCK_WAIT_S", 0)
+    found = []
+
+    def resume_too() -> None:
+        kept = RunPlaces(tmp_path, 0).checkpoints / "step=000001.ckpt"
+        with pytest.raises(OptionError, match=r"--resume .*version_0: process \d+ on .* is writing there"):
+            small_run(small_module(tiny_base), tmp_path, kept)
+        found.append(kept)
+
+    small_run(small_module(tiny_base, max_steps=2), tmp_path, callbacks=[At(2, resume_too)], checkpoint_every=1)
+    assert found
+
+
+# What ends a run
+
+
+def test_sigterm_leaves_a_checkpoint_and_says_how_to_go_on(
+    tiny_base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(Interrupted) as raised:
+        small_run(small_module(tiny_base), tmp_path, callbacks=[At(2, send(signal.SIGTERM, signal.SIGTERM))])
+    kept = RunPlaces(tmp_path, 0).checkpoints / "step=000002.ckpt"
+    assert cli.report(raised.value) == 143
+    assert capfd.readouterr().err.strip().splitlines() == [
+        "SIGTERM: saving a checkpoint after this step",
+        f"SIGTERM: go on from step 2, the last that was saved: python train.py --resume {kept}",
+    ]
+    assert checkpoints_in(kept.parent) == [kept]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_ctrl_c_is_answered_at_once_and_a_second_one_says_what_is_left(
+    tiny_base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert small_run(small_module(tiny_base), tmp_path, callbacks=[At(2, send(signal.SIGINT))]) == (2, "interrupted")
+    assert "interrupted: the run ends after this step and is saved; press Ctrl-C again" in capfd.readouterr().err
+    kept = RunPlaces(tmp_path, 0).checkpoints / "step=000002.ckpt"
+    with pytest.raises(Interrupted, match=rf"interrupted: go on from step 2, .* --resume {kept}$") as raised:
+        small_run(small_module(tiny_base), tmp_path, kept, callbacks=[At(3, send(signal.SIGINT, signal.SIGINT))])
+    assert cli.status_of(raised.value) == 130
+    with pytest.raises(Interrupted, match="interrupted: start anew, for no checkpoint was written yet"):
+        small_run(small_module(tiny_base), tmp_path, callbacks=[At(1, send(signal.SIGINT, signal.SIGINT))])
+
+
+def test_sigterm_reaches_all_processes_of_a_run() -> None:
+    program = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(143)); print(); time.sleep(60)"
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)]
+    timer = threading.Timer(2, send(signal.SIGTERM))
+    try:
+        timer.start()
+        assert launch._run(("-c", program), {0: {"N": "0"}, 1: {"N": "1"}}) == 143
+    finally:
+        timer.join()
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def test_an_error_before_the_first_step_is_shown_as_it_is(tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Invalid learning rate"):
+        small_run(small_module(tiny_base, learning_rate=-1.0), tmp_path)
+
+
+def test_a_full_disk_ends_a_run_with_the_command_that_goes_on(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint does not go through the folder for temporary files, and half of one is not left."""
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    place = RunPlaces(tmp_path, 0).checkpoints
+    with pytest.raises(TrainingError) as raised, files_of_at_most(100_000):
+        small_run(small_module(tiny_base), tmp_path, checkpoint_every=1)
+    full = rf"{place}/step=000001.ckpt: File too large (the disk at /"
+    assert str(raised.value).startswith(full)
+    assert str(raised.value).endswith("make room, then start anew, for no checkpoint was written yet")
+    assert list(place.iterdir()) == []
+    with (
+        ExitStack() as stack,
+        pytest.raises(
+            TrainingError, match=r"step=000002\.ckpt: File too .*; make room, then go on from step 1, .*step=000001\.ckpt$"
+        ),
+    ):
+        small_run(
+            small_module(tiny_base),
+            tmp_path,
+            callbacks=[At(2, lambda: stack.enter_context(files_of_at_most(100_000)))],
+            checkpoint_every=1,
+        )
+
+
+# Which checkpoint
+
+
+def test_what_cannot_be_read_is_passed_over_and_said(stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = RunPlaces(tmp_path, 7).checkpoints
+    place.mkdir(parents=True)
+    whole = stopped.read_bytes()
+    for name, data in (("step=000003", whole), ("step=000004", whole[: len(whole) // 2]), (".step=000005.tmp.1", whole)):
+        (place / f"{name}.ckpt").write_bytes(data)
+    said: list[str] = []
+    assert find_checkpoint(tmp_path, "newest", said.append) == place / "step=000003.ckpt" == uploaded_checkpoint(place)
+    (line,) = said
+    assert line.startswith(f"{place}/step=000004.ckpt: cannot be read as a checkpoint")
+    assert "step=000004.ckpt" in capsys.readouterr().err
+    (place / "step=000003.ckpt").unlink()
+    with pytest.raises(OptionError, match=r"--resume: no checkpoint under .* that can be read"):
+        find_checkpoint(tmp_path, "newest")
+    with pytest.raises(ModelError, match="no checkpoint"):
+        uploaded_checkpoint(place)
+
+
+def test_steps_are_compared_as_numbers(stopped: Path, tmp_path: Path) -> None:
+    """Beyond 999,999, and where a run was resumed from an earlier step than its last."""
+    for step in (999_998, 999_999, 1_000_000):
+        (tmp_path / f"step={step:06d}.ckpt").write_bytes(stopped.read_bytes())
+    assert uploaded_checkpoint(tmp_path).name == "step=1000000.ckpt"
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda value: value)
+    trainer: Any = SimpleNamespace(
+        global_step=1_000_001, strategy=strategy, is_global_zero=True, save_checkpoint=lambda path: path.write_bytes(b"")
+    )
+    module: Any = SimpleNamespace(trained=[torch.zeros(1)])
+    CheckpointLog(tmp_path, 1, 2).on_train_batch_end(trainer, module)
+    assert [path.name for path in checkpoints_in(tmp_path)] == ["step=1000000.ckpt", "step=1000001.ckpt"]
+    trainer.global_step = 1_000
+    CheckpointLog(tmp_path, 1, 1).on_train_batch_end(trainer, module)
+    assert [path.name for path in checkpoints_in(tmp_path)] == ["step=001000.ckpt"]
+
+
+def test_of_several_runs_that_which_was_written_last_goes_on(stopped: Path, tmp_path: Path) -> None:
+    for version, seconds in ((9, 200), (10, 100)):
+        file = RunPlaces(tmp_path, version).checkpoints / "step=000003.ckpt"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(stopped.read_bytes())
+        os.utime(file, (seconds, seconds))
+    (tmp_path / "lightning_logs" / "version_9 (copy)").mkdir()
+    assert newest_checkpoint(tmp_path) == RunPlaces(tmp_path, 9).checkpoints / "step=000003.ckpt"
+
+
+# Going on with something else than before
+
+
+def test_other_frozen_models_are_refused_and_earlier_checkpoints_go_on(stopped: Path, tiny_base: Path) -> None:
+    assert check_checkpoint(stopped, small_module(tiny_base, "vae-text-unet")) == 3  # written when less was kept of them
+    with pytest.raises(ModelError, match="of another model"):
+        check_checkpoint(stopped, small_module(tiny_base, "vae-other-unet"))
+    names = []
+    for change in (0.0, 1e-3):
+        pipeline = attach_control(load_base(str(tiny_base)))
+        pipeline.unet.mid_block.resnets[0].conv1.weight.data += change
+        names.append(ControlObjective(pipeline.unet, pipeline.controlnet).frozen_name)
+    assert names[0] != names[1]
+
+
+@pytest.mark.parametrize(("training", "held_out"), [(["a", "b", "c"], []), (["a"], ["b", "c"]), (["a", "c"], ["b"])])
+def test_songs_do_not_change_sides(stopped: Path, tiny_base: Path, training: list[str], held_out: list[str]) -> None:
+    with pytest.raises(DataError, match=r"would change sides, .*go on with the --val_share and the pairs it was trained with"):
+        check_checkpoint(stopped, small_module(tiny_base, data=content(training, held_out)))
+
+
+def test_other_pairs_and_another_seed_are_said(stopped: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_checkpoint(stopped, small_module(tiny_base, data=content(["a", "b"], ["c"])))
+    assert capsys.readouterr().err == ""
+    check_checkpoint(stopped, small_module(tiny_base, data=content(["a", "b", "d"], ["c"])))
+    assert "was trained on other pairs (2 then, 3 now); going on with those there are now" in capsys.readouterr().err
+    check_checkpoint(stopped, small_module(tiny_base, data=content(["a", "b"], ["c"], "hum"), seed=4))
+    said = capsys.readouterr().err
+    assert "was trained on other pairs (2 then, 2 now)" in said
+    assert "--seed 4 instead of 0: from here on the pairs come in another order" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "batches", "position"), [({"accumulate": 4}, 4, 6 + 4), ({"accumulate": 2, "batch_size": 4}, 2, 2 + 2)]
+)
+def test_every_step_takes_its_batches_whatever_they_were_before(
+    stopped: Path, tiny_base: Path, tmp_path: Path, options: dict[str, int], batches: int, position: int
+) -> None:
+    """Six examples were seen: batches of four go on at the next that begins behind them."""
+    kept = RunPlaces(tmp_path, 0).checkpoints / stopped.name
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(stopped.read_bytes())
+    module, seen = small_module(tiny_base, max_steps=4, **options), []
+
+    class Count(pl.Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            seen.append(module.batches_done)
+
+    assert small_run(module, tmp_path, kept, [Count()]) == (4, "")
+    assert len(seen) == batches
+    assert seen[-1] == position
+
+
+def test_a_checkpoint_at_the_last_step_only_writes_the_result(stopped: Path, tiny_base: Path, tmp_path: Path) -> None:
+    kept = RunPlaces(tmp_path, 0).checkpoints / stopped.name
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(stopped.read_bytes())
+    module = small_module(tiny_base, accumulate=2)
+    assert small_run(module, tmp_path, kept) == (3, "")
+    weights = torch.load(kept, weights_only=True)["state_dict"]
+    assert all(torch.equal(value, module.state_dict()[name]) for name, value in weights.items())
+
+
+@pytest.mark.parametrize("script", [cnet_riff_training, train_instruct_pix2pix])
+def test_a_configuration_keeps_what_was_said_and_not_what_it_came_to(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a run that goes on upon another GPU chooses anew."""
+    monkeypatch.setattr("riff.training.memory.gpu_memory", lambda: 12 * 2**30)
+    args = script.parse_args([])
+    more = () if script is cnet_riff_training else (1, 1)
+    *_, preset = script._training_options(args, *more, "cuda")
+    assert (preset, args.memory) == ("12", "auto")
+
+
+def test_the_result_of_a_way_of_control_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through what the run wrote down; runs of earlier versions wrote down the way alone."""
+    monkeypatch.chdir(tmp_path)
+    output = default_output("canny")
+    assert output == Path("models/riff-cnet-canny-final")
+    output.mkdir(parents=True)
+    for number, text in enumerate(("control_method: canny\noutput: null\n", f"output: {output}\n", "control_method: ''\n")):
+        run = tmp_path / "lightning_logs" / f"version_{number}"
+        run.mkdir(parents=True)
+        (run / "config.yaml").write_text(text)
+        assert final_model(run) == (output if number < 2 else None)
+    seen: list[Any] = []
+    monkeypatch.setattr(cnet_riff_training, "_train", lambda args, device, processes: seen.append(args))
+    monkeypatch.setattr(sys, "argv", ["cnet_riff_training.py"])
+    cnet_riff_training.main(["--control_method", "canny", "--device", "cpu"])
+    cli.write_config(tmp_path / "config.yaml", seen[0])
+    written = read_mapping(tmp_path / "config.yaml")
+    assert (written["output"], written["memory"], "overwrite" in written) == (str(output), "auto", False)
