@@ -29,7 +29,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--base", help="base to use instead of the one that --model_id names")
     parser.heading("what is changed")
     add("--dataset_id", help="hub id or Parquet folder of a data set with original_image, edit_prompt, edited_image")
-    add("--data_root", type=Path, help="folder of metadata.jsonl, input_image/ and edited_image/")
+    add("--data_root", type=Path, help="folder of edit pairs (metadata.jsonl), or their shards as 'DIR/*.tar'")
     add("--max_samples", type=cli.whole(1), default=8, help="clips of the data set, from its beginning")
     add("--audio", type=Path, help="song to edit, instead of a data set (default: those of raw-audio/, as of a data set)")
     add("--start", type=cli.seconds, default=0.0, metavar="TIME", help="where in the song the clip begins: 32, 0:32 or 1:02:03.5")
@@ -135,10 +135,10 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
 def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[list, list]:
     """The clips to edit, and the errors of those that cannot be read."""
     from riff.audio.separation import open_songs, separation_options
-    from riff.data.edit_records import read_edit_records
+    from riff.data.edit_records import EDIT_PAIRS
     from riff.data.instructions import kind_of_prompt
     from riff.data.songs import list_songs
-    from riff.data.unpack import unpack_dataset
+    from riff.data.stores import open_dataset, open_pairs
     from riff.errors import RiffError
     from riff.sampling.edit_clip import clip_from_audio, clip_from_record
 
@@ -149,10 +149,10 @@ def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[
         prompt = args.prompt or "add a vocal melody"
         return [clip_from_audio(song, opener, args.start, prompt, kind_of_prompt(prompt), device) for song in songs], []
     clips, failures = [], []
-    folder = unpack_dataset(args.dataset_id, flag="--dataset_id") if args.dataset_id else args.data_root
-    for record in read_edit_records(folder)[: args.max_samples]:
+    store, records = open_dataset(args.dataset_id, EDIT_PAIRS) if args.dataset_id else open_pairs(args.data_root, EDIT_PAIRS)
+    for record in records[: args.max_samples]:
         try:
-            clips.append(clip_from_record(folder, record, target, args.prompt))
+            clips.append(clip_from_record(store, record, target, args.prompt))
         except RiffError as error:
             failures.append(error)
     if not clips:

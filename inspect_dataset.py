@@ -61,11 +61,11 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 
 def _check_no_shards(folder: Path) -> None:
-    from riff.data.places import SHARD_SUFFIXES
+    from riff.data.shard_files import SUFFIXES
     from riff.errors import DataError
 
     holds_pairs = any(folder.glob("prompt*.json")) or (folder / "metadata.jsonl").exists()
-    if not holds_pairs and any(path.suffix in SHARD_SUFFIXES for path in (folder, *folder.rglob("*"))):
+    if not holds_pairs and any(path.suffix in SUFFIXES for path in (folder, *folder.rglob("*"))):
         raise DataError(f"{folder}: holds shards, not a folder of pairs; give the folder that they were packed from")
 
 

@@ -35,20 +35,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     import shlex
 
-    from riff.data.pack import pack, plan_packing, prepare_output
+    from riff.data.pack import plan_packing, prepare_output
     from riff.data.pairs_folder import MANIFEST
     from riff.files import make_folder, only_writer
 
-    packing = plan_packing(args.data_dir, args.control_method, args.format, args.pairs_per_shard)
-    manifest = packing.manifest()
+    plan, manifest = plan_packing(args.data_dir, args.control_method, args.format, args.pairs_per_shard)
     make_folder(args.output)
     with only_writer(args.output, "--output"):
         if not prepare_output(args.output, manifest, args.overwrite):
             cli.write_manifest(args.output / MANIFEST, vars(args), **manifest)
-        written, shards = pack(packing, args.output), len(packing.shards)
-    print(f"{packing.num_pairs} pairs in {shards} shards in {args.output}: {written} written now, {shards - written} there before")
-    place = shlex.quote(str(args.output))
-    print(f"train on them with: python {packing.layout.trained_by} --train_data_dir {place}")
+        written, shards = plan.write(args.output), len(plan.shards)
+    print(f"{plan.num_pairs} pairs in {shards} shards in {args.output}: {written} written now, {shards - written} there before")
+    print(f"train on them with: python {plan.pair_type.trained_by} --train_data_dir {shlex.quote(str(args.output))}")
 
 
 if __name__ == "__main__":

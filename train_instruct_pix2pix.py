@@ -59,14 +59,14 @@ def _add_places(parser: cli.ArgumentParser) -> None:
         help="edit pairs: a folder (metadata.jsonl); shards that pack_dataset.py or upload_musdb.py made, as 'DIR/*.tar' or "
         "'DIR/pairs-{000000..000031}.parquet'; or USER/NAME of a data set of shards on the hub",
     )
-    add("--dataset_name", help="instead of it: any data set that `datasets` reads, of the hub or a folder; it is unpacked first")
+    add("--dataset_name", help="instead of it: any data set that `datasets` reads, of the hub or a folder")
     add("--dataset_config_name", help="configuration of the data set")
     add("--original_image_column", default="original_image", help="its column of input pictures")
     add("--edited_image_column", default="edited_image", help="its column of edited pictures")
     add("--edit_prompt_column", default="edit_prompt", help="its column of instructions")
     add("--resolution", type=cli.whole(1), help="height and width the pictures must have (default: any that fits the model)")
     add("--max_train_samples", type=cli.whole(1), help="train on the first so many pairs alone")
-    add("--cache_dir", type=Path, help="where downloads and unpacked data sets lie (default: the user's cache)")
+    add("--cache_dir", type=Path, help="where downloads and latents of the hub's data sets lie (default: the user's cache)")
     parser.heading("results")
     add("--output_dir", type=Path, default=Path("models/riff-pix2pix-final"), help="folder for the result")
     parser.add_overwrite("a model in --output_dir; a run that goes on replaces its own without")
@@ -236,7 +236,6 @@ def _downloads(args: cli.argparse.Namespace) -> dict[str, Any]:
 
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
-    from riff.data.places import HubAccess
     from riff.data.variety import low_variety
     from riff.hub.names import check_repo_id, find_token
     from riff.models.edit import load_to_edit, save_edit_pipeline
@@ -273,14 +272,13 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     with processes.first_goes_first():
         pipeline, base = load_to_edit(args.pretrained_model_name_or_path, args.copy_bias, **_downloads(args))
         data = prepare_edit_data(
-            _folder_of_pairs(args),
+            *_open_pairs(args),
             pipeline,
             device,
             args.val_share,
             args.resolution,
             args.max_train_samples,
             args.target,
-            HubAccess(args.hub_token, args.cache_dir),
         )
         clips = held_out_edits(data, args.num_validation_images, args.validation_prompt)
         if args.val_image_url:
@@ -332,13 +330,20 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         publish(repo_id, files, find_token(args.hub_token), card=card.text, message=message)
 
 
-def _folder_of_pairs(args: cli.argparse.Namespace) -> Path:
-    if args.dataset_name is None:
-        return args.train_data_dir
-    from riff.data.unpack import Columns, unpack_dataset
+def _open_pairs(args: cli.argparse.Namespace) -> tuple[Any, list[Any]]:
+    """The store and the records of the pairs, wherever they lie."""
+    from riff.data.edit_records import EDIT_PAIRS
+    from riff.data.stores import HubAccess, open_dataset, open_pairs
 
-    columns = Columns(args.original_image_column, args.edited_image_column, args.edit_prompt_column)
-    return unpack_dataset(args.dataset_name, columns, args.dataset_config_name, args.cache_dir, args.hub_token)
+    hub = HubAccess(args.hub_token, args.cache_dir)
+    if args.dataset_name is None:
+        return open_pairs(args.train_data_dir, EDIT_PAIRS, hub)
+    columns = {
+        "input_file_path": args.original_image_column,
+        "edited_file_path": args.edited_image_column,
+        "edit_prompt": args.edit_prompt_column,
+    }
+    return open_dataset(args.dataset_name, EDIT_PAIRS, columns, args.dataset_config_name, hub)
 
 
 def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, device: str) -> tuple[Any, str, str]:

@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     import tempfile
 
     from riff.data.edit_records import read_edit_records
+    from riff.data.export import SHARDS, dataset_card, num_bytes, plan_dataset, sample_records, write_dataset
     from riff.data.pairs_folder import settings_of
-    from riff.data.parquet import SHARDS, dataset_card, draw_records, plan_shards, write_dataset
     from riff.files import CARD
     from riff.hub.files import Files
     from riff.hub.names import check_repo_id, find_token
@@ -59,24 +59,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_repo_id(args.repo_id)
     records = read_edit_records(args.data_root)
     if args.num_samples_to_use is not None:
-        records = draw_records(records, args.num_samples_to_use, args.seed)
-    settings = settings_of(args.data_root)
-    shards = plan_shards(args.data_root, records)
-    card = dataset_card(args.data_root, shards, settings)
-    total = f"{len(records)} pairs in {len(shards)} files, {sum(shard.num_bytes for shard in shards):,} bytes of pictures"
+        records = sample_records(records, args.num_samples_to_use, args.seed)
+    plan = plan_dataset(args.data_root, records)
+    card = dataset_card(plan, settings_of(args.data_root))
+    total = f"{len(records)} pairs in {len(plan.shards)} files, {num_bytes(args.data_root, records):,} bytes of pictures"
     if args.dry_run:
-        for shard in shards:
-            print(f"{shard.num_bytes:>15,}  {shard.name}  ({len(shard.records)} pairs)")
+        for name, of_shard in plan.shards.items():
+            print(f"{num_bytes(args.data_root, of_shard):>15,}  {name}  ({len(of_shard)} pairs)")
         print(f"would go to {' and '.join(str(place) for place in (args.to_disk, args.repo_id) if place)}: {total}")
         return
     token = find_token(args.token) if args.repo_id else ""  # missed before the work, not after
     with tempfile.TemporaryDirectory(prefix="riff-") as temporary:
         folder = args.to_disk or Path(temporary) / "data-set"
-        written = write_dataset(args.data_root, shards, card, folder, args.overwrite)
+        written = write_dataset(plan, card, folder, args.overwrite)
         if args.to_disk:
             print(f"{'written to' if written else 'nothing new for'} {folder}: {total}")
         if args.repo_id:
-            files: Files = {shard.name: folder / shard.name for shard in shards}
+            files: Files = {name: folder / name for name in plan.shards}
             files[CARD] = card.encode()
             options = {"private": args.private, "repo_type": "dataset", "replaces": SHARDS}
             publish(args.repo_id, files, token, message=f"Upload {len(records)} pairs", **options)

@@ -117,7 +117,7 @@ def test_clips_with_next_to_no_vocal_are_dropped_and_counted(songs: Path, tmp_pa
     [
         ('{"file": "a.wav", "prompt": "x"}\n{"file": "b.wav", "prompt"\n', "line 2 is no JSON"),
         ('{"file": "a.wav"}\n', 'line 1 needs "file" and "prompt"'),
-        ("[1, 2]", "entry 1 is no JSON object"),
+        ("[1, 2]", "line 1 is no JSON object"),
     ],
 )
 def test_a_broken_prompt_file_is_named_with_its_line(songs: Path, tmp_path: Path, content: str, words: str) -> None:

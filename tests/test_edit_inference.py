@@ -20,6 +20,7 @@ from demo.composition import compose
 from demo.evaluation import demo_clips
 from riff.data.edit_records import EditRecord, read_edit_records
 from riff.data.instructions import DEFAULT_INSTRUCTIONS, NOTHING, kind_of_prompt, removals
+from riff.data.stores import FolderStore
 from riff.errors import ModelError, OptionError, RiffError
 from riff.evaluation.control import Scored
 from riff.evaluation.edit_experiment import EDIT_METRICS, edit_case, evaluate_edit, summarise_edits, training_fingerprints
@@ -161,7 +162,7 @@ def test_a_folder_of_parquet_files_is_read_like_a_folder_of_pairs(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--dataset_id", "./nowhere"], "--dataset_id ./nowhere: no such folder"),
+        (["--dataset_id", "./nowhere"], "./nowhere: no such folder"),
         (["--data_root", "nowhere"], "no edit pairs there"),
         (["--audio", "nowhere.wav"], "nowhere.wav"),
         (["--audio", "nowhere.wav", "--separator", "magic"], "--separator magic"),
@@ -226,11 +227,11 @@ def test_a_vocal_only_data_sets_right_answer_is_the_sum(edit_data: Path, clips: 
     for sub, image in (("input_image", load_image(edit_data / record.input_file_path)), ("edited_image", vocal)):
         save_image(tmp_path / sub / "a.png", image)
     alone = EditRecord("input_image/a.png", "edited_image/a.png", "add a vocal")
-    made = clip_from_record(tmp_path, alone, "vocals")
+    made = clip_from_record(FolderStore(tmp_path), alone, "vocals")
     true = load_image(edit_data / record.edited_file_path)
     assert made.truth is not None
     assert np.abs(made.truth.pixels.astype(int) - true.pixels).mean() < 2.5
-    quiet = clip_from_record(tmp_path, replace(alone, edited_max=1e-3), "vocals")
+    quiet = clip_from_record(FolderStore(tmp_path), replace(alone, edited_max=1e-3), "vocals")
     assert quiet.truth is not None
     assert quiet.truth.max_value == pytest.approx(made.before.max_value, rel=1e-3)
 

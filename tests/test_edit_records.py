@@ -54,7 +54,9 @@ def test_records_of_the_predecessor_are_read(tmp_path: Path) -> None:
         ({**LINE, "kind": "swap"}, 'line 2: "kind" must be one of add, remove, noop'),
         ({**LINE, "start_s": "5.11"}, 'line 2: "start_s" must be a number'),
         ({**LINE, "song": 7}, 'line 2: "song" must be text'),
-        ("{", "line 2 is no JSON"),
+        ({**LINE, "start_s": float("nan")}, 'line 2: "start_s" is out of all bounds'),
+        ("{", "line 2: is no JSON"),
+        ("[1]", "line 2: is no JSON object"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: dict[str, Any] | str, words: str) -> None:

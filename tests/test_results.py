@@ -28,7 +28,9 @@ from riff import cli
 from riff.audio.io import write_audio
 from riff.audio.separation import SongOpener, separate_to_files
 from riff.cli import manifest
-from riff.data.parquet import write_dataset
+from riff.data.edit_records import EDIT_PAIRS
+from riff.data.export import write_dataset
+from riff.data.pack import ShardPlan
 from riff.errors import OptionError, RiffError
 from riff.files import atomic_folder, atomic_path, only_writer, write_json
 
@@ -276,7 +278,7 @@ def test_a_data_set_on_disk_and_shards_leave_other_files_alone(pairs: Path, tmp_
     (tmp_path / "set" / "data").mkdir(parents=True)
     (tmp_path / "set" / "data" / "mine.csv").write_text("mine")
     with pytest.raises(OptionError, match="holds other things than a data set"):
-        write_dataset(pairs, [], "card", tmp_path / "set", overwrite=True)
+        write_dataset(ShardPlan(pairs, EDIT_PAIRS, {}), "card", tmp_path / "set", overwrite=True)
     assert contents(tmp_path / "set") == {"data/mine.csv": "mine"}
     flags = ["--data_dir", str(pairs), "--output", str(tmp_path / "shards"), "--pairs_per_shard", "4"]
     pack_dataset.main(flags)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from riff.data.edit_pairs import SILENT_IMAGE
 from riff.data.findings import KINDS, Finding, Item, findings
 from riff.data.journal import SongJournal
-from riff.data.pair_folders import CONTROL_PAIRS, open_pair_folder, read_lines
-from riff.data.records import read_records
+from riff.data.pair_folders import open_pair_folder
+from riff.data.pair_types import read_record_lines
+from riff.data.records import CONTROL_PAIRS, read_records
 from riff.data.set_aside import orphans, plan_set_aside, set_aside
 
 BROKEN_LINES = (1, 4)
@@ -180,7 +181,7 @@ def test_any_line_is_read_or_named_and_none_is_lost(tmp_path_factory: pytest.Tem
     path.parent.mkdir(exist_ok=True)
     written = [good, *(text.replace(b"\n", b" ") for text in texts)]
     path.write_bytes(b"\n".join(written))
-    lines = read_lines(path, CONTROL_PAIRS)
+    lines = read_record_lines(path, CONTROL_PAIRS)
     assert lines[0].record.target == "target/a.png"
     kept = [line.text.encode("utf-8", "surrogateescape") for line in lines]
     assert kept == [text for text in written if text.decode("utf-8", "surrogateescape").strip()]

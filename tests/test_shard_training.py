@@ -12,10 +12,9 @@ from test_edit_training import flags
 from test_training import training_flags
 
 import pack_dataset
-from riff.data.pack import shard_writer
-from riff.data.places import open_pairs
-from riff.data.records import pairs_file
-from riff.data.shard_layouts import CONTROL_SHARDS
+from riff.data.pack import write_shard
+from riff.data.records import CONTROL_PAIRS
+from riff.data.stores import open_pairs
 from riff.training.losses import read_losses
 
 pytest.importorskip("datasets", reason="pip install datasets")
@@ -89,12 +88,12 @@ def test_errors_of_shards_end_in_one_line(
     shards: Callable[[str, str], Path], pairs: Path, tiny_control: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     """A hint that is broken is found in a process that reads pairs; and pairs of the other kind, and of no place, at once."""
-    store, records = open_pairs(pairs, CONTROL_SHARDS, pairs_file())
+    store, records = open_pairs(pairs, CONTROL_PAIRS)
+    images = [{key: store.read(path) for key, path in CONTROL_PAIRS.image_paths(record).items()} for record in records]
+    for broken in images[1:]:
+        broken["source"] = b"no image"
     path = tmp_path / "broken.tar"
-    with shard_writer(path, CONTROL_SHARDS) as writer:
-        for number, record in enumerate(records):
-            content = {key: store.read(name) for key, name in CONTROL_SHARDS.record_format.pictures(record).items()}
-            writer.add(record, content | ({"source": b"no picture"} if number else {}))
+    write_shard(path, CONTROL_PAIRS, zip(records, images, strict=True))
     command = (*training_flags(path, tiny_control, tmp_path), "--val_share", 0, "--num_workers", 1, "--max_steps", 2)
     message = last_error(run_script("cnet_riff_training.py", *command, code=2))
     assert message.startswith(f"error: {path}/")
@@ -104,6 +103,4 @@ def test_errors_of_shards_end_in_one_line(
         run_script("train_instruct_pix2pix.py", *flags_of_other, code=2)
     )
     nowhere = flags(Path("nobody/nothing"), tiny_base, tmp_path / "edit")
-    assert "--train_data_dir nobody/nothing: no such folder here" in last_error(
-        run_script("train_instruct_pix2pix.py", *nowhere, code=2)
-    )
+    assert "error: nobody/nothing: no such folder here" in last_error(run_script("train_instruct_pix2pix.py", *nowhere, code=2))

@@ -22,21 +22,20 @@ from hub_stand_in import TOKEN, Hub, Repository
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riff.data.edit_records import EDIT_RECORDS_FILE, EditRecord
-from riff.data.pack import FORMATS, shard_writer, share_out
-from riff.data.parquet import plan_shards, write_dataset
-from riff.data.parquet_shards import COLUMNS_KEPT, _read_column
-from riff.data.places import expand_braces, open_pairs
-from riff.data.records import PairRecord, pairs_file
-from riff.data.shard_layouts import CONTROL_SHARDS, EDIT_SHARDS, ShardLayout
-from riff.data.stores import PairStore
+from riff.data.edit_records import EDIT_PAIRS, EDIT_RECORDS_FILE, EditRecord
+from riff.data.export import plan_dataset, write_dataset
+from riff.data.pack import FORMATS, share_out, write_shard
+from riff.data.pair_types import PairType
+from riff.data.records import CONTROL_PAIRS, PairRecord, pairs_file
+from riff.data.shard_files import expand_braces
+from riff.data.shards import COLUMNS_KEPT, _read_column
+from riff.data.stores import PairStore, open_pairs
 from riff.errors import DataError, OptionError, RiffError
 from riff.files import write_json
 from riff.spectrogram.image import SpectrogramImage, image_size, load_grey, load_image, save_image
 
 pytest.importorskip("datasets", reason="pip install datasets")
-LAYOUTS: dict[str, ShardLayout[Any]] = {"control": CONTROL_SHARDS, "edit": EDIT_SHARDS}
-FILES = {"control": pairs_file(), "edit": EDIT_RECORDS_FILE}
+TYPES: dict[str, PairType[Any]] = {"control": CONTROL_PAIRS, "edit": EDIT_PAIRS}
 SIZES = (5, 4, 7, 1)  # pairs of each song
 
 
@@ -48,7 +47,7 @@ def picture(path: Path, seed: int) -> None:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Small pairs of four songs, of both kinds; the accompaniment of one is not there."""
     places: dict[str, Path] = {}
-    for kind in FILES:
+    for kind in TYPES:
         folder = places[kind] = tmp_path_factory.mktemp(kind) / "pairs"
         records: list[Any] = []
         for song, size in enumerate(SIZES):
@@ -60,9 +59,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
                     records.append(PairRecord(f"source/{name}", f"target/{name}", f"Gib mir „{song}“", **more))
                 else:
                     records.append(EditRecord(f"input_image/{name}", f"edited_image/{name}", f"add {clip}", kind="remove", **more))
-                for number, path in enumerate(LAYOUTS[kind].record_format.pictures(records[-1]).values()):
+                for number, path in enumerate(TYPES[kind].image_paths(records[-1]).values()):
                     picture(folder / path, 3 * len(records) + number)
-        (folder / FILES[kind]).write_text("".join(json.dumps(asdict(record)) + "\n" for record in records))
+        (folder / TYPES[kind].records_file).write_text("".join(json.dumps(asdict(record)) + "\n" for record in records))
         write_json(folder / "manifest.json", {"settings": {"target": "vocals"}})
     return places
 
@@ -85,16 +84,15 @@ def packed(folders: dict[str, Path]) -> Callable[..., Path]:
 
 
 def opened(place: str | Path, kind: str) -> tuple[PairStore, list[Any]]:
-    return open_pairs(Path(place), LAYOUTS[kind], FILES[kind])
+    return open_pairs(Path(place), TYPES[kind])
 
 
 def contents(place: str | Path, kind: str) -> list[tuple[Any, dict[str, bytes]]]:
     """The records without their pictures' names in the store, and their pictures."""
     store, records = opened(place, kind)
-    layout = LAYOUTS[kind]
-    nameless = dict.fromkeys(layout.members, "")
+    nameless = dict.fromkeys(TYPES[kind].images, "")
     return [
-        (replace(record, **nameless), {key: store.read(name) for key, name in layout.record_format.pictures(record).items()})
+        (replace(record, **nameless), {key: store.read(name) for key, name in TYPES[kind].image_paths(record).items()})
         for record in records
     ]
 
@@ -103,7 +101,7 @@ def shard_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.suffix in FORMATS.values())
 
 
-@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("form", FORMATS)
 def test_shards_hold_what_the_folder_holds_in_its_order(kind: str, form: str, folders: dict, packed: Callable[..., Path]) -> None:
     """Pictures byte by byte and values, however many shards there are, and whatever names them."""
@@ -116,7 +114,7 @@ def test_shards_hold_what_the_folder_holds_in_its_order(kind: str, form: str, fo
     base, of_folder = opened(folders[kind], kind)
     assert store.folder == folder
     for record, other in zip(records, of_folder, strict=True):
-        for key, name in LAYOUTS[kind].record_format.pictures(record).items():
+        for key, name in TYPES[kind].image_paths(record).items():
             assert Path(name).name == Path(getattr(other, key)).name  # samples are called after it
             assert load_image(store.open(name)).max_value == load_image(base.open(getattr(other, key))).max_value
             assert image_size(store.open(name)) == (16, 16)
@@ -156,7 +154,7 @@ def test_datasets_reads_both_formats(packed: Callable[..., Path], folders: dict[
 def test_what_upload_musdb_writes_is_read(folders: dict[str, Path], tmp_path: Path) -> None:
     folder = folders["edit"]
     records = opened(folder, "edit")[1]
-    write_dataset(folder, plan_shards(folder, records, largest=5000), "card", tmp_path / "set")
+    write_dataset(plan_dataset(folder, records, largest=5000), "card", tmp_path / "set")
     assert len(list((tmp_path / "set" / "data").iterdir())) > 2
     assert contents(tmp_path / "set", "edit") == contents(folder, "edit")
 
@@ -324,18 +322,6 @@ def test_a_shard_that_changes_is_read_anew_but_not_while_it_is_read(form: str, p
         opened(path, "control")
 
 
-def test_an_index_is_made_once_and_a_broken_one_again(packed: Callable[..., Path], tmp_path: Path) -> None:
-    shutil.copy(packed("control", "webdataset") / "pairs-000000.tar", tmp_path)
-    wanted = contents(tmp_path, "control")
-    index = tmp_path / ".cache" / "index" / "pairs-000000.tar.json"
-    made = index.stat().st_mtime_ns
-    assert contents(tmp_path, "control") == wanted
-    assert index.stat().st_mtime_ns == made
-    for content in (b"", b"{}", b"[1]", index.read_bytes()[:200]):
-        index.write_bytes(content)
-        assert contents(tmp_path, "control") == wanted
-
-
 def test_where_nothing_can_be_written_the_users_cache_is_taken(
     packed: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,7 +331,6 @@ def test_where_nothing_can_be_written_the_users_cache_is_taken(
     monkeypatch.setattr("riff.data.stores.DEFAULT_CACHE", tmp_path / "home")
     store, _ = opened(tmp_path / "*.tar", "control")
     assert store.cache.parent == tmp_path / "home"
-    assert (store.cache / "index").is_dir()
     assert not (tmp_path / ".cache").exists()
 
 
@@ -367,7 +352,7 @@ def test_parquet_files_that_are_refused_are_named(packed: Callable[..., Path], t
     pyarrow.parquet.write_table(table.drop_columns(["prompt"]), path)
     refused('has no column "prompt"; there are source, target, accompaniment, song')
     pyarrow.parquet.write_table(table.set_column(0, "source", [["x"] * len(table)]), path)
-    refused('the column "source" holds no pictures')
+    refused('the column "source" holds no images')
     pyarrow.parquet.write_table(table.set_column(3, "prompt", [["sing"] * (len(table) - 1) + [None]]), path)
     refused('000004: has no "prompt"')
     pyarrow.parquet.write_table(table.slice(0, 0), path)
@@ -383,7 +368,7 @@ def test_parquet_files_that_are_refused_are_named(packed: Callable[..., Path], t
     pyarrow.parquet.write_table(table.set_column(0, "source", pyarrow.array(elsewhere, table["source"].type)), path)
     store, records = opened(path, "control")
     assert store.read(records[1].source)
-    with pytest.raises(DataError, match=r"x\.parquet: row 0 holds no picture itself"):
+    with pytest.raises(DataError, match=r"x\.parquet: row 0 holds no image itself"):
         store.read(records[0].source)
 
 
@@ -391,7 +376,7 @@ def test_places_that_are_none(packed: Callable[..., Path], tmp_path: Path) -> No
     for form in FORMATS:
         shutil.copytree(packed("control", form), tmp_path / "both", dirs_exist_ok=True)
     for place, words in {
-        f"{tmp_path}/*.tar": r"--train_data_dir .*\*.tar: there is no",
+        f"{tmp_path}/*.tar": r"\*.tar: there is no",
         f"{tmp_path}/both/pairs-{{000000..000009}}.tar": r"there is no .*both/pairs-000004.tar",
         f"{tmp_path}/both/*": r"manifest.json is no .tar or .parquet file",
         f"{tmp_path}/both": "holds tars and Parquet files",
@@ -409,11 +394,11 @@ CODE = """
 import os
 from pathlib import Path
 from riff import cli
-from riff.data.places import HubAccess, open_pairs
-from riff.data.shard_layouts import CONTROL_SHARDS
+from riff.data.records import CONTROL_PAIRS
+from riff.data.stores import HubAccess, open_pairs
 
 def main(argv):
-    store, records = open_pairs(Path("me/pairs"), CONTROL_SHARDS, "prompt.json", HubAccess(os.environ["TOKEN"], Path("cache")))
+    store, records = open_pairs(Path("me/pairs"), CONTROL_PAIRS, HubAccess(os.environ["TOKEN"], Path("cache")))
     print(len(records), len(store.read(records[-1].target)), store.cache)
 
 cli.run(main)
@@ -436,8 +421,8 @@ def test_a_data_set_of_the_hub_is_downloaded_once(hub: Hub, packed: Callable[...
     missing = look()
     assert missing.returncode == 2
     (line,) = [line for line in missing.stderr.splitlines() if line.startswith("error: ")]
-    assert "--train_data_dir me/pairs: no such folder here (make one with make_cnet_dataset.py" in line
-    assert "the hub did not give a data set of that name" in line
+    assert "me/pairs: no such folder here (make one with make_cnet_dataset.py" in line
+    assert "the hub gave no data set of that name" in line
     folder = packed("control", "webdataset")
     files = {f"data/{name}": (folder / name).read_bytes() for name in shard_names(folder)}
     hub.repositories["datasets/me/pairs"] = Repository(private=False, files={**files, "README.md": b"me", "big.bin": b"no"})
@@ -457,8 +442,8 @@ def test_without_the_libraries_the_error_names_them(
     with pytest.raises(OptionError, match="pip install pyarrow"):
         opened(folder, "control")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(OptionError, match="pip install datasets"), shard_writer(tmp_path / "x.parquet", CONTROL_SHARDS):
-        pass
+    with pytest.raises(OptionError, match="pip install datasets"):
+        write_shard(tmp_path / "x.parquet", CONTROL_PAIRS, [])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -467,5 +452,5 @@ def test_a_folder_of_no_or_both_kinds_is_not_packed(names: list[str], tmp_path: 
     for name in names:
         (tmp_path / name).write_text("{}\n")
     message = last_error(pack(tmp_path, tmp_path / "shards", code=2))
-    assert f"--data_dir {tmp_path}: holds {'prompt.json and metadata.jsonl; keep' if names else 'no pairs, neither'}" in message
+    assert f"{tmp_path}: holds {'prompt.json and metadata.jsonl; keep' if names else 'no pairs (prompt.json or'}" in message
     assert not (tmp_path / "shards").exists()

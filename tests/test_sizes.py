@@ -12,7 +12,8 @@ from PIL import Image
 from torch.utils.data import default_collate
 
 from riff.data.datasets import ControlDataset, EditDataset
-from riff.data.places import HubAccess
+from riff.data.edit_records import EDIT_PAIRS
+from riff.data.stores import open_pairs
 from riff.errors import DataError
 from riff.models.base import load_base
 from riff.models.control import load_control_pipeline
@@ -59,7 +60,7 @@ def test_edit_pairs_of_other_sizes_are_left_out(tiny_base: Path, tmp_path: Path,
     pipeline = attach_edit(load_base(str(tiny_base)))
     keys = ("input_file_path", "edited_file_path", "edit_prompt")
     folder = write_pairs(tmp_path, keys, "metadata.jsonl", (ODD, ODD), (64, 64), (ODD, ODD))
-    data = prepare_edit_data(folder, pipeline, "cpu", 0, None, None, "mix", HubAccess())
+    data = prepare_edit_data(*open_pairs(folder, EDIT_PAIRS), pipeline, "cpu", 0, None, None, "mix")
     assert len(data.training) == 2
     assert capsys.readouterr().err.count("left out: ") == 2
     batch = default_collate([EditDataset(data.training, data.encoded)[0]])

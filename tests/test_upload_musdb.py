@@ -18,9 +18,9 @@ from huggingface_hub import DatasetCard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riff.data.edit_records import EDIT_KINDS, EditRecord, read_edit_records
-from riff.data.parquet import SHARDS, draw_records, plan_shards, write_dataset
-from riff.data.unpack import unpack_dataset
+from riff.data.edit_records import EDIT_KINDS, EDIT_PAIRS, EditRecord, read_edit_records
+from riff.data.export import SHARDS, plan_dataset, sample_records, write_dataset
+from riff.data.stores import FolderStore, HubAccess, open_dataset, open_pairs
 from riff.errors import DataError, OptionError
 from riff.files import write_json
 from riff.spectrogram.image import SpectrogramImage, load_image, save_image
@@ -83,12 +83,18 @@ def test_datasets_reads_the_pictures_unchanged(pairs: Path, data_set: Path, tmp_
                 assert row[column] == getattr(record, column), column
 
 
-def test_unpacked_again_it_is_the_folder_that_it_was(pairs: Path, data_set: Path, tmp_path: Path) -> None:
-    folder = unpack_dataset(str(data_set), cache=tmp_path)
-    for record, before in zip(read_edit_records(folder), read_edit_records(pairs), strict=True):
-        renamed = replace(record, input_file_path=before.input_file_path, edited_file_path=before.edited_file_path)
-        assert renamed == before
-        assert load_image(folder / record.edited_file_path).max_value == pytest.approx(before.edited_max)
+def test_read_again_it_is_the_folder_that_it_was(pairs: Path, data_set: Path, tmp_path: Path) -> None:
+    base, wanted = FolderStore(pairs), read_edit_records(pairs)
+    for store, records in (
+        open_pairs(data_set, EDIT_PAIRS),
+        open_dataset(str(data_set), EDIT_PAIRS, hub=HubAccess(cache=tmp_path)),
+    ):
+        for record, before in zip(records, wanted, strict=True):
+            for key in ("input_file_path", "edited_file_path"):
+                assert store.read(getattr(record, key)) == base.read(getattr(before, key))
+            renamed = replace(record, input_file_path=before.input_file_path, edited_file_path=before.edited_file_path)
+            assert renamed == before
+            assert load_image(store.open(record.edited_file_path)).max_value == pytest.approx(before.edited_max)
 
 
 def test_the_card_tells_the_settings_and_no_paths_of_this_machine(data_set: Path) -> None:
@@ -117,10 +123,10 @@ def test_shards_are_written_whole_in_order(pairs: Path, tmp_path: Path) -> None:
     import pyarrow.parquet
 
     records = read_edit_records(pairs)
-    shards = plan_shards(pairs, records, largest=20_000)
-    assert len(shards) > 3
-    assert write_dataset(pairs, shards, "card", tmp_path / "set")
-    names = [f"{SHARDS}{number:05d}-of-{len(shards):05d}.parquet" for number in range(len(shards))]
+    plan = plan_dataset(pairs, records, largest=20_000)
+    names = [f"{SHARDS}{number:05d}-of-{len(plan.shards):05d}.parquet" for number in range(len(plan.shards))]
+    assert len(names) > 3
+    assert write_dataset(plan, "card", tmp_path / "set")
     assert sorted(files_below(tmp_path / "set")) == ["README.md", *names]
     tables = [pyarrow.parquet.read_table(tmp_path / "set" / name) for name in names]
     assert [prompt for table in tables for prompt in table["edit_prompt"].to_pylist()] == [record.edit_prompt for record in records]
@@ -129,8 +135,8 @@ def test_shards_are_written_whole_in_order(pairs: Path, tmp_path: Path) -> None:
 @given(st.integers(1, 30), st.integers(1, 40), st.integers(0, 3))
 def test_a_share_of_the_pairs_is_drawn_in_order(size: int, count: int, seed: int) -> None:
     records = [EditRecord("i", "e", "p", start_s=float(number)) for number in range(size)]
-    drawn = draw_records(records, count, seed)
-    assert drawn == draw_records(records, count, seed)
+    drawn = sample_records(records, count, seed)
+    assert drawn == sample_records(records, count, seed)
     assert len(drawn) == min(size, count)
     assert [record.start_s for record in drawn] == sorted({record.start_s for record in drawn})
 
@@ -196,21 +202,21 @@ def test_pictures_that_are_missing_or_broken(pairs: Path, tmp_path: Path) -> Non
     (record, *_) = read_edit_records(pairs)
     (tmp_path / "input_image").mkdir()
     (tmp_path / "edited_image").mkdir()
-    with pytest.raises(DataError, match="no such picture"):
-        plan_shards(tmp_path, [record])
+    with pytest.raises(DataError, match="no such image"):
+        plan_dataset(tmp_path, [record])
     for path in (record.input_file_path, record.edited_file_path):
         (tmp_path / path).write_text("not a picture")
-    with pytest.raises(DataError, match="cannot be read as a picture"):
-        write_dataset(tmp_path, plan_shards(tmp_path, [record]), "card", tmp_path / "set")
+    with pytest.raises(DataError, match="cannot be read as an image"):
+        write_dataset(plan_dataset(tmp_path, [record]), "card", tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
 
 def test_without_the_library_the_error_names_it(pairs: Path, tmp_path: Path) -> None:
-    shards = plan_shards(pairs, read_edit_records(pairs)[:1])
+    plan = plan_dataset(pairs, read_edit_records(pairs)[:1])
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "datasets", None)
         with pytest.raises(OptionError, match="pip install datasets"):
-            write_dataset(pairs, shards, "card", tmp_path / "set")
+            write_dataset(plan, "card", tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
 

@@ -15,10 +15,9 @@ import psutil
 import pytest
 from conftest import ROOT, last_error, make_pairs, pair_files, run_script
 
-from riff.data.places import open_pairs
-from riff.data.records import read_records
-from riff.data.shard_layouts import CONTROL_SHARDS
+from riff.data.records import CONTROL_PAIRS, read_records
 from riff.data.songs import SongFile, shard_of_songs
+from riff.data.stores import open_pairs
 from riff.errors import DataError, OptionError
 from riff.files import only_writer, read_mapping
 
@@ -95,14 +94,14 @@ def test_shards_are_made_apart_and_are_everything_once(songs: Path, pairs: Path,
         folder = tmp_path / f"shard-{index:05d}-of-00002"
         names += [record.source for record in read_records(folder)] if (folder / "prompt.json").read_text() else []
     assert sorted(names) == sorted(record.source for record in read_records(pairs))
-    store, records = open_pairs(tmp_path, CONTROL_SHARDS, "prompt.json")
+    store, records = open_pairs(tmp_path, CONTROL_PAIRS)
     assert sorted(record.source.split("/", 1)[1] for record in records) == sorted(names)
     whole = {record.target: (pairs / record.target).read_bytes() for record in read_records(pairs)}
     assert all(store.read(record.target) == whole[record.target.split("/", 1)[1]] for record in records)
     assert read_mapping(store.folder / "manifest.json")["settings"]["canny_high"] == 200
     shutil.rmtree(tmp_path / "shard-00001-of-00002")
     with pytest.raises(DataError, match=r"shard-00001-of-00002: no prompt\.json here; make this shard too"):
-        open_pairs(tmp_path, CONTROL_SHARDS, "prompt.json")
+        open_pairs(tmp_path, CONTROL_PAIRS)
 
 
 def test_a_songs_shard_does_not_depend_on_the_others() -> None:

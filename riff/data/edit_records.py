@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from riff.data.lines import RecordFormat, read_record_lines
+from riff.data.pair_types import ImageField, PairType, read_pairs
 from riff.errors import DataError
 
 EDIT_RECORDS_FILE = "metadata.jsonl"
@@ -41,14 +41,23 @@ class EditRecord:
             raise DataError(f'"kind" must be one of {", ".join(EDIT_KINDS)}, not {self.kind!r}')
 
 
-EDIT_FORMAT = RecordFormat(
-    kind="edit pairs",
+EDIT_PAIRS = PairType(
+    EditRecord,
+    records_file=EDIT_RECORDS_FILE,
+    name="edit pairs",
     made_by="preprocess_musdb.py --output_dir",
-    required=("input_file_path", "edited_file_path", "edit_prompt"),
-    images=("input_file_path", "edited_file_path"),
+    trained_by="train_instruct_pix2pix.py",
+    images={
+        "input_file_path": ImageField("input_image", column="original_image", maximum="input_max"),
+        "edited_file_path": ImageField("edited_image", column="edited_image", maximum="edited_max"),
+    },
+    prompt="edit_prompt",
+    backing="input_file_path",
+    result="edited_file_path",
+    sounds="wav",
 )
 
 
 def read_edit_records(folder: str | Path) -> list[EditRecord]:
-    """The edit pairs of a folder; paths are checked, and errors are raised, as in `read_record_lines`."""
-    return read_record_lines(Path(folder) / EDIT_RECORDS_FILE, EditRecord, EDIT_FORMAT)
+    """The edit pairs of a folder (see `read_pairs`)."""
+    return read_pairs(folder, EDIT_PAIRS)

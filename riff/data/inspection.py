@@ -17,7 +17,8 @@ import numpy as np
 from riff.cli import progress_bar
 from riff.data.duplicates import Heard, repeats
 from riff.data.findings import Finding, Item, findings
-from riff.data.pair_folders import PairFolder, RecordLine, open_pair_folder
+from riff.data.pair_folders import PairFolder, open_pair_folder
+from riff.data.pair_types import RecordLine
 from riff.data.pictures import Flaw, PairLook, PairTask, look_at_pair
 from riff.data.prompt_facts import prompt_facts, prompt_items
 from riff.data.set_aside import orphans

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from riff.data.lines import json_lines
 from riff.errors import DataError
 from riff.files import write_text
 
@@ -65,19 +66,15 @@ def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         DataError: another line is no object; what follows it would be lost.
     """
-    if not path.exists():
-        return
-    lines = path.read_bytes().splitlines(keepends=True)
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield json.loads(line)
-        except ValueError as error:  # half an object, or half a character
-            if number == len(lines) and not line.endswith(b"\n"):
-                return
+    lines = json_lines(path) if path.exists() else []
+    for line in lines:
+        if not line.problem:
+            yield line.value
+        elif line is not lines[-1] or path.read_bytes().endswith(b"\n"):  # else half an object, or half a character
             way_out = f"python inspect_dataset.py {path.parent} --fix sets it aside"
             if path.name == SONGS_FILE:
                 way_out = "take the line out, and its song is made again"
-            raise DataError(f"{path}: line {number} is no JSON; {way_out}") from error
+            raise DataError(f"{path}: line {line.number} {line.problem}; {way_out}")
 
 
 def _append(path: Path, lines: list[str]) -> None:

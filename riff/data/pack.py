@@ -3,95 +3,114 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby
+from functools import partial
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 from riff.cli import FILES_KEY, progress_bar
 from riff.data.datasets import SongClip
-from riff.data.edit_records import EDIT_RECORDS_FILE
-from riff.data.lines import read_record_lines
+from riff.data.pair_folders import pair_type_of
+from riff.data.pair_types import PairType, read_pairs
 from riff.data.pairs_folder import MANIFEST, SETTINGS_KEY, settings_of
-from riff.data.parquet_shards import ParquetWriter
-from riff.data.places import NUM_SHARDS_KEY
-from riff.data.records import pairs_file
-from riff.data.shard_layouts import CONTROL_SHARDS, EDIT_SHARDS, ShardLayout
-from riff.data.shards import ShardWriter
+from riff.data.shard_files import NUM_SHARDS_KEY
+from riff.data.shards import RECORD
 from riff.data.stores import FolderStore
-from riff.data.tar_shards import TarWriter
 from riff.errors import DataError, OptionError
-from riff.files import atomic_path, make_folder, read_mapping, remove_leftovers
+from riff.files import atomic_path, read_mapping, remove_leftovers
 from riff.spectrogram.image import image_size
 
 FORMATS = {"webdataset": ".tar", "parquet": ".parquet"}
 FINGERPRINT_KEY = "fingerprint"  # of the manifest beside the shards
 SHARD_NAME = re.compile(r"pairs-\d+\.(tar|parquet)")
+GROUP_ROWS = 10  # pairs that are read at once from Parquet: to come to one image, those beside it in its column are read as well
+PLAIN: dict[str, Any] = {"compression": "none", "use_dictionary": False, "write_statistics": False}  # PNGs gain nothing by more
+Pairs = Iterable[tuple[Any, Mapping[str, bytes]]]  # records, each with the bytes of its images by their keys
 
 
 @dataclass(frozen=True)
-class Packing:
-    """What is to be packed, and how.
-
-    Attributes:
-        shards: the records of each. suffix: of the shards' names. settings: that the pairs were made with.
-    """
+class ShardPlan:
+    """What is to be written; shards: the records of each by its path, which ends in its format's suffix."""
 
     folder: Path
-    layout: ShardLayout
-    shards: list[list[Any]]
-    suffix: str
-    settings: dict[str, Any]
+    pair_type: PairType
+    shards: Mapping[str, Sequence[Any]]
 
     @property
     def num_pairs(self) -> int:
-        return sum(map(len, self.shards))
+        return sum(map(len, self.shards.values()))
 
-    def manifest(self) -> dict[str, Any]:
-        """What tells these shards from others, for the manifest beside them."""
-        return {
-            SETTINGS_KEY: self.settings,
-            NUM_SHARDS_KEY: len(self.shards),
-            "pairs": self.num_pairs,
-            FINGERPRINT_KEY: self._fingerprint(),
-            FILES_KEY: [self.shard_name(number) for number in range(len(self.shards))],
-        }
+    def identities(self, records: Iterable[Any]) -> bytes:
+        """What tells records and their images from others, for a fingerprint."""
+        sizes = partial(image_sizes, self.folder, self.pair_type)
+        return b"".join(json.dumps([asdict(record), sizes(record)]).encode() for record in records)
 
-    def shard_name(self, number: int) -> str:
-        return f"pairs-{number:06d}{self.suffix}"
+    def write(self, destination: Path) -> int:
+        """Write the shards that are not there yet, and return how many those were.
 
-    def _fingerprint(self) -> str:
-        digest = hashlib.blake2b(self.suffix.encode(), digest_size=16)
-        for shard in self.shards:
-            for record in shard:
-                sizes = [_picture(self.folder, path).stat().st_size for path in self.layout.record_format.pictures(record).values()]
-                digest.update(json.dumps([asdict(record), sizes]).encode())
-            digest.update(b"\n")
-        return digest.hexdigest()
+        Raises:
+            OptionError: a package is missing.
+            DataError: an image is missing or broken; the shards before it are there.
+        """
+        written = first = 0
+        with progress_bar(total=self.num_pairs, desc="packing", unit="pair") as progress:
+            for name, records in self.shards.items():
+                if not (destination / name).exists():
+                    write_shard(destination / name, self.pair_type, self._with_images(records, progress), first)
+                    written += 1
+                first += len(records)
+                progress.update(first - progress.n)
+        return written
+
+    def _with_images(self, records: Iterable[Any], progress: Any) -> Pairs:
+        store = FolderStore(self.folder)
+        for record in records:
+            paths = self.pair_type.image_paths(record)
+            for path in paths.values():
+                image_size(store.open(path))  # a broken one is found now, not in training
+            yield record, {key: store.read(path) for key, path in paths.items()}
+            progress.update()
 
 
-def plan_packing(folder: Path, control_method: str, form: str, pairs_per_shard: int) -> Packing:
+def image_sizes(folder: Path, pair_type: PairType, record: Any) -> list[int]:
+    """The bytes of each of a record's images.
+
+    Raises:
+        DataError: one is missing.
+    """
+    files = [folder / path for path in pair_type.image_paths(record).values()]
+    for file in files:
+        if not file.is_file():
+            raise DataError(f"{file}: no such image, though the records name it; make the pairs again")
+    return [file.stat().st_size for file in files]
+
+
+def plan_packing(folder: Path, control_method: str, form: str, pairs_per_shard: int) -> tuple[ShardPlan, dict[str, Any]]:
     """Share a folder's pairs out over shards, in their order.
 
     Args:
         control_method: of ControlNet pairs, where `prompt-METHOD.json` is meant. form: a key of `FORMATS`.
 
+    Returns:
+        The plan, and what tells its shards from others, for the manifest beside them.
+
     Raises:
-        DataError: no pairs there, or pairs of both kinds.
+        DataError: no pairs there, or pairs of both types.
     """
-    layouts: dict[str, ShardLayout] = {pairs_file(control_method): CONTROL_SHARDS, EDIT_RECORDS_FILE: EDIT_SHARDS}
-    there = [name for name in layouts if (folder / name).exists()]
-    if not there:
-        raise DataError(f"--data_dir {folder}: holds no pairs, neither {' nor '.join(layouts)}; name the folder that they are in")
-    if len(there) > 1:
-        raise DataError(f"--data_dir {folder}: holds {' and '.join(there)}; keep each kind of pairs in a folder of its own")
-    layout = layouts[there[0]]
-    records = read_record_lines(folder / there[0], layout.record_type, layout.record_format)
-    return Packing(folder, layout, share_out(records, pairs_per_shard), FORMATS[form], settings_of(folder))
+    pair_type, suffix = pair_type_of(folder, control_method), FORMATS[form]
+    shards = share_out(read_pairs(folder, pair_type), pairs_per_shard)
+    plan = ShardPlan(folder, pair_type, {f"pairs-{number:06d}{suffix}": records for number, records in enumerate(shards)})
+    digest = hashlib.blake2b(suffix.encode(), digest_size=16)
+    for records in shards:
+        digest.update(plan.identities(records) + b"\n")
+    manifest = {SETTINGS_KEY: settings_of(folder), NUM_SHARDS_KEY: len(shards), "pairs": plan.num_pairs}
+    return plan, manifest | {FINGERPRINT_KEY: digest.hexdigest(), FILES_KEY: list(plan.shards)}
 
 
 def share_out(records: Sequence[SongClip], pairs_per_shard: int) -> list[list[SongClip]]:
@@ -108,74 +127,74 @@ def share_out(records: Sequence[SongClip], pairs_per_shard: int) -> list[list[So
 
 
 def prepare_output(folder: Path, manifest: dict[str, Any], overwrite: bool) -> bool:
-    """Make the folder of shards ready; whether an earlier run of the same packing began there.
+    """Make a folder ready for shards; whether an earlier run of the same packing began there.
 
     Raises:
         OptionError: it holds other shards, or something else that has a manifest.
     """
-    make_folder(folder)
     remove_leftovers(folder)
     path = folder / MANIFEST
-    earlier = read_mapping(path) if path.exists() else None
-    if earlier is not None and FINGERPRINT_KEY not in earlier:
+    earlier = read_mapping(path) if path.exists() else {}
+    if path.exists() and FINGERPRINT_KEY not in earlier:
         raise OptionError(f"--output {folder}: holds pairs, or something else that is no packing; choose a folder of its own")
-    same = earlier is not None and earlier[FINGERPRINT_KEY] == manifest[FINGERPRINT_KEY]
-    shards = [path for suffix in FORMATS.values() for path in folder.glob(f"*{suffix}")]
-    foreign = next((shard for shard in shards if not SHARD_NAME.fullmatch(shard.name)), None)
-    if foreign is not None:
-        raise OptionError(f"--output {folder}: holds {foreign.name}, which is no shard of a packing; choose a folder of its own")
-    if (earlier is not None or shards) and not same and not overwrite:
+    shards = [shard for suffix in FORMATS.values() for shard in folder.glob(f"*{suffix}")]
+    for shard in shards:
+        if not SHARD_NAME.fullmatch(shard.name):
+            raise OptionError(f"--output {folder}: holds {shard.name}, which is no shard of a packing; choose a folder of its own")
+    same = earlier.get(FINGERPRINT_KEY) == manifest[FINGERPRINT_KEY]
+    if (earlier or shards) and not same and not overwrite:
         raise OptionError(f"--output {folder}: holds shards of other pairs or settings; choose another folder, or --overwrite")
-    if overwrite:
-        path.unlink(missing_ok=True)
-        for shard in shards:
-            shard.unlink()
+    for file in (path, *shards) if overwrite else ():
+        file.unlink(missing_ok=True)
     return same and not overwrite
 
 
-def pack(packing: Packing, destination: Path) -> int:
-    """Write the shards that are not there yet, and return how many those were.
-
-    Raises:
-        OptionError: a package is missing.
-        DataError: a picture is missing or broken; the shards before it are there.
-    """
-    written = first = 0
-    with progress_bar(total=packing.num_pairs, desc="packing", unit="pair") as progress:
-        for number, records in enumerate(packing.shards):
-            path = destination / packing.shard_name(number)
-            if not path.exists():
-                with shard_writer(path, packing.layout, first) as writer:
-                    for record in records:
-                        writer.add(record, _read_pictures(packing, record))
-                        progress.update()
-                written += 1
-            first += len(records)
-            progress.update(first - progress.n)
-    return written
-
-
-def _read_pictures(packing: Packing, record: Any) -> dict[str, bytes]:
-    store, pictures = FolderStore(packing.folder), packing.layout.record_format.pictures(record)
-    for picture in pictures.values():
-        image_size(store.open(picture))  # a broken one is found now, not in training
-    return {key: store.read(picture) for key, picture in pictures.items()}
-
-
-@contextmanager
-def shard_writer(path: Path, layout: ShardLayout, first: int = 0) -> Iterator[ShardWriter]:
-    """A writer of one shard, in the format that its suffix says; the shard is there when the block ends well.
+def write_shard(path: Path, pair_type: PairType, pairs: Pairs, first: int = 0) -> None:
+    """Write a shard, whole or not at all, in the format that its suffix says; the same pairs give the same bytes.
 
     Args:
         first: number of its first pair among all.
+
+    Raises:
+        OptionError: `datasets` is not installed, which Parquet files need.
     """
     with atomic_path(path) as temporary:
-        writer = TarWriter(temporary, layout, first) if path.suffix == ".tar" else ParquetWriter(temporary, layout)
-        with writer:
-            yield writer
+        if path.suffix == ".tar":
+            _write_tar(temporary, pair_type, pairs, first)
+        else:
+            _write_parquet(temporary, pair_type, pairs)
 
 
-def _picture(folder: Path, path: str) -> Path:
-    if not (folder / path).is_file():
-        raise DataError(f"{folder / path}: no such picture, though the records name it; make the pairs again")
-    return folder / path
+def _write_tar(path: Path, pair_type: PairType, pairs: Pairs, first: int) -> None:
+    """KEY.source.png, KEY.target.png, KEY.json, ...; the keys are numbers, and nothing in the headers differs from run to run."""
+    names = {key: image.folder for key, image in pair_type.images.items()}
+    with tarfile.TarFile(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for number, (record, images) in enumerate(pairs, first):
+            values = asdict(record)
+            members = {f"{names[key]}{Path(values[key]).suffix.lower() or '.png'}": image for key, image in images.items()}
+            members[RECORD] = json.dumps(values, ensure_ascii=False).encode()
+            for name, content in members.items():
+                member = tarfile.TarInfo(f"{number:08d}.{name}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+
+def _write_parquet(path: Path, pair_type: PairType, pairs: Pairs) -> None:
+    """A row a pair, which `datasets` knows as images with their values."""
+    try:
+        import pyarrow.parquet
+        from datasets import Features, Image, Value
+    except ImportError as error:
+        raise OptionError("writing Parquet files needs one more package: pip install datasets") from error
+    columns = {key: image.column for key, image in pair_type.images.items()}
+    features: dict[str, Any] = {column: Image() for column in columns.values()}
+    features |= {key: Value("string" if value_type is str else "float64") for key, value_type in pair_type.values.items()}
+    schema, rows = Features(features).arrow_schema, iter(pairs)
+    with pyarrow.parquet.ParquetWriter(path, schema, **PLAIN) as writer:
+        while group := list(islice(rows, GROUP_ROWS)):
+            table = [
+                {key: getattr(record, key) for key in pair_type.values}
+                | {columns[key]: {"bytes": image, "path": getattr(record, key)} for key, image in images.items()}
+                for record, images in group
+            ]
+            writer.write_table(pyarrow.Table.from_pylist(table, schema))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from riff.audio.io import plain_name
-from riff.data.lines import RecordFormat, read_json_objects, read_record_lines
+from riff.data.lines import read_json_objects
+from riff.data.pair_types import ImageField, PairType, read_pairs
 from riff.errors import DataError
 
 Prompt = TypeVar("Prompt")
@@ -63,14 +64,29 @@ class PairRecord:
     accompaniment_max: float = 0.0
 
 
-PAIR_FORMAT = RecordFormat(
-    kind="pairs",
+CONTROL_PAIRS = PairType(
+    PairRecord,
+    records_file=pairs_file(),
+    name="pairs",
     made_by="make_cnet_dataset.py --train_data_dir",
-    required=("source", "target", "prompt"),
-    images=("source", "target", "accompaniment"),
+    trained_by="cnet_riff_training.py",
+    images={
+        "source": ImageField("source", column="source"),
+        "target": ImageField("target", column="target", maximum="target_max"),
+        "accompaniment": ImageField("accompaniment", column="accompaniment", maximum="accompaniment_max", required=False),
+    },
+    prompt="prompt",
+    backing="accompaniment",
+    result="target",
+    edges="source",
 )
 
 
+def control_pairs(control_method: str = "") -> PairType[PairRecord]:
+    """ControlNet pairs, those of a named way of control where one is given."""
+    return replace(CONTROL_PAIRS, records_file=pairs_file(control_method))
+
+
 def read_records(folder: str | Path, control_method: str = "") -> list[PairRecord]:
-    """The pairs of a folder; paths are checked, and errors are raised, as in `read_record_lines`."""
-    return read_record_lines(Path(folder) / pairs_file(control_method), PairRecord, PAIR_FORMAT)
+    """The ControlNet pairs of a folder (see `read_pairs`)."""
+    return read_pairs(folder, control_pairs(control_method))

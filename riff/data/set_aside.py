@@ -14,7 +14,8 @@ from riff.data.edit_pairs import SILENT_IMAGE
 from riff.data.edit_records import EDIT_RECORDS_FILE
 from riff.data.findings import KINDS, Finding
 from riff.data.journal import SONGS_FILE
-from riff.data.pair_folders import PairFolder, read_lines
+from riff.data.pair_folders import PairFolder
+from riff.data.pair_types import read_record_lines
 from riff.data.records import pairs_file
 from riff.errors import DataError
 from riff.files import make_folder, only_writer, write_text
@@ -153,7 +154,7 @@ def _named(folder: PairFolder, keep: set[int] | None) -> tuple[set[str], set[str
     records = [(folder, line.record) for line in folder.readable if keep is None or line.number in keep]
     for path in sorted({*folder.path.glob(pairs_file("*")), *folder.path.glob(pairs_file()), folder.path / EDIT_RECORDS_FILE}):
         if path.name != folder.records_file and path.exists():
-            other = PairFolder(folder.path, folder.kind, path.name, read_lines(path, folder.kind), {})
+            other = PairFolder(folder.path, folder.kind, path.name, read_record_lines(path, folder.kind), {})
             records += [(other, line.record) for line in other.readable]
     files = {_plain(file) for where, record in records for file in where.pictures(record).values()}
     return files, {Path(file).stem for file in files}

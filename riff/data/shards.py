@@ -1,84 +1,238 @@
-"""A shard of pairs, and what its two formats have in common."""
+"""Pairs in one file that is read at random: a tar, a Parquet file, or a data set that `datasets` has loaded.
+
+`datasets` itself reads tars from end to end, and copies both formats into its cache before it reads them at random.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import tarfile
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
-from riff.errors import DataError
+import numpy as np
+
+from riff.data.edit_records import EDIT_PAIRS
+from riff.data.pair_types import PairType
+from riff.data.records import CONTROL_PAIRS
+from riff.errors import DataError, OptionError
+
+RECORD = "json"  # the member of a tar that holds a pair's record
+LONGEST_END = 1 << 20  # bytes of zeros that may follow a tar's last member
+ABSENT = (0, -1)  # offset and size of an image that a pair does without
+COLUMNS_KEPT = 3  # of row groups read last, so that going through pairs in their order reads each once
+LISTED_ROWS = 1000  # at once
+Members = dict[str, tuple[int, int]]  # of a pair in a tar: what they are -> offset and size
 
 
-@dataclass(frozen=True)
-class ShardItem:
-    """What a shard holds of a pair, before it is checked.
+class Shard(ABC):
+    """Pairs in one file, read once they are listed. It can be pickled, and holds no open file, for any process."""
 
-    Attributes:
-        name: in messages and, where no path is said, of its pictures. values: the record's, with the paths it was made from.
-        pictures: keys of the pictures that are there.
-    """
+    def __init__(self, path: Path, pair_type: PairType) -> None:
+        self.path, self.pair_type = path, pair_type
+        self._state: tuple[int, int] | None = None
 
-    name: str
-    values: dict[str, Any]
-    pictures: frozenset[str]
-
-
-class Shard(Protocol):
-    """Pairs in one file, read at random once they are listed. It can be pickled, and holds no open file, for any process."""
-
-    path: Path
-
-    def items(self) -> Iterable[ShardItem]:
-        """The pairs in their order, without their pictures.
+    @abstractmethod
+    def pairs(self) -> Iterable[tuple[str, dict[str, Any]]]:
+        """Each pair's name, and its record as an object with a path for each of the images that are there.
 
         Raises:
-            DataError: the shard is broken, or holds other things than pairs of its layout.
+            DataError: the file is broken, or holds other things than pairs of this type.
         """
 
+    @abstractmethod
     def read(self, row: int, key: str) -> bytes:
-        """A picture of a pair, as its file was.
+        """An image of a pair, as its file was.
 
         Raises:
-            DataError: the shard is gone, or not the one that was there when the pairs were listed.
+            DataError: the file is gone, or not the one that was there when the pairs were listed.
         """
-
-
-class ShardWriter(Protocol):
-    """Writes the pairs of one shard."""
-
-    def add(self, record: Any, pictures: Mapping[str, bytes]) -> None:
-        """Add a pair: its record, and the bytes of its pictures by their keys in the record; the same pairs give the same bytes."""
-
-
-class ShardFile:
-    """A file that must stay what it is while it is read: its size and the time of its last change are looked at."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self.identity = _identity(path.stat())
-        except OSError as error:
-            raise DataError(f"{path}: no such shard ({error.strerror}); copy it again, or leave it out") from error
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
-        """The file, open for reading inside the block.
-
-        Raises:
-            DataError: it is gone, or another one.
-        """
+        """The file, open for reading inside the block, if its size and time of change are what they were at first."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY)
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be read ({error.strerror}); copy the shard again") from error
+            raise DataError(f"{self.path}: cannot be read ({error.strerror}); copy the shard again, or leave it out") from error
         with os.fdopen(descriptor, "rb") as file:
-            if _identity(os.fstat(descriptor)) != self.identity:
+            status = os.fstat(descriptor)
+            state = (status.st_size, status.st_mtime_ns)
+            if self._state not in (None, state):
                 raise DataError(f"{self.path}: has changed since its pairs were listed; start again")
+            self._state = state
             yield file
 
+    def check_images(self, column: str, schema: Any) -> None:
+        """Raise DataError unless a column of an Arrow schema holds images as the hub's Image feature has them."""
+        column_type = schema.field(column).type
+        if not {"bytes", "path"} <= {column_type.field(number).name for number in range(column_type.num_fields)}:
+            raise DataError(f'{self.path}: the column "{column}" holds no images; it must be an Image column')
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns
+    def bytes_in(self, image: Mapping[str, Any] | None, row: int) -> bytes:
+        """What a row of such a column holds; never the file of this machine that it may name instead."""
+        if not image or image["bytes"] is None:
+            raise DataError(f"{self.path}: row {row} holds no image itself; make the data set with the images' bytes in it")
+        return image["bytes"]
+
+    def refuse_other_type(self, attribute: str, names: Collection[str]) -> None:
+        """Raise DataError where names of images, each an `attribute` of `ImageField`, are those of the other type of pairs."""
+        for other in (CONTROL_PAIRS, EDIT_PAIRS):
+            if other.name != self.pair_type.name and not other.missing(attribute, names):
+                raise DataError(f"{self.path}: holds {other.name}, which {other.trained_by} takes")
+
+
+class TarShard(Shard):
+    """A plain tar in WebDataset's layout: KEY.source.png, KEY.target.png, KEY.json, ...; KEY may lie in a folder."""
+
+    def pairs(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        found = {name: members for name, members in self._list_members().items() if members}
+        images = self.pair_type.images
+        spans = [[members.get(image.folder, ABSENT) for image in images.values()] for members in found.values()]
+        self._spans = np.array(spans, np.int64).reshape(-1, len(images), 2)  # (pairs, images, 2): offset and size
+        with self.opened() as file:
+            for name, members in found.items():
+                if missing := [*({RECORD} - set(members)), *self.pair_type.missing("folder", members)]:
+                    self.refuse_other_type("folder", members)
+                    raise DataError(f'{self.path}: {name} has no "{missing[0]}"; pack the pairs again')
+                record = self._read_record(file, name, *members[RECORD])
+                there = [key for key, image in images.items() if image.folder in members]
+                yield name, record | dict.fromkeys(images, "") | {key: record.get(key) or Path(name).name for key in there}
+
+    def read(self, row: int, key: str) -> bytes:
+        offset, size = self._spans[row, list(self.pair_type.images).index(key)].tolist()
+        with self.opened() as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def _read_record(self, file: BinaryIO, name: str, offset: int, size: int) -> dict[str, Any]:
+        file.seek(offset)
+        try:
+            record = json.loads(file.read(size))
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise DataError(f"{self.path}: {name}.{RECORD} is no JSON object; pack the pairs again")
+        return record
+
+    def _list_members(self) -> dict[str, Members]:
+        """The members of each pair by its name, from the tar's headers; of other files, none."""
+        pairs: dict[str, Members] = {}
+        with self.opened() as file:
+            try:
+                with tarfile.open(fileobj=file, mode="r:") as tar:
+                    for member in tar:
+                        self._add_member(member, pairs)
+                    end = tar.offset
+            except (tarfile.TarError, EOFError, OSError) as error:
+                raise DataError(f"{self.path}: no whole, uncompressed tar ({error}); copy or unpack it again") from error
+            # Where it is cut off between two members, or in a header, tarfile takes that for the end.
+            file.seek(end)
+            rest = file.read(LONGEST_END)
+            if len(rest) < tarfile.BLOCKSIZE or any(rest):
+                raise DataError(f"{self.path}: is cut off after {len(pairs)} pairs, or goes on after its end; copy it again")
+        return pairs
+
+    def _add_member(self, member: tarfile.TarInfo, pairs: dict[str, Members]) -> None:
+        path = PurePosixPath(member.name)
+        if path.is_absolute() or ".." in path.parts:
+            raise DataError(f"{self.path}: the member {member.name} leaves the folder that it is unpacked in; pack the pairs again")
+        if member.isdir():
+            return
+        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            raise DataError(f"{self.path}: the member {member.name} is no plain file; pack the pairs again")
+        stem, _, suffixes = path.name.lower().partition(".")
+        part = suffixes if suffixes == RECORD else suffixes.rpartition(".")[0]
+        if not stem or not suffixes:
+            return
+        members = pairs.setdefault(str(path.with_name(path.name[: len(stem)])), {})
+        if part in members:
+            raise DataError(f"{self.path}: {member.name} comes after another {part} of the same pair; give every pair its own key")
+        if part:
+            members[part] = (member.offset_data, member.size)
+
+
+class ParquetShard(Shard):
+    """A Parquet file of a row a pair, its images in columns as the hub's Image feature has them; read by row groups."""
+
+    def pairs(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        with self._parquet() as parquet:
+            self._check(parquet.schema_arrow)
+            sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+            self._ends = np.cumsum(sizes)
+            there = parquet.schema_arrow.names
+            columns = {key: image.column for key, image in self.pair_type.images.items() if image.column in there}
+            wanted = [key for key in self.pair_type.values if key in there] + [f"{column}.path" for column in columns.values()]
+            batches = parquet.iter_batches(LISTED_ROWS, columns=wanted, use_threads=False)
+            for row, values in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
+                images = {key: values.pop(column) for key, column in columns.items()}
+                yield f"{row:06d}", values | {key: image and (image["path"] or f"{row:06d}") for key, image in images.items()}
+
+    def read(self, row: int, key: str) -> bytes:
+        group = int(np.searchsorted(self._ends, row, side="right"))
+        first = int(self._ends[group - 1]) if group else 0
+        return self.bytes_in(_read_column(self, group, self.pair_type.images[key].column)[row - first].as_py(), row)
+
+    def read_column(self, group: int, column: str) -> Any:
+        """The images of a row group, without their paths."""
+        with self._parquet() as parquet:
+            return parquet.read_row_group(group, columns=[f"{column}.bytes"], use_threads=False).column(0)
+
+    @contextmanager
+    def _parquet(self) -> Iterator[Any]:
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError as error:
+            raise OptionError("reading Parquet files needs one more package: pip install pyarrow") from error
+        with self.opened() as file:
+            try:
+                yield pyarrow.parquet.ParquetFile(file)
+            except (pyarrow.ArrowException, OSError) as error:
+                text = " ".join(str(error).split())[:120]
+                raise DataError(f"{self.path}: no whole Parquet file ({text}); copy it again") from error
+
+    def _check(self, schema: Any) -> None:
+        if missing := [*self.pair_type.missing("column", schema.names), *({self.pair_type.prompt} - set(schema.names))]:
+            self.refuse_other_type("column", schema.names)
+            raise DataError(f'{self.path}: has no column "{missing[0]}"; there are {", ".join(schema.names)}')
+        for image in self.pair_type.images.values():
+            if image.column in schema.names:
+                self.check_images(image.column, schema)
+
+
+@lru_cache(maxsize=COLUMNS_KEPT)
+def _read_column(shard: ParquetShard, group: int, column: str) -> Any:
+    return shard.read_column(group, column)
+
+
+class LoadedShard(Shard):
+    """The rows of a data set that `datasets` has loaded, which it maps into memory.
+
+    Args:
+        columns: of the images and of the prompt, by the record's keys; what else a record holds is taken where it is there.
+    """
+
+    def __init__(self, path: Path, pair_type: PairType, rows: Any, columns: Mapping[str, str]) -> None:
+        super().__init__(path, pair_type)
+        for key in pair_type.images:
+            self.check_images(columns[key], rows.features.arrow_schema)
+        self._rows, self._columns = rows.with_format("arrow"), columns
+
+    def pairs(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        columns = {key: self._columns.get(key, key) for key in self.pair_type.values}
+        columns = {key: column for key, column in columns.items() if column in self._rows.column_names}
+        for row, values in enumerate(self._rows.select_columns(list(dict.fromkeys(columns.values()))).with_format(None)):
+            known = {key: values[column] for key, column in columns.items() if values[column] is not None}
+            # A song may be told by its number, for example.
+            known |= {key: str(value) for key, value in known.items() if self.pair_type.values[key] is str}
+            yield f"row {row}", known | dict.fromkeys(self.pair_type.images, f"{row:06d}")
+
+    def read(self, row: int, key: str) -> bytes:
+        return self.bytes_in(self._rows[row].column(self._columns[key])[0].as_py(), row)

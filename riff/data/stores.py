@@ -1,4 +1,4 @@
-"""Where pairs lie and how their pictures are read: a folder of files, or shards."""
+"""Where pairs lie and how their images are read: a folder of files, shards, or a data set of the hub."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
-from riff.data.lines import record_of
-from riff.data.parquet_shards import ParquetShard
-from riff.data.shard_layouts import Record, ShardLayout
-from riff.data.shards import Shard, ShardItem
-from riff.data.tar_shards import TarShard
-from riff.data.unpack import DEFAULT_CACHE
-from riff.errors import DataError, RiffError
+from riff.data.pair_types import PairType, Record, read_pairs
+from riff.data.pairs_folder import settings_of
+from riff.data.shard_files import SUFFIXES, download_shards, find_shards, is_hub_name
+from riff.data.shards import LoadedShard, ParquetShard, Shard, TarShard
+from riff.data.songs import shard_folder
+from riff.errors import DataError, OptionError, RiffError
+from riff.network import ask_once, unreachable
 
 CACHE_FOLDER = ".cache"
-INDEX_FOLDER = "index"
+DEFAULT_CACHE = Path.home() / ".cache" / "riff-cnet"
 
 
 class PairStore(Protocol):
-    """Where the pictures of pairs lie; records name them, and only the store knows what a name means.
+    """Where the images of pairs lie; records name them, and only the store knows what a name means.
 
     Attributes:
-        folder: what the manifest lies in. cache: folder for what is computed from the pictures.
+        folder: what the manifest lies in. cache: folder for what is computed from the images.
     """
 
     folder: Path
     cache: Path
 
-    def open(self, picture: str) -> Path | BinaryIO:
-        """The picture for `load_image` and its kin: a path, or a file that says in messages where it lies."""
+    def open(self, image: str) -> Path | BinaryIO:
+        """The image for `load_image` and its kin: a path, or a file that says in messages where it lies."""
 
-    def read(self, picture: str) -> bytes:
+    def read(self, image: str) -> bytes:
         """Its file's bytes.
 
         Raises:
@@ -45,82 +45,64 @@ class PairStore(Protocol):
 
 
 class FolderStore:
-    """A folder of files; a picture's name is its path in the folder."""
+    """A folder of files; an image's name is its path in the folder. manifest: folder of the manifest, where it is another."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.cache = folder, folder / CACHE_FOLDER
+    def __init__(self, folder: Path, manifest: Path | None = None) -> None:
+        self._images, self.folder, self.cache = folder, manifest or folder, folder / CACHE_FOLDER
 
-    def open(self, picture: str) -> Path:
-        return self.folder / picture
+    def open(self, image: str) -> Path:
+        return self._images / image
 
-    def read(self, picture: str) -> bytes:
+    def read(self, image: str) -> bytes:
+        path = self.open(image)
         try:
-            return self.open(picture).read_bytes()
+            return path.read_bytes()
         except OSError as error:
-            path = self.open(picture)
-            raise DataError(f"{path}: this picture of a pair is missing ({error.strerror}); make the pairs again") from error
-
-
-class PartsStore(FolderStore):
-    """Folders of pairs beside each other, made with the same settings; a picture's name is its path in the folder around them."""
-
-    def __init__(self, folder: Path, parts: Sequence[Path]) -> None:
-        super().__init__(folder)
-        self._around, self.folder = folder, parts[0]
-
-    def open(self, picture: str) -> Path:
-        return self._around / picture
+            raise DataError(f"{path}: this image of a pair is missing ({error.strerror}); make the pairs again") from error
 
 
 class ShardStore:
-    """Shards; a picture's name is SHARD/ROW/KEY/NAME: the shard's path in the folder, the pair, its picture, what that was called.
+    """Shards; an image's name is SHARD/ROW/KEY/NAME: the shard's path in the folder, the pair, its image, what that was called.
 
-    Nothing of a picture stays in memory. The store can be pickled, and read in any process.
+    Nothing of an image stays in memory. The store can be pickled, and read in any process.
     """
 
-    def __init__(self, folder: Path, cache: Path, shards: Iterable[Shard]) -> None:
-        self.folder, self.cache = folder, cache
-        self._shards = {_label(shard.path, folder): shard for shard in shards}
+    def __init__(self, folder: Path, cache: Path, shards: Mapping[str, Shard]) -> None:
+        self.folder, self.cache, self._shards = folder, cache, shards
 
-    def open(self, picture: str) -> BinaryIO:
-        return _Picture(self.read(picture), str(self.folder / picture))
+    def open(self, image: str) -> BinaryIO:
+        label, *place = image.rsplit("/", 3)
+        return _ImageFile(self.read(image), "/".join([str(self._shards[label].path), *place]))
 
-    def read(self, picture: str) -> bytes:
-        label, row, key, _ = picture.rsplit("/", 3)
+    def read(self, image: str) -> bytes:
+        label, row, key, _ = image.rsplit("/", 3)
         return self._shards[label].read(int(row), key)
 
-    def records(self, layout: ShardLayout[Record]) -> list[Record]:
+    def records(self) -> list[Any]:
         """The pairs of all shards, in the order of the shards and of the pairs in them.
 
         Raises:
-            DataError: a shard that is empty, or holds a pair with a bad value, without a picture that it needs, or with a path
+            DataError: a shard that is empty, or holds a pair with a bad value, without an image that it needs, or with a path
                 that leaves the folder; names it.
         """
-        records: list[Record] = []
+        records: list[Any] = []
         for label, shard in self._shards.items():
             before = len(records)
-            for row, item in enumerate(shard.items()):
+            for row, (name, item) in enumerate(shard.pairs()):
                 try:
-                    records.append(self._record(item, layout, f"{label}/{row}"))
+                    record = shard.pair_type.parse(item, self.folder)
                 except RiffError as error:
-                    raise DataError(f"{shard.path}: {item.name}: {error}") from error
+                    raise DataError(f"{shard.path}: {name}: {error}") from error
+                # Of the paths that the images had, the names are kept: samples are called after them.
+                paths = shard.pair_type.image_paths(record)
+                records.append(replace(record, **{key: f"{label}/{row}/{key}/{Path(path).name}" for key, path in paths.items()}))
             if len(records) == before:
-                raise DataError(f"{shard.path}: holds no {layout.record_format.kind}")
+                raise DataError(f"{shard.path}: holds no {shard.pair_type.name}")
         return records
 
-    def _record(self, item: ShardItem, layout: ShardLayout[Record], place: str) -> Record:
-        missing = [key for key in layout.required if key not in item.pictures]
-        if missing:
-            raise DataError(f'has no picture "{missing[0]}"')
-        # Of the paths that the pictures had, the names are kept: samples are called after them.
-        paths = {key: item.values.get(key) or Path(item.name).name for key in item.pictures}
-        values = {key: value for key, value in item.values.items() if key not in layout.members} | paths
-        record = record_of(values, self.folder, layout.record_type, layout.record_format)
-        return replace(record, **{key: f"{place}/{key}/{Path(path).name}" for key, path in paths.items()})  # type: ignore[type-var]
 
-
-class _Picture(io.BytesIO):
-    """A picture's bytes; as text, the place where they lie."""
+class _ImageFile(io.BytesIO):
+    """An image's bytes; as text, the place where they lie."""
 
     def __init__(self, content: bytes, place: str) -> None:
         super().__init__(content)
@@ -130,33 +112,78 @@ class _Picture(io.BytesIO):
         return self._place
 
 
-def open_shards(paths: Sequence[Path], layout: ShardLayout, cache: Path | None = None) -> ShardStore:
-    """A store of shards, in the order of their names, numbers in them as numbers.
+@dataclass(frozen=True)
+class HubAccess:
+    """token: of the hub (default: the one that is logged in). cache: folder for downloads and latents (default: the user's)."""
+
+    token: str | None = None
+    cache: Path | None = None
+
+    def folder(self, name: str) -> Path:
+        """For what is computed from a data set."""
+        return (self.cache or DEFAULT_CACHE) / name.replace("/", "--")
+
+
+def open_pairs(location: Path, pair_type: PairType[Record], hub: HubAccess = HubAccess()) -> tuple[PairStore, list[Record]]:
+    """The pairs of a location, in their order, and the store that reads their images.
 
     Args:
-        cache: (default: beside the shards or, where nothing can be written there, the user's).
+        location: folder that holds the type's `records_file`, or those that `--shard_index` made; folder of shards; pattern of
+            shards, such as `DIR/*.tar` or `DIR/pairs-{000..031}.tar`; or USER/NAME on the hub, whose shards are downloaded once.
 
     Raises:
-        DataError: a shard that is missing, broken, or of other pairs.
+        DataError: no pairs there, shards that are missing, broken or of other pairs, or no such data set.
     """
+    parts = find_parts(location, pair_type.records_file)
+    if parts:
+        return FolderStore(location, parts[0]), [record for part in parts for record in _records_of_part(part, pair_type)]
+    if not (location / pair_type.records_file).exists():
+        if shards := find_shards(location):
+            return _open_shards(shards, pair_type)
+        if is_hub_name(location):
+            folder = download_shards(str(location), pair_type.made_by, hub.token, hub.cache)
+            if shards := find_shards(folder):
+                return _open_shards(shards, pair_type, hub.folder(str(location)))
+            raise DataError(f"{location}: the data set on the hub holds no {' and no '.join(SUFFIXES)} files; name another")
+    return FolderStore(location), read_pairs(location, pair_type)
+
+
+def find_parts(folder: Path, records_file: str) -> list[Path]:
+    """The folders of pairs that `--shard_index` made in a folder; none where it made none, or where pairs lie beside them.
+
+    Raises:
+        DataError: one of them is missing, or has other settings than the first.
+    """
+    found = [match for path in sorted(folder.glob("shard-*")) if (match := re.fullmatch(r"shard-\d+-of-(\d+)", path.name))]
+    if not found or (folder / records_file).exists():
+        return []
+    count = int(found[0][1])
+    parts = [folder / shard_folder(index, count) for index in range(count)]
+    for part in parts:
+        if not (part / records_file).exists():
+            raise DataError(f"{part}: no {records_file} here; make this shard too, or name the folder of one shard")
+        if settings_of(part) != settings_of(parts[0]):
+            raise DataError(f"{part}: made with other settings than {parts[0].name}; make all shards the same way")
+    return parts
+
+
+def _records_of_part(part: Path, pair_type: PairType[Record]) -> list[Record]:
+    """The records of one folder, with the images' paths as in the folder around it."""
+    if not (part / pair_type.records_file).read_text(encoding="utf-8").strip():  # no song fell to this shard
+        return []
+    return [
+        replace(record, **{key: f"{part.name}/{path}" for key, path in pair_type.image_paths(record).items()})  # type: ignore[type-var]
+        for record in read_pairs(part, pair_type)
+    ]
+
+
+def _open_shards(paths: Sequence[Path], pair_type: PairType[Record], cache: Path | None = None) -> tuple[ShardStore, list[Record]]:
+    """cache: (default: beside the shards or, where nothing can be written there, the user's)."""
     folder = Path(os.path.commonpath([path.parent for path in paths]))
-    cache = cache or _cache_of(folder)
-    return ShardStore(folder, cache, [_open_shard(path, layout, cache, folder) for path in sorted(paths, key=_order)])
-
-
-def _order(path: Path) -> list[tuple[int, str]]:
-    """Sorts names with their numbers as numbers: 9 goes before 10."""
-    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", str(path))]
-
-
-def _open_shard(path: Path, layout: ShardLayout, cache: Path, folder: Path) -> Shard:
-    if path.suffix == ".parquet":
-        return ParquetShard(path, layout)
-    return TarShard(path, layout, cache / INDEX_FOLDER / f"{_label(path, folder).replace('/', '~')}.json")
-
-
-def _label(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix()
+    formats = {".tar": TarShard, ".parquet": ParquetShard}
+    shards = {path.relative_to(folder).as_posix(): formats[path.suffix](path, pair_type) for path in paths}
+    store = ShardStore(folder, cache or _cache_of(folder), shards)
+    return store, store.records()
 
 
 def _cache_of(folder: Path) -> Path:
@@ -164,3 +191,50 @@ def _cache_of(folder: Path) -> Path:
     if os.access(beside if beside.exists() else folder, os.W_OK):
         return beside
     return DEFAULT_CACHE / f"{folder.name}-{hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()}"
+
+
+def open_dataset(
+    name: str,
+    pair_type: PairType[Record],
+    columns: Mapping[str, str] | None = None,
+    config: str | None = None,
+    hub: HubAccess = HubAccess(),
+) -> tuple[PairStore, list[Record]]:
+    """The training split of any data set that `datasets` reads, such as InstructPix2Pix's, and the store of its images.
+
+    Args:
+        name: a hub id, or a folder: Parquet files, for example. config: its configuration.
+        columns: of the images and of the prompt, by the record's keys, where they have other names than in our Parquet files.
+
+    Raises:
+        OptionError: `datasets` is not installed, or a column is not there.
+        DataError: no such data set, or one that cannot be read.
+    """
+    rows = _load_dataset(name, config, hub)
+    columns = columns or {key: image.column for key, image in pair_type.images.items()} | {pair_type.prompt: pair_type.prompt}
+    for column in columns.values():
+        if column not in rows.column_names:
+            flags = "--original_image_column, --edited_image_column and --edit_prompt_column of the training"
+            raise OptionError(f"{name}: has no column {column}; there are {', '.join(rows.column_names)} (see {flags})")
+    folder = hub.folder(name.strip("/"))
+    store = ShardStore(folder, folder, {name: LoadedShard(Path(name), pair_type, rows, columns)})
+    return store, store.records()
+
+
+def _load_dataset(name: str, config: str | None, hub: HubAccess) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise OptionError(f"{name}: reading it needs one more package: pip install datasets") from error
+    datasets.disable_progress_bars()
+    ask_once()
+    if not Path(name).exists() and name.startswith((".", "/", "~")):
+        raise DataError(f"{name}: no such folder")
+    cache = hub.cache and str(hub.cache / "datasets")
+    try:
+        return datasets.load_dataset(name, config, split="train", cache_dir=cache, token=hub.token)
+    except Exception as error:  # the library raises whatever comes up inside it
+        silent = unreachable(error)
+        text = f"the hub does not answer: {silent}" if silent else " ".join(str(error).split())[:160] or type(error).__name__
+        way_out = "" if Path(name).exists() else "; without a network, give a folder of edit pairs instead"
+        raise DataError(f"{name}: cannot be read as a data set ({text}){way_out}") from error

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from riff.data.edit_records import read_edit_records
+from riff.data.edit_records import EDIT_PAIRS
 from riff.data.instructions import NOTHING, choose, removals
+from riff.data.stores import open_pairs
 from riff.evaluation.bench import Bench, Experiment, Result, mean_scores, shown_with
 from riff.evaluation.control import ClipPictures, Scored, TrueClip, compared_sound, repainted
 from riff.metrics.edit import Verdict, excess_picture, judge
@@ -112,7 +113,8 @@ def training_fingerprints(folder: Path, target: str = "mix") -> np.ndarray:
     Raises:
         DataError: no edit pairs there, or a picture that is missing or broken.
     """
-    pairs = (clip_from_record(folder, record, target) for record in read_edit_records(folder) if record.kind == "add")
+    store, records = open_pairs(folder, EDIT_PAIRS)
+    pairs = (clip_from_record(store, record, target) for record in records if record.kind == "add")
     return fingerprints(excess_picture(pair.before.pixels, pair.truth.pixels) for pair in pairs if pair.truth is not None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ import torch
 from riff.audio.io import write_audio
 from riff.audio.separation import SongOpener
 from riff.data.edit_records import EditRecord
+from riff.data.stores import PairStore
 from riff.errors import DataError, ModelError
 from riff.models.folders import read_origin
 from riff.sampling.clip import UNKNOWN_LEVEL, control_from_audio, save_take
@@ -55,18 +57,18 @@ def edit_target(model: str | Path) -> str:
     return target
 
 
-def clip_from_record(folder: Path, record: EditRecord, target: str = "mix", prompt: str | None = None) -> EditClip:
+def clip_from_record(store: PairStore, record: EditRecord, target: str = "mix", prompt: str | None = None) -> EditClip:
     """A pair of a data set.
 
     Args:
-        target: what its edited pictures show; `vocals` are added to the input for the right answer.
+        store: of the record's images. target: what its edited pictures show; `vocals` are added to the input for the right answer.
         prompt: another instruction than the record's.
 
     Raises:
         DataError: a picture that is missing or broken, or pictures of different sizes.
     """
-    before = _load(folder / record.input_file_path, record.input_max)
-    edited = _load(folder / record.edited_file_path, record.edited_max)
+    before = _load(store.open(record.input_file_path), record.input_max)
+    edited = _load(store.open(record.edited_file_path), record.edited_max)
     if before.pixels.shape != edited.pixels.shape:
         sizes = " and ".join("{1}x{0}".format(*image.pixels.shape) for image in (before, edited))
         raise DataError(f"{record.input_file_path}, {record.edited_file_path}: {sizes} pixels; make both of one size")
@@ -75,7 +77,7 @@ def clip_from_record(folder: Path, record: EditRecord, target: str = "mix", prom
     return EditClip(name, before, prompt or record.edit_prompt, record.kind, truth)
 
 
-def _load(path: Path, max_value: float) -> SpectrogramImage:
+def _load(path: Path | BinaryIO, max_value: float) -> SpectrogramImage:
     """A picture of a data set; what its record says of its maximum counts, since a converted file may have lost its own."""
     image = load_image(path)
     if len(image.pixels) != image.params.n_mels:

@@ -14,10 +14,8 @@ from diffusers import UniPCMultistepScheduler
 
 from riff.data.datasets import ControlDataset, Example, one_of_each_song, split_by_song
 from riff.data.latents import Encoded, encode, of_one_size
-from riff.data.places import open_pairs
-from riff.data.records import PairRecord, pairs_file
-from riff.data.shard_layouts import CONTROL_SHARDS
-from riff.data.stores import PairStore
+from riff.data.records import PairRecord, control_pairs
+from riff.data.stores import PairStore, open_pairs
 from riff.models.base import check_size, encoder_names, sampled_hash
 from riff.models.control import with_control
 from riff.models.prompts import warn_of_long
@@ -100,7 +98,7 @@ def prepare_control_data(place: Path, control_method: str, pipeline: Any, device
     Raises:
         DataError: no usable pairs, pictures that are missing, or none that fits the model.
     """
-    store, records = open_pairs(place, CONTROL_SHARDS, pairs_file(control_method))
+    store, records = open_pairs(place, control_pairs(control_method))
     check = partial(check_size, pipeline, what="a picture")
     records, _ = of_one_size(store, records, lambda record: (record.source, record.target), check)
     training, held_out = split_by_song(records, val_share)

@@ -14,11 +14,9 @@ import torch
 from diffusers import UniPCMultistepScheduler
 
 from riff.data.datasets import EditDataset, Example, one_of_each_song, split_by_song
-from riff.data.edit_records import EDIT_RECORDS_FILE, EditRecord
+from riff.data.edit_records import EditRecord
 from riff.data.latents import Encoded, encode, of_one_size
 from riff.data.pairs_folder import settings_of
-from riff.data.places import HubAccess, open_pairs
-from riff.data.shard_layouts import EDIT_SHARDS
 from riff.data.stores import PairStore
 from riff.errors import DataError, OptionError
 from riff.models.base import check_size, encoder_names
@@ -111,30 +109,29 @@ class EditData:
 
 
 def prepare_edit_data(
-    place: Path,
+    store: PairStore,
+    records: list[EditRecord],
     pipeline: Any,
     device: str,
     val_share: float,
     resolution: int | None,
     most: int | None,
     target: str,
-    hub: HubAccess,
 ) -> EditData:
-    """Read edit pairs and encode what is not encoded yet.
+    """Encode what is not encoded yet of edit pairs.
 
     Args:
-        place, hub: of the pairs, as in `open_pairs`.
+        store, records: the pairs, as from `open_pairs`.
         resolution: height and width that the pictures must have, None for any that fits the model.
         most: pairs to train on, None for all. target: as in `EditData`, or `auto` for what their manifest says.
 
     Raises:
-        DataError: no usable pairs, pictures that are missing, or none that fits the model.
+        DataError: pictures that are missing, or none that fits the model.
     """
-    store, records = open_pairs(place, EDIT_SHARDS, EDIT_RECORDS_FILE, hub)
     records, (height, width) = of_one_size(store, records, _pictures, partial(check_size, pipeline, what="a picture"))
     if resolution is not None and (height, width) != (resolution, resolution):
         raise DataError(
-            f"--resolution {resolution}: the pictures in {place} are {height}x{width}, and a spectrogram that is scaled is "
+            f"--resolution {resolution}: the pictures in {store.folder} are {height}x{width}, and a spectrogram that is scaled is "
             "another sound; leave the flag out, or make the pairs anew"
         )
     training, held_out = split_by_song(records, val_share)

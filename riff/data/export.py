@@ -1,0 +1,113 @@
+"""Edit pairs as a `datasets` data set on disk: Parquet files that hold the images, and a card that describes them."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Mapping, Sequence
+from itertools import chain, pairwise
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import DatasetCardData
+
+from riff.data.edit_records import EDIT_PAIRS, EditRecord
+from riff.data.pack import ShardPlan, image_sizes
+from riff.errors import DataError, OptionError
+from riff.files import CARD, atomic_folder, files_below, sign_card
+
+SHARDS = "data/train-"  # how the names of all Parquet files begin
+TITLE = "Edits of spectrograms"
+LARGEST_SHARD = 400_000_000  # bytes of images
+
+
+def sample_records(records: Sequence[EditRecord], count: int, seed: int) -> list[EditRecord]:
+    """`count` of the records, or all where there are fewer, taken at random and left in their order."""
+    kept = random.Random(seed).sample(range(len(records)), min(count, len(records)))
+    return [records[number] for number in sorted(kept)]
+
+
+def plan_dataset(folder: Path, records: Sequence[EditRecord], largest: int = LARGEST_SHARD) -> ShardPlan:
+    """Share records out over Parquet files of at most about `largest` bytes of images, in their order.
+
+    Raises:
+        DataError: an image is missing.
+    """
+    num_shards = max(1, ceil(num_bytes(folder, records) / largest))
+    bounds = pairwise(round(number * len(records) / num_shards) for number in range(num_shards + 1))
+    names = (f"{SHARDS}{number:05d}-of-{num_shards:05d}.parquet" for number in range(num_shards))
+    return ShardPlan(folder, EDIT_PAIRS, {name: records[start:end] for name, (start, end) in zip(names, bounds, strict=True)})
+
+
+def num_bytes(folder: Path, records: Sequence[EditRecord]) -> int:
+    """Of the records' images."""
+    return sum(sum(image_sizes(folder, EDIT_PAIRS, record)) for record in records)
+
+
+def write_dataset(plan: ShardPlan, card: str, destination: Path, overwrite: bool = False) -> bool:
+    """Write shards and card as a folder that `datasets.load_dataset` reads, whole or not at all; False if it is there.
+
+    Raises:
+        OptionError: something else is there; a data set is replaced if `overwrite` says so, other files never are.
+        DataError: an image cannot be read, or the place cannot be written.
+    """
+    if destination.exists():
+        known = {destination / CARD, destination / "data", *destination.glob(f"{SHARDS}*.parquet")}
+        if not destination.is_dir() or set(destination.rglob("*")) - known:
+            raise OptionError(f"--to_disk {destination}: holds other things than a data set; choose a folder of its own")
+        if (destination / CARD).is_file() and (destination / CARD).read_text(encoding="utf-8") == card:
+            return False
+        if any(destination.iterdir()) and not overwrite:
+            raise OptionError(f"--to_disk {destination}: holds another data set; choose another folder, or --overwrite")
+    try:
+        with atomic_folder(destination, files_below(destination)) as temporary:
+            plan.write(temporary)
+            (temporary / CARD).write_text(card, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{destination}: cannot be written ({error.strerror or error}); choose a place with room") from error
+    return True
+
+
+def dataset_card(plan: ShardPlan, settings: Mapping[str, Any]) -> str:
+    """The README.md of a data set: where its files are, what its columns mean, how its pairs were made.
+
+    It ends in a fingerprint of the pairs, so that two data sets with the same card are the same.
+
+    Args:
+        settings: of the folder of pairs, from its manifest.
+    """
+    records = list(chain(*plan.shards.values()))
+    fingerprint = hashlib.blake2b(plan.identities(records), digest_size=16).hexdigest()
+    metadata = DatasetCardData(
+        pretty_name=TITLE,
+        task_categories=["image-to-image"],
+        tags=["riffusion", "audio", "spectrogram", "instruct-pix2pix", "riff-cnet"],
+        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": f"{SHARDS}*"}]}],
+    )
+    lines = [f"- {key}: {value}" for key, value in settings.items()]
+    return sign_card(f"""---
+{metadata.to_yaml()}
+---
+
+# {TITLE}
+
+{len(records)} pairs of spectrograms of {len({record.song for record in records})} songs, made with riff-cnet for a model that \
+edits spectrograms as an instruction says: `original_image` before the edit, `edit_prompt`, `edited_image` after it. They are \
+Riffusion's pictures, with their parameters in EXIF tags; `input_max` and `edited_max` are the values that are painted black. \
+`song`, `start_s` and `semitones` say which clip it is and by how much it was shifted; `kind` is add, remove or noop (nothing).
+
+```
+from datasets import load_dataset
+
+pairs = load_dataset("USER/NAME or folder", split="train")
+```
+
+The pictures hold the sound of songs, whose licences apply.
+
+## Settings
+
+{chr(10).join(lines) or "Not known."}
+
+Fingerprint of the pairs: {fingerprint}
+""")

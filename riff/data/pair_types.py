@@ -1,0 +1,202 @@
+"""What a type of training pairs is: what its records, folders and shards call things, and how a record is read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from riff.data.lines import json_lines
+from riff.errors import DataError, RiffError
+from riff.files import inside
+
+Record = TypeVar("Record")
+LARGEST_NUMBER = 1e9  # in a record: 30 years in seconds, or a maximum of 16-bit samples many times over
+
+
+@dataclass(frozen=True)
+class ImageField:
+    """An image of a pair.
+
+    Attributes:
+        folder: that holds it, which is also its name in tars. column: in Parquet files.
+        maximum: key of the mel value that is painted black, or "". required: whether every pair has it.
+    """
+
+    folder: str
+    column: str
+    maximum: str = ""
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class PairType(Generic[Record]):
+    """A type of pairs.
+
+    Attributes:
+        record: dataclass of a line; what has no default is text that every line holds. records_file: name of the file of lines.
+        name: of such pairs, made_by: script with the flag of its folder, trained_by: script; all for messages.
+        images: by the keys of their paths in the record; the first names the song where that does not. prompt: key of the text.
+        backing, result: keys of the spectrograms without and with what is to be learnt. edges: key of the edge map, or "".
+        sounds: folder of the clips' sounds, or "".
+    """
+
+    record: type[Record]
+    records_file: str
+    name: str
+    made_by: str
+    trained_by: str
+    images: Mapping[str, ImageField]
+    prompt: str
+    backing: str
+    result: str
+    edges: str = ""
+    sounds: str = ""
+
+    @property
+    def maxima(self) -> dict[str, str]:
+        """Keys of the maxima by the keys of their images."""
+        return {key: image.maximum for key, image in self.images.items() if image.maximum}
+
+    @property
+    def image_folders(self) -> list[str]:
+        return [image.folder for image in self.images.values()]
+
+    @property
+    def values(self) -> dict[str, type]:
+        """The keys of what is no image, each with `str` or `float`."""
+        return {key: value_type for key, value_type in _value_types(self.record).items() if key not in self.images}
+
+    def image_paths(self, record: Record) -> dict[str, str]:
+        """The paths of a record's images by their keys, of those that it has."""
+        return {key: path for key in self.images if (path := getattr(record, key))}
+
+    def missing(self, attribute: str, names: Collection[str]) -> list[str]:
+        """Of the images that every pair has, those whose `attribute` (`folder` or `column`) is not among the names."""
+        wanted = [getattr(image, attribute) for image in self.images.values() if image.required]
+        return [name for name in wanted if name not in names]
+
+    def parse(self, item: dict[str, Any], folder: Path) -> Record:
+        """A line's object as a record, with every path checked to lie inside the folder.
+
+        Files of the predecessors may name their images relative to the working folder (`train-data/source/x.png`) and may say
+        no song; both are mended. Keys that the record does not have are left alone.
+
+        Raises:
+            DataError: it lacks a key, or holds a value of another type or a path that leaves the folder.
+        """
+        for field in fields(self.record):  # type: ignore[arg-type]
+            if field.default is MISSING and not (isinstance(item.get(field.name), str) and item[field.name]):
+                raise DataError(f'has no "{field.name}"')
+        values = {
+            key: _checked(key, item[key], value_type)
+            for key, value_type in _value_types(self.record).items()
+            if item.get(key) is not None
+        }
+        for key in self.images:
+            if values.get(key):
+                values[key] = _relative(folder, values[key])
+        values["song"] = values.get("song") or _song_from_name(values[next(iter(self.images))])
+        return self.record(**values)
+
+
+@dataclass(frozen=True)
+class RecordLine:
+    """A line of a file of records.
+
+    Attributes:
+        number: its place in the file, from 1. text: the line itself.
+        record: None where it cannot be read; problem says why then.
+        known: keys that it holds, since a record fills in the others.
+    """
+
+    number: int
+    text: str
+    record: Any
+    problem: str = ""
+    known: frozenset[str] = frozenset()
+
+
+def read_record_lines(path: Path, pair_type: PairType) -> list[RecordLine]:
+    """The lines of a file of records, readable or not.
+
+    Raises:
+        DataError: the file cannot be read at all, or holds nothing.
+    """
+    lines = []
+    for number, text, item, problem in json_lines(path):
+        record = None
+        try:
+            record = None if problem else pair_type.parse(item, path.parent)
+            json.dumps(record and vars(record), ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            record, problem = None, "holds bytes that are no text in UTF-8"
+        except RiffError as error:
+            problem = str(error)
+        known = frozenset(key for key, value in item.items() if value not in (None, ""))
+        lines.append(RecordLine(number, text, record, problem, known))
+    if not lines:
+        raise DataError(f"{path}: {_nothing(pair_type)}")
+    return lines
+
+
+def read_pairs(folder: str | Path, pair_type: PairType[Record]) -> list[Record]:
+    """The records of a folder of pairs; their paths are relative to it, and inside it.
+
+    Raises:
+        DataError: no records there, or a line that `PairType.parse` refuses; names the line.
+    """
+    folder = Path(folder)
+    path = folder / pair_type.records_file
+    if not path.exists():
+        raise DataError(f"{path}: no {pair_type.name} there; make them with {pair_type.made_by} {folder}")
+    records = []
+    for line in json_lines(path):
+        try:
+            records.append(pair_type.parse(line.value, folder))
+        except RiffError as error:
+            raise DataError(f"{path}: line {line.number}: {line.problem or error}") from error
+    if not records:
+        raise DataError(f"{path}: {_nothing(pair_type)}")
+    return records
+
+
+def _nothing(pair_type: PairType) -> str:
+    return f"holds no {pair_type.name}; every clip was dropped, or none was made"
+
+
+def _value_types(record: type) -> dict[str, type]:
+    """The keys of a record, each with `str` or `float`, as their defaults are; what has none is text."""
+    return {field.name: str if field.default is MISSING else type(field.default) for field in fields(record)}
+
+
+def _checked(key: str, value: Any, value_type: type) -> Any:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (isinstance(value, str) if value_type is str else number):
+        raise DataError(f'"{key}" must be {"text" if value_type is str else "a number"}, not {value!r}')
+    if number and not abs(value) <= LARGEST_NUMBER:
+        raise DataError(f'"{key}" is out of all bounds')
+    return value
+
+
+def _relative(folder: Path, path: str) -> str:
+    """A path in a record as one relative to `folder`."""
+    try:
+        inside(folder, path)
+    except RiffError:
+        raise DataError(f"the path {path} leaves the folder; use paths inside it") from None
+    if not (folder / path).exists():
+        old = Path(path)
+        if old.parts[0] == folder.resolve().name and (folder / Path(*old.parts[1:])).exists():
+            return str(Path(*old.parts[1:]))
+    return path
+
+
+def _song_from_name(image: str) -> str:
+    """The predecessors' files say no song, but name their clips SONG_NUMBER, SONG-NUMBER, or s12_f3_e0 for song 12."""
+    name = Path(image).stem
+    numbered = re.fullmatch(r"(s\d+)_f\d+_e\d+", name)
+    return numbered[1] if numbered else name.rstrip("0123456789+-_.") or name
