@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from riff.cli.numbers import shown
 from riff.errors import RiffError
 
 EXIT_FAILURE = 2
@@ -55,6 +56,8 @@ def report(error: BaseException, aloud: bool = True) -> int:
         return 0
     elif isinstance(error, OSError) and error.errno in OUT_OF_SPACE:
         line = f"error: {error.filename or 'the disk'}: {error.strerror}; make room and run the same command again"
+    elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        line = f"error: {shown(str(error.filename))} is too long for the name of a file"
     elif not isinstance(error, RiffError):
         raise error
     if aloud:
