@@ -152,7 +152,7 @@ def tiny_edit(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     from riff.models.edit import attach_edit, save_edit_pipeline
 
     folder = tmp_path_factory.mktemp("edit-model") / "tiny-edit"
-    save_edit_pipeline(attach_edit(load_base(tiny_base)), folder, {"base": str(tiny_base), "target": "vocals"})
+    save_edit_pipeline(attach_edit(load_base(str(tiny_base))), folder, {"base": str(tiny_base), "target": "vocals"})
     return folder
 
 

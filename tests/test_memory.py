@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_edit_training import edit_pairs as edit_pairs  # a fixture
 from test_edit_training import flags as edit_flags
 from test_training import training_flags
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import last_error, run_script
-from test_edit_training import edit_pairs, flags  # noqa: F401
+from test_edit_training import flags
 from test_training import training_flags
 
 import pack_dataset
@@ -23,7 +23,7 @@ RUN = "lightning_logs/version_0"
 
 
 @pytest.fixture(scope="module")
-def shards(pairs: Path, edit_pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:  # noqa: F811
+def shards(pairs: Path, edit_pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
     folder = tmp_path_factory.mktemp("shards")
 
     def make(kind: str, form: str) -> Path:
@@ -67,7 +67,7 @@ def test_a_controlnet_learns_the_same_from_shards(
 
 def test_an_edit_model_learns_the_same_from_shards(
     shards: Callable[[str, str], Path],
-    edit_pairs: Path,  # noqa: F811
+    edit_pairs: Path,
     tiny_base: Path,
     tmp_path: Path,
 ) -> None:
