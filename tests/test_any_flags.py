@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from riff import cli
 from riff.cli.numbers import Number
@@ -151,3 +153,104 @@ def test_many_flags_are_parsed_or_refused(script: str) -> None:
 @pytest.mark.parametrize("script", TRAINING)
 def test_any_file_of_flags_is_taken_or_refused(script: str, tmp_path: Path) -> None:
     check_config(script, OFTEN, tmp_path)
+
+
+# What a real run may not draw: what needs other machines, processes or a network, and what is measured in hours.
+LEFT_OUT = {
+    *("devices", "num_nodes", "strategy", "compile", "device", "dry_run", "config", "push_to_hub", "hub_model_id", "hub_token"),
+    *("resume", "resume_from_checkpoint", "separator", "stems_dir", "spleeter_model_dir", "max_train_time", "val_image_url"),
+    *("model", "base", "model_id", "pretrained_model_name_or_path", "revision", "variant", "dataset_name", "dataset_id"),
+    *("audio", "control", "data_root", "train_data_dir", "cache_dir", "start", "end", "sweep", "logger", "report_to", "local_rank"),
+}
+PERIODS = ("_freq", "_steps", "seed", "_low", "_high", "_limit", "_samples")  # whole numbers that cost nothing where they are large
+WORK = ("num_inference_steps", "sample_steps", "gradient_accumulation_steps", "max_steps", "max_train_steps", "num_samples")
+
+
+def taken(action: Any) -> st.SearchStrategy[list[str]]:
+    """A flag with what it takes; of work, little."""
+    name = action.option_strings[0]
+    if action.metavar == "BOOL":
+        return st.sampled_from([[name], [f"--no-{action.dest}"]])
+    if action.choices:
+        values: st.SearchStrategy[Any] = st.sampled_from(list(action.choices))
+    elif isinstance(action.type, Number) and action.type.kind is int:
+        low, high = int(action.type.low), int(action.type.high)
+        free = action.dest.endswith(PERIODS) and action.dest not in WORK
+        values = st.integers(low, high if free else min(low + 2, 2))
+    elif isinstance(action.type, Number):
+        number = action.type
+        values = st.floats(number.low, number.high, exclude_min=number.open_low, exclude_max=number.open_high)
+    else:
+        values = TEXTS
+    return values.map(lambda value: [f"{name}={value}"])
+
+
+def check_runs(script: str, given_flags: list[object], often: settings, more: tuple[str, ...] = ()) -> None:
+    """Run a script with what its flags take.
+
+    Args:
+        more: flags to leave out as well.
+    """
+    able = [action for action in actions(script) if action.dest not in LEFT_OUT and action.dest not in more]
+    some = st.lists(st.sampled_from(able).flatmap(taken), min_size=1, max_size=4)
+
+    @often
+    @given(some)
+    def run(parts: list[list[str]]) -> None:
+        flags = [*map(str, given_flags), *(word for part in parts for word in part)]
+        outcome(lambda: importlib.import_module(script).main(flags) or True)
+
+    run()
+
+
+SELDOM = settings(OFTEN, max_examples=3, phases=[Phase.explicit, Phase.generate])  # a run takes seconds: none is tried again
+MORE = settings(SELDOM, max_examples=60)
+SMALL = ["--griffin_lim_iterations", 1, "--device", "cpu", "--overwrite"]
+
+
+@pytest.fixture(params=[SELDOM, pytest.param(MORE, marks=pytest.mark.slow)], ids=["few", "many"])
+def often(request: pytest.FixtureRequest) -> settings:
+    how: settings = request.param
+    return how
+
+
+def test_sampling_a_control_model(tiny_control: Path, tmp_path: Path, often: settings) -> None:
+    edges = np.zeros((512, 512), np.uint8)
+    edges[::32] = 255
+    Image.fromarray(edges).save(tmp_path / "edges.png")
+    flags = [
+        "--model",
+        tiny_control,
+        "--control",
+        tmp_path / "edges.png",
+        "--num_samples",
+        1,
+        "--steps",
+        1,
+        "--output",
+        tmp_path / "out",
+    ]
+    check_runs("sample_riff_cnet", [*flags, *SMALL], often)
+
+
+def test_sampling_an_edit_model(tiny_edit: Path, edit_pairs: Path, tmp_path: Path, often: settings) -> None:
+    flags = ["--model_id", tiny_edit, "--data_root", edit_pairs, "--max_samples", 1, "--num_inference_steps", 1]
+    check_runs("inference_instruct_pix2pix", [*flags, "--base_save_path", tmp_path / "out", *SMALL], often)
+
+
+def test_inpainting_a_song(tiny_control: Path, songs: Path, tmp_path: Path, often: settings) -> None:
+    song = next(songs.rglob("mixture.*"))
+    flags = ["--model", tiny_control, "--audio", song, "--start", 1, "--end", 3, "--steps", 1, "--output", tmp_path / "out"]
+    check_runs("inpaint_song", [*flags, *SMALL], often)
+
+
+def test_training_a_control_model(tiny_control: Path, pairs: Path, tmp_path: Path, often: settings) -> None:
+    flags = ["--model", tiny_control, "--train_data_dir", pairs, "--output", tmp_path / "final", "--log_dir", tmp_path]
+    few = ["--max_steps", 1, "--batch_size", 1, "--num_workers", 0, "--sample_steps", 1, "--val_pictures", 1, "--device", "cpu"]
+    check_runs("cnet_riff_training", [*flags, *few], often)
+
+
+def test_training_an_edit_model(tiny_base: Path, edit_pairs: Path, tmp_path: Path, often: settings) -> None:
+    flags = ["--pretrained_model_name_or_path", tiny_base, "--train_data_dir", edit_pairs, "--output_dir", tmp_path / "final"]
+    few = ["--logging_dir", tmp_path, "--max_train_steps", 1, "--train_batch_size", 1, "--sample_steps", 1, "--val_pictures", 1]
+    check_runs("train_instruct_pix2pix", [*flags, *few, "--num_validation_images", 1, "--device", "cpu"], often)

@@ -125,15 +125,30 @@ def test_every_number_has_a_range() -> None:
     assert not bare
 
 
-def test_zero_is_never(pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
-    never = ("--logger_freq", 0, "--checkpoint_freq", 0, "--val_freq", 0)
-    run_script(
-        "cnet_riff_training.py",
-        *("--train_data_dir", pairs, "--model", tiny_control, "--output", tmp_path / "final", "--log_dir", tmp_path),
-        *("--batch_size", 2, "--max_steps", 2, "--num_workers", 0, "--precision", 32, *never),
-    )
-    assert not list((tmp_path / "image_log").rglob("*.png"))
-    assert [path.name for path in (tmp_path / "lightning_logs").rglob("*.ckpt")] == ["step=000002.ckpt"]  # the one at the end
+@pytest.mark.parametrize("script", [CONTROL, EDIT])
+def test_zero_is_never(
+    script: str, pairs: Path, edit_pairs: Path, tiny_control: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = {
+        CONTROL: f"--train_data_dir {pairs} --model {tiny_control} --output final --batch_size 2 --max_steps 2 --num_workers 0 "
+        "--logger_freq 0 --checkpoint_freq 0",
+        EDIT: f"--train_data_dir {edit_pairs} --pretrained_model_name_or_path {tiny_base} --output_dir final --train_batch_size 2 "
+        "--max_train_steps 2 --validation_steps 0 --checkpointing_steps 0",
+    }
+    importlib.import_module(script).main([*flags[script].split(), "--val_freq", "0", "--device", "cpu"])
+    assert not list(tmp_path.glob("image_log/**/*.png"))
+    assert [path.name for path in tmp_path.glob("lightning_logs/**/*.ckpt")] == ["step=000002.ckpt"]  # the one at the end
+
+
+def test_a_path_that_no_disk_takes_is_refused_before_the_work(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(SAMPLE, "--output", f"out/{'x' * 300}")
+    assert "argument --output: 'out/xxx" in capsys.readouterr().err
+    with pytest.raises(OSError, match="too long") as refused:
+        Path("x" * 300).stat()
+    assert cli.report(refused.value) == cli.EXIT_FAILURE
+    assert capsys.readouterr().err == f"error: '{'x' * 40}...' is too long for the name of a file\n"
 
 
 @given(st.integers(0, KEPT - 1))

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
+from riff.cli.numbers import shown
 from riff.cli.progress import warn
 from riff.errors import AudioWarning, Interrupted, RiffError
 from riff.files import OUT_OF_SPACE
@@ -90,6 +91,8 @@ def report(error: BaseException, aloud: bool = True) -> int:
         return 0
     elif isinstance(error, OSError) and error.errno in OUT_OF_SPACE:
         line = f"error: {error.filename or 'the disk'}: {error.strerror}; make room and run the same command again"
+    elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        line = f"error: {shown(str(error.filename))} is too long for the name of a file"
     elif not isinstance(error, RiffError):
         raise error
     if aloud:

@@ -29,6 +29,7 @@ ONE_CALL = (
 )  # flags that a resumed run does not take over
 WIDEST_HELP = 132  # columns
 LONGEST_ERROR = 1000  # characters: what a person gave may be of any length
+LONGEST_NAME = 255  # bytes of a file's name
 RANDOM = "random"  # what --seed takes beside numbers
 NEGATIVE_NUMBER = re.compile(r"-(\.?\d|inf|nan)", re.IGNORECASE)  # argparse's own knows no exponents, and takes -1e-5 for a flag
 
@@ -108,6 +109,13 @@ class ArgumentParser(argparse.ArgumentParser):
     def add_flag(self, name: str, *, default: bool | None, help: str) -> None:
         """Add a boolean that can be said in every way people say booleans."""
         self.add_argument(f"--{name}", f"--no-{name}", action=_BooleanAction, nargs="?", default=default, metavar="BOOL", help=help)
+
+    def _get_value(self, action: argparse.Action, text: str) -> Any:
+        """As argparse does; a path that no file system takes is refused before the work."""
+        value = super()._get_value(action, text)  # type: ignore[misc]
+        if isinstance(value, Path) and any(len(part.encode(errors="surrogateescape")) > LONGEST_NAME for part in value.parts):
+            raise argparse.ArgumentError(action, f"{shown(text)} is too long for the name of a file")
+        return value
 
     def command(self, args: argparse.Namespace, flags: Sequence[str]) -> str:
         """What a person types to get these arguments: those of the flags whose values are not their defaults, in this order."""
