@@ -78,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if blank:
         cli.warn(f"--audio {args.audio}: its accompaniment {blank}" if args.audio else f"--control {args.control}: {blank}")
     pipeline = prepare_pipeline(load_control_pipeline(args.model, args.base), device)
-    check_size(pipeline, *control.edges.shape, f"--control {args.control}: an image")
+    height, width = control.edges.shape
+    check_size(pipeline, height, width, f"--control {args.control}: an image")
     more = {"steps": args.steps, "guess_mode": args.guess_mode, "negative_prompt": args.negative_prompt}
     options = options_for(args.model, args.scale, args.strength, **more)
     drawn = []
