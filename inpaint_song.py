@@ -167,8 +167,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         song_gain_db=mix.song_gain_db,
         takes=[one.to_json() for one in shown],
     )
-    lowered = f" {lowered_line(mix.song_gain_db)}" if mix.song_gain_db < 0 else ""
-    print(f"{song.duration_s:.1f} s in {sum(clock.laps.values()):.0f} s: open {page}{lowered}")
+    lowered = f"{lowered_line(mix.song_gain_db)} " if mix.song_gain_db < 0 else ""
+    print(f"{lowered}{song.duration_s:.1f} s in {sum(clock.laps.values()):.0f} s: open {page}")
 
 
 if __name__ == "__main__":
