@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -101,8 +100,7 @@ def in_mode(edges: np.ndarray, mode: str) -> Image.Image:
 def test_edges_of_any_kind_of_png_are_the_same(tmp_path: Path, mode: str) -> None:
     edges = np.zeros((512, 64), np.uint8)
     edges[100:110, 3:50] = 255
-    transparency: dict[str, Any] = {"transparency": 0} if mode == "P" else {}
-    in_mode(edges, mode).save(tmp_path / "edges.png", **transparency)
+    in_mode(edges, mode).save(tmp_path / "edges.png", transparency=0 if mode == "P" else None)
     np.testing.assert_array_equal(control_from_image(tmp_path / "edges.png").edges, edges)
 
 
