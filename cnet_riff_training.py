@@ -164,7 +164,7 @@ def _say_plan(args: cli.argparse.Namespace, device: str) -> None:
 
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
-    from riff.data.variety import low_variety
+    from riff.data.prompt_facts import low_variety
     from riff.models.control import load_control_pipeline, save_control_pipeline
     from riff.models.folders import check_output, read_origin
     from riff.sampling.control import SamplingOptions

@@ -135,8 +135,8 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
 def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[list, list]:
     """The clips to edit, and the errors of those that cannot be read."""
     from riff.audio.separation import open_songs, separation_options
-    from riff.data.edit_records import EDIT_PAIRS
     from riff.data.instructions import kind_of_prompt
+    from riff.data.records import EDIT_PAIRS
     from riff.data.songs import list_songs
     from riff.data.stores import open_dataset, open_pairs
     from riff.errors import RiffError

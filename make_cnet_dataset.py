@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.audio.separation import open_songs, separation_options
     from riff.data.build import Build
     from riff.data.engines import choose_engine
+    from riff.data.pair_types import MANIFEST
     from riff.data.pairs import NONE_LEFT, PairMaker, PairSettings, pairs_folder
-    from riff.data.pairs_folder import MANIFEST
     from riff.data.records import DEFAULT_PROMPT, read_prompts
     from riff.data.songs import list_songs, names_without_song, shard_of_songs
     from riff.errors import OptionError

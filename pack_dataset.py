@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     import shlex
 
     from riff.data.pack import plan_packing, prepare_output
-    from riff.data.pairs_folder import MANIFEST
+    from riff.data.pair_types import MANIFEST
     from riff.files import make_folder, only_writer
 
     plan, manifest = plan_packing(args.data_dir, args.control_method, args.format, args.pairs_per_shard)

@@ -236,7 +236,7 @@ def _downloads(args: cli.argparse.Namespace) -> dict[str, Any]:
 
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
-    from riff.data.variety import low_variety
+    from riff.data.prompt_facts import low_variety
     from riff.hub.names import check_repo_id, find_token
     from riff.models.edit import load_to_edit, save_edit_pipeline
     from riff.models.folders import check_output
@@ -332,7 +332,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
 
 def _open_pairs(args: cli.argparse.Namespace) -> tuple[Any, list[Any]]:
     """The store and the records of the pairs, wherever they lie."""
-    from riff.data.edit_records import EDIT_PAIRS
+    from riff.data.records import EDIT_PAIRS
     from riff.data.stores import HubAccess, open_dataset, open_pairs
 
     hub = HubAccess(args.hub_token, args.cache_dir)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from riff.data import cache
-from riff.data.cache import ArrayCache
+from riff.data.latents import ArrayCache
 
 
 def rows_of(keys: Sequence[str]) -> np.ndarray:

@@ -14,7 +14,8 @@ import pytest
 from riff.data import staging
 from riff.data.build import Build, BuildReport
 from riff.data.making import ClipCount, SongJob
-from riff.data.pairs_folder import MANIFEST, PairsFolder
+from riff.data.pair_types import MANIFEST
+from riff.data.pairs_folder import PairsFolder
 from riff.data.records import PairRecord
 from riff.data.songs import SongFile
 from riff.errors import AudioError, DataError, OptionError, RiffError

@@ -18,8 +18,8 @@ from conftest import last_error, run_script
 import inference_instruct_pix2pix
 from demo.composition import compose
 from demo.evaluation import demo_clips
-from riff.data.edit_records import EditRecord, read_edit_records
 from riff.data.instructions import DEFAULT_INSTRUCTIONS, NOTHING, kind_of_prompt, removals
+from riff.data.records import EditRecord, read_edit_records
 from riff.data.stores import FolderStore
 from riff.errors import ModelError, OptionError, RiffError
 from riff.evaluation.control import Scored

@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import train_instruct_pix2pix
-from riff.data.edit_records import read_edit_records
+from riff.data.records import read_edit_records
 from riff.errors import OptionError, RiffError, TrainingError
 from riff.models.base import load_base, weights_hash
 from riff.models.edit import attach_edit, load_edit_pipeline

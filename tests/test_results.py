@@ -28,9 +28,9 @@ from riff import cli
 from riff.audio.io import write_audio
 from riff.audio.separation import SongOpener, separate_to_files
 from riff.cli import manifest
-from riff.data.edit_records import EDIT_PAIRS
 from riff.data.export import write_dataset
 from riff.data.pack import ShardPlan
+from riff.data.records import EDIT_PAIRS
 from riff.errors import OptionError, RiffError
 from riff.files import atomic_folder, atomic_path, only_writer, write_json
 

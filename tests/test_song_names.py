@@ -24,10 +24,10 @@ import separate_audio
 from riff.audio.io import write_audio
 from riff.data.build import Build, BuildReport
 from riff.data.clip_images import ClipImages, slug_of
-from riff.data.edit_records import read_edit_records
 from riff.data.making import ClipCount, SongJob, StageSong
-from riff.data.pairs_folder import MANIFEST, PairsFolder
-from riff.data.records import PairRecord, read_records
+from riff.data.pair_types import MANIFEST
+from riff.data.pairs_folder import PairsFolder
+from riff.data.records import PairRecord, read_edit_records, read_records
 from riff.data.songs import SongFile, list_songs, unique_slugs
 from riff.data.staging import StagedSong
 from riff.errors import AudioError, AudioWarning

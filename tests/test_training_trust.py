@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riff.data.variety import low_variety
+from riff.data.prompt_facts import low_variety
 from riff.errors import TrainingError
 from riff.models.base import load_base
 from riff.models.edit import attach_edit

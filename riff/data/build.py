@@ -8,9 +8,8 @@ from typing import Any
 
 from riff.cli import MinuteLines, progress_bar
 from riff.data.clip_images import slug_of
-from riff.data.content import is_unchanged
 from riff.data.engines import Engine, one_process
-from riff.data.journal import SongJournal
+from riff.data.journal import SongJournal, is_unchanged
 from riff.data.making import Failure, SongJob, SongMaker, StageSong
 from riff.data.pairs_folder import PairsFolder
 from riff.data.records import prompt_of

@@ -12,10 +12,10 @@ from riff.audio.clips import cut_clips, powerful_clips
 from riff.audio.io import write_audio
 from riff.audio.stems import STEM_NAMES, read_stems, stem_files
 from riff.data.clip_images import ClipImages, check_usable, clip_images, pitch_shifts, shift_pitch, to_standard_rate
-from riff.data.edit_records import EDIT_RECORDS_FILE, EditRecord
 from riff.data.instructions import NOTHING, choose, draw, removals
 from riff.data.making import ClipCount, SongJob
 from riff.data.pairs_folder import PairsFolder
+from riff.data.records import EDIT_RECORDS_FILE, EditRecord
 from riff.data.songs import SongFile
 from riff.errors import OptionError
 from riff.files import write_new

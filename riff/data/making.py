@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from riff.cli import item_error
-from riff.data.content import content_of, is_unchanged
+from riff.data.journal import content_of, is_unchanged
 from riff.data.songs import SongFile
 from riff.data.staging import StagedSong, Staging
 from riff.errors import AudioError, AudioWarning

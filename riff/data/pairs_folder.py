@@ -10,23 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from riff.data.journal import SONGS_FILE
+from riff.data.pair_types import MANIFEST
 from riff.data.staging import STAGING, is_of_clips
 from riff.errors import OptionError
-from riff.files import make_folder, only_writer, read_mapping, remove_leftovers
-
-MANIFEST = "manifest.json"
-SETTINGS_KEY = "settings"
-
-
-def settings_of(folder: Path) -> dict[str, Any]:
-    """The settings that a folder's pairs were made with, as its manifest says; empty where it says nothing.
-
-    Raises:
-        DataError: the manifest cannot be read.
-    """
-    manifest = folder / MANIFEST
-    settings = read_mapping(manifest).get(SETTINGS_KEY) if manifest.exists() else None
-    return settings if isinstance(settings, dict) else {}
+from riff.files import make_folder, only_writer, remove_leftovers
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from riff.data.edit_pairs import SILENT_IMAGE
-from riff.data.edit_records import EDIT_RECORDS_FILE
 from riff.data.findings import KINDS, Finding
 from riff.data.journal import SONGS_FILE
 from riff.data.pair_folders import PairFolder
 from riff.data.pair_types import read_record_lines
-from riff.data.records import pairs_file
+from riff.data.records import EDIT_RECORDS_FILE, pairs_file
 from riff.errors import DataError
 from riff.files import make_folder, only_writer, write_text
 

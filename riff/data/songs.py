@@ -11,6 +11,7 @@ from pathlib import Path
 
 from riff.audio.io import AUDIO_SUFFIXES, is_audio, is_stem_file, plain_name
 from riff.audio.stems import holds_stems
+from riff.data.shard_files import shard_folder
 from riff.errors import AudioError, OptionError
 from riff.files import readable
 
@@ -98,10 +99,6 @@ def shard_of_songs(songs: Sequence[SongFile], shard_index: int | None, num_shard
         return int.from_bytes(hashlib.blake2b(song.name.encode(), digest_size=8).digest()) % num_shards
 
     return [song for song in songs if shard(song) == shard_index], shard_folder(shard_index, num_shards)
-
-
-def shard_folder(shard_index: int, num_shards: int) -> str:
-    return f"shard-{shard_index:05d}-of-{num_shards:05d}"
 
 
 def unique_slugs(songs: Iterable[SongFile], taken: Mapping[str, str] = {}) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from riff.data.content import Content
+from riff.data.journal import Content
 from riff.files import flush, folder_of_process, make_folder, remove_leftovers, write_json
 
 STAGING = ".staging"

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from riff.data.edit_records import EDIT_PAIRS
 from riff.data.instructions import NOTHING, choose, removals
+from riff.data.records import EDIT_PAIRS
 from riff.data.stores import open_pairs
 from riff.evaluation.bench import Bench, Experiment, Result, mean_scores, shown_with
 from riff.evaluation.control import ClipPictures, Scored, TrueClip, compared_sound, repainted

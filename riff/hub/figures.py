@@ -11,8 +11,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult
 
-from riff.data.edit_records import read_edit_records
-from riff.data.records import read_records
+from riff.data.records import read_edit_records, read_records
 from riff.errors import DataError, OptionError
 from riff.files import read_mapping
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD

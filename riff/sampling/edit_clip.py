@@ -11,7 +11,7 @@ import torch
 
 from riff.audio.io import write_audio
 from riff.audio.separation import SongOpener
-from riff.data.edit_records import EditRecord
+from riff.data.records import EditRecord
 from riff.data.stores import PairStore
 from riff.errors import DataError, ModelError
 from riff.models.folders import read_origin

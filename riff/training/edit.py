@@ -14,9 +14,9 @@ import torch
 from diffusers import UniPCMultistepScheduler
 
 from riff.data.datasets import EditDataset, Example, one_of_each_song, split_by_song
-from riff.data.edit_records import EditRecord
 from riff.data.latents import Encoded, encode, of_one_size
-from riff.data.pairs_folder import settings_of
+from riff.data.pair_types import settings_of
+from riff.data.records import EditRecord
 from riff.data.stores import PairStore
 from riff.errors import DataError, OptionError
 from riff.models.base import check_size, encoder_names
