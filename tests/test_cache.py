@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from riff.data import cache
+from riff.data import latents as cache
 from riff.data.latents import ArrayCache
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from riff.data.journal import SONGS_FILE
-from riff.data.pair_types import MANIFEST
+from riff.data.pair_types import MANIFEST, settings_of
 from riff.data.staging import STAGING, is_of_clips
 from riff.errors import OptionError
 from riff.files import make_folder, only_writer, remove_leftovers
