@@ -115,7 +115,7 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
     """The settings that a resumed run started with."""
     if args.resume is None:
         return None
-    from riff.training.places import RunPlaces, find_checkpoint
+    from riff.training.run_dir import RunPlaces, find_checkpoint
 
     return RunPlaces.of_checkpoint(find_checkpoint(args.log_dir, args.resume)).config
 
@@ -125,8 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     _check_model(args.model)
     from riff.training.launch import start_processes
-    from riff.training.places import default_output
     from riff.training.processes import join_processes
+    from riff.training.run_dir import default_output
 
     args.output = args.output or default_output(args.control_method)
     device = cli.choose_device(args.device)
@@ -164,16 +164,16 @@ def _say_plan(args: cli.argparse.Namespace, device: str) -> None:
 
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
-    from riff.data.prompt_facts import low_variety
+    from riff.inspection.prompt_stats import low_variety
     from riff.models.control import load_control_pipeline, save_control_pipeline
     from riff.models.folders import check_output, read_origin
     from riff.sampling.control import SamplingOptions
     from riff.training.control import ControlObjective, held_out_clips, prepare_control_data, train_control
     from riff.training.loggers import check_loggers
     from riff.training.memory import stored
-    from riff.training.places import RunPlaces, find_checkpoint
     from riff.training.prediction import MemoryWatch, control_on_meta
     from riff.training.run import kept_by_checkpoint
+    from riff.training.run_dir import RunPlaces, find_checkpoint
     from riff.training.strategies import check_strategy
 
     options, precision, preset = _training_options(args, device)

@@ -26,7 +26,7 @@ from typing import Any
 
 from riff import cli
 from riff.errors import OptionError, RiffError
-from riff.evaluation.experiments import ALL, MODULES, find_experiments
+from riff.experiments.experiments import ALL, MODULES, find_experiments
 
 FILES, OVERVIEW = ("clips/*", "index.html"), ("index.html",)  # of the results of one experiment, and of several together
 EVALUATION_CATALOGUE, STYLE_CATALOGUE = 3, 7
@@ -125,8 +125,8 @@ def run_experiments(
     Returns:
         The exit status.
     """
-    from riff.evaluation.bench import load_bench
-    from riff.evaluation.pages import Answer, table_text, write_answer, write_overview
+    from riff.experiments.bench import load_bench
+    from riff.experiments.pages import Answer, table_text, write_answer, write_overview
 
     benches: dict[str, Any] = {}  # by kind of model: experiments of one kind share what was drawn
     answers, failed = [], 0
@@ -159,8 +159,8 @@ def run_experiments(
 
 def load_clips(songs: str, catalogue: int, held_out_wording: bool = False, which: str = "first") -> list:
     """`demo:N` or a folder -> clips whose parts are known."""
-    from riff.evaluation.musdb import benchmark_clips
-    from riff.evaluation.songs import clips_of_folder
+    from riff.experiments.musdb import benchmark_clips
+    from riff.experiments.songs import clips_of_folder
 
     if not songs.startswith("demo:"):
         if held_out_wording:

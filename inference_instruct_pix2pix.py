@@ -134,13 +134,13 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
 
 def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[list, list]:
     """The clips to edit, and the errors of those that cannot be read."""
-    from riff.audio.separation import open_songs, separation_options
-    from riff.data.instructions import kind_of_prompt
     from riff.data.records import EDIT_PAIRS
-    from riff.data.songs import list_songs
     from riff.data.stores import open_dataset, open_pairs
     from riff.errors import RiffError
+    from riff.pairs.instructions import kind_of_prompt
+    from riff.pairs.songs import list_songs
     from riff.sampling.edit_clip import clip_from_audio, clip_from_record
+    from riff.separation.separator import open_songs, separation_options
 
     if not args.data_root and not args.dataset_id:
         songs = [args.audio] if args.audio else [song.path for song in list_songs("raw-audio")[: args.max_samples]]

@@ -105,8 +105,6 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     from dataclasses import asdict
 
     from riff.audio.io import write_audio
-    from riff.audio.separation import open_songs, separation_options
-    from riff.audio.song import open_song
     from riff.report.song_page import lowered_line, save_take_files, write_song_page
     from riff.sampling.mixback import check_regions
     from riff.sampling.song import SongPainter, load_song_model
@@ -114,6 +112,8 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     from riff.sampling.song_takes import draw_take
     from riff.sampling.windows import WindowLayout
     from riff.seeds import seed_after
+    from riff.separation.separator import open_songs, separation_options
+    from riff.separation.song import open_song
 
     device = cli.choose_device(args.device)
     more = {"steps": args.steps, "negative_prompt": args.negative_prompt}

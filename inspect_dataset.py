@@ -72,10 +72,10 @@ def _check_no_shards(folder: Path) -> None:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from riff.data.inspection import InspectionOptions, inspect_pairs
-    from riff.data.set_aside import BROKEN, plan_set_aside, set_aside
-    from riff.data.split_check import check_split
+    from riff.inspection.inspect import InspectionOptions, inspect_pairs
     from riff.inspection.page import write_inspection
+    from riff.inspection.set_aside import BROKEN, plan_set_aside, set_aside
+    from riff.inspection.split_check import check_split
     from riff.inspection.text import error_lines, table_text, verdict
 
     results = cli.ResultFolder(args.output, "--output", FILES, (), args.overwrite, "report.json", renewed=True)

@@ -35,8 +35,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from riff.audio.io import list_audio_files
-    from riff.audio.separation import open_songs, separation_options
     from riff.files import make_folder, only_writer
+    from riff.separation.separator import open_songs, separation_options
 
     songs = list_audio_files(args.audio) if args.audio.is_dir() else [args.audio]
     opener = open_songs(separation_options(args, cli.choose_device(args.device), args.stems), songs, say=cli.warn)
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def separate_all(songs: Sequence[Path], opener: Any, args: cli.argparse.Namespace) -> tuple[int, int]:
     """Separate each song that is not there yet; returns how many were made and how many failed, which are named."""
     from riff.audio.io import plain_name
-    from riff.audio.separation import SeparatedSongs, separate_to_files
+    from riff.separation.separator import SeparatedSongs, separate_to_files
 
     separated = SeparatedSongs(args.output)
     separated.expect(songs)

@@ -158,7 +158,7 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
     checkpoint = _checkpoint(args)
     if checkpoint is None:
         return None
-    from riff.training.places import RunPlaces
+    from riff.training.run_dir import RunPlaces
 
     return RunPlaces.of_checkpoint(checkpoint).config
 
@@ -166,7 +166,7 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
 def _checkpoint(args: cli.argparse.Namespace, say: Callable[[str], None] = lambda _: None) -> Path | None:
     """What --resume_from_checkpoint means, None to start anew. say: is told of checkpoints that cannot be read."""
     from riff.errors import OptionError
-    from riff.training.places import newest_checkpoint, writes_to
+    from riff.training.run_dir import newest_checkpoint, writes_to
 
     if args.resume_from_checkpoint in (None, "latest"):
         return newest_checkpoint(args.logging_dir, writes_to(args.output_dir), say) if args.resume_from_checkpoint else None
@@ -236,8 +236,8 @@ def _downloads(args: cli.argparse.Namespace) -> dict[str, Any]:
 
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
-    from riff.data.prompt_facts import low_variety
     from riff.hub.names import check_repo_id, find_token
+    from riff.inspection.prompt_stats import low_variety
     from riff.models.edit import load_to_edit, save_edit_pipeline
     from riff.models.folders import check_output
     from riff.sampling.edit import EditOptions
@@ -251,9 +251,9 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     )
     from riff.training.loggers import check_loggers
     from riff.training.memory import stored
-    from riff.training.places import RunPlaces
     from riff.training.prediction import MemoryWatch, edit_on_meta
     from riff.training.run import kept_by_checkpoint
+    from riff.training.run_dir import RunPlaces
     from riff.training.strategies import check_strategy
 
     resume = processes.from_first(lambda: _checkpoint(args, cli.warn))

@@ -12,7 +12,6 @@ from PIL import Image
 
 from demo.composition import compose
 from riff.audio.io import resample, to_channels
-from riff.audio.song import Song
 from riff.files import atomic_path
 from riff.report.page import write_page
 from riff.report.report import Take
@@ -20,6 +19,7 @@ from riff.sampling.clip import without_clipping
 from riff.sampling.song import SongModel, SongPainter
 from riff.sampling.song_sound import backing_picture, sung
 from riff.sampling.song_takes import draw_take
+from riff.separation.song import Song
 from riff.spectrogram.edges import canny_edges
 
 FOLDER = "listen"  # of sounds and images, beside the page

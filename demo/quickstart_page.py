@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from riff.evaluation.control_experiment import EXPERIMENT
-from riff.evaluation.pages import add_table
+from riff.experiments.control_experiment import EXPERIMENT
+from riff.experiments.pages import add_table
 from riff.report.report import Report, Take
 from riff.training.losses import read_losses
 

@@ -33,10 +33,10 @@ from riff.app.painted_edges import read_painted_edges
 from riff.app.sessions import Session, Sessions
 from riff.app.songs import SHORTEST_S, Limits, Part, Separation, fit_part, receive
 from riff.audio.io import Audio, read_audio, resample, write_audio
-from riff.audio.separation import SeparationOptions
 from riff.errors import AudioError, DataError, ModelError, OptionError, RiffError
 from riff.sampling.control import SamplingOptions
 from riff.sampling.edit import EditOptions
+from riff.separation.separator import SeparationOptions
 
 RATE = 48_000
 LIMITS = Limits(max_minutes=0.5, max_seconds=12)

@@ -31,9 +31,9 @@ from riff.models.cldm import load_base_parts, read_checkpoint, write_checkpoint
 from riff.models.control import load_control_pipeline
 from riff.models.convert import checkpoint_to_folder, find_parts
 from riff.models.edit import attach_edit, load_edit_pipeline, load_to_edit, save_edit_pipeline
-from riff.models.kinds import kind_of_model
 from riff.models.ldm_keys import PREFIXES
 from riff.models.ldm_schedule import BUFFERS, schedule_buffers
+from riff.models.model_types import kind_of_model
 from riff.models.sources import choose_checkpoint, find_checkpoint
 from riff.models.weights import read_tensors
 

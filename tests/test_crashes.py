@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from riff.data import staging
-from riff.data.build import Build, BuildReport
-from riff.data.making import ClipCount, SongJob
 from riff.data.pair_types import MANIFEST
-from riff.data.pairs_folder import PairsFolder
 from riff.data.records import PairRecord
-from riff.data.songs import SongFile
 from riff.errors import AudioError, DataError, OptionError, RiffError
 from riff.files import only_writer, write_json, write_new
+from riff.pairs import staging
+from riff.pairs.build import Build, BuildReport
+from riff.pairs.folder import PairsFolder
+from riff.pairs.making import ClipCount, SongJob
+from riff.pairs.songs import SongFile
 from riff.spectrogram.png import encode_png
 
 SONGS = ("a", "b", "c")  # of two pairs each

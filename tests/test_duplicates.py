@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riff.data.duplicates import Heard, band_picture, changes, correlation, repeats, shared_recordings
+from riff.inspection.duplicates import Heard, band_picture, changes, correlation, repeats, shared_recordings
 from riff.spectrogram.image import waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 

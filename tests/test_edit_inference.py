@@ -18,17 +18,17 @@ from conftest import last_error, run_script
 import inference_instruct_pix2pix
 from demo.composition import compose
 from demo.evaluation import demo_clips
-from riff.data.instructions import DEFAULT_INSTRUCTIONS, NOTHING, kind_of_prompt, removals
 from riff.data.records import EditRecord, read_edit_records
 from riff.data.stores import FolderStore
 from riff.errors import ModelError, OptionError, RiffError
-from riff.evaluation.control import Scored
-from riff.evaluation.edit_experiment import EDIT_METRICS, edit_case, evaluate_edit, summarise_edits, training_fingerprints
+from riff.experiments.control import Scored
+from riff.experiments.edit_experiment import EDIT_METRICS, edit_case, evaluate_edit, summarise_edits, training_fingerprints
 from riff.files import write_json
 from riff.metrics.edit import judge, score_edit
 from riff.metrics.melody import register_of_prompt
 from riff.models.base import load_base
 from riff.models.edit import attach_edit, load_edit_pipeline, save_edit_pipeline
+from riff.pairs.instructions import DEFAULT_INSTRUCTIONS, NOTHING, kind_of_prompt, removals
 from riff.sampling.control import prepare_pipeline
 from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target, finish_edit, vocal_at_level

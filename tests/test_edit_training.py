@@ -27,7 +27,7 @@ from riff.errors import OptionError, RiffError, TrainingError
 from riff.models.base import load_base, weights_hash
 from riff.models.edit import attach_edit, load_edit_pipeline
 from riff.models.folders import read_origin
-from riff.training.draws import Draws
+from riff.training.batch_rng import Draws
 from riff.training.edit import ConditioningDropout, EditObjective
 from riff.training.losses import read_losses
 from riff.training.module import NoiseTraining

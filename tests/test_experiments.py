@@ -16,17 +16,17 @@ from PIL import Image
 import evaluate_samples
 from demo.evaluation import demo_clips
 from riff.audio.io import write_audio
-from riff.audio.stems import STEM_NAMES
 from riff.errors import AudioError, OptionError
-from riff.evaluation.bench import Bench, Result, load_bench, mean_scores
-from riff.evaluation.control import ClipPictures, Scored, TrueClip
-from riff.evaluation.control_experiment import EXPERIMENT as CONTROL_EXPERIMENT
-from riff.evaluation.experiments import MODULES, find_experiments
-from riff.evaluation.kept_samples import KeptSamples
-from riff.evaluation.pages import Answer, table_text, write_overview, write_page
+from riff.experiments.bench import Bench, Result, load_bench, mean_scores
+from riff.experiments.control import ClipPictures, Scored, TrueClip
+from riff.experiments.control_experiment import EXPERIMENT as CONTROL_EXPERIMENT
+from riff.experiments.experiments import MODULES, find_experiments
+from riff.experiments.kept_samples import KeptSamples
+from riff.experiments.pages import Answer, table_text, write_overview, write_page
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT
 from riff.sampling.control import SamplingOptions, sample_control
+from riff.separation.stems import STEM_NAMES
 from riff.spectrogram.edges import FOLLOWED, MISSED, canny_edges, overlay_edges
 from riff.spectrogram.image import SpectrogramImage
 

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from riff.audio.clips import rms
-from riff.audio.stems import read_stems
 from riff.data.datasets import split_by_song
-from riff.data.pictures import picture_energy, vocal_level
-from riff.data.prompt_facts import MOST_TOKENS, effective_number, fewest_tokens
 from riff.data.records import PairRecord, read_records
+from riff.inspection.images import picture_energy, vocal_level
+from riff.inspection.prompt_stats import MOST_TOKENS, effective_number, fewest_tokens
+from riff.separation.stems import read_stems
 from riff.spectrogram.image import SpectrogramImage, load_image, mel_to_image, save_image
 from riff.spectrogram.params import CLIP_SAMPLES
 

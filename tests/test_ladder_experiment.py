@@ -11,10 +11,10 @@ from conftest import last_error, run_script
 
 from demo.evaluation import demo_clips
 from riff.audio.io import write_audio
-from riff.evaluation.bench import Bench, load_bench
-from riff.evaluation.control import TrueClip
-from riff.evaluation.ladder import MODEL, RUNGS, SILENCE, TRUE
-from riff.evaluation.ladder_experiment import CLAP_METRICS, EXPERIMENT, METRICS, mixes_of_folder, sing
+from riff.experiments.bench import Bench, load_bench
+from riff.experiments.control import TrueClip
+from riff.experiments.ladder import MODEL, RUNGS, SILENCE, TRUE
+from riff.experiments.ladder_experiment import CLAP_METRICS, EXPERIMENT, METRICS, mixes_of_folder, sing
 from riff.models.control import CONTROL
 from riff.sampling.song import load_song_model
 

@@ -22,7 +22,7 @@ import train_instruct_pix2pix
 from riff.errors import OptionError
 from riff.training.loggers import KINDS, check_loggers, new_loggers
 from riff.training.losses import read_losses
-from riff.training.places import RunPlaces
+from riff.training.run_dir import RunPlaces
 
 STEPS, RESUMED_STEPS = 3, 5
 BLOCK = 32_768  # bytes of a W&B file, which no piece of a record crosses

@@ -11,8 +11,8 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from demo.evaluation import demo_clips
-from riff.evaluation.control import evaluate_control, summarise
-from riff.evaluation.edit_experiment import edit_case
+from riff.experiments.control import evaluate_control, summarise
+from riff.experiments.edit_experiment import edit_case
 from riff.metrics.melody import register_obeyed
 from riff.models.control import load_control_pipeline
 from riff.models.edit import load_edit_pipeline

@@ -26,13 +26,13 @@ import separate_audio
 from demo import quickstart
 from riff import cli
 from riff.audio.io import write_audio
-from riff.audio.separation import SongOpener, separate_to_files
 from riff.cli import manifest
 from riff.data.export import write_dataset
 from riff.data.pack import ShardPlan
 from riff.data.records import EDIT_PAIRS
 from riff.errors import OptionError, RiffError
 from riff.files import atomic_folder, atomic_path, only_writer, write_json
+from riff.separation.separator import SongOpener, separate_to_files
 
 ROOT = Path(__file__).resolve().parent.parent
 POSIX_ONLY = ("fcntl", "grp", "pwd", "resource", "termios")

@@ -35,8 +35,8 @@ from riff.training.control import ControlObjective
 from riff.training.edit import ConditioningDropout, EditObjective
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
-from riff.training.places import RunPlaces, checkpoints_in, default_output, find_checkpoint, newest_checkpoint
 from riff.training.run import RunSettings, kept_by_checkpoint, quieten_lightning, run_training
+from riff.training.run_dir import RunPlaces, checkpoints_in, default_output, find_checkpoint, newest_checkpoint
 from riff.training.validation import FigureLog
 
 

@@ -12,9 +12,9 @@ from conftest import run_script
 
 from demo.composition import compose
 from demo.evaluation import demo_clips
-from riff.evaluation.bench import Bench, Result, load_bench
-from riff.evaluation.control import ClipPictures, TrueClip
-from riff.evaluation.seeds import EXPERIMENT, METRICS, ROWS, Singing, compare
+from riff.experiments.bench import Bench, Result, load_bench
+from riff.experiments.control import ClipPictures, TrueClip
+from riff.experiments.seeds import EXPERIMENT, METRICS, ROWS, Singing, compare
 from riff.models.control import CONTROL
 from riff.spectrogram.image import waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES

@@ -12,11 +12,11 @@ import pytest
 import soundfile
 
 import separate_audio
-from riff.audio import repet
 from riff.audio.io import read_audio, write_audio
-from riff.audio.separation import SeparationOptions, create_separator, open_songs
-from riff.audio.stems import StemsFolder, read_stems
 from riff.errors import AudioError, OptionError
+from riff.separation import repet
+from riff.separation.separator import SeparationOptions, create_separator, open_songs
+from riff.separation.stems import StemsFolder, read_stems
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE = 22_050

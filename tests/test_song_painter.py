@@ -17,7 +17,7 @@ from riff.metrics.edit import judge
 from riff.models.base import load_base
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT, attach_edit, save_edit_pipeline
-from riff.models.kinds import kind_of_model
+from riff.models.model_types import kind_of_model
 from riff.sampling import song_takes
 from riff.sampling.song import SongModel, SongPainter, load_song_model, spans
 from riff.sampling.song_takes import judge_song

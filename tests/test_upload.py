@@ -19,8 +19,8 @@ from huggingface_hub import ModelCard
 
 from riff.errors import ModelError, RiffError
 from riff.files import is_own_card
+from riff.hub.errors import explained
 from riff.hub.files import newest_checkpoint
-from riff.hub.trouble import explained
 
 upload_run = partial(run_against_hub, "upload_checkpoints.py")
 REPO = "me/riff-cnet-test"

@@ -19,7 +19,7 @@ sys.path.insert(0, {root!r})
 from diffusers import StableDiffusionControlNetPipeline, StableDiffusionInstructPix2PixPipeline
 from riff.models.control import load_control_pipeline
 from riff.models.edit import load_edit_pipeline
-from riff.models.kinds import kind_of_model
+from riff.models.model_types import kind_of_model
 from riff.models.sources import read_origin
 
 def check(one, other):

@@ -21,7 +21,7 @@ from riff.models.control import load_control_pipeline
 from riff.models.edit import attach_edit
 from riff.sampling.control import SamplingOptions, prepare_pipeline, sample_control
 from riff.sampling.edit import EditOptions, sample_edit
-from riff.sampling.held import SOFT_COLUMNS, Held
+from riff.sampling.known_region import SOFT_COLUMNS, Held
 from riff.sampling.window_models import ControlWindows, EditWindows
 from riff.sampling.windows import WindowLayout, encode_picture, sample_windows
 

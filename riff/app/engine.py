@@ -14,7 +14,7 @@ from riff.cli import ROOT
 from riff.errors import OptionError
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT
-from riff.models.kinds import kind_of_model
+from riff.models.model_types import kind_of_model
 from riff.sampling.control import SamplingOptions, options_for
 from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.mixback import Mix

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from riff.audio.io import declared_duration, is_stem_file, plain_name, read_audio, write_audio
-from riff.audio.separation import SeparationOptions, SongOpener, open_songs
-from riff.audio.song import Song, open_song
 from riff.errors import AudioError, OptionError
 from riff.sampling.song_sound import backing_picture
+from riff.separation.separator import SeparationOptions, SongOpener, open_songs
+from riff.separation.song import Song, open_song
 from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 

@@ -158,7 +158,7 @@ class ArgumentParser(argparse.ArgumentParser):
         )
 
     def add_separation(self, none: str = "") -> None:
-        """Add the flags of `riff.audio.separation.SeparationOptions`; `separation_options` reads them.
+        """Add the flags of `riff.separation.separator.SeparationOptions`; `separation_options` reads them.
 
         Args:
             none: what `--separator none` means, where there is such a thing.
@@ -240,7 +240,7 @@ class ArgumentParser(argparse.ArgumentParser):
         )
 
     def add_workers(self) -> None:
-        """Add the flags of where songs are made into pairs; `riff.data.engines.choose_engine` and `shard_of_songs` read them."""
+        """Add the flags of where songs are made into pairs; `riff.pairs.engines.choose_engine` and `shard_of_songs` read them."""
         self.heading("machine")
         self.add_device()
         add = self.add_argument

@@ -16,7 +16,7 @@ from riff.hub.figures import TASK, Table, data_figures, report_figures, run_figu
 from riff.hub.files import read_facts
 from riff.hub.names import MINI, is_on_hub
 from riff.models.sources import ORIGIN_FILE
-from riff.training.places import IMAGES, step_of
+from riff.training.run_dir import IMAGES, step_of
 
 SHEET = "-sheet.png"
 MOST_SAMPLES = 4

@@ -15,7 +15,7 @@ from riff.data.records import read_edit_records, read_records
 from riff.errors import DataError, OptionError
 from riff.files import read_mapping
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
-from riff.training.places import read_losses
+from riff.training.run_dir import read_losses
 
 RESULTS = "results.json"  # of evaluate_samples.py
 MODEL_ROWS = ("control", "model", "add", "remove", "noop")  # of its tables: the model as it is; others are what it is compared to

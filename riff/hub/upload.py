@@ -14,10 +14,10 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 
 from riff.errors import OptionError
 from riff.files import CARD, is_own_card
+from riff.hub.errors import explained, patiently
 from riff.hub.files import Files, size
 from riff.hub.privacy import find_secret, without_home
 from riff.hub.transfer import CountedAdd, Transfer
-from riff.hub.trouble import explained, patiently
 from riff.network import ask_patiently
 
 MakeCard = Callable[[str, Collection[str]], str]  # repository's name, paths that it will hold -> text

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from riff.audio.io import write_audio
-from riff.audio.separation import SongOpener
 from riff.data.records import EditRecord
 from riff.data.stores import PairStore
 from riff.errors import DataError, ModelError
@@ -18,6 +17,7 @@ from riff.models.folders import read_origin
 from riff.sampling.clip import UNKNOWN_LEVEL, control_from_audio, save_take
 from riff.sampling.control import match_level
 from riff.sampling.mixback import full_scale_gain, mix_back
+from riff.separation.separator import SongOpener
 from riff.spectrogram.image import SpectrogramImage, combine_pictures, image_to_mel, image_to_waveform, load_image, save_image
 from riff.spectrogram.params import STANDARD, unit_maximum
 from riff.spectrogram.sheet import contact_sheet

@@ -12,11 +12,11 @@ import numpy as np
 from riff.errors import DataError
 from riff.models.control import CONTROL, load_control_pipeline
 from riff.models.edit import load_edit_pipeline
-from riff.models.kinds import kind_of_model
+from riff.models.model_types import kind_of_model
 from riff.sampling.control import SamplingOptions, match_level, options_for, prepare_pipeline
 from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import edit_target, vocal_at_level
-from riff.sampling.held import Held
+from riff.sampling.known_region import Held
 from riff.sampling.window_models import ControlWindows, EditWindows
 from riff.sampling.windows import WindowLayout, WindowPredictor, sample_windows
 from riff.spectrogram.edges import canny_edges

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from riff.audio.io import resample, to_channels
-from riff.audio.song import Song
 from riff.sampling.mixback import VOCAL_LU, Elsewhere, Mix, crossfade_gain, mix_back, original_vocal_lu
 from riff.sampling.vocal import vocal_waveform
+from riff.separation.song import Song
 from riff.spectrogram.image import SILENCE, SpectrogramImage, waveform_to_image
 from riff.spectrogram.params import STANDARD
 

@@ -13,7 +13,7 @@ from torch import nn
 from riff.models.base import latent_factor
 from riff.models.prompts import warn_of_long
 from riff.sampling.control import SamplingOptions
-from riff.sampling.held import pad_frames
+from riff.sampling.known_region import pad_frames
 from riff.sampling.windows import encode_picture
 from riff.spectrogram.image import SILENCE
 

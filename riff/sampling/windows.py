@@ -15,7 +15,7 @@ import torch
 
 from riff.errors import DataError, OptionError
 from riff.models.base import check_size, latent_factor
-from riff.sampling.held import Held
+from riff.sampling.known_region import Held
 from riff.seeds import new_generator
 from riff.spectrogram.params import CLIP_FRAMES, STANDARD
 

@@ -21,14 +21,14 @@ from riff.models.control import with_control
 from riff.models.prompts import warn_of_long
 from riff.sampling.control import SamplingOptions, sample_control, without_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image
+from riff.training.batch_rng import Draws
 from riff.training.checkpoints import describe_data
-from riff.training.draws import Draws
 from riff.training.edge_curve import EdgeCurve
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
-from riff.training.places import RunPlaces
 from riff.training.processes import ALONE, Processes
 from riff.training.run import RunSettings, quieten_lightning, run_training
+from riff.training.run_dir import RunPlaces
 from riff.training.samples import HeldOutClip, SampleLog
 from riff.training.validation import FigureLog, ValidationLog, some_of_all
 

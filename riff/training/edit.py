@@ -24,13 +24,13 @@ from riff.models.edit import with_unet
 from riff.models.prompts import warn_of_long
 from riff.sampling.edit import EditOptions, sample_edit
 from riff.spectrogram.image import load_image
+from riff.training.batch_rng import Draws
 from riff.training.checkpoints import describe_data
-from riff.training.draws import Draws
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
-from riff.training.places import RunPlaces
 from riff.training.processes import ALONE, Processes
 from riff.training.run import RunSettings, quieten_lightning, run_training
+from riff.training.run_dir import RunPlaces
 from riff.training.samples import HeldOutClip, SampleLog
 from riff.training.validation import FigureLog, ValidationLog, some_of_all
 

@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 
 from riff.errors import OptionError, TrainingError
 from riff.files import read_mapping, write_text
-from riff.training.places import LOGS, RunPlaces
+from riff.training.run_dir import LOGS, RunPlaces
 
 DEFAULT_PROJECT = "riff-cnet"
 WANDB_ID = "wandb-id.txt"  # in the run's folder, so that a resumed run goes on as the same one there

@@ -15,8 +15,8 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, Dataset
 
 from riff.data.datasets import Example, StepSampler
+from riff.training.batch_rng import Draws
 from riff.training.compilation import compile_blocks
-from riff.training.draws import Draws
 from riff.training.optimizers import adamw, learning_rate_factor
 from riff.training.options import TrainingOptions
 from riff.training.processes import ALONE, Processes

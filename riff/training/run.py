@@ -22,10 +22,10 @@ from riff.training.checkpoints import CheckpointFiles, CheckpointLog, check_chec
 from riff.training.loggers import DEFAULT_PROJECT, new_loggers
 from riff.training.losses import LossLog
 from riff.training.module import NoiseTraining
-from riff.training.places import RunPlaces, checkpoints_in, step_of
 from riff.training.precision import computes_bf16
 from riff.training.processes import ALONE, Processes
 from riff.training.progress import ProgressLog
+from riff.training.run_dir import RunPlaces, checkpoints_in, step_of
 from riff.training.sharding import whole_models
 from riff.training.stopping import EndedAtOnce, StopInTime
 from riff.training.strategies import new_strategy

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, default_collate
 from riff import cli
 from riff.data.datasets import Example, Record
 from riff.errors import TrainingError
-from riff.training.draws import Draws
+from riff.training.batch_rng import Draws
 from riff.training.losses import cut_after, has_scaler
 from riff.training.processes import ALONE
 
