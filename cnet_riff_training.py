@@ -40,7 +40,7 @@ def _add_places(parser: cli.ArgumentParser) -> None:
         "--train_data_dir",
         type=Path,
         default=Path("train-data"),
-        help="pairs: a folder; shards that pack_dataset.py made, as 'DIR/*.tar' or 'DIR/pairs-{000000..000031}.parquet'; or "
+        help="pairs: a folder; shards that tools/pack_dataset.py made, as 'DIR/*.tar' or 'DIR/pairs-{000000..000031}.parquet'; or "
         "USER/NAME of a data set of shards on the hub",
     )
     add("--control_method", default="", help="name of the way of control: reads prompt-METHOD.json, names the result")

@@ -56,7 +56,7 @@ def _add_places(parser: cli.ArgumentParser) -> None:
         "--train_data_dir",
         type=Path,
         default=Path("musdb-pix2pix/train"),
-        help="edit pairs: a folder (metadata.jsonl); shards that pack_dataset.py or upload_musdb.py made, as 'DIR/*.tar' or "
+        help="edit pairs: a folder (metadata.jsonl); shards that tools/pack_dataset.py or upload_musdb.py made, as 'DIR/*.tar' or "
         "'DIR/pairs-{000000..000031}.parquet'; or USER/NAME of a data set of shards on the hub",
     )
     add("--dataset_name", help="instead of it: any data set that `datasets` reads, of the hub or a folder")

@@ -2,7 +2,7 @@
 
     python benchmarks/control_curve.py scaled=image_log/version_0 stock=image_log/version_1 --train_data_dir train-data-full
 
-Each run is NAME=FOLDER of an image log. The score is that of evaluate_samples.py, over the whole picture (what is held out
+Each run is NAME=FOLDER of an image log. The score is that of tools/evaluate_samples.py, over the whole picture (what is held out
 of a folder of pairs has no stems to mask the vocal with): compare it with the true mixes' own, the last row.
 """
 

@@ -23,7 +23,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import cnet_riff_add_control
-import convert_checkpoint
 import sample_riff_cnet
 from riff.errors import ModelError, RiffError
 from riff.models.base import load_base, weights_hash
@@ -36,6 +35,7 @@ from riff.models.ldm_schedule import BUFFERS, schedule_buffers
 from riff.models.model_types import kind_of_model
 from riff.models.sources import choose_checkpoint, find_checkpoint
 from riff.models.weights import read_tensors
+from tools import convert_checkpoint
 
 MINI_CONTROL = Path(__file__).parent.parent / "models" / "riff-cnet-mini"
 ALONE = "control_model."
@@ -119,7 +119,7 @@ def test_there_and_back_are_the_same_bits_and_samples(
     cldm_file: Path, pipeline_folder: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     again = tmp_path / "again"
-    done = run_script("convert_checkpoint.py", "--input", cldm_file, "--output", again, "--base", tiny_base)
+    done = run_script("tools/convert_checkpoint.py", "--input", cldm_file, "--output", again, "--base", tiny_base)
     assert f"StableDiffusionControlNetPipeline: {again}" in done.stdout
     assert same(weights_of(again), weights_of(pipeline_folder))
     assert json.loads((again / "manifest.json").read_text())["sha256"].keys() == {str(cldm_file)}
@@ -368,16 +368,17 @@ def test_a_file_that_would_run_code_is_refused(cldm_file: Path, tmp_path: Path) 
 
 def test_refusals(cldm_file: Path, pipeline_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "notes.txt").write_text("mine")
     for source, output, words in (
         (cldm_file, "out", "give --base"),  # no tokenizer
-        (cldm_file, "there", "--overwrite"),
+        (cldm_file, "there", "holds notes.txt, and no model of this project"),
         (cldm_file, "out.ckpt", "must be a folder"),
         (pipeline_folder, "out", "must be a file"),
         (tmp_path / "missing.ckpt", "out", "no such checkpoint file"),
     ):
         with pytest.raises(RiffError, match=words):
             convert(source, tmp_path / output)
-    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["there", "notes.txt"]
 
 
 def test_folders_that_are_not_whole(pipeline_folder: Path, tiny_base: Path, tmp_path: Path) -> None:
@@ -429,7 +430,7 @@ def test_an_edit_model_by_its_name_on_the_hub(hub: Hub, tiny_base: Path, tmp_pat
     save_edit_pipeline(attach_edit(load_base(str(tiny_base))), tmp_path / "edit", {"base": "mini"})
     hub.repositories["zachary-shah/riff-pix2pix-v1"] = Repository(private=False, files=published(tmp_path / "edit"))
     arguments = ("--input", "zachary-shah/riff-pix2pix-v1", "--output", "edit.ckpt")
-    done = run_against_hub("convert_checkpoint.py", tmp_path, hub.url, *arguments)
+    done = run_against_hub("tools/convert_checkpoint.py", tmp_path, hub.url, *arguments)
     assert done.returncode == 0, done.stderr
     assert same(read_tensors(tmp_path / "edit.ckpt"), read_tensors(write(tmp_path / "edit", tmp_path / "local.ckpt")))
 

@@ -202,7 +202,7 @@ def test_enough_pairs_cut_a_song_short_and_leave_no_file_behind(songs: Path, tmp
     assert replace(report, skipped=0).songs == 3
 
 
-@pytest.mark.parametrize(("file", "way_out"), [("prompt.json", "inspect_dataset.py"), ("songs.jsonl", "take the line out")])
+@pytest.mark.parametrize(("file", "way_out"), [("prompt.json", "tools/inspect_dataset.py"), ("songs.jsonl", "take the line out")])
 def test_a_damaged_line_is_named_and_nothing_after_it_is_lost(songs: Path, tmp_path: Path, file: str, way_out: str) -> None:
     build(songs, tmp_path / "pairs")
     path = tmp_path / "pairs" / file

@@ -1,4 +1,4 @@
-"""inference_instruct_pix2pix.py and evaluate_samples.py --experiment edit, on a tiny model."""
+"""inference_instruct_pix2pix.py and tools/evaluate_samples.py --experiment edit, on a tiny model."""
 
 from __future__ import annotations
 
@@ -306,7 +306,7 @@ def test_doing_nothing_is_right_when_it_is_asked_for(clips: list) -> None:
 
 def test_the_experiment_as_a_command(tiny_edit: Path, edit_data: Path, tmp_path: Path) -> None:
     flags = ("--experiment", "edit", "--model", tiny_edit, "--songs", "demo:1", "--steps", 1, "--num_shown", 1)
-    done = run_script("evaluate_samples.py", *flags, "--train_data_dir", edit_data, "--output", tmp_path)
+    done = run_script("tools/evaluate_samples.py", *flags, "--train_data_dir", edit_data, "--output", tmp_path)
     assert "add ceiling" in done.stdout
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["means"]["add truth"]["performed"] == 1

@@ -1,4 +1,4 @@
-"""inspect_dataset.py by subprocess: figures of good pairs, every flaw by its name, leaks, and what --fix leaves."""
+"""tools/inspect_dataset.py by subprocess: figures of good pairs, every flaw by its name, leaks, and what --fix leaves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ from riff.spectrogram.params import CLIP_SAMPLES
 
 def inspect(folder: Path, *more: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     output = folder.parent / f"{folder.name}-inspected"
-    return run_script("inspect_dataset.py", folder, "--output", output, "--num_shown", 0, "--num_workers", 1, *more, code=code)
+    return run_script(
+        "tools/inspect_dataset.py", folder, "--output", output, "--num_shown", 0, "--num_workers", 1, *more, code=code
+    )
 
 
 def report(folder: Path) -> dict[str, Any]:
@@ -63,7 +65,9 @@ def test_good_pairs(pairs: Path, songs: Path, tmp_path: Path) -> None:
     """The figures are those of the files, and the page has a player for every clip to hear."""
     output = tmp_path / "out"
     before = snapshot(pairs)
-    done = run_script("inspect_dataset.py", pairs, "--output", output, "--num_shown", 1, "--num_workers", 2, "--val_share", 0.5)
+    done = run_script(
+        "tools/inspect_dataset.py", pairs, "--output", output, "--num_shown", 1, "--num_workers", 2, "--val_share", 0.5
+    )
     assert snapshot(pairs) == before
     records = read_records(pairs)
     assert done.stdout.splitlines()[-1].startswith(f"{pairs} is fit to train on: {len(records)} pairs, 4 songs")

@@ -99,5 +99,5 @@ def test_a_single_song_has_no_other_to_compare_with(bench: Bench) -> None:
 
 
 def test_one_seed_is_not_enough() -> None:
-    done = run_script("evaluate_samples.py", "--experiment", "seeds", "--num_seeds", 1, code=2)
+    done = run_script("tools/evaluate_samples.py", "--experiment", "seeds", "--num_seeds", 1, code=2)
     assert "--num_seeds: '1' is not a whole number, 2 or more" in done.stderr

@@ -66,7 +66,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def pack(folder: Path, output: Path, *more: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    return run_script("pack_dataset.py", "--data_dir", folder, "--output", output, *more, code=code)
+    return run_script("tools/pack_dataset.py", "--data_dir", folder, "--output", output, *more, code=code)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 import make_cnet_dataset
 import preprocess_musdb
-import separate_audio
 from riff.audio.io import write_audio
 from riff.data.pair_types import MANIFEST
 from riff.data.records import PairRecord, read_edit_records, read_records
@@ -33,6 +32,7 @@ from riff.pairs.making import ClipCount, SongJob, StageSong
 from riff.pairs.songs import SongFile, list_songs, unique_slugs
 from riff.pairs.staging import StagedSong
 from riff.spectrogram.png import encode_png
+from tools import separate_audio
 
 RATE = 44_100
 ODD_NAMES = (b"caf\xe9", b"x" * 246, b"x" * 245 + b"y", b"Artist: Title?", "ギター".encode() * 27, b"plain")

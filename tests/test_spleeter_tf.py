@@ -21,11 +21,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import separate_audio
 from riff.audio.io import write_audio
 from riff.errors import ModelError, OptionError, RiffError
 from riff.separation import spleeter_tf
 from riff.separation.spleeter_tf import SpleeterTensorFlow, find_python, require_checkpoint
+from tools import separate_audio
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE = 44_100

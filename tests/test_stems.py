@@ -75,7 +75,7 @@ def test_a_stem_file_is_a_song_everywhere(stem_file: Path) -> None:
 
 
 def test_a_stem_file_is_taken_apart_by_the_script(stem_file: Path, tmp_path: Path) -> None:
-    run_script("separate_audio.py", "--audio", stem_file.parent, "--output", tmp_path, "--stems", 4)
+    run_script("tools/separate_audio.py", "--audio", stem_file.parent, "--output", tmp_path, "--stems", 4)
     stems, _ = read_stems(tmp_path / "Dr. A - B.C")
     np.testing.assert_array_equal(stems.parts["bass"], read_stems(stem_file)[0].parts["bass"])
 
@@ -135,7 +135,7 @@ def test_damaged_stem_files(stem_file: Path, tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="no such audio file"):
         read_audio_streams(tmp_path / "none.stem.mp4")
     (tmp_path / "more").mkdir()
-    done = run_script("separate_audio.py", "--audio", tmp_path / "cut.stem.mp4", "--output", tmp_path / "more", code=2)
+    done = run_script("tools/separate_audio.py", "--audio", tmp_path / "cut.stem.mp4", "--output", tmp_path / "more", code=2)
     assert "cut.stem.mp4" in last_error(done)
 
 

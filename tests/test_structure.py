@@ -16,15 +16,17 @@ LEVELS = (
     {"errors", "seeds", "files", "cli", "network", "wheels"},
     {"spectrogram"},
     {"audio"},
+    {"separation"},
     {"tagging"},
     {"data"},
+    {"pairs"},
     {"models"},
     {"metrics"},
     {"sampling"},
     {"training"},
     {"report"},
     {"inspection"},
-    {"evaluation", "hub"},
+    {"experiments", "hub"},
     {"app", "notebook"},
 )
 SCREEN = 50  # lines of help that can be taken in without headings

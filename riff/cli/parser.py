@@ -18,6 +18,7 @@ from riff.errors import OptionError, RiffError
 from riff.files import read_mapping
 from riff.seeds import KEPT
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 TOKENS = ("hub_token", "token")  # flags that are never written down
 ONE_CALL = (
     "resume",
@@ -348,8 +349,9 @@ class ArgumentParser(argparse.ArgumentParser):
 
 def called_as() -> str:
     """What a person typed to start this: `python SCRIPT.py`, or the name of an installed command."""
-    name = Path(sys.argv[0]).name
-    return f"python {name}" if name.endswith(".py") else name
+    script = Path(sys.argv[0])
+    folder = "" if script.resolve().parent.parent != ROOT else f"{script.resolve().parent.name}/"
+    return f"python {folder}{script.name}" if script.suffix == ".py" else script.name
 
 
 def _devices(text: str) -> str:

@@ -184,7 +184,7 @@ def read_run_card(
 
     Args:
         run: `lightning_logs/version_N`. model: the folder of its final pipeline, None where that is not uploaded.
-        base: instead of the base that the run's files name. reports: folders that evaluate_samples.py wrote about the model.
+        base: instead of the base that the run's files name. reports: folders that tools/evaluate_samples.py wrote about the model.
 
     Raises:
         DataError: one of them is there and cannot be read.

@@ -72,7 +72,7 @@ def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
         if not line.problem:
             yield line.value
         elif line is not lines[-1] or path.read_bytes().endswith(b"\n"):  # else half an object, or half a character
-            way_out = f"python inspect_dataset.py {path.parent} --fix sets it aside"
+            way_out = f"python tools/inspect_dataset.py {path.parent} --fix sets it aside"
             if path.name == SONGS_FILE:
                 way_out = "take the line out, and its song is made again"
             raise DataError(f"{path}: line {line.number} {line.problem}; {way_out}")

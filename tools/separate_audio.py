@@ -1,7 +1,7 @@
 """Take songs apart into vocals and accompaniment.
 
-    python separate_audio.py --audio song.mp3 --output outputs/stems
-    python separate_audio.py --audio raw-audio --output outputs/stems --separator repet
+    python tools/separate_audio.py --audio song.mp3 --output outputs/stems
+    python tools/separate_audio.py --audio raw-audio --output outputs/stems --separator repet
 
 Writes OUTPUT/SONG/vocals.wav and OUTPUT/SONG/accompaniment.wav at the song's own rate, channels and length, aligned to the
 sample. Songs that are there already are skipped; OUTPUT/songs.json knows which files they were, so that another file of the

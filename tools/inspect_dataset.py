@@ -1,6 +1,6 @@
 """Look at pairs before training on them: what they are, how they sound, what is broken, and which songs are on both sides.
 
-    python inspect_dataset.py train-data-full/
+    python tools/inspect_dataset.py train-data-full/
 
 DIR holds ControlNet pairs (prompt.json) or edit pairs (metadata.jsonl). Every picture is read. Counts, hours, prompts, vocal levels
 and whatever is wrong go to the terminal, to report.json, and to index.html with histograms, a contact sheet and players. The last

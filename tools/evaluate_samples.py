@@ -1,8 +1,8 @@
 """Measure how well a model does on songs that it never saw.
 
-    python evaluate_samples.py --model models/riff-cnet-mini --songs demo:16 --output outputs/evaluation
-    python evaluate_samples.py --experiment edit --model models/riff-pix2pix-mini --songs demo:24 --best_of 4
-    python evaluate_samples.py --experiment need seeds prompts --songs demo:4
+    python tools/evaluate_samples.py --model models/riff-cnet-mini --songs demo:16 --output outputs/evaluation
+    python tools/evaluate_samples.py --experiment edit --model models/riff-pix2pix-mini --songs demo:24 --best_of 4
+    python tools/evaluate_samples.py --experiment need seeds prompts --songs demo:4
 
 An experiment is one question. control: do samples follow the accompaniment's edges? edit: how often is an instruction
 followed, and what does that cost the backing? need: what can the base do without a ControlNet, started from a picture? seeds:

@@ -1,7 +1,7 @@
 """Pack a folder of pairs into shards, which both trainers read as they read the folder.
 
-    python pack_dataset.py --data_dir train-data-full --output train-shards
-    python pack_dataset.py --data_dir musdb-pix2pix/train --output musdb-shards --format parquet --pairs_per_shard 500
+    python tools/pack_dataset.py --data_dir train-data-full --output train-shards
+    python tools/pack_dataset.py --data_dir musdb-pix2pix/train --output musdb-shards --format parquet --pairs_per_shard 500
     python cnet_riff_training.py --train_data_dir 'train-shards/pairs-{000000..000031}.tar'
 
 A shard is a tar in WebDataset's layout (00000012.source.png, 00000012.target.png, 00000012.json with the record) or a Parquet

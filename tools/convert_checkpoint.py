@@ -1,7 +1,7 @@
 """Convert a model between the original code's checkpoint files and diffusers' folders.
 
-    python convert_checkpoint.py --input cnet.ckpt --hint_range 255 --base riffusion/riffusion-model-v1 --output models/cnet
-    python convert_checkpoint.py --input models/riff-cnet-mini --output outputs/riff-cnet-mini.ckpt
+    python tools/convert_checkpoint.py --input cnet.ckpt --hint_range 255 --base riffusion/riffusion-model-v1 --output models/cnet
+    python tools/convert_checkpoint.py --input models/riff-cnet-mini --output outputs/riff-cnet-mini.ckpt
 
 --input is a .ckpt or .safetensors file: a ControlNet with its Stable Diffusion (cldm, also as Lightning saved it), a ControlNet's
 weights alone, Stable Diffusion 1.x alone (Riffusion), or an InstructPix2Pix model. --output is a folder then, which diffusers
