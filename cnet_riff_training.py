@@ -115,9 +115,9 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
     """The settings that a resumed run started with."""
     if args.resume is None:
         return None
-    from riff.training.run_dir import RunPlaces, find_checkpoint
+    from riff.training.run_dir import RunDir, find_checkpoint
 
-    return RunPlaces.of_checkpoint(find_checkpoint(args.log_dir, args.resume)).config
+    return RunDir.of_checkpoint(find_checkpoint(args.log_dir, args.resume)).config
 
 
 @cli.command
@@ -173,7 +173,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.training.memory import stored
     from riff.training.prediction import MemoryWatch, control_on_meta
     from riff.training.run import kept_by_checkpoint
-    from riff.training.run_dir import RunPlaces, find_checkpoint
+    from riff.training.run_dir import RunDir, find_checkpoint
     from riff.training.strategies import check_strategy
 
     options, precision, preset = _training_options(args, device)
@@ -183,8 +183,8 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     resume = processes.from_first(lambda: find_checkpoint(args.log_dir, args.resume, cli.warn) if args.resume else None)
     if processes.is_first:  # better now than after hours of training
         check_loggers(args.logger)
-        version = RunPlaces.of_checkpoint(resume).version if resume else None
-        logs = RunPlaces(args.log_dir, 0)
+        version = RunDir.of_checkpoint(resume).version if resume else None
+        logs = RunDir(args.log_dir, 0)
         replaces = check_output(args.output, "--output", args.overwrite, beside=(logs.run, logs.images), version=version)
     with processes.first_goes_first():
         pipeline = load_control_pipeline(args.model, args.base)
@@ -200,7 +200,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         configs = {name: getattr(pipeline, name).config for name in ("unet", "vae", "controlnet")}
         how = {"sd_locked": args.sd_locked, "only_mid_control": args.only_mid_control}
         watch.predict(lambda: control_on_meta(configs, **how), configs, options, settings)
-    places = RunPlaces.of_checkpoint(resume) if resume else processes.from_first(lambda: RunPlaces.claim(args.log_dir))
+    places = RunDir.of_checkpoint(resume) if resume else processes.from_first(lambda: RunDir.claim(args.log_dir))
     with stored(objective, pipeline.vae, options.savings, precision):
         step, reason = train_control(
             pipeline,

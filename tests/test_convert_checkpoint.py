@@ -32,7 +32,7 @@ from riff.models.convert import checkpoint_to_folder, find_parts
 from riff.models.edit import attach_edit, load_edit_pipeline, load_to_edit, save_edit_pipeline
 from riff.models.ldm_keys import PREFIXES
 from riff.models.ldm_schedule import BUFFERS, schedule_buffers
-from riff.models.model_types import kind_of_model
+from riff.models.model_types import model_type_of
 from riff.models.sources import choose_checkpoint, find_checkpoint
 from riff.models.weights import read_tensors
 from tools import convert_checkpoint
@@ -208,7 +208,7 @@ def test_an_edit_model(tiny_base: Path, tmp_path: Path) -> None:
     )
     loaded = load_edit_pipeline(file, base=str(tiny_base))
     assert weights_hash(loaded.unet) == weights_hash(load_edit_pipeline(tmp_path / "edit").unet)
-    assert kind_of_model(file).part == "unet"
+    assert model_type_of(file).part == "unet"
     save_edit_pipeline(loaded, tmp_path / "unet", {"base": str(tiny_base)}, unet_only=True)
     assert same(read_tensors(write(tmp_path / "unet", tmp_path / "unet.ckpt")), read_tensors(file))
 
@@ -227,7 +227,7 @@ def test_stable_diffusion_alone_serves_as_a_base(tiny_base: Path, tmp_path: Path
         with pytest.raises(ModelError, match=f"base.ckpt: is a base model, and {needed} is needed here"):
             wrong(file, base=str(tiny_base))
     with pytest.raises(ModelError, match="is a base model, and a ControlNet or an edit model is needed here"):
-        kind_of_model(file)
+        model_type_of(file)
 
 
 @pytest.mark.parametrize("prefix", [ALONE, ""])
@@ -240,7 +240,7 @@ def test_a_controlnet_alone(cldm_file: Path, pipeline_folder: Path, tiny_base: P
     assert np.array_equal(sample(load_control_pipeline(tmp_path / "alone")), sample(load_control_pipeline(pipeline_folder)))
     by_file = load_control_pipeline(tmp_path / "alone.safetensors", base=str(tiny_base))
     assert weights_hash(by_file.controlnet) == weights_hash(load_control_pipeline(pipeline_folder).controlnet)
-    assert kind_of_model(tmp_path / "alone.safetensors").part == "controlnet"
+    assert model_type_of(tmp_path / "alone.safetensors").part == "controlnet"
     with pytest.raises(ModelError, match=r"does not say its base; give --base"):
         load_control_pipeline(tmp_path / "alone.safetensors")
     write(tmp_path / "alone", tmp_path / "back.safetensors", controlnet_only=True)

@@ -32,7 +32,7 @@ from riff.pairs.instructions import DEFAULT_INSTRUCTIONS, NOTHING, kind_of_promp
 from riff.sampling.control import prepare_pipeline
 from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target, finish_edit, vocal_at_level
-from riff.sampling.edit_takes import best_take, draw_candidates, draw_sweep
+from riff.sampling.edit_takes import best_take, generate_candidates, generate_sweep
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, load_grey, load_image, save_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES
 
@@ -187,10 +187,10 @@ def test_the_first_candidate_and_the_best(tiny_edit: Path, clips: list) -> None:
     pipeline = prepare_pipeline(load_edit_pipeline(tiny_edit))
     backing = waveform_to_image(torch.from_numpy(clips[0].accompaniment))
     clip, options = EditClip("a", backing, "add a vocal"), EditOptions(steps=1)
-    two, one = (draw_candidates(pipeline, clip, options, 3, count) for count in (2, 1))
+    two, one = (generate_candidates(pipeline, clip, options, 3, count) for count in (2, 1))
     np.testing.assert_array_equal(two[0].painted, one[0].painted)
     assert two[0].seed == 3 != two[1].seed
-    sweep = draw_sweep(pipeline, clip, options, 3, (0.5, 1.5), (2.0, 7.5))
+    sweep = generate_sweep(pipeline, clip, options, 3, (0.5, 1.5), (2.0, 7.5))
     assert [(t.options.image_guidance_scale, t.options.guidance_scale) for t in sweep] == [
         (0.5, 2),
         (0.5, 7.5),

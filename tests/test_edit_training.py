@@ -27,7 +27,7 @@ from riff.errors import OptionError, RiffError, TrainingError
 from riff.models.base import load_base, weights_hash
 from riff.models.edit import attach_edit, load_edit_pipeline
 from riff.models.folders import read_origin
-from riff.training.batch_rng import Draws
+from riff.training.batch_rng import BatchRng
 from riff.training.edit import ConditioningDropout, EditObjective
 from riff.training.losses import read_losses
 from riff.training.module import NoiseTraining
@@ -280,7 +280,7 @@ def test_equal_dropout_is_the_usual_joint_rule() -> None:
 
 def test_the_processes_draws_together_are_those_of_one() -> None:
     def draw(processes: Processes, examples: int) -> list[torch.Tensor]:
-        draws = Draws((3, 7), examples, processes, CPU)
+        draws = BatchRng((3, 7), examples, processes, CPU)
         return [draws.normal(2, 3), draws.integers(1000), draws.uniform(1, 1)]
 
     parts = [draw(Processes(rank, 3, 3), 2) for rank in range(3)]
@@ -303,7 +303,7 @@ def test_min_snr_lowers_the_weight_of_low_noise(tiny_base: Path) -> None:
     alphas = plain._noise_scheduler.alphas_cumprod
     ratios = set()
     for seed in range(8):
-        draws = Draws((seed,), 1, ALONE, CPU)
+        draws = BatchRng((seed,), 1, ALONE, CPU)
         for _ in ("latents", "noise"):
             draws.normal(4, 32, 32)
         alpha = alphas[draws.integers(1000)].item()

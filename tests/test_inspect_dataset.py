@@ -20,7 +20,7 @@ from PIL import Image
 from riff.audio.clips import rms
 from riff.data.datasets import split_by_song
 from riff.data.records import PairRecord, read_records
-from riff.inspection.images import picture_energy, vocal_level
+from riff.inspection.images import image_energy, vocal_level
 from riff.inspection.prompt_stats import MOST_TOKENS, effective_number, fewest_tokens
 from riff.separation.stems import read_stems
 from riff.spectrogram.image import SpectrogramImage, load_image, mel_to_image, save_image
@@ -337,7 +337,7 @@ def test_a_vocal_alone_is_as_loud_as_its_picture_says(gain_db: float) -> None:
 
     mel = torch.from_numpy(np.random.default_rng(0).exponential(size=(512, 64)).astype(np.float32))
     image, louder = mel_to_image(mel), mel_to_image(mel * 10 ** (gain_db / 20))
-    backing, vocal = (picture_energy(one.pixels, one.max_value) for one in (image, louder))
+    backing, vocal = (image_energy(one.pixels, one.max_value) for one in (image, louder))
     assert vocal_level(backing, vocal, alone=True) == pytest.approx(gain_db, abs=0.05)
     assert vocal_level(backing, backing + vocal, alone=False) == pytest.approx(gain_db, abs=0.05)
     assert vocal_level(backing, backing, alone=False) == float("-inf")

@@ -14,7 +14,7 @@ from riff.experiments.kept_samples import KeptSamples
 from riff.experiments.songs import clips_of_folder
 from riff.models.control import CONTROL, load_control_pipeline
 from riff.models.edit import load_edit_pipeline
-from riff.models.folders import ModelKind
+from riff.models.folders import ModelType
 from riff.sampling.control import prepare_pipeline
 from riff.seeds import seed_after
 from riff.spectrogram.image import SpectrogramImage
@@ -91,12 +91,12 @@ class Experiment:
     name: str
     question: str
     intro: str
-    kind: ModelKind
+    kind: ModelType
     metrics: Mapping[str, str]
     note: str
     run: Callable[..., Result]
     flags: Sequence[str] = ()
-    other_kinds: Sequence[ModelKind] = ()
+    other_kinds: Sequence[ModelType] = ()
     rows: Mapping[str, str] = field(default_factory=dict)
 
     def measure(self, bench: Bench, flags: Mapping[str, Any]) -> Result:
@@ -108,7 +108,7 @@ class Experiment:
         return self.rows.get(row, row)
 
 
-def load_bench(kind: ModelKind, model: str, base: str | None, device: str, clips: Sequence[TrueClip], seed: int = 0) -> Bench:
+def load_bench(kind: ModelType, model: str, base: str | None, device: str, clips: Sequence[TrueClip], seed: int = 0) -> Bench:
     """A bench for a model of a kind, which draws nothing twice.
 
     Raises:
@@ -118,7 +118,7 @@ def load_bench(kind: ModelKind, model: str, base: str | None, device: str, clips
     return Bench(model, pipeline, KeptSamples(pipeline), clips, seed, device)
 
 
-def load_ready(kind: ModelKind, model: str, base: str | None, device: str) -> Any:
+def load_ready(kind: ModelType, model: str, base: str | None, device: str) -> Any:
     """A model's pipeline on its device, ready to draw.
 
     Raises:

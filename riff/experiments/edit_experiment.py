@@ -14,7 +14,7 @@ from riff.data.records import EDIT_PAIRS
 from riff.data.stores import open_pairs
 from riff.experiments.bench import Bench, Experiment, Result, mean_scores, shown_with
 from riff.experiments.control import ClipPictures, Scored, TrueClip, compared_sound, repainted
-from riff.metrics.edit import Verdict, excess_picture, judge
+from riff.metrics.edit import Verdict, excess_image, judge
 from riff.metrics.melody import register_obeyed, register_of_prompt
 from riff.metrics.memorisation import fingerprints, nearest_distance
 from riff.metrics.pictures import grey_difference
@@ -23,7 +23,7 @@ from riff.models.edit import EDIT
 from riff.pairs.instructions import NOTHING, choose, removals
 from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target
-from riff.sampling.edit_takes import best_take, draw_candidates
+from riff.sampling.edit_takes import best_take, generate_candidates
 from riff.seeds import seed_after
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, mel_to_image
 
@@ -73,7 +73,7 @@ def evaluate_edit(
         known = ClipPictures(clip, iterations=ITERATIONS)
         for kind in kinds:
             case = edit_case(kind, clip, known.mix, known.backing, instruction)
-            takes = draw_candidates(pipeline, case, options, seed_after(seed, index), best_of, target)
+            takes = generate_candidates(pipeline, case, options, seed_after(seed, index), best_of, target)
             pictures = {kind: (takes[0].after, takes[0].verdict)}
             if best_of > 1:
                 best = best_take(takes)
@@ -115,7 +115,7 @@ def training_fingerprints(folder: Path, target: str = "mix") -> np.ndarray:
     """
     store, records = open_pairs(folder, EDIT_PAIRS)
     pairs = (clip_from_record(store, record, target) for record in records if record.kind == "add")
-    return fingerprints(excess_picture(pair.before.pixels, pair.truth.pixels) for pair in pairs if pair.truth is not None)
+    return fingerprints(excess_image(pair.before.pixels, pair.truth.pixels) for pair in pairs if pair.truth is not None)
 
 
 def _references(vae: Any, case: EditClip) -> dict[str, SpectrogramImage]:
@@ -149,7 +149,7 @@ def _verdict_scores(case: EditClip, picture: SpectrogramImage, verdict: Verdict,
     if case.kind == "add" and register_of_prompt(case.prompt):
         found["register_obeyed"] = float(bool(register_obeyed(case.prompt, scores.median_note)))
     if case.kind == "add" and training is not None:
-        found["nearest_training"] = nearest_distance(excess_picture(case.before.pixels, picture.pixels), training).distance
+        found["nearest_training"] = nearest_distance(excess_image(case.before.pixels, picture.pixels), training).distance
     return found
 
 

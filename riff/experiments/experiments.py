@@ -9,7 +9,7 @@ from riff.errors import OptionError
 
 if TYPE_CHECKING:  # --help needs the names alone, and not the models' libraries
     from riff.experiments.bench import Experiment
-    from riff.models.folders import ModelKind
+    from riff.models.folders import ModelType
 
 MODULES = {
     "control": "riff.experiments.control_experiment",
@@ -23,7 +23,7 @@ MODULES = {
 ALL = "all"
 
 
-def find_experiments(names: list[str], model: str | None = None) -> list[tuple[Experiment, ModelKind]]:
+def find_experiments(names: list[str], model: str | None = None) -> list[tuple[Experiment, ModelType]]:
     """The experiments of these names, in this order, each once, with the kind of model that answers it; `all` is every one
     that a model of this kind can answer.
 
@@ -34,9 +34,9 @@ def find_experiments(names: list[str], model: str | None = None) -> list[tuple[E
         OptionError: the model is not of the kind that an experiment asked for by its name needs.
         ModelError: no model there, or of no kind that is known.
     """
-    from riff.models.model_types import kind_of_model
+    from riff.models.model_types import model_type_of
 
-    kind = kind_of_model(model) if model else None
+    kind = model_type_of(model) if model else None
     found = [_load(name) for name in dict.fromkeys(MODULES if ALL in names else names)]
     wrong = [one for one in found if kind not in (None, one.kind, *one.other_kinds)]
     if wrong and ALL not in names:

@@ -26,7 +26,7 @@ class Sample(NamedTuple):
 
 
 class KeptSamples:
-    """Draws of one pipeline. The same edges, prompt, seed and options give the sample that was drawn before.
+    """BatchRng of one pipeline. The same edges, prompt, seed and options give the sample that was drawn before.
 
     Args:
         pipeline: from `load_ready`.

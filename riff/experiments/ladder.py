@@ -172,9 +172,9 @@ class _Judge:
         self.mix, self.backing = (to_channels(part, 1)[:, :samples] for part in (clip.mix, clip.accompaniment))
         self.vocal = self.mix - self.backing
         true_picture, vocal_picture = (waveform_to_image(torch.from_numpy(part)) for part in (self.mix, self.vocal))
-        self.backing_picture, self.backing_sound = self.through_chain(self.backing)
-        self.edges, self.backing_edges = (canny_edges(one.pixels, *canny) for one in (true_picture, self.backing_picture))
-        self.region = vocal_region(self.backing_picture, true_picture)
+        self.backing_image, self.backing_sound = self.through_chain(self.backing)
+        self.edges, self.backing_edges = (canny_edges(one.pixels, *canny) for one in (true_picture, self.backing_image))
+        self.region = vocal_region(self.backing_image, true_picture)
         self.melody = melody_of(vocal_picture.pixels)
 
     def through_chain(self, mix: SpectrogramImage | np.ndarray) -> tuple[SpectrogramImage, np.ndarray]:
@@ -190,7 +190,7 @@ class _Judge:
         """The mix's picture and its scores, see `LADDER_METRICS`."""
         picture, sound = self.through_chain(mix)
         scores = self._against_truth(picture, sound) | self._against_backing(picture, sound)
-        added = score_edit(self.backing_picture.pixels, picture.pixels)
+        added = score_edit(self.backing_image.pixels, picture.pixels)
         return picture, scores | {metric: getattr(added, metric) for metric in PRESENCE}
 
     def _against_truth(self, picture: SpectrogramImage, sound: np.ndarray) -> dict[str, float]:
@@ -201,7 +201,7 @@ class _Judge:
             "spectral_convergence": spectral_convergence(sound, truth, rate),
             "log_spectral_distance": log_spectral_distance(sound, truth, rate),
             "si_sdr": float(np.clip(si_sdr(sound, truth), -MOST_SI_SDR, MOST_SI_SDR)),
-            "raw_pitch_accuracy": raw_pitch_accuracy(added_melody(self.backing_picture.pixels, pixels), self.melody),
+            "raw_pitch_accuracy": raw_pitch_accuracy(added_melody(self.backing_image.pixels, pixels), self.melody),
             "level_error": level_error(vocal, self.vocal, self.backing, rate),
         }
         inside = edge_scores_by_region(canny_edges(pixels, *self.canny), self.edges, self.region).inside

@@ -24,7 +24,7 @@ from riff.sampling.control import options_for
 from riff.sampling.edit import edit_options_for
 from riff.sampling.edit_clip import edit_target
 from riff.sampling.song import SongModel, SongPainter
-from riff.sampling.song_sound import backing_picture, sung
+from riff.sampling.song_sound import backing_image, render_mix
 from riff.seeds import seed_after
 from riff.separation.song import Song
 from riff.spectrogram.params import STANDARD
@@ -98,8 +98,8 @@ def sing(model: SongModel, clip: TrueClip, seed: int) -> np.ndarray:
     """
     song = Song(clip.mix, clip.mix - clip.accompaniment, clip.accompaniment, STANDARD.sample_rate, -np.inf)
     prompt = clip.prompt if model.follows_edges else instruction_for(clip)
-    painted = SongPainter(model, backing_picture(song), prompt).paint(seed)
-    return sung(song, painted, model.target, vocal_lu=DEMO_VOCAL_LU).mix
+    painted = SongPainter(model, backing_image(song), prompt).paint(seed)
+    return render_mix(song, painted, model.target, vocal_lu=DEMO_VOCAL_LU).mix
 
 
 def mixes_of_folder(folder: Path, clips: Sequence[TrueClip]) -> dict[str, np.ndarray]:
@@ -170,7 +170,7 @@ EXPERIMENT = Experiment(
         "the truth, none <= random <= retrieved < true; against the accompaniment, random <= retrieved <= true; of presence, none "
         "< any. A retrieved vocal is another song's that fits in key and tempo; of presence it must score as the true one does. "
         "The level error is how far the vocal's level over the backing is from the true one's; edges are scored inside and outside "
-        "the true vocal's region. Judged are the mixes themselves; the page plays what their pictures sound like."
+        "the true vocal's region. ScoredTake are the mixes themselves; the page plays what their pictures sound like."
     ),
     flags=("steps", "scale", "strength", "image_scale", "vocals", "clap"),
     run=run_ladder,

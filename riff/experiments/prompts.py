@@ -12,7 +12,7 @@ import numpy as np
 from riff.experiments.bench import Bench, Experiment, Result, Shown, mean_scores
 from riff.experiments.control import ClipPictures, Scored, TrueClip
 from riff.experiments.styles import StyleClassifier, style_of_prompt, with_style
-from riff.metrics.edit import excess_picture, judge
+from riff.metrics.edit import excess_image, judge
 from riff.metrics.melody import register_obeyed, register_of_prompt
 from riff.metrics.pictures import edge_scores
 from riff.models.control import CONTROL
@@ -56,7 +56,7 @@ class Styles:
     @classmethod
     def learn(cls, clips: Sequence[TrueClip], styles: Sequence[str]) -> Styles:
         pictures = [ClipPictures(clip) for clip in clips]
-        added = [excess_picture(one.backing.pixels, one.mix.pixels) for one in pictures]
+        added = [excess_image(one.backing.pixels, one.mix.pixels) for one in pictures]
         wholes = [one.mix.pixels for one in pictures]
         return cls(sorted(set(styles)), StyleClassifier(wholes, styles), StyleClassifier(added, styles))
 
@@ -141,7 +141,7 @@ def _score(
     if obeyed is not None:
         scores["register_obeyed"] = float(obeyed)
     if styles is not None and known:
-        added = excess_picture(pictures.backing.pixels, picture.pixels)
+        added = excess_image(pictures.backing.pixels, picture.pixels)
         scores["added_style_obeyed"] = float(styles.added(added) == style)
     return scores
 

@@ -12,7 +12,7 @@ import torch
 
 from riff.experiments.bench import Bench, Experiment, Result, Shown, mean_scores
 from riff.experiments.control import ClipPictures, Scored, repainted
-from riff.metrics.edit import excess_picture, melody_of
+from riff.metrics.edit import excess_image, melody_of
 from riff.metrics.melody import PitchTrack, median_pitch
 from riff.metrics.pictures import correlation, edge_scores, gradient_correlation
 from riff.models.control import CONTROL
@@ -45,7 +45,7 @@ class Singing:
     """A picture with what it adds to its backing.
 
     Attributes:
-        edges: of the whole picture. added: uint8, shape (n_mels, frames), the vocal's picture (`excess_picture`).
+        edges: of the whole picture. added: uint8, shape (n_mels, frames), the vocal's picture (`excess_image`).
         track: the melody of what was added.
     """
 
@@ -56,7 +56,7 @@ class Singing:
 
     @classmethod
     def over(cls, backing: SpectrogramImage, picture: SpectrogramImage) -> Singing:
-        added = excess_picture(backing.pixels, picture.pixels, picture.params)
+        added = excess_image(backing.pixels, picture.pixels, picture.params)
         return cls(picture, canny_edges(picture.pixels), added, melody_of(added, picture.params))
 
 

@@ -14,7 +14,7 @@ from riff.experiments.bench import Bench, Experiment, Result, load_bench, mean_s
 from riff.experiments.control import ClipPictures, Scored, repainted
 from riff.experiments.need import vocal_scores
 from riff.models.control import CONTROL
-from riff.models.model_types import kind_of_model
+from riff.models.model_types import model_type_of
 from riff.sampling.control import SamplingOptions, match_level, options_for
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
 
@@ -99,7 +99,7 @@ def named_model(text: str) -> tuple[str, str]:
     name, equals, folder = text.partition("=")
     if not (name and equals and folder):
         raise OptionError(f"--compare {text}: write NAME=FOLDER")
-    if kind_of_model(folder) is not CONTROL:
+    if model_type_of(folder) is not CONTROL:
         raise OptionError(f"--compare {text}: needs {CONTROL.name}; train one with {CONTROL.script}")
     return name, folder
 

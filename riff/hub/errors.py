@@ -18,7 +18,7 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)  # answers that may be others a mo
 Answer = TypeVar("Answer")
 
 
-def patiently(attempt: Callable[[], Answer]) -> Answer:
+def retry(attempt: Callable[[], Answer]) -> Answer:
     """Do something with the hub, and again after a while where it failed in passing."""
     for number, wait in enumerate(WAITS, start=1):
         try:
@@ -32,7 +32,7 @@ def patiently(attempt: Callable[[], Answer]) -> Answer:
 
 
 @contextmanager
-def explained(repo_id: str, endpoint: str) -> Iterator[None]:
+def translate_errors(repo_id: str, endpoint: str) -> Iterator[None]:
     """Turn what the library raises inside the block into one line.
 
     Raises:

@@ -26,14 +26,14 @@ SAME = (
 SAME_SONG_SHARE = 0.5  # of the clips of the shorter song, or fewer: a loop or a sample that both use
 
 
-def band_picture(pixels: np.ndarray) -> np.ndarray:
+def band_image(pixels: np.ndarray) -> np.ndarray:
     """A spectrogram picture, uint8 (n_mels, frames), as ink in few bands: uint8, shape (25, frames // 2), low bands first."""
     size = (pixels.shape[1] // FRAME_STEPS, BANDS)
     return cv2.resize((SILENCE - pixels)[::-1], size, interpolation=cv2.INTER_AREA)
 
 
 class Heard(NamedTuple):
-    """A clip of a song: its number among the records, where it begins, and its `band_picture`."""
+    """A clip of a song: its number among the records, where it begins, and its `band_image`."""
 
     number: int
     start_s: float

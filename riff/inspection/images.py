@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from riff.errors import DataError
-from riff.inspection.duplicates import band_picture
+from riff.inspection.duplicates import band_image
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import SILENCE, waveform_to_image
 from riff.spectrogram.mel import band_of
@@ -69,7 +69,7 @@ class PairLook:
         edge_share: of pixels that are edges. edges_checked: whether they were compared with those of the backing.
         black_share: of the result's pixels that are black, the most that a picture holds.
         silent: whether there is nothing in the result. without_maximum: files that do not say how loud they are.
-        bands: of the backing, or of the result where there is none (`band_picture`). seconds: of the result.
+        bands: of the backing, or of the result where there is none (`band_image`). seconds: of the result.
     """
 
     number: int
@@ -115,7 +115,7 @@ def look_at_pair(task: PairTask) -> PairLook:
     if task.edges in pictures:
         _look_at_edges(task, pictures, look)
     if task.heard and spectrograms:
-        look.bands = band_picture(next(iter(spectrograms.values())).pixels)
+        look.bands = band_image(next(iter(spectrograms.values())).pixels)
     return look
 
 
@@ -160,7 +160,7 @@ def vocal_level(backing: float | None, result: float | None, alone: bool | None)
     return float(10 * np.log10(vocal / backing)) if vocal > 0 else float("-inf")
 
 
-def picture_energy(pixels: np.ndarray, max_value: float) -> float:
+def image_energy(pixels: np.ndarray, max_value: float) -> float:
     """What a picture's sound has of energy in a frame: its mel values squared, each band by its width, against a sine's.
 
     A band sums the magnitudes of as many bins as it is wide, so dividing its square by its width leaves the energy of a
@@ -213,7 +213,7 @@ def _energy(task: PairTask, key: str, picture: Picture, look: PairLook) -> float
         return None
     if max_value is None or picture.pixels.shape[0] != STANDARD.n_mels:
         return None
-    return picture_energy(picture.pixels, max_value)
+    return image_energy(picture.pixels, max_value)
 
 
 def _first_difference(params: SpectrogramParams) -> str:

@@ -7,14 +7,14 @@ from pathlib import Path
 from riff.errors import ModelError
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT
-from riff.models.folders import ModelKind
+from riff.models.folders import ModelType
 from riff.models.identify import identify, wrong_kind
 from riff.models.sources import looks_like_path
 
 KINDS = (CONTROL, EDIT)
 
 
-def kind_of_model(model: str | Path) -> ModelKind:
+def model_type_of(model: str | Path) -> ModelType:
     """`CONTROL` or `EDIT`, for a whole pipeline or its trained part alone.
 
     Args:

@@ -13,7 +13,7 @@ SOFT_COLUMNS = 3  # latent columns over which what is painted fades in beside wh
 
 
 @dataclass(frozen=True)
-class Held:
+class KnownRegion:
     """What is known of a picture, and where something new is painted.
 
     Attributes:
@@ -25,11 +25,11 @@ class Held:
     replace: np.ndarray
 
     @classmethod
-    def nothing(cls, height: int, frames: int) -> Held:
+    def nothing(cls, height: int, frames: int) -> KnownRegion:
         """Nothing is known, all is painted."""
         return cls(np.full((height, frames), SILENCE, np.uint8), np.ones(frames, bool))
 
-    def padded(self, height: int, frames: int, factor: int) -> Held:
+    def padded(self, height: int, frames: int, factor: int) -> KnownRegion:
         """The same with whole latent columns, more of what stands at its end.
 
         Raises:
@@ -39,7 +39,7 @@ class Held:
             sizes = f"{'x'.join(map(str, self.pixels.shape))} with {len(self.replace)} frames to choose from"
             raise DataError(f"a known picture of {sizes} does not fit one of {height}x{frames} to paint")
         missing = -frames % factor
-        return Held(pad_frames(self.pixels, factor, SILENCE), np.pad(self.replace, (0, missing), mode="edge"))
+        return KnownRegion(pad_frames(self.pixels, factor, SILENCE), np.pad(self.replace, (0, missing), mode="edge"))
 
     def share(self, factor: int) -> np.ndarray:
         """How much of each frame is painted: float32, shape (frames,), 0 where the picture is kept.

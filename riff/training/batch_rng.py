@@ -16,7 +16,7 @@ def keyed_generator(key: Sequence[int], device: torch.device | str = "cpu") -> t
     return torch.Generator(device).manual_seed(int(mixed >> np.uint64(1)))
 
 
-class Draws:
+class BatchRng:
     """The random numbers of one batch.
 
     They are drawn on the CPU, so that every device has the same, and for the examples of all processes, of which each

@@ -18,14 +18,14 @@ CHECKPOINT_NAME = "step={step:06d}.ckpt"
 
 
 @dataclass(frozen=True)
-class RunPlaces:
+class RunDir:
     """`lightning_logs/version_N/` and `image_log/version_N/` under one folder."""
 
     root: Path
     version: int
 
     @classmethod
-    def claim(cls, root: Path) -> RunPlaces:
+    def claim(cls, root: Path) -> RunDir:
         """Make the folder of a new run, of the first number above all that are there; no other run can take it as well."""
         make_folder(root / LOGS)
         while True:
@@ -37,7 +37,7 @@ class RunPlaces:
             return places
 
     @classmethod
-    def of_checkpoint(cls, checkpoint: Path) -> RunPlaces:
+    def of_checkpoint(cls, checkpoint: Path) -> RunDir:
         run = checkpoint.resolve().parent.parent
         match = re.fullmatch(r"version_(\d+)", run.name)
         if match is None:
@@ -109,22 +109,22 @@ def silently(_message: str) -> None:
 
 
 def newest_checkpoint(
-    root: Path, wanted: Callable[[RunPlaces], bool] = lambda _: True, say: Callable[[str], None] = silently
+    root: Path, wanted: Callable[[RunDir], bool] = lambda _: True, say: Callable[[str], None] = silently
 ) -> Path | None:
     """The checkpoint under `lightning_logs/` that was written last, of those that can be read; None where there is none.
 
     Args:
         wanted: which runs count. say: is told of those that cannot be read.
     """
-    runs = (RunPlaces(root, version) for version in run_versions(root / LOGS))
+    runs = (RunDir(root, version) for version in run_versions(root / LOGS))
     found = [path for run in runs if wanted(run) for path in checkpoints_in(run.checkpoints)]
     return first_readable(sorted(found, key=lambda path: (path.stat().st_mtime_ns, step_of(path)), reverse=True), say)
 
 
-def writes_to(output: Path) -> Callable[[RunPlaces], bool]:
+def writes_to(output: Path) -> Callable[[RunDir], bool]:
     """Whether a run's result is meant for this folder, as its configuration says."""
 
-    def wanted(places: RunPlaces) -> bool:
+    def wanted(places: RunDir) -> bool:
         folder = read_mapping(places.config).get("output_dir") if places.config.exists() else None
         return isinstance(folder, str) and Path(folder).resolve() == output.resolve()
 
