@@ -40,7 +40,7 @@ def _add_places(parser: cli.ArgumentParser) -> None:
         "--train_data_dir",
         type=Path,
         default=Path("train-data"),
-        help="pairs: a folder; shards that pack_dataset.py made, as 'DIR/*.tar' or 'DIR/pairs-{000000..000031}.parquet'; or "
+        help="pairs: a folder; shards that tools/pack_dataset.py made, as 'DIR/*.tar' or 'DIR/pairs-{000000..000031}.parquet'; or "
         "USER/NAME of a data set of shards on the hub",
     )
     add("--control_method", default="", help="name of the way of control: reads prompt-METHOD.json, names the result")
@@ -115,9 +115,9 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
     """The settings that a resumed run started with."""
     if args.resume is None:
         return None
-    from riff.training.places import RunPlaces, find_checkpoint
+    from riff.training.run_dir import RunDir, find_checkpoint
 
-    return RunPlaces.of_checkpoint(find_checkpoint(args.log_dir, args.resume)).config
+    return RunDir.of_checkpoint(find_checkpoint(args.log_dir, args.resume)).config
 
 
 @cli.command
@@ -125,8 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     _check_model(args.model)
     from riff.training.launch import start_processes
-    from riff.training.places import default_output
     from riff.training.processes import join_processes
+    from riff.training.run_dir import default_output
 
     args.output = args.output or default_output(args.control_method)
     device = cli.choose_device(args.device)
@@ -164,16 +164,16 @@ def _say_plan(args: cli.argparse.Namespace, device: str) -> None:
 
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
-    from riff.data.variety import low_variety
+    from riff.inspection.prompt_stats import low_variety
     from riff.models.control import load_control_pipeline, save_control_pipeline
     from riff.models.folders import check_output, read_origin
     from riff.sampling.control import SamplingOptions
     from riff.training.control import ControlObjective, held_out_clips, prepare_control_data, train_control
     from riff.training.loggers import check_loggers
     from riff.training.memory import stored
-    from riff.training.places import RunPlaces, find_checkpoint
     from riff.training.prediction import MemoryWatch, control_on_meta
     from riff.training.run import kept_by_checkpoint
+    from riff.training.run_dir import RunDir, find_checkpoint
     from riff.training.strategies import check_strategy
 
     options, precision, preset = _training_options(args, device)
@@ -183,8 +183,8 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     resume = processes.from_first(lambda: find_checkpoint(args.log_dir, args.resume, cli.warn) if args.resume else None)
     if processes.is_first:  # better now than after hours of training
         check_loggers(args.logger)
-        version = RunPlaces.of_checkpoint(resume).version if resume else None
-        logs = RunPlaces(args.log_dir, 0)
+        version = RunDir.of_checkpoint(resume).version if resume else None
+        logs = RunDir(args.log_dir, 0)
         replaces = check_output(args.output, "--output", args.overwrite, beside=(logs.run, logs.images), version=version)
     with processes.first_goes_first():
         pipeline = load_control_pipeline(args.model, args.base)
@@ -200,7 +200,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         configs = {name: getattr(pipeline, name).config for name in ("unet", "vae", "controlnet")}
         how = {"sd_locked": args.sd_locked, "only_mid_control": args.only_mid_control}
         watch.predict(lambda: control_on_meta(configs, **how), configs, options, settings)
-    places = RunPlaces.of_checkpoint(resume) if resume else processes.from_first(lambda: RunPlaces.claim(args.log_dir))
+    places = RunDir.of_checkpoint(resume) if resume else processes.from_first(lambda: RunDir.claim(args.log_dir))
     with stored(objective, pipeline.vae, options.savings, precision):
         step, reason = train_control(
             pipeline,

@@ -89,7 +89,7 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
     from riff.sampling.control import prepare_pipeline
     from riff.sampling.edit import edit_options_for
     from riff.sampling.edit_clip import edit_target, vocal_at_level, write_edit
-    from riff.sampling.edit_takes import best_take, draw_candidates, draw_sweep, write_sweep
+    from riff.sampling.edit_takes import best_take, generate_candidates, generate_sweep, write_sweep
     from riff.seeds import seed_after
 
     device, target = cli.choose_device(args.device), edit_target(args.model_id)
@@ -110,11 +110,11 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
         drawing = {"target": target, "vocal_db": args.vocal_db, "on_step": progress.update}
         for number, clip in enumerate(clips):
             place, seed = folder / f"{number:03d}-{clip.name}", seed_after(args.seed, number)
-            takes = draw_candidates(pipeline, clip, options, seed, args.best_of, **drawing)
+            takes = generate_candidates(pipeline, clip, options, seed, args.best_of, **drawing)
             best = best_take(takes)
             vocal = vocal_at_level(best.painted, clip.before, args.vocal_db) if target == "vocals" else None
             files = write_edit(place, clip, best.after, vocal, clip.prompt, args.griffin_lim_iterations)
-            sweep = draw_sweep(pipeline, clip, options, seed, *grid, **drawing) if args.sweep else []
+            sweep = generate_sweep(pipeline, clip, options, seed, *grid, **drawing) if args.sweep else []
             sheet = place / "sweep.png"
             swept = Take(f"seed {seed} at other scales; {write_sweep(sheet, sweep, len(grid[1]))}", sheet) if sweep else None
             shown.append(ShownEdit(clip, best, files, args.best_of, swept))
@@ -134,13 +134,13 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
 
 def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[list, list]:
     """The clips to edit, and the errors of those that cannot be read."""
-    from riff.audio.separation import open_songs, separation_options
-    from riff.data.edit_records import EDIT_PAIRS
-    from riff.data.instructions import kind_of_prompt
-    from riff.data.songs import list_songs
+    from riff.data.records import EDIT_PAIRS
     from riff.data.stores import open_dataset, open_pairs
     from riff.errors import RiffError
+    from riff.pairs.instructions import kind_of_prompt
+    from riff.pairs.songs import list_songs
     from riff.sampling.edit_clip import clip_from_audio, clip_from_record
+    from riff.separation.separator import open_songs, separation_options
 
     if not args.data_root and not args.dataset_id:
         songs = [args.audio] if args.audio else [song.path for song in list_songs("raw-audio")[: args.max_samples]]
@@ -163,13 +163,13 @@ def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[
 def clips_that_fit(pipeline: Any, clips: list) -> tuple[list, list]:
     """The clips that the model can take, and the errors of those of other sizes."""
     from riff.errors import DataError
-    from riff.sampling.edit import check_picture
+    from riff.sampling.edit import check_image
 
     fitting: list = []
     failures: list = []
     for clip in clips:
         try:
-            check_picture(pipeline, clip.before.pixels)
+            check_image(pipeline, clip.before.pixels)
             fitting.append(clip)
         except DataError as error:
             failures.append(DataError(f"{clip.name}: {error}"))

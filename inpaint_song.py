@@ -105,15 +105,15 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     from dataclasses import asdict
 
     from riff.audio.io import write_audio
-    from riff.audio.separation import open_songs, separation_options
-    from riff.audio.song import open_song
     from riff.report.song_page import lowered_line, save_take_files, write_song_page
     from riff.sampling.mixback import check_regions
     from riff.sampling.song import SongPainter, load_song_model
-    from riff.sampling.song_sound import backing_picture, in_frames, known_picture, new_vocal_lu, sung
-    from riff.sampling.song_takes import draw_take
+    from riff.sampling.song_sound import backing_image, in_frames, known_image, new_vocal_lu, render_mix
+    from riff.sampling.song_takes import generate_take
     from riff.sampling.windows import WindowLayout
     from riff.seeds import seed_after
+    from riff.separation.separator import open_songs, separation_options
+    from riff.separation.song import open_song
 
     device = cli.choose_device(args.device)
     more = {"steps": args.steps, "negative_prompt": args.negative_prompt}
@@ -126,20 +126,20 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     song = open_song(args.audio, opener)
     regions = check_regions(list(zip(args.start, args.end, strict=True)), song.duration_s)
     clock.lap("separation")
-    backing = backing_picture(song, device)
-    known = known_picture(song, backing, model.target, args.keep_original_vocal, device) if regions else None
+    backing = backing_image(song, device)
+    known = known_image(song, backing, model.target, args.keep_original_vocal, device) if regions else None
     painter = SongPainter(model, backing, prompt, known, in_frames(regions, backing), layout)
     clock.lap("pictures")
     takes, shown = [], []
     with cli.progress_bar(total=args.num_samples * args.best_of * painter.num_steps, desc="sampling", unit="step") as progress:
         for number in range(args.num_samples):
-            takes.append(draw_take(painter, seed_after(args.seed, number), args.best_of, progress.update))
+            takes.append(generate_take(painter, seed_after(args.seed, number), args.best_of, progress.update))
     clock.lap("sampling")
     vocal_lu = new_vocal_lu(song)
     around = {"fade_s": args.fade, "keep_original_vocal": args.keep_original_vocal}
     sound = {"iterations": args.griffin_lim_iterations, "vocal_lu": vocal_lu}
     for number, take in enumerate(cli.progress_bar(takes, desc="sound", unit="take")):
-        mix = sung(song, take.painted, model.target, regions, args.gain_db, **around, **sound)
+        mix = render_mix(song, take.painted, model.target, regions, args.gain_db, **around, **sound)
         if number == 0:  # the same for all
             write_audio(folder / "accompaniment.wav", mix.accompaniment, mix.sample_rate, subtype="FLOAT")
         shown.append(save_take_files(folder, f"-{seed_after(args.seed, number)}" if args.num_samples > 1 else "", take, mix))

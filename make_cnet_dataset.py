@@ -47,14 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from dataclasses import asdict
 
-    from riff.audio.separation import open_songs, separation_options
-    from riff.data.build import Build
-    from riff.data.engines import choose_engine
-    from riff.data.pairs import NONE_LEFT, PairMaker, PairSettings, pairs_folder
-    from riff.data.pairs_folder import MANIFEST
+    from riff.data.pair_types import MANIFEST
     from riff.data.records import DEFAULT_PROMPT, read_prompts
-    from riff.data.songs import list_songs, names_without_song, shard_of_songs
     from riff.errors import OptionError
+    from riff.pairs.build import Build
+    from riff.pairs.control_pairs import NONE_LEFT, PairMaker, PairSettings, pairs_folder
+    from riff.pairs.engines import choose_engine
+    from riff.pairs.songs import list_songs, names_without_song, shard_of_songs
+    from riff.separation.separator import open_songs, separation_options
 
     everything = list_songs(args.audio_dir)
     last = None if args.limit is None else args.start_ind + args.limit

@@ -61,12 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from dataclasses import asdict, fields
 
-    from riff.data.build import Build
-    from riff.data.edit_pairs import EditPairMaker, EditSettings, edit_pairs_folder, none_left, write_shared
-    from riff.data.engines import choose_engine
-    from riff.data.instructions import DEFAULT_INSTRUCTIONS, read_edit_prompts
-    from riff.data.pairs_folder import MANIFEST
-    from riff.data.songs import list_stem_songs, names_without_song, shard_of_songs
+    from riff.data.pair_types import MANIFEST
+    from riff.pairs.build import Build
+    from riff.pairs.edit_pairs import EditPairMaker, EditSettings, edit_pairs_folder, none_left, write_shared
+    from riff.pairs.engines import choose_engine
+    from riff.pairs.instructions import DEFAULT_INSTRUCTIONS, read_edit_prompts
+    from riff.pairs.songs import list_stem_songs, names_without_song, shard_of_songs
 
     settings = EditSettings(**{field.name: getattr(args, field.name) for field in fields(EditSettings)})
     songs = list_stem_songs(args.root_data_dir)

@@ -64,12 +64,12 @@ def draw_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     """Write the results into `folder`, which becomes --output; returns the first sound's name."""
     from dataclasses import asdict
 
-    from riff.audio.separation import open_songs, separation_options
     from riff.models.base import check_size
     from riff.models.control import load_control_pipeline
     from riff.sampling.clip import blank_control, control_from_audio, control_from_image, write_samples
     from riff.sampling.control import options_for, prepare_pipeline, sample_control
     from riff.seeds import seed_after
+    from riff.separation.separator import open_songs, separation_options
 
     device = cli.choose_device(args.device)
     if args.audio:

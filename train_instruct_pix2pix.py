@@ -56,7 +56,7 @@ def _add_places(parser: cli.ArgumentParser) -> None:
         "--train_data_dir",
         type=Path,
         default=Path("musdb-pix2pix/train"),
-        help="edit pairs: a folder (metadata.jsonl); shards that pack_dataset.py or upload_musdb.py made, as 'DIR/*.tar' or "
+        help="edit pairs: a folder (metadata.jsonl); shards that tools/pack_dataset.py or upload_musdb.py made, as 'DIR/*.tar' or "
         "'DIR/pairs-{000000..000031}.parquet'; or USER/NAME of a data set of shards on the hub",
     )
     add("--dataset_name", help="instead of it: any data set that `datasets` reads, of the hub or a folder")
@@ -158,15 +158,15 @@ def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
     checkpoint = _checkpoint(args)
     if checkpoint is None:
         return None
-    from riff.training.places import RunPlaces
+    from riff.training.run_dir import RunDir
 
-    return RunPlaces.of_checkpoint(checkpoint).config
+    return RunDir.of_checkpoint(checkpoint).config
 
 
 def _checkpoint(args: cli.argparse.Namespace, say: Callable[[str], None] = lambda _: None) -> Path | None:
     """What --resume_from_checkpoint means, None to start anew. say: is told of checkpoints that cannot be read."""
     from riff.errors import OptionError
-    from riff.training.places import newest_checkpoint, writes_to
+    from riff.training.run_dir import newest_checkpoint, writes_to
 
     if args.resume_from_checkpoint in (None, "latest"):
         return newest_checkpoint(args.logging_dir, writes_to(args.output_dir), say) if args.resume_from_checkpoint else None
@@ -236,32 +236,32 @@ def _downloads(args: cli.argparse.Namespace) -> dict[str, Any]:
 
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
-    from riff.data.variety import low_variety
     from riff.hub.names import check_repo_id, find_token
+    from riff.inspection.prompt_stats import low_variety
     from riff.models.edit import load_to_edit, save_edit_pipeline
     from riff.models.folders import check_output
     from riff.sampling.edit import EditOptions
     from riff.training.edit import (
         ConditioningDropout,
         EditObjective,
-        edit_of_picture,
+        edit_of_image,
         held_out_edits,
         prepare_edit_data,
         train_edit,
     )
     from riff.training.loggers import check_loggers
     from riff.training.memory import stored
-    from riff.training.places import RunPlaces
     from riff.training.prediction import MemoryWatch, edit_on_meta
     from riff.training.run import kept_by_checkpoint
+    from riff.training.run_dir import RunDir
     from riff.training.strategies import check_strategy
 
     resume = processes.from_first(lambda: _checkpoint(args, cli.warn))
     # Better now than after hours of training.
     if processes.is_first:
         check_loggers(args.report_to)
-        version = RunPlaces.of_checkpoint(resume).version if resume else None
-        logs = RunPlaces(args.logging_dir, 0)
+        version = RunDir.of_checkpoint(resume).version if resume else None
+        logs = RunDir(args.logging_dir, 0)
         replaces = check_output(args.output_dir, "--output_dir", args.overwrite, beside=(logs.run, logs.images), version=version)
     repo_id = args.hub_model_id or args.output_dir.name
     if args.push_to_hub:
@@ -282,7 +282,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         )
         clips = held_out_edits(data, args.num_validation_images, args.validation_prompt)
         if args.val_image_url:
-            clips.append(edit_of_picture(args.val_image_url, args.validation_prompt))
+            clips.append(edit_of_image(args.val_image_url, args.validation_prompt))
     processes.say(f"{len(data.training)} pairs to train on, {len(data.held_out)} held out (other songs)")
     few = low_variety([pair.edit_prompt for pair in data.training], [pair.song for pair in data.training])
     if few and processes.is_first:
@@ -298,7 +298,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     if processes.is_first:
         configs = {name: getattr(pipeline, name).config for name in ("unet", "vae")}
         watch.predict(lambda: edit_on_meta(configs), configs, options, settings)
-    places = RunPlaces.of_checkpoint(resume) if resume else processes.from_first(lambda: RunPlaces.claim(args.logging_dir))
+    places = RunDir.of_checkpoint(resume) if resume else processes.from_first(lambda: RunDir.claim(args.logging_dir))
     with stored(objective, pipeline.vae, options.savings, precision):
         step, reason = train_edit(
             pipeline,
@@ -332,7 +332,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
 
 def _open_pairs(args: cli.argparse.Namespace) -> tuple[Any, list[Any]]:
     """The store and the records of the pairs, wherever they lie."""
-    from riff.data.edit_records import EDIT_PAIRS
+    from riff.data.records import EDIT_PAIRS
     from riff.data.stores import HubAccess, open_dataset, open_pairs
 
     hub = HubAccess(args.hub_token, args.cache_dir)

@@ -36,7 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         nargs="+",
         default=[],
         metavar="DIR",
-        help="for the card: --output of evaluate_samples.py on this model",
+        help="for the card: --output of tools/evaluate_samples.py on this model",
     )
     add("--revision", metavar="BRANCH", help="branch to upload to, made if it is missing (default: the main one)")
     parser.add_flag(

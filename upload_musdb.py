@@ -47,9 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     import tempfile
 
-    from riff.data.edit_records import read_edit_records
     from riff.data.export import SHARDS, dataset_card, num_bytes, plan_dataset, sample_records, write_dataset
-    from riff.data.pairs_folder import settings_of
+    from riff.data.pair_types import settings_of
+    from riff.data.records import read_edit_records
     from riff.files import CARD
     from riff.hub.files import Files
     from riff.hub.names import check_repo_id, find_token

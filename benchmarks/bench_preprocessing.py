@@ -75,7 +75,7 @@ def make_songs(folder: Path, count: int, seconds: float) -> Path:
 
 def open_parts(song: Path) -> tuple[Any, Any, Any]:
     """Mix, accompaniment and vocals of a song, float32, shape (channels, samples)."""
-    from riff.audio.stems import read_stems
+    from riff.separation.stems import read_stems
 
     stems, _ = read_stems(song)
     return stems.accompaniment + stems.vocals, stems.accompaniment, stems.vocals
@@ -90,7 +90,7 @@ def plain_rate(songs: Path, folder: Path, clips: int) -> float:
     from plain_preprocessing import make_pairs
 
     from riff.audio.clips import cut_clips
-    from riff.data.clip_images import PITCH_SHIFTS
+    from riff.pairs.clip_images import PITCH_SHIFTS
     from riff.spectrogram.params import CLIP_SAMPLES
 
     first = song_folders(songs)[0]
@@ -103,11 +103,11 @@ def plain_rate(songs: Path, folder: Path, clips: int) -> float:
 
 def our_rate(songs: Path, folder: Path, num_workers: int) -> float:
     """Pairs a second of make_cnet_dataset.py, from its start in a warm process to its end."""
-    from riff.audio.separation import SongOpener
-    from riff.data.build import Build
-    from riff.data.engines import processes
-    from riff.data.pairs import NONE_LEFT, PairMaker, PairSettings, pairs_folder
-    from riff.data.songs import list_songs
+    from riff.pairs.build import Build
+    from riff.pairs.control_pairs import NONE_LEFT, PairMaker, PairSettings, pairs_folder
+    from riff.pairs.engines import processes
+    from riff.pairs.songs import list_songs
+    from riff.separation.separator import SongOpener
 
     listed = list_songs(songs)
     place = pairs_folder(folder)
@@ -123,7 +123,7 @@ def time_stages(songs: Path, folder: Path) -> tuple[dict[str, float], dict[str, 
     import numpy as np
     import torch
 
-    from riff.data.clip_images import PITCH_SHIFTS
+    from riff.pairs.clip_images import PITCH_SHIFTS
     from riff.spectrogram.edges import canny_edges, edges_to_png
     from riff.spectrogram.image import image_to_png, mel_to_image
     from riff.spectrogram.mel import magnitude_to_mel, top_frequency, waveform_to_magnitude

@@ -63,10 +63,10 @@ def measure(name: str, args: cli.argparse.Namespace, device: str) -> dict:
     """Separate all songs; run in a process of its own, whose memory is this separator's."""
     import numpy as np
 
-    from riff.audio.separation import SeparationOptions, create_separator
-    from riff.audio.spleeter_tf import SpleeterTensorFlow
     from riff.errors import RiffError
     from riff.metrics.sounds import si_sdr
+    from riff.separation.separator import SeparationOptions, create_separator
+    from riff.separation.spleeter_tf import SpleeterTensorFlow
 
     separator = None
     try:
@@ -103,8 +103,8 @@ def peak_mb() -> float:
 def songs(args: cli.argparse.Namespace) -> Iterator[tuple]:
     """Yield (vocals, accompaniment, sample rate), one song at a time."""
     if args.musdb:
-        from riff.audio.stems import read_stems
-        from riff.data.songs import list_stem_songs
+        from riff.pairs.songs import list_stem_songs
+        from riff.separation.stems import read_stems
 
         for song_file in list_stem_songs(args.musdb, "--musdb")[: args.num_songs]:
             stems, rate = read_stems(song_file.path)

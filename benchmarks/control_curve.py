@@ -2,7 +2,7 @@
 
     python benchmarks/control_curve.py scaled=image_log/version_0 stock=image_log/version_1 --train_data_dir train-data-full
 
-Each run is NAME=FOLDER of an image log. The score is that of evaluate_samples.py, over the whole picture (what is held out
+Each run is NAME=FOLDER of an image log. The score is that of tools/evaluate_samples.py, over the whole picture (what is held out
 of a folder of pairs has no stems to mask the vocal with): compare it with the true mixes' own, the last row.
 """
 
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def curve(image_log: Path, pairs: Path) -> dict[int, float]:
     """step -> mean edge F1 of that step's samples."""
     from riff.spectrogram.image import load_grey
-    from riff.training.places import step_of
+    from riff.training.run_dir import step_of
 
     folders = sorted(image_log.glob("step=*"), key=step_of)
     return {int(folder.name[5:]): _mean_score(_clips(folder), pairs, lambda clip: load_grey(clip)) for folder in folders}
@@ -49,7 +49,7 @@ def curve(image_log: Path, pairs: Path) -> dict[int, float]:
 def true_mix_score(image_log: Path, pairs: Path) -> float:
     """The same score of the true mixes, untouched."""
     from riff.spectrogram.image import load_grey
-    from riff.training.places import step_of
+    from riff.training.run_dir import step_of
 
     folder = min(image_log.glob("step=*"), key=step_of)
     return _mean_score(_clips(folder), pairs, lambda clip: load_grey(pairs / "target" / clip.name))

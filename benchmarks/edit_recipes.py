@@ -4,10 +4,11 @@
     python benchmarks/edit_recipes.py --songs_dir outputs/control-songs --steps 2000 --recipes ours predecessor
     python benchmarks/edit_recipes.py --songs_dir outputs/control-songs --steps 800
 
-Trains every recipe for the same steps on the same songs with train_instruct_pix2pix.py, measures each with evaluate_samples.py
-on songs that none saw, and prints one table. What is done already is not done again. --recipes takes some of them: two calls
-with different ones share the work of two cores (OMP_NUM_THREADS=1). The predecessor's recipe is that of its README and its
-inference script: one wording, the whole mix as target, the example's dropout and fresh bias, scales 1.5 and 10.
+Trains every recipe for the same steps on the same songs with train_instruct_pix2pix.py, measures each with
+tools/evaluate_samples.py on songs that none saw, and prints one table. What is done already is not done again. --recipes
+takes some of them: two calls with different ones share the work of two cores (OMP_NUM_THREADS=1). The recipe `predecessor` is
+that of riff-pix2pix's README and inference script: one wording, the whole mix as target, the example's dropout and fresh bias,
+scales 1.5 and 10.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--songs_dir", type=Path, default=Path("outputs/control-songs"), help="songs with stems, prompt files, to train on")
     add("--recipes", nargs="+", default=list(RECIPES), choices=tuple(RECIPES), help="those to train and measure")
     add("--steps", type=cli.whole(1), default=800, help="training steps of 8 pairs")
-    add("--songs", default="demo:24", help="evaluate_samples.py --songs")
+    add("--songs", default="demo:24", help="tools/evaluate_samples.py --songs")
     add(
         "--scales",
         type=cli.GUIDANCE,
@@ -164,7 +165,7 @@ def evaluate(args: cli.argparse.Namespace, name: str) -> None:
     if (place / "evaluation" / "results.json").exists():
         return
     script(
-        "evaluate_samples.py",
+        "tools/evaluate_samples.py",
         experiment="edit",
         model=folder(args, recipe.trained_as or name) / "model",
         songs=args.songs,

@@ -262,7 +262,7 @@ class Bench:
 
     def _bounds(self) -> dict[str, float]:
         """Floor and ceiling of the edge F1, and the base's loss: an untrained ControlNet changes nothing."""
-        from riff.evaluation.control import repainted
+        from riff.experiments.control import repainted
         from riff.spectrogram.image import load_image
 
         module, pipeline = self._module(Way(), seed=0)

@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("outputs/musdb-clips"), help="folder for list and sounds")
     args = parser.parse_args(argv)
     from riff.audio.io import write_audio
-    from riff.evaluation.musdb import RULE_VERSION, benchmark_clips
+    from riff.experiments.musdb import RULE_VERSION, benchmark_clips
     from riff.files import make_folder
     from riff.spectrogram.params import STANDARD
 

@@ -10,7 +10,7 @@ import torch
 
 from demo.composition import Song, compose
 from demo.evaluation import SONG_SECONDS, START
-from riff.spectrogram.image import combine_pictures, mel_to_image, waveform_to_image
+from riff.spectrogram.image import combine_images, mel_to_image, waveform_to_image
 from riff.spectrogram.mel import magnitude_to_mel, top_frequency, waveform_to_magnitude
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 
@@ -78,7 +78,7 @@ def _cased(song: Song, other: Song, autoencode: Callable[[np.ndarray], np.ndarra
     pictures = {
         "true mix": mix.pixels,
         "true mix, autoencoded": autoencode(mix.pixels),
-        "backing and vocal pictures combined": combine_pictures(alone, voice).pixels,
+        "backing and vocal pictures combined": combine_images(alone, voice).pixels,
         QUIET_EDIT: _picture(backing + 0.5 * vocal).pixels,
         "untouched": untouched,
         "autoencoded": autoencode(untouched),

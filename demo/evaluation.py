@@ -6,7 +6,7 @@ import numpy as np
 
 from demo.composition import compose
 from demo.instructions import HELD_OUT_TEMPLATES, instructions
-from riff.evaluation.control import TrueClip
+from riff.experiments.control import TrueClip
 from riff.spectrogram.params import CLIP_SAMPLES
 
 SONG_SECONDS = 8.0

@@ -12,14 +12,14 @@ from PIL import Image
 
 from demo.composition import compose
 from riff.audio.io import resample, to_channels
-from riff.audio.song import Song
 from riff.files import atomic_path
 from riff.report.page import write_page
 from riff.report.report import Take
 from riff.sampling.clip import without_clipping
 from riff.sampling.song import SongModel, SongPainter
-from riff.sampling.song_sound import backing_picture, sung
-from riff.sampling.song_takes import draw_take
+from riff.sampling.song_sound import backing_image, render_mix
+from riff.sampling.song_takes import generate_take
+from riff.separation.song import Song
 from riff.spectrogram.edges import canny_edges
 
 FOLDER = "listen"  # of sounds and images, beside the page
@@ -98,14 +98,14 @@ def make_example(
     example = Example(output / FOLDER, name, heading, song)
     example.add_sound("song", "The song", "with its own vocal", song.waveform)
     example.add_sound("backing", "The backing", "the song without its vocal", song.accompaniment)
-    backing = backing_picture(song)
+    backing = backing_image(song)
     example.add_image("backing", "the backing", backing.pixels)
     example.add_image("edges", "the backing's edges, which a ControlNet follows", canny_edges(backing.pixels))
     alone = [("true", "The song's own vocal, alone", "for comparison", vocals)]
     for name, model in models.items():
         prompt = composed.prompt if model.follows_edges else composed.prompt.replace("Generate", "add", 1)
-        take = draw_take(SongPainter(model, backing, prompt), seed)
-        mix = sung(song, take.painted, model.target)
+        take = generate_take(SongPainter(model, backing, prompt), seed)
+        mix = render_mix(song, take.painted, model.target)
         made = f"{'ControlNet' if model.follows_edges else 'edit model'}, “{prompt}”, seed {seed}"
         example.add_sound(name, f"New vocal by {name}", made, mix.mix)
         own = f"the mix that {name} generated, from which the vocal is taken"

@@ -145,12 +145,12 @@ def plan(args: cli.argparse.Namespace) -> list[Stage]:
         ),
         Stage(
             "measure the model trained just now",
-            ("evaluate_samples.py", "--model", fresh, *measuring, "--output", out / "measured-fresh"),
+            ("tools/evaluate_samples.py", "--model", fresh, *measuring, "--output", out / "measured-fresh"),
             out / "measured-fresh" / "complete",
         ),
         Stage(
             "measure the shipped model",
-            ("evaluate_samples.py", "--model", args.trained, *measuring, "--output", out / "measured-shipped"),
+            ("tools/evaluate_samples.py", "--model", args.trained, *measuring, "--output", out / "measured-shipped"),
             out / "measured-shipped" / "complete",
         ),
         Stage(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from riff.evaluation.control_experiment import EXPERIMENT
-from riff.evaluation.pages import add_table
+from riff.experiments.control_experiment import EXPERIMENT
+from riff.experiments.pages import add_table
 from riff.report.report import Report, Take
 from riff.training.losses import read_losses
 
@@ -41,7 +41,7 @@ def write_page(folder: Path, prompt: str, song: str, num_samples: int) -> Path:
         report.takes([Take(caption, samples / f"{name}.png", samples / f"{name}.wav") for name, caption in names])
         results = json.loads((folder / measured / "results.json").read_text())
         arguments = results["arguments"]
-        command = f"python evaluate_samples.py --model {arguments['model']} --songs {arguments['songs']}"
+        command = f"python tools/evaluate_samples.py --model {arguments['model']} --songs {arguments['songs']}"
         add_table(report, EXPERIMENT, results["means"], command)
         report.takes([Take("accompaniment, edges, sample", samples / "sheet-0.png")])
     report.section("The whole song: a vocal by riff-pix2pix-mini over the untouched accompaniment")

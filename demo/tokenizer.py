@@ -10,9 +10,9 @@ from tokenizers import models, pre_tokenizers, trainers
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from demo.instructions import HELD_OUT_TEMPLATES, SINGERS, TRAINING_TEMPLATES
-from riff.audio.stems import STEM_NAMES
-from riff.data.instructions import DEFAULT_INSTRUCTIONS, NOTHING, removals
+from riff.pairs.instructions import DEFAULT_INSTRUCTIONS, NOTHING, removals
 from riff.seeds import new_generator
+from riff.separation.stems import STEM_NAMES
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"

@@ -58,7 +58,7 @@ def choose_song(path: str, upload: bool) -> Path:
     return Path(uploaded[0])
 
 
-def show_picture(title: str, pixels: np.ndarray) -> None:
+def show_image(title: str, pixels: np.ndarray) -> None:
     """Show a picture, uint8, shape (height, width), under its title."""
     from IPython.display import Markdown, display
 
@@ -86,7 +86,7 @@ def show_sound(title: str, waveform: np.ndarray, sample_rate: int, pixels: np.nd
     if pixels is None:
         mono = resample(to_channels(waveform, 1), sample_rate, STANDARD.sample_rate)
         pixels = waveform_to_image(torch.from_numpy(mono[0])).pixels
-    show_picture(title, pixels)
+    show_image(title, pixels)
     file = BytesIO()  # IPython would store it raw, and as loud as it goes
     soundfile.write(file, without_clipping(waveform).T, sample_rate, format="FLAC", subtype="PCM_16")
     player = Audio(data=file.getvalue())

@@ -159,8 +159,8 @@ def tiny_edit(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="session")
 def spleeter_reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoints with random weights and what the original Spleeter makes of them, where it is installed."""
-    from riff.audio.spleeter_tf import find_python
     from riff.errors import OptionError
+    from riff.separation.spleeter_tf import find_python
 
     try:
         python = find_python()

@@ -27,23 +27,23 @@ from stem_files import write_stem_file
 
 from riff.app.actions import Actions, Shown
 from riff.app.cards import clock, take_card
-from riff.app.engine import Engine, Wishes, edges_of, offered_models
+from riff.app.engine import Engine, TakeRequest, edges_of, offered_models
 from riff.app.jobs import Job, Stopped, Worker
 from riff.app.painted_edges import read_painted_edges
 from riff.app.sessions import Session, Sessions
 from riff.app.songs import SHORTEST_S, Limits, Part, Separation, fit_part, receive
 from riff.audio.io import Audio, read_audio, resample, write_audio
-from riff.audio.separation import SeparationOptions
 from riff.errors import AudioError, DataError, ModelError, OptionError, RiffError
 from riff.sampling.control import SamplingOptions
 from riff.sampling.edit import EditOptions
+from riff.separation.separator import SeparationOptions
 
 RATE = 48_000
 LIMITS = Limits(max_minutes=0.5, max_seconds=12)
 
 
-def quick(model: str, prompt: str = "a song", **more: Any) -> Wishes:
-    return Wishes(model, prompt, steps=1, scale=3.0, **more)
+def quick(model: str, prompt: str = "a song", **more: Any) -> TakeRequest:
+    return TakeRequest(model, prompt, steps=1, scale=3.0, **more)
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,7 @@ def test_models_are_offered_by_title_with_what_they_recommend(engine: Engine, ti
 )
 def test_wishes_have_bounds(wrong: dict) -> None:
     with pytest.raises(OptionError):
-        Wishes(**{"model": "riff-cnet-mini", "prompt": "a song", **wrong})
+        TakeRequest(**{"model": "riff-cnet-mini", "prompt": "a song", **wrong})
 
 
 def as_url(edges: np.ndarray, form: str = "PNG") -> str:
@@ -357,23 +357,25 @@ def session(actions: Actions, song: Path) -> Session:
     return session
 
 
-def shown_by(actions: Actions, session: Session, wishes: Wishes, painted: dict | None = None, start_s: float = 2.0) -> list[Shown]:
+def shown_by(
+    actions: Actions, session: Session, request: TakeRequest, painted: dict | None = None, start_s: float = 2.0
+) -> list[Shown]:
     async def collect() -> list[Shown]:
-        return [shown async for shown in actions.draw(session, start_s, start_s + 6, wishes, painted)]
+        return [shown async for shown in actions.draw(session, start_s, start_s + 6, request, painted)]
 
     return asyncio.run(collect())
 
 
 def test_a_part_is_taken_apart_once(actions: Actions, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    wishes = quick(next(iter(actions.engine.models)), takes=2)
-    shown = shown_by(actions, session, wishes)
+    request = quick(next(iter(actions.engine.models)), takes=2)
+    shown = shown_by(actions, session, request)
     assert shown[0].busy
     assert not shown[-1].busy
     assert any(one.edges for one in shown)
     assert session.drawn == 2
     assert [f">Take {number}<" in card for number, card in enumerate(session.takes, start=1)] == [True, True]
     monkeypatch.setattr(actions._separation, "open_part", pytest.fail)
-    shown = shown_by(actions, session, quick(wishes.model, "another song"), {"part": "2000-8000", "painted": None})
+    shown = shown_by(actions, session, quick(request.model, "another song"), {"part": "2000-8000", "painted": None})
     assert ">Take 3<" in session.takes[0]
     assert not any(one.edges for one in shown)
     assert len(list(session.folder.glob("mix-*.wav"))) == 3
@@ -383,14 +385,14 @@ def test_a_part_is_taken_apart_once(actions: Actions, session: Session, monkeypa
 def test_painted_edges_are_kept_with_their_part(actions: Actions, session: Session, part: Part) -> None:
     url = as_url(edges_of(part, (100, 200)))
     painted = {"part": "2000-8000", "painted": url}
-    wishes = quick(next(iter(actions.engine.models)))
-    shown_by(actions, session, wishes, painted)
+    request = quick(next(iter(actions.engine.models)))
+    shown_by(actions, session, request, painted)
     assert "along painted edges" in session.takes[0]
-    shown = shown_by(actions, session, wishes, painted, start_s=0.0)
+    shown = shown_by(actions, session, request, painted, start_s=0.0)
     assert "along painted edges" not in session.takes[0]
     assert next(one.edges for one in shown if one.edges)["painted"] is None
     assert "Painted ones are kept for 0:02 to 0:08" in shown[-1].status
-    shown = shown_by(actions, session, wishes, {"part": "0-6000", "painted": None})
+    shown = shown_by(actions, session, request, {"part": "0-6000", "painted": None})
     assert "along painted edges" in session.takes[0]
     assert next(one.edges for one in shown if one.edges)["painted"] == url  # and seen again
     assert shown[-1].status == ""
@@ -398,10 +400,10 @@ def test_painted_edges_are_kept_with_their_part(actions: Actions, session: Sessi
     assert kept.edges is not None
     assert kept.edges["painted"] == url
     assert "The painted edges stay" in kept.status
-    shown_by(actions, session, wishes, painted | {"painted": None})  # put back by "Start over"
+    shown_by(actions, session, request, painted | {"painted": None})  # put back by "Start over"
     assert "along painted edges" not in session.takes[0]
     with pytest.raises(DataError, match="did not arrive whole"):
-        shown_by(actions, session, wishes, painted | {"painted": "data:text/html,x"})
+        shown_by(actions, session, request, painted | {"painted": "data:text/html,x"})
 
 
 def test_another_song_has_no_painted_edges(actions: Actions, session: Session, song: Path) -> None:
@@ -462,10 +464,10 @@ def test_a_song_of_a_sample_is_sung(actions: Actions, tmp_path: Path, samples: i
 
 
 def test_whoever_stops_listening_stops_the_work(actions: Actions, session: Session) -> None:
-    wishes = Wishes(next(iter(actions.engine.models)), "a song", steps=100)
+    request = TakeRequest(next(iter(actions.engine.models)), "a song", steps=100)
 
     async def leave() -> None:
-        drawing = actions.draw(session, 2.0, 8.0, wishes, None)
+        drawing = actions.draw(session, 2.0, 8.0, request, None)
         async for shown in drawing:
             if "step 1" in shown.status:
                 break
@@ -476,13 +478,13 @@ def test_whoever_stops_listening_stops_the_work(actions: Actions, session: Sessi
     with pytest.raises(Stopped):
         session.job.future.result(10)
     assert session.takes == []
-    shown_by(actions, session, quick(wishes.model))
+    shown_by(actions, session, quick(request.model))
     assert len(session.takes) == 1
 
 
 def test_without_a_song_nothing_is_sung(actions: Actions) -> None:
     with pytest.raises(OptionError, match="drop one first"):
-        shown_by(actions, actions.sessions.of("me", "2"), Wishes(next(iter(actions.engine.models)), "a song"))
+        shown_by(actions, actions.sessions.of("me", "2"), TakeRequest(next(iter(actions.engine.models)), "a song"))
 
 
 def test_a_song_that_cannot_be_read_is_gone_and_the_one_before_stays(actions: Actions, session: Session, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from riff.data import cache
-from riff.data.cache import ArrayCache
+from riff.data import latents as cache
+from riff.data.latents import ArrayCache
 
 
 def rows_of(keys: Sequence[str]) -> np.ndarray:

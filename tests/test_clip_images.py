@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riff.data.clip_images import PITCH_SHIFTS, clip_images, shift_pitch
+from riff.pairs.clip_images import PITCH_SHIFTS, clip_images, shift_pitch
 from riff.spectrogram.mel import band_of
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 

@@ -23,7 +23,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import cnet_riff_add_control
-import convert_checkpoint
 import sample_riff_cnet
 from riff.errors import ModelError, RiffError
 from riff.models.base import load_base, weights_hash
@@ -31,11 +30,12 @@ from riff.models.cldm import load_base_parts, read_checkpoint, write_checkpoint
 from riff.models.control import load_control_pipeline
 from riff.models.convert import checkpoint_to_folder, find_parts
 from riff.models.edit import attach_edit, load_edit_pipeline, load_to_edit, save_edit_pipeline
-from riff.models.kinds import kind_of_model
 from riff.models.ldm_keys import PREFIXES
 from riff.models.ldm_schedule import BUFFERS, schedule_buffers
+from riff.models.model_types import model_type_of
 from riff.models.sources import choose_checkpoint, find_checkpoint
 from riff.models.weights import read_tensors
+from tools import convert_checkpoint
 
 MINI_CONTROL = Path(__file__).parent.parent / "models" / "riff-cnet-mini"
 ALONE = "control_model."
@@ -119,7 +119,7 @@ def test_there_and_back_are_the_same_bits_and_samples(
     cldm_file: Path, pipeline_folder: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     again = tmp_path / "again"
-    done = run_script("convert_checkpoint.py", "--input", cldm_file, "--output", again, "--base", tiny_base)
+    done = run_script("tools/convert_checkpoint.py", "--input", cldm_file, "--output", again, "--base", tiny_base)
     assert f"StableDiffusionControlNetPipeline: {again}" in done.stdout
     assert same(weights_of(again), weights_of(pipeline_folder))
     assert json.loads((again / "manifest.json").read_text())["sha256"].keys() == {str(cldm_file)}
@@ -208,7 +208,7 @@ def test_an_edit_model(tiny_base: Path, tmp_path: Path) -> None:
     )
     loaded = load_edit_pipeline(file, base=str(tiny_base))
     assert weights_hash(loaded.unet) == weights_hash(load_edit_pipeline(tmp_path / "edit").unet)
-    assert kind_of_model(file).part == "unet"
+    assert model_type_of(file).part == "unet"
     save_edit_pipeline(loaded, tmp_path / "unet", {"base": str(tiny_base)}, unet_only=True)
     assert same(read_tensors(write(tmp_path / "unet", tmp_path / "unet.ckpt")), read_tensors(file))
 
@@ -227,7 +227,7 @@ def test_stable_diffusion_alone_serves_as_a_base(tiny_base: Path, tmp_path: Path
         with pytest.raises(ModelError, match=f"base.ckpt: is a base model, and {needed} is needed here"):
             wrong(file, base=str(tiny_base))
     with pytest.raises(ModelError, match="is a base model, and a ControlNet or an edit model is needed here"):
-        kind_of_model(file)
+        model_type_of(file)
 
 
 @pytest.mark.parametrize("prefix", [ALONE, ""])
@@ -240,7 +240,7 @@ def test_a_controlnet_alone(cldm_file: Path, pipeline_folder: Path, tiny_base: P
     assert np.array_equal(sample(load_control_pipeline(tmp_path / "alone")), sample(load_control_pipeline(pipeline_folder)))
     by_file = load_control_pipeline(tmp_path / "alone.safetensors", base=str(tiny_base))
     assert weights_hash(by_file.controlnet) == weights_hash(load_control_pipeline(pipeline_folder).controlnet)
-    assert kind_of_model(tmp_path / "alone.safetensors").part == "controlnet"
+    assert model_type_of(tmp_path / "alone.safetensors").part == "controlnet"
     with pytest.raises(ModelError, match=r"does not say its base; give --base"):
         load_control_pipeline(tmp_path / "alone.safetensors")
     write(tmp_path / "alone", tmp_path / "back.safetensors", controlnet_only=True)
@@ -368,16 +368,17 @@ def test_a_file_that_would_run_code_is_refused(cldm_file: Path, tmp_path: Path) 
 
 def test_refusals(cldm_file: Path, pipeline_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "notes.txt").write_text("mine")
     for source, output, words in (
         (cldm_file, "out", "give --base"),  # no tokenizer
-        (cldm_file, "there", "--overwrite"),
+        (cldm_file, "there", "holds notes.txt, and no model of this project"),
         (cldm_file, "out.ckpt", "must be a folder"),
         (pipeline_folder, "out", "must be a file"),
         (tmp_path / "missing.ckpt", "out", "no such checkpoint file"),
     ):
         with pytest.raises(RiffError, match=words):
             convert(source, tmp_path / output)
-    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["there", "notes.txt"]
 
 
 def test_folders_that_are_not_whole(pipeline_folder: Path, tiny_base: Path, tmp_path: Path) -> None:
@@ -429,7 +430,7 @@ def test_an_edit_model_by_its_name_on_the_hub(hub: Hub, tiny_base: Path, tmp_pat
     save_edit_pipeline(attach_edit(load_base(str(tiny_base))), tmp_path / "edit", {"base": "mini"})
     hub.repositories["zachary-shah/riff-pix2pix-v1"] = Repository(private=False, files=published(tmp_path / "edit"))
     arguments = ("--input", "zachary-shah/riff-pix2pix-v1", "--output", "edit.ckpt")
-    done = run_against_hub("convert_checkpoint.py", tmp_path, hub.url, *arguments)
+    done = run_against_hub("tools/convert_checkpoint.py", tmp_path, hub.url, *arguments)
     assert done.returncode == 0, done.stderr
     assert same(read_tensors(tmp_path / "edit.ckpt"), read_tensors(write(tmp_path / "edit", tmp_path / "local.ckpt")))
 

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from riff.data import staging
-from riff.data.build import Build, BuildReport
-from riff.data.making import ClipCount, SongJob
-from riff.data.pairs_folder import MANIFEST, PairsFolder
+from riff.data.pair_types import MANIFEST
 from riff.data.records import PairRecord
-from riff.data.songs import SongFile
 from riff.errors import AudioError, DataError, OptionError, RiffError
 from riff.files import only_writer, write_json, write_new
+from riff.pairs import staging
+from riff.pairs.build import Build, BuildReport
+from riff.pairs.folder import PairsFolder
+from riff.pairs.making import ClipCount, SongJob
+from riff.pairs.songs import SongFile
 from riff.spectrogram.png import encode_png
 
 SONGS = ("a", "b", "c")  # of two pairs each
@@ -201,7 +202,7 @@ def test_enough_pairs_cut_a_song_short_and_leave_no_file_behind(songs: Path, tmp
     assert replace(report, skipped=0).songs == 3
 
 
-@pytest.mark.parametrize(("file", "way_out"), [("prompt.json", "inspect_dataset.py"), ("songs.jsonl", "take the line out")])
+@pytest.mark.parametrize(("file", "way_out"), [("prompt.json", "tools/inspect_dataset.py"), ("songs.jsonl", "take the line out")])
 def test_a_damaged_line_is_named_and_nothing_after_it_is_lost(songs: Path, tmp_path: Path, file: str, way_out: str) -> None:
     build(songs, tmp_path / "pairs")
     path = tmp_path / "pairs" / file

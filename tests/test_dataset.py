@@ -16,8 +16,8 @@ from PIL import Image
 
 from riff.data.datasets import StepSampler, split_by_song
 from riff.data.records import PairRecord, prompt_of, read_prompts, read_records
-from riff.data.songs import SongFile, unique_slugs
 from riff.errors import DataError
+from riff.pairs.songs import SongFile, unique_slugs
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import load_grey, load_image
 

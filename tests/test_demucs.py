@@ -42,7 +42,7 @@ def hub_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def separate(home: Path, song: Path, output: Path, *more: str) -> subprocess.CompletedProcess[str]:
     environment = {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
-    command = [sys.executable, "separate_audio.py", "--audio", str(song), "--output", str(output), *more]
+    command = [sys.executable, "tools/separate_audio.py", "--audio", str(song), "--output", str(output), *more]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -75,7 +75,7 @@ def test_weights_that_cannot_be_had_end_in_one_line(tmp_path: Path, separator: s
 
 def test_without_the_package_one_line_names_it(tmp_path: Path) -> None:
     write_audio(tmp_path / "song.wav", np.zeros((2, 1_000), np.float32), RATE)
-    code = "import sys; sys.modules['demucs'] = None; import separate_audio; from riff import cli; cli.run(separate_audio.main)"
+    code = "import sys; sys.modules['demucs'] = None; from tools import separate_audio; separate_audio.main()"
     flags = ["--audio", str(tmp_path / "song.wav"), "--output", str(tmp_path / "out"), "--separator", "demucs"]
     done = subprocess.run([sys.executable, "-c", code, *flags], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2

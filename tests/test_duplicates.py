@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riff.data.duplicates import Heard, band_picture, changes, correlation, repeats, shared_recordings
+from riff.inspection.duplicates import Heard, band_image, changes, correlation, repeats, shared_recordings
 from riff.spectrogram.image import waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 
@@ -44,7 +44,7 @@ def heard(sound: np.ndarray, first: int = 0) -> list[Heard]:
     for index in range(len(sound) // CLIP_SAMPLES):
         clip = torch.from_numpy(sound[index * CLIP_SAMPLES : (index + 1) * CLIP_SAMPLES])
         start = index * CLIP_SAMPLES / RATE
-        clips.append(Heard(first + index, start, band_picture(waveform_to_image(clip).pixels)))
+        clips.append(Heard(first + index, start, band_image(waveform_to_image(clip).pixels)))
     return clips
 
 

@@ -1,4 +1,4 @@
-"""inference_instruct_pix2pix.py and evaluate_samples.py --experiment edit, on a tiny model."""
+"""inference_instruct_pix2pix.py and tools/evaluate_samples.py --experiment edit, on a tiny model."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from conftest import last_error, run_script
 import inference_instruct_pix2pix
 from demo.composition import compose
 from demo.evaluation import demo_clips
-from riff.data.edit_records import EditRecord, read_edit_records
-from riff.data.instructions import DEFAULT_INSTRUCTIONS, NOTHING, kind_of_prompt, removals
+from riff.data.records import EditRecord, read_edit_records
 from riff.data.stores import FolderStore
 from riff.errors import ModelError, OptionError, RiffError
-from riff.evaluation.control import Scored
-from riff.evaluation.edit_experiment import EDIT_METRICS, edit_case, evaluate_edit, summarise_edits, training_fingerprints
+from riff.experiments.control import Scored
+from riff.experiments.edit_experiment import EDIT_METRICS, edit_case, evaluate_edit, summarise_edits, training_fingerprints
 from riff.files import write_json
 from riff.metrics.edit import judge, score_edit
 from riff.metrics.melody import register_of_prompt
 from riff.models.base import load_base
 from riff.models.edit import attach_edit, load_edit_pipeline, save_edit_pipeline
+from riff.pairs.instructions import DEFAULT_INSTRUCTIONS, NOTHING, kind_of_prompt, removals
 from riff.sampling.control import prepare_pipeline
 from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target, finish_edit, vocal_at_level
-from riff.sampling.edit_takes import best_take, draw_candidates, draw_sweep
+from riff.sampling.edit_takes import best_take, generate_candidates, generate_sweep
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, load_grey, load_image, save_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES
 
@@ -187,10 +187,10 @@ def test_the_first_candidate_and_the_best(tiny_edit: Path, clips: list) -> None:
     pipeline = prepare_pipeline(load_edit_pipeline(tiny_edit))
     backing = waveform_to_image(torch.from_numpy(clips[0].accompaniment))
     clip, options = EditClip("a", backing, "add a vocal"), EditOptions(steps=1)
-    two, one = (draw_candidates(pipeline, clip, options, 3, count) for count in (2, 1))
+    two, one = (generate_candidates(pipeline, clip, options, 3, count) for count in (2, 1))
     np.testing.assert_array_equal(two[0].painted, one[0].painted)
     assert two[0].seed == 3 != two[1].seed
-    sweep = draw_sweep(pipeline, clip, options, 3, (0.5, 1.5), (2.0, 7.5))
+    sweep = generate_sweep(pipeline, clip, options, 3, (0.5, 1.5), (2.0, 7.5))
     assert [(t.options.image_guidance_scale, t.options.guidance_scale) for t in sweep] == [
         (0.5, 2),
         (0.5, 7.5),
@@ -306,7 +306,7 @@ def test_doing_nothing_is_right_when_it_is_asked_for(clips: list) -> None:
 
 def test_the_experiment_as_a_command(tiny_edit: Path, edit_data: Path, tmp_path: Path) -> None:
     flags = ("--experiment", "edit", "--model", tiny_edit, "--songs", "demo:1", "--steps", 1, "--num_shown", 1)
-    done = run_script("evaluate_samples.py", *flags, "--train_data_dir", edit_data, "--output", tmp_path)
+    done = run_script("tools/evaluate_samples.py", *flags, "--train_data_dir", edit_data, "--output", tmp_path)
     assert "add ceiling" in done.stdout
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["means"]["add truth"]["performed"] == 1

@@ -23,12 +23,12 @@ from stem_files import STREAMS, stem_file_of, write_stem_file
 
 from riff.audio.clips import powerful_clips
 from riff.audio.io import Audio, read_audio
-from riff.audio.stems import BACKING_STEMS
-from riff.data.edit_pairs import NOOP_SHARE, EditSettings, edit_pairs_folder
-from riff.data.edit_records import EditRecord, read_edit_records
-from riff.data.instructions import NOTHING, choose, read_edit_prompts, removals
-from riff.data.songs import list_stem_songs
+from riff.data.records import EditRecord, read_edit_records
 from riff.errors import AudioError, DataError, OptionError
+from riff.pairs.edit_pairs import NOOP_SHARE, EditSettings, edit_pairs_folder
+from riff.pairs.instructions import NOTHING, choose, read_edit_prompts, removals
+from riff.pairs.songs import list_stem_songs
+from riff.separation.stems import BACKING_STEMS
 from riff.spectrogram.image import load_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riff.data.edit_records import EDIT_KINDS, EditRecord, read_edit_records
-from riff.data.journal import SongJournal
+from riff.data.records import EDIT_KINDS, EditRecord, read_edit_records
 from riff.errors import DataError
+from riff.pairs.journal import SongJournal
 
 LINE = {"input_file_path": "input_image/a.png", "edited_file_path": "edited_image/a.png", "edit_prompt": "add a melody"}
 

@@ -16,12 +16,12 @@ from demo.edit_cases import EDITS, NO_EDITS, NO_REMOVALS, QUIET_EDIT, REMOVALS, 
 from demo.instructions import SINGERS
 from riff.errors import DataError
 from riff.metrics import edit
-from riff.metrics.edit import excess_picture, is_removal, melody_of, score_edit
+from riff.metrics.edit import excess_image, is_removal, melody_of, score_edit
 from riff.metrics.melody import follow_pitch, median_pitch, register_obeyed, register_of_prompt
 from riff.metrics.memorisation import fingerprints, nearest_distance
 from riff.models.base import load_base
 from riff.sampling.windows import through_autoencoder
-from riff.spectrogram.image import combine_pictures, image_to_mel, mel_to_image, waveform_to_image
+from riff.spectrogram.image import combine_images, image_to_mel, mel_to_image, waveform_to_image
 from riff.spectrogram.level import level_ratio
 from riff.spectrogram.mel import band_of, mel_filterbank
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
@@ -88,7 +88,7 @@ def test_a_silent_input_and_a_silent_output() -> None:
     emptied = score_edit(voice, white)
     assert not emptied.is_edit
     assert emptied.backing_kept == 0
-    assert (excess_picture(white, white) == 255).all()
+    assert (excess_image(white, white) == 255).all()
 
 
 def test_pictures_of_another_form_are_refused() -> None:
@@ -173,7 +173,7 @@ def test_a_combined_picture_is_the_mixs(index: int) -> None:
     parts = {name: torch.from_numpy(stem[:, :CLIP_SAMPLES]) for name, stem in song.stems.items()}
     backing = waveform_to_image(sum(part for name, part in parts.items() if name != "vocals"))
     mix, vocal = waveform_to_image(sum(parts.values())), waveform_to_image(parts["vocals"])
-    combined = combine_pictures(backing, vocal)
+    combined = combine_images(backing, vocal)
     assert np.abs(combined.pixels.astype(int) - mix.pixels).mean() < 2.5
     assert combined.max_value == pytest.approx(mix.max_value, rel=0.1)
 
@@ -181,9 +181,9 @@ def test_a_combined_picture_is_the_mixs(index: int) -> None:
 def test_combining_with_silence_changes_nothing_and_sizes_must_agree() -> None:
     backing = mel_to_image(torch.rand(512, 16, generator=torch.Generator().manual_seed(0)))
     silence = mel_to_image(torch.zeros(512, 16))
-    torch.testing.assert_close(image_to_mel(combine_pictures(backing, silence)), image_to_mel(backing), atol=0.03, rtol=0)
+    torch.testing.assert_close(image_to_mel(combine_images(backing, silence)), image_to_mel(backing), atol=0.03, rtol=0)
     with pytest.raises(DataError, match="differ in size"):
-        combine_pictures(backing, mel_to_image(torch.zeros(512, 8)))
+        combine_images(backing, mel_to_image(torch.zeros(512, 8)))
 
 
 def test_a_copy_is_at_distance_zero_and_ranks_first() -> None:

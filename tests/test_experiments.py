@@ -13,22 +13,22 @@ import torch
 from conftest import last_error, run_script
 from PIL import Image
 
-import evaluate_samples
 from demo.evaluation import demo_clips
 from riff.audio.io import write_audio
-from riff.audio.stems import STEM_NAMES
 from riff.errors import AudioError, OptionError
-from riff.evaluation.bench import Bench, Result, load_bench, mean_scores
-from riff.evaluation.control import ClipPictures, Scored, TrueClip
-from riff.evaluation.control_experiment import EXPERIMENT as CONTROL_EXPERIMENT
-from riff.evaluation.experiments import MODULES, find_experiments
-from riff.evaluation.kept_samples import KeptSamples
-from riff.evaluation.pages import Answer, table_text, write_overview, write_page
+from riff.experiments.bench import Bench, Result, load_bench, mean_scores
+from riff.experiments.control import ClipPictures, Scored, TrueClip
+from riff.experiments.control_experiment import EXPERIMENT as CONTROL_EXPERIMENT
+from riff.experiments.experiments import MODULES, find_experiments
+from riff.experiments.kept_samples import KeptSamples
+from riff.experiments.pages import Answer, table_text, write_overview, write_page
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT
 from riff.sampling.control import SamplingOptions, sample_control
+from riff.separation.stems import STEM_NAMES
 from riff.spectrogram.edges import FOLLOWED, MISSED, canny_edges, overlay_edges
 from riff.spectrogram.image import SpectrogramImage
+from tools import evaluate_samples
 
 QUICK = {"steps": 1, "scale": None, "strength": None}
 
@@ -137,7 +137,7 @@ def test_pages_link_to_what_is_there_and_say_the_command(measured: Result, clips
 
 
 def test_the_command_gives_the_same_arguments_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["evaluate_samples.py"])
+    monkeypatch.setattr("sys.argv", ["tools/evaluate_samples.py"])
     parser = evaluate_samples.make_parser()
     said = ["--experiment", "edit", "--songs", "my songs", "--seed", "3", "--held_out_wording", "--edit_kinds", "add", "noop"]
     args = parser.parse_args([*said, "--scale", "2.5", "--output", "elsewhere"])
@@ -171,7 +171,7 @@ def test_songs_that_hold_no_vocal_are_named(songs: Path, tmp_path: Path) -> None
 def test_several_experiments_as_a_command(tmp_path: Path) -> None:
     """An experiment that cannot be done is named at the end, and the others' results are there."""
     quick = ("--songs", "demo:1", "--steps", 1, "--num_shown", 1, "--num_seeds", 2)
-    done = run_script("evaluate_samples.py", "--experiment", "need", "seeds", *quick, "--output", tmp_path / "out", code=2)
+    done = run_script("tools/evaluate_samples.py", "--experiment", "need", "seeds", *quick, "--output", tmp_path / "out", code=2)
     assert last_error(done) == "error: --experiment need: --steps 1: too few to change a picture by 0.3; give 4 or more"
     results = json.loads((tmp_path / "out" / "seeds" / "results.json").read_text())
     assert results["arguments"]["model"] == "models/riff-cnet-mini"
@@ -179,7 +179,9 @@ def test_several_experiments_as_a_command(tmp_path: Path) -> None:
     assert 0 < results["means"]["control"]["edge_f1"] < results["means"]["true mix"]["edge_f1"]
     overview = (tmp_path / "out" / "index.html").read_text()
     assert "seeds/index.html" in overview
-    again = "python evaluate_samples.py --experiment seeds --model models/riff-cnet-mini --songs demo:1 --num_shown 1 --steps 1"
+    again = (
+        "python tools/evaluate_samples.py --experiment seeds --model models/riff-cnet-mini --songs demo:1 --num_shown 1 --steps 1"
+    )
     assert f"{again} --num_seeds 2" in overview
     assert not (tmp_path / "out" / "need").exists()
 

@@ -41,7 +41,7 @@ def test_add_control_two_steps_and_one_sample(full_base: Path, pairs: Path, song
 
 def test_one_file_of_the_original_code_and_back(full_base: Path, tmp_path: Path) -> None:
     for source, output, *more in ((full_base, "base.ckpt"), (tmp_path / "base.ckpt", "again", "--base", full_base)):
-        run_script("convert_checkpoint.py", "--input", source, "--output", tmp_path / output, *more, timeout=1800)
+        run_script("tools/convert_checkpoint.py", "--input", source, "--output", tmp_path / output, *more, timeout=1800)
     for part in ("unet", "vae", "text_encoder"):
         (file,) = (full_base / part).glob("*.safetensors")
         before, after = load_file(file), load_file(tmp_path / "again" / part / file.name)

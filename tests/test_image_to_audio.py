@@ -15,8 +15,8 @@ from PIL import Image
 
 from demo.composition import compose
 from riff.audio.io import read_audio
-from riff.data.pictures import read_picture
 from riff.errors import DataError
+from riff.inspection.images import read_picture
 from riff.spectrogram.image import SpectrogramImage, load_channels, load_image, save_image, waveform_to_image
 from riff.spectrogram.mel import waveform_to_mel
 from riff.spectrogram.params import SAMPLE_SCALE, STANDARD, ExifTag, unit_maximum

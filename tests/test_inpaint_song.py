@@ -118,10 +118,10 @@ def test_a_song_at_another_rate_is_separated_and_keeps_it(tiny_control: Path, so
         (("--start", 1, 2, "--end", 3, 4), "overlaps with"),
         (("--start", 1, 2, "--end", 3), "give as many of each"),
         (("--start", "soon", "--end", 3), "write 32, 0:32"),
-        (("--overlap", 1), "overlap by 1"),
-        (("--gain", "loud"), "write auto, or decibels"),
-        (("--gain", "nan"), "write auto, or decibels"),
-        (("--model", "models/riffusion-mini"), "neither"),
+        (("--overlap", 1), "0 to below 1"),
+        (("--gain", "loud"), "-100 to 100 or auto"),
+        (("--gain", "nan"), "-100 to 100 or auto"),
+        (("--model", "models/riffusion-mini"), "is a base model, and a ControlNet or an edit model is needed"),
     ],
 )
 def test_bad_flags_end_in_one_line(song: Path, tiny_control: Path, tmp_path: Path, flags: tuple, message: str) -> None:

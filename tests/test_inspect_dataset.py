@@ -1,4 +1,4 @@
-"""inspect_dataset.py by subprocess: figures of good pairs, every flaw by its name, leaks, and what --fix leaves."""
+"""tools/inspect_dataset.py by subprocess: figures of good pairs, every flaw by its name, leaks, and what --fix leaves."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from riff.audio.clips import rms
-from riff.audio.stems import read_stems
 from riff.data.datasets import split_by_song
-from riff.data.pictures import picture_energy, vocal_level
-from riff.data.prompt_facts import MOST_TOKENS, effective_number, fewest_tokens
 from riff.data.records import PairRecord, read_records
+from riff.inspection.images import image_energy, vocal_level
+from riff.inspection.prompt_stats import MOST_TOKENS, effective_number, fewest_tokens
+from riff.separation.stems import read_stems
 from riff.spectrogram.image import SpectrogramImage, load_image, mel_to_image, save_image
 from riff.spectrogram.params import CLIP_SAMPLES
 
 
 def inspect(folder: Path, *more: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     output = folder.parent / f"{folder.name}-inspected"
-    return run_script("inspect_dataset.py", folder, "--output", output, "--num_shown", 0, "--num_workers", 1, *more, code=code)
+    return run_script(
+        "tools/inspect_dataset.py", folder, "--output", output, "--num_shown", 0, "--num_workers", 1, *more, code=code
+    )
 
 
 def report(folder: Path) -> dict[str, Any]:
@@ -63,7 +65,9 @@ def test_good_pairs(pairs: Path, songs: Path, tmp_path: Path) -> None:
     """The figures are those of the files, and the page has a player for every clip to hear."""
     output = tmp_path / "out"
     before = snapshot(pairs)
-    done = run_script("inspect_dataset.py", pairs, "--output", output, "--num_shown", 1, "--num_workers", 2, "--val_share", 0.5)
+    done = run_script(
+        "tools/inspect_dataset.py", pairs, "--output", output, "--num_shown", 1, "--num_workers", 2, "--val_share", 0.5
+    )
     assert snapshot(pairs) == before
     records = read_records(pairs)
     assert done.stdout.splitlines()[-1].startswith(f"{pairs} is fit to train on: {len(records)} pairs, 4 songs")
@@ -333,7 +337,7 @@ def test_a_vocal_alone_is_as_loud_as_its_picture_says(gain_db: float) -> None:
 
     mel = torch.from_numpy(np.random.default_rng(0).exponential(size=(512, 64)).astype(np.float32))
     image, louder = mel_to_image(mel), mel_to_image(mel * 10 ** (gain_db / 20))
-    backing, vocal = (picture_energy(one.pixels, one.max_value) for one in (image, louder))
+    backing, vocal = (image_energy(one.pixels, one.max_value) for one in (image, louder))
     assert vocal_level(backing, vocal, alone=True) == pytest.approx(gain_db, abs=0.05)
     assert vocal_level(backing, backing + vocal, alone=False) == pytest.approx(gain_db, abs=0.05)
     assert vocal_level(backing, backing, alone=False) == float("-inf")

@@ -19,7 +19,7 @@ COMMANDS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scri
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that the project is installed into, without its dependencies, and not in place."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
-    for name in ("riff", "demo"):
+    for name in ("riff", "demo", "tools"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (*ROOT.glob("*.py"), *(ROOT / name for name in ("pyproject.toml", "README.md", "LICENSE"))):
         shutil.copy(path, source)
@@ -36,7 +36,8 @@ def call(installed: Path, folder: Path, command: str, *arguments: str) -> subpro
 
 def test_every_script_has_a_command() -> None:
     scripts = {path.stem for path in ROOT.glob("*.py")} - {"app"}  # too common a name for a module that is installed
-    assert {target.removesuffix(":main") for target in COMMANDS.values()} == scripts | {"riff.app.command"}
+    tools = {f"riff_tools.{path.stem}" for path in (ROOT / "tools").glob("*.py")} - {"riff_tools.__init__"}
+    assert {target.removesuffix(":main") for target in COMMANDS.values()} == scripts | tools | {"riff.app.command"}
     assert all(command.startswith("riff-") for command in COMMANDS)
 
 

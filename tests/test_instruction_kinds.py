@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from riff.data.instructions import DEFAULT_INSTRUCTIONS, NOTHING, kind_of_prompt, removals
+from riff.pairs.instructions import DEFAULT_INSTRUCTIONS, NOTHING, kind_of_prompt, removals
 
 KINDS = {
     "add": [

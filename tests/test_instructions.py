@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from demo.composition import MOODS, STYLES
 from demo.instructions import HELD_OUT_TEMPLATES, SINGERS, TRAINING_TEMPLATES, instructions, moods_like
-from riff.data.instructions import read_edit_prompts
+from riff.pairs.instructions import read_edit_prompts
 
 OTHER_REGISTER = {"female": r"\b(male|man|guy)\b", "male": r"\b(female|woman|lady)\b"}
 WORDS = {word for words in MOODS.values() for word in words}

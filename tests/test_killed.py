@@ -100,7 +100,9 @@ def test_a_full_disk_ends_in_one_line(tmp_path: Path, workers: int) -> None:
 
 def test_a_full_disk_while_separating(tmp_path: Path) -> None:
     write_audio(tmp_path / "song.wav", np.random.default_rng(0).uniform(-0.5, 0.5, (2, 2 * RATE)).astype(np.float32), RATE)
-    done = limited("separate_audio.py", "--audio", tmp_path / "song.wav", "--output", tmp_path / "out", "--separator", "repet")
+    done = limited(
+        "tools/separate_audio.py", "--audio", tmp_path / "song.wav", "--output", tmp_path / "out", "--separator", "repet"
+    )
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from demo.evaluation import demo_clips
 from riff.errors import DataError
-from riff.evaluation import ladder
-from riff.evaluation.control import Scored, TrueClip
-from riff.evaluation.ladder import LADDER_METRICS, RUNGS, evaluate_ladder, misordered, sensible_metrics, summarise_ladder
-from riff.evaluation.vocal_retrieval import random_partners, retrieve_partners, same_tempo, vocal_of
+from riff.experiments import ladder
+from riff.experiments.control import Scored, TrueClip
+from riff.experiments.ladder import LADDER_METRICS, RUNGS, evaluate_ladder, misordered, sensible_metrics, summarise_ladder
+from riff.experiments.vocal_retrieval import random_partners, retrieve_partners, same_tempo, vocal_of
 from riff.spectrogram.image import waveform_to_image
 from riff.spectrogram.params import STANDARD
 

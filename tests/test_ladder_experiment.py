@@ -11,10 +11,10 @@ from conftest import last_error, run_script
 
 from demo.evaluation import demo_clips
 from riff.audio.io import write_audio
-from riff.evaluation.bench import Bench, load_bench
-from riff.evaluation.control import TrueClip
-from riff.evaluation.ladder import MODEL, RUNGS, SILENCE, TRUE
-from riff.evaluation.ladder_experiment import CLAP_METRICS, EXPERIMENT, METRICS, mixes_of_folder, sing
+from riff.experiments.bench import Bench, load_bench
+from riff.experiments.control import TrueClip
+from riff.experiments.ladder import MODEL, RUNGS, SILENCE, TRUE
+from riff.experiments.ladder_experiment import CLAP_METRICS, EXPERIMENT, METRICS, mixes_of_folder, sing
 from riff.models.control import CONTROL
 from riff.sampling.song import load_song_model
 
@@ -83,10 +83,10 @@ def test_what_another_system_left_out_is_named(clips: list[TrueClip], true_vocal
 def test_the_script_judges_the_benchmarks_clips(songs: Path, tiny_control: Path, tmp_path: Path) -> None:
     flags = ("--experiment", "ladder", "--model", tiny_control, "--songs", songs, "--steps", 1, "--num_shown", 1)
     missing = ("--clap", tmp_path / "no-clap")
-    done = run_script("evaluate_samples.py", *flags, *missing, "--output", tmp_path / "out")
+    done = run_script("tools/evaluate_samples.py", *flags, *missing, "--output", tmp_path / "out")
     assert "CLAP scores are left out" in done.stderr
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert set(results["means"]) == set(RUNGS)
     assert "raw pitch accuracy" in (tmp_path / "out" / "index.html").read_text()
-    done = run_script("evaluate_samples.py", "--experiment", "ladder", "--clips", "benchmark", code=2)
+    done = run_script("tools/evaluate_samples.py", "--experiment", "ladder", "--clips", "benchmark", code=2)
     assert "--clips benchmark" in last_error(done)

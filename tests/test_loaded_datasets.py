@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from riff.data.edit_records import EDIT_PAIRS, EditRecord
+from riff.data.records import EDIT_PAIRS, EditRecord
 from riff.data.stores import HubAccess, PairStore, open_dataset
 from riff.errors import DataError, OptionError
 from riff.spectrogram.image import SpectrogramImage, load_image, save_image

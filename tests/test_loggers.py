@@ -22,7 +22,7 @@ import train_instruct_pix2pix
 from riff.errors import OptionError
 from riff.training.loggers import KINDS, check_loggers, new_loggers
 from riff.training.losses import read_losses
-from riff.training.places import RunPlaces
+from riff.training.run_dir import RunDir
 
 STEPS, RESUMED_STEPS = 3, 5
 BLOCK = 32_768  # bytes of a W&B file, which no piece of a record crosses
@@ -196,7 +196,7 @@ def test_wandb_holds_the_same_as_one_run(run: Path, board: EventAccumulator, cli
 @pytest.mark.filterwarnings("ignore:Experiment logs directory")
 def test_what_was_logged_after_the_checkpoint_is_taken_back(tmp_path: Path) -> None:
     """A run that was killed at step 4 goes on from the checkpoint of step 2."""
-    places = RunPlaces(tmp_path, 0)
+    places = RunDir(tmp_path, 0)
     places.run.mkdir(parents=True)
     places.config.write_text("seed: 0\n")
     for first, last, figure in ((0, 4, 1.0), (2, 3, 2.0)):
@@ -218,7 +218,7 @@ def test_wandb_keeps_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("WANDB_SILENT", "true")
     forget_wandb_settings()
     monkeypatch.setattr(sys, "argv", ["train_instruct_pix2pix.py", "--hub_token", "hf_SECRET"])
-    places = RunPlaces(tmp_path, 0)
+    places = RunDir(tmp_path, 0)
     places.run.mkdir(parents=True)
     places.config.write_text("learning_rate: 0.125\n")
     (logger,) = new_loggers(["wandb"], places, "voices")

@@ -11,15 +11,15 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from demo.evaluation import demo_clips
-from riff.evaluation.control import evaluate_control, summarise
-from riff.evaluation.edit_experiment import edit_case
+from riff.experiments.control import evaluate_control, summarise
+from riff.experiments.edit_experiment import edit_case
 from riff.metrics.melody import register_obeyed
 from riff.models.control import load_control_pipeline
 from riff.models.edit import load_edit_pipeline
 from riff.sampling.control import options_for, prepare_pipeline
 from riff.sampling.edit import edit_options_for
 from riff.sampling.edit_clip import edit_target
-from riff.sampling.edit_takes import draw_candidates
+from riff.sampling.edit_takes import generate_candidates
 from riff.spectrogram.image import waveform_to_image
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -66,7 +66,7 @@ def test_riff_pix2pix_mini_adds_the_voice_that_is_asked_for() -> None:
         mix, backing = (waveform_to_image(torch.from_numpy(part)) for part in (clip.mix, clip.accompaniment))
         for singer in ("male", "female"):
             case = replace(edit_case("add", clip, mix, backing), prompt=f"add a happy {singer} vocal pop melody")
-            take = draw_candidates(pipeline, case, options, number, target=target)[0]
+            take = generate_candidates(pipeline, case, options, number, target=target)[0]
             assert take.verdict.performed, take.verdict
             obeyed.append(register_obeyed(case.prompt, take.verdict.scores.median_note))
     assert sum(map(bool, obeyed)) >= 5

@@ -10,9 +10,9 @@ import pytest
 
 from demo.evaluation import demo_clips
 from riff.errors import DataError, OptionError
-from riff.evaluation.bench import Bench, Result, load_bench
-from riff.evaluation.control import ClipPictures
-from riff.evaluation.need import EXPERIMENT, METRICS, ROWS, ink
+from riff.experiments.bench import Bench, Result, load_bench
+from riff.experiments.control import ClipPictures
+from riff.experiments.need import EXPERIMENT, METRICS, ROWS, ink
 from riff.metrics.pictures import gradient_correlation
 from riff.models.control import CONTROL
 from riff.sampling.control import SamplingOptions

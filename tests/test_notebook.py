@@ -20,8 +20,8 @@ from PIL import Image
 
 from riff import notebook
 from riff.audio.io import read_audio
-from riff.audio.song import Song, excerpt
 from riff.errors import AudioError, OptionError
+from riff.separation.song import Song, excerpt
 
 CONTROL, EDIT = "sample_riff_cnet.ipynb", "inference_instruct_pix2pix.ipynb"
 QUICK = {"separator": "repet", "model": "mini", "steps": 3, "start_s": 2.0}

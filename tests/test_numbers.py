@@ -251,7 +251,7 @@ def test_shards_are_not_told_to_be_made(file: str, tmp_path: Path) -> None:
     shard.parent.mkdir(parents=True)
     shard.touch()
     for place in (tmp_path / "shards", shard):
-        said = last_error(run_script("inspect_dataset.py", place, code=2))
+        said = last_error(run_script("tools/inspect_dataset.py", place, code=2))
         assert "holds shards, not a folder of pairs" in said
 
 

@@ -14,10 +14,10 @@ from demo.composition import REGISTERS, STYLES, prompt_for
 from demo.evaluation import demo_clips
 from demo.instructions import HELD_OUT_TEMPLATES, SINGERS, TRAINING_TEMPLATES
 from riff.errors import DataError
-from riff.evaluation.bench import Bench, Result, load_bench
-from riff.evaluation.control import ClipPictures, TrueClip
-from riff.evaluation.prompts import EXPERIMENT, JUDGED_AGAIN, METRICS, ROWS, Styles, other_register
-from riff.evaluation.styles import STYLE_WORDS, StyleClassifier, features, style_of_prompt, with_style
+from riff.experiments.bench import Bench, Result, load_bench
+from riff.experiments.control import ClipPictures, TrueClip
+from riff.experiments.prompts import EXPERIMENT, JUDGED_AGAIN, METRICS, ROWS, Styles, other_register
+from riff.experiments.styles import STYLE_WORDS, StyleClassifier, features, style_of_prompt, with_style
 from riff.metrics.melody import register_of_prompt
 from riff.models.control import CONTROL
 

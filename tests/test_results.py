@@ -15,24 +15,20 @@ import torch
 from safetensors.torch import save_file
 
 import cnet_riff_add_control
-import convert_checkpoint
-import evaluate_samples
 import inference_instruct_pix2pix
 import inpaint_song
-import inspect_dataset
-import pack_dataset
 import sample_riff_cnet
-import separate_audio
 from demo import quickstart
 from riff import cli
 from riff.audio.io import write_audio
-from riff.audio.separation import SongOpener, separate_to_files
 from riff.cli import manifest
-from riff.data.edit_records import EDIT_PAIRS
 from riff.data.export import write_dataset
 from riff.data.pack import ShardPlan
+from riff.data.records import EDIT_PAIRS
 from riff.errors import OptionError, RiffError
 from riff.files import atomic_folder, atomic_path, only_writer, write_json
+from riff.separation.separator import SongOpener, separate_to_files
+from tools import convert_checkpoint, evaluate_samples, inspect_dataset, pack_dataset, separate_audio
 
 ROOT = Path(__file__).resolve().parent.parent
 POSIX_ONLY = ("fcntl", "grp", "pwd", "resource", "termios")

@@ -35,8 +35,8 @@ from riff.training.control import ControlObjective
 from riff.training.edit import ConditioningDropout, EditObjective
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
-from riff.training.places import RunPlaces, checkpoints_in, default_output, find_checkpoint, newest_checkpoint
 from riff.training.run import RunSettings, kept_by_checkpoint, quieten_lightning, run_training
+from riff.training.run_dir import RunDir, checkpoints_in, default_output, find_checkpoint, newest_checkpoint
 from riff.training.validation import FigureLog
 
 
@@ -62,7 +62,7 @@ def small_run(
     module: NoiseTraining, root: Path, resume: Path | None = None, callbacks: Sequence[pl.Callback] = (), **more: Any
 ) -> tuple[int, str]:
     quieten_lightning()
-    places = RunPlaces.of_checkpoint(resume) if resume else RunPlaces.claim(root)
+    places = RunDir.of_checkpoint(resume) if resume else RunDir.claim(root)
     chosen: dict[str, Any] = {"sample_every": 0, "checkpoint_every": 1000, "loggers": ()} | more
     settings = RunSettings(
         "cpu",
@@ -81,7 +81,7 @@ def stopped(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint of a run of three steps of two batches each."""
     root = tmp_path_factory.mktemp("stopped")
     small_run(small_module(tiny_base, data=content(["a", "b"], ["c"]), accumulate=2), root)
-    return RunPlaces(root, 0).checkpoints / "step=000003.ckpt"
+    return RunDir(root, 0).checkpoints / "step=000003.ckpt"
 
 
 class At(pl.Callback):
@@ -179,7 +179,7 @@ def test_both_trainers_refuse_before_they_train(
 
 def test_what_prevents_the_result_is_told_with_what_rescues_it(stopped: Path, tmp_path: Path) -> None:
     settings = RunSettings("cpu", "32", 1, 0, 0, command="python train.py")
-    places, command = RunPlaces.of_checkpoint(stopped), f"python train.py --resume {stopped}"
+    places, command = RunDir.of_checkpoint(stopped), f"python train.py --resume {stopped}"
 
     def prevented(act: Callable[[], Any]) -> str:
         with pytest.raises((TrainingError, Interrupted)) as raised, kept_by_checkpoint(places, settings):
@@ -201,7 +201,7 @@ def test_what_prevents_the_result_is_told_with_what_rescues_it(stopped: Path, tm
 def _claim(root: Path, start: Any, taken: Any) -> None:
     start.wait()
     for _ in range(20):
-        taken.put(RunPlaces.claim(root).version)
+        taken.put(RunDir.claim(root).version)
 
 
 def test_runs_that_start_at_the_same_moment_take_different_folders(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_run_that_is_going_on_is_not_resumed_as_well(
     found = []
 
     def resume_too() -> None:
-        kept = RunPlaces(tmp_path, 0).checkpoints / "step=000001.ckpt"
+        kept = RunDir(tmp_path, 0).checkpoints / "step=000001.ckpt"
         with pytest.raises(OptionError, match=r"--resume .*version_0: process \d+ on .* is writing there"):
             small_run(small_module(tiny_base), tmp_path, kept)
         found.append(kept)
@@ -242,7 +242,7 @@ def test_sigterm_leaves_a_checkpoint_and_says_how_to_go_on(
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(Interrupted) as raised:
         small_run(small_module(tiny_base), tmp_path, callbacks=[At(2, send(signal.SIGTERM, signal.SIGTERM))])
-    kept = RunPlaces(tmp_path, 0).checkpoints / "step=000002.ckpt"
+    kept = RunDir(tmp_path, 0).checkpoints / "step=000002.ckpt"
     assert cli.report(raised.value) == 143
     assert capfd.readouterr().err.strip().splitlines() == [
         "SIGTERM: saving a checkpoint after this step",
@@ -257,7 +257,7 @@ def test_ctrl_c_is_answered_at_once_and_a_second_one_says_what_is_left(
 ) -> None:
     assert small_run(small_module(tiny_base), tmp_path, callbacks=[At(2, send(signal.SIGINT))]) == (2, "interrupted")
     assert "interrupted: the run ends after this step and is saved; press Ctrl-C again" in capfd.readouterr().err
-    kept = RunPlaces(tmp_path, 0).checkpoints / "step=000002.ckpt"
+    kept = RunDir(tmp_path, 0).checkpoints / "step=000002.ckpt"
     with pytest.raises(Interrupted, match=rf"interrupted: go on from step 2, .* --resume {kept}$") as raised:
         small_run(small_module(tiny_base), tmp_path, kept, callbacks=[At(3, send(signal.SIGINT, signal.SIGINT))])
     assert cli.status_of(raised.value) == 130
@@ -288,7 +288,7 @@ def test_a_full_disk_ends_a_run_with_the_command_that_goes_on(
 ) -> None:
     """A checkpoint does not go through the folder for temporary files, and half of one is not left."""
     monkeypatch.setenv("TMPDIR", "/nowhere")
-    place = RunPlaces(tmp_path, 0).checkpoints
+    place = RunDir(tmp_path, 0).checkpoints
     with pytest.raises(TrainingError) as raised, files_of_at_most(100_000):
         small_run(small_module(tiny_base), tmp_path, checkpoint_every=1)
     full = rf"{place}/step=000001.ckpt: File too large (the disk at /"
@@ -313,7 +313,7 @@ def test_a_full_disk_ends_a_run_with_the_command_that_goes_on(
 
 
 def test_what_cannot_be_read_is_passed_over_and_said(stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    place = RunPlaces(tmp_path, 7).checkpoints
+    place = RunDir(tmp_path, 7).checkpoints
     place.mkdir(parents=True)
     whole = stopped.read_bytes()
     for name, data in (("step=000003", whole), ("step=000004", whole[: len(whole) // 2]), (".step=000005.tmp.1", whole)):
@@ -349,12 +349,12 @@ def test_steps_are_compared_as_numbers(stopped: Path, tmp_path: Path) -> None:
 
 def test_of_several_runs_that_which_was_written_last_goes_on(stopped: Path, tmp_path: Path) -> None:
     for version, seconds in ((9, 200), (10, 100)):
-        file = RunPlaces(tmp_path, version).checkpoints / "step=000003.ckpt"
+        file = RunDir(tmp_path, version).checkpoints / "step=000003.ckpt"
         file.parent.mkdir(parents=True)
         file.write_bytes(stopped.read_bytes())
         os.utime(file, (seconds, seconds))
     (tmp_path / "lightning_logs" / "version_9 (copy)").mkdir()
-    assert newest_checkpoint(tmp_path) == RunPlaces(tmp_path, 9).checkpoints / "step=000003.ckpt"
+    assert newest_checkpoint(tmp_path) == RunDir(tmp_path, 9).checkpoints / "step=000003.ckpt"
 
 
 # Going on with something else than before
@@ -396,7 +396,7 @@ def test_every_step_takes_its_batches_whatever_they_were_before(
     stopped: Path, tiny_base: Path, tmp_path: Path, options: dict[str, Any], batches: int, position: int
 ) -> None:
     """Six examples were seen: batches of four go on at the next that begins behind them."""
-    kept = RunPlaces(tmp_path, 0).checkpoints / stopped.name
+    kept = RunDir(tmp_path, 0).checkpoints / stopped.name
     kept.parent.mkdir(parents=True)
     kept.write_bytes(stopped.read_bytes())
     module, seen = small_module(tiny_base, max_steps=4, **options), []
@@ -411,7 +411,7 @@ def test_every_step_takes_its_batches_whatever_they_were_before(
 
 
 def test_a_checkpoint_at_the_last_step_only_writes_the_result(stopped: Path, tiny_base: Path, tmp_path: Path) -> None:
-    kept = RunPlaces(tmp_path, 0).checkpoints / stopped.name
+    kept = RunDir(tmp_path, 0).checkpoints / stopped.name
     kept.parent.mkdir(parents=True)
     kept.write_bytes(stopped.read_bytes())
     module = small_module(tiny_base, accumulate=2)

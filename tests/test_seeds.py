@@ -12,9 +12,9 @@ from conftest import run_script
 
 from demo.composition import compose
 from demo.evaluation import demo_clips
-from riff.evaluation.bench import Bench, Result, load_bench
-from riff.evaluation.control import ClipPictures, TrueClip
-from riff.evaluation.seeds import EXPERIMENT, METRICS, ROWS, Singing, compare
+from riff.experiments.bench import Bench, Result, load_bench
+from riff.experiments.control import ClipPictures, TrueClip
+from riff.experiments.seeds import EXPERIMENT, METRICS, ROWS, Singing, compare
 from riff.models.control import CONTROL
 from riff.spectrogram.image import waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES
@@ -99,5 +99,5 @@ def test_a_single_song_has_no_other_to_compare_with(bench: Bench) -> None:
 
 
 def test_one_seed_is_not_enough() -> None:
-    done = run_script("evaluate_samples.py", "--experiment", "seeds", "--num_seeds", 1, code=2)
+    done = run_script("tools/evaluate_samples.py", "--experiment", "seeds", "--num_seeds", 1, code=2)
     assert "--num_seeds: '1' is not a whole number, 2 or more" in done.stderr

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 
-import separate_audio
-from riff.audio import repet
 from riff.audio.io import read_audio, write_audio
-from riff.audio.separation import SeparationOptions, create_separator, open_songs
-from riff.audio.stems import StemsFolder, read_stems
 from riff.errors import AudioError, OptionError
+from riff.separation import repet
+from riff.separation.separator import SeparationOptions, create_separator, open_songs
+from riff.separation.stems import StemsFolder, read_stems
+from tools import separate_audio
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE = 22_050
@@ -173,7 +173,7 @@ def test_a_missing_stems_folder_is_named(tmp_path: Path) -> None:
         StemsFolder(tmp_path / "nowhere")
 
 
-# separate_audio.py
+# tools/separate_audio.py
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def songs(tmp_path: Path) -> Path:
 
 def test_the_good_songs_of_a_folder_are_done(songs: Path, tmp_path: Path) -> None:
     output = tmp_path / "stems"
-    command = [sys.executable, "separate_audio.py", "--audio", str(songs), "--output", str(output), "--separator", "repet"]
+    command = [sys.executable, "tools/separate_audio.py", "--audio", str(songs), "--output", str(output), "--separator", "repet"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -231,7 +231,7 @@ def test_two_songs_of_one_name_are_told_apart(tmp_path: Path, capsys: pytest.Cap
 def test_wrong_flags_end_in_one_line(tmp_path: Path, flag: str, value: str, says: str) -> None:
     write_audio(tmp_path / "song.wav", level(0.1), RATE)
     flags = {"--audio": str(tmp_path / "song.wav"), "--output": str(tmp_path / "stems"), "--separator": "repet", flag: value}
-    command = [sys.executable, "separate_audio.py", *(word for pair in flags.items() for word in pair)]
+    command = [sys.executable, "tools/separate_audio.py", *(word for pair in flags.items() for word in pair)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert says in done.stderr

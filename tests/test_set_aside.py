@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riff.data.edit_pairs import SILENT_IMAGE
-from riff.data.findings import KINDS, Finding, Item, findings
-from riff.data.journal import SongJournal
 from riff.data.pair_folders import open_pair_folder
 from riff.data.pair_types import read_record_lines
 from riff.data.records import CONTROL_PAIRS, read_records
-from riff.data.set_aside import orphans, plan_set_aside, set_aside
+from riff.inspection.findings import KINDS, Finding, Item, findings
+from riff.inspection.set_aside import orphans, plan_set_aside, set_aside
+from riff.pairs.edit_pairs import SILENT_IMAGE
+from riff.pairs.journal import SongJournal
 
 BROKEN_LINES = (1, 4)
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from demo.evaluation import demo_clips
 from riff.errors import ModelError, OptionError
-from riff.evaluation.bench import Bench, load_bench
-from riff.evaluation.control import ClipPictures
-from riff.evaluation.settings import EXPERIMENT, METRICS, Variant, named_model, variants
+from riff.experiments.bench import Bench, load_bench
+from riff.experiments.control import ClipPictures
+from riff.experiments.settings import EXPERIMENT, METRICS, Variant, named_model, variants
 from riff.models.control import CONTROL
 from riff.sampling.control import SamplingOptions
 

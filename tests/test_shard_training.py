@@ -11,11 +11,11 @@ from conftest import last_error, run_script
 from test_edit_training import flags
 from test_training import training_flags
 
-import pack_dataset
 from riff.data.pack import write_shard
 from riff.data.records import CONTROL_PAIRS
 from riff.data.stores import open_pairs
 from riff.training.losses import read_losses
+from tools import pack_dataset
 
 pytest.importorskip("datasets", reason="pip install datasets")
 RUN = "lightning_logs/version_0"

@@ -22,11 +22,10 @@ from hub_stand_in import TOKEN, Hub, Repository
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riff.data.edit_records import EDIT_PAIRS, EDIT_RECORDS_FILE, EditRecord
 from riff.data.export import plan_dataset, write_dataset
 from riff.data.pack import FORMATS, share_out, write_shard
 from riff.data.pair_types import PairType
-from riff.data.records import CONTROL_PAIRS, PairRecord, pairs_file
+from riff.data.records import CONTROL_PAIRS, EDIT_PAIRS, EDIT_RECORDS_FILE, EditRecord, PairRecord, pairs_file
 from riff.data.shard_files import expand_braces
 from riff.data.shards import COLUMNS_KEPT, _read_column
 from riff.data.stores import PairStore, open_pairs
@@ -67,7 +66,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def pack(folder: Path, output: Path, *more: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    return run_script("pack_dataset.py", "--data_dir", folder, "--output", output, *more, code=code)
+    return run_script("tools/pack_dataset.py", "--data_dir", folder, "--output", output, *more, code=code)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils.data import default_collate
 
 from riff.data.datasets import ControlDataset, EditDataset
-from riff.data.edit_records import EDIT_PAIRS
+from riff.data.records import EDIT_PAIRS
 from riff.data.stores import open_pairs
 from riff.errors import DataError
 from riff.models.base import load_base

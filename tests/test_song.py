@@ -9,9 +9,9 @@ import pytest
 from stem_files import write_stem_file
 
 from riff.audio.io import Audio, write_audio
-from riff.audio.separation import SeparationOptions, SongOpener, open_songs
-from riff.audio.song import Song, open_song
 from riff.errors import AudioError, AudioWarning
+from riff.separation.separator import SeparationOptions, SongOpener, open_songs
+from riff.separation.song import Song, open_song
 
 RATE = 44_100
 
@@ -51,7 +51,7 @@ def test_a_separated_song_is_its_parts_sum_at_every_frequency(tmp_path: Path) ->
         name = "deaf"
 
         def separate(self, waveform: np.ndarray, sample_rate: int):  # type: ignore[no-untyped-def]
-            from riff.audio.stems import Stems
+            from riff.separation.stems import Stems
 
             return Stems({"vocals": 0.5 * waveform, "accompaniment": np.zeros_like(waveform)})
 

@@ -20,19 +20,19 @@ from hypothesis import strategies as st
 
 import make_cnet_dataset
 import preprocess_musdb
-import separate_audio
 from riff.audio.io import write_audio
-from riff.data.build import Build, BuildReport
-from riff.data.clip_images import ClipImages, slug_of
-from riff.data.edit_records import read_edit_records
-from riff.data.making import ClipCount, SongJob, StageSong
-from riff.data.pairs_folder import MANIFEST, PairsFolder
-from riff.data.records import PairRecord, read_records
-from riff.data.songs import SongFile, list_songs, unique_slugs
-from riff.data.staging import StagedSong
+from riff.data.pair_types import MANIFEST
+from riff.data.records import PairRecord, read_edit_records, read_records
 from riff.errors import AudioError, AudioWarning
 from riff.files import readable, write_json, write_new
+from riff.pairs.build import Build, BuildReport
+from riff.pairs.clip_images import ClipImages, slug_of
+from riff.pairs.folder import PairsFolder
+from riff.pairs.making import ClipCount, SongJob, StageSong
+from riff.pairs.songs import SongFile, list_songs, unique_slugs
+from riff.pairs.staging import StagedSong
 from riff.spectrogram.png import encode_png
+from tools import separate_audio
 
 RATE = 44_100
 ODD_NAMES = (b"caf\xe9", b"x" * 246, b"x" * 245 + b"y", b"Artist: Title?", "ギター".encode() * 27, b"plain")

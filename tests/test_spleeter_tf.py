@@ -21,11 +21,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import separate_audio
-from riff.audio import spleeter_tf
 from riff.audio.io import write_audio
-from riff.audio.spleeter_tf import SpleeterTensorFlow, find_python, require_checkpoint
 from riff.errors import ModelError, OptionError, RiffError
+from riff.separation import spleeter_tf
+from riff.separation.spleeter_tf import SpleeterTensorFlow, find_python, require_checkpoint
+from tools import separate_audio
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE = 44_100
@@ -277,7 +277,7 @@ def test_a_worker_does_not_outlive_its_parent(stand_in: Path) -> None:
     code = f"""
 from pathlib import Path
 import numpy as np
-from riff.audio.spleeter_tf import SpleeterTensorFlow
+from riff.separation.spleeter_tf import SpleeterTensorFlow
 SpleeterTensorFlow(model_dir=Path({str(stand_in / "models")!r})).separate(np.full((2, 9), {HANGING}, np.float32), {RATE})
 """
     environment = {**os.environ, "SPLEETER_PYTHON": sys.executable}

@@ -11,10 +11,10 @@ from conftest import last_error, run_script
 from stem_files import STREAMS, stem_file_of, write_stem_file
 
 from riff.audio.io import Audio, list_audio_files, plain_name, read_audio, read_audio_streams
-from riff.audio.separation import SongOpener
-from riff.audio.stems import BACKING_STEMS, Stems, StemsFolder, read_stems, stems_beside
-from riff.data.songs import list_songs
 from riff.errors import AudioError
+from riff.pairs.songs import list_songs
+from riff.separation.separator import SongOpener
+from riff.separation.stems import BACKING_STEMS, Stems, StemsFolder, read_stems, stems_beside
 
 RATE = 44_100
 
@@ -75,7 +75,7 @@ def test_a_stem_file_is_a_song_everywhere(stem_file: Path) -> None:
 
 
 def test_a_stem_file_is_taken_apart_by_the_script(stem_file: Path, tmp_path: Path) -> None:
-    run_script("separate_audio.py", "--audio", stem_file.parent, "--output", tmp_path, "--stems", 4)
+    run_script("tools/separate_audio.py", "--audio", stem_file.parent, "--output", tmp_path, "--stems", 4)
     stems, _ = read_stems(tmp_path / "Dr. A - B.C")
     np.testing.assert_array_equal(stems.parts["bass"], read_stems(stem_file)[0].parts["bass"])
 
@@ -135,7 +135,7 @@ def test_damaged_stem_files(stem_file: Path, tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="no such audio file"):
         read_audio_streams(tmp_path / "none.stem.mp4")
     (tmp_path / "more").mkdir()
-    done = run_script("separate_audio.py", "--audio", tmp_path / "cut.stem.mp4", "--output", tmp_path / "more", code=2)
+    done = run_script("tools/separate_audio.py", "--audio", tmp_path / "cut.stem.mp4", "--output", tmp_path / "more", code=2)
     assert "cut.stem.mp4" in last_error(done)
 
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tensorflow_bundle import write_bundle
 
-from riff.audio.tensorflow_checkpoint import read_checkpoint, read_index
 from riff.errors import ModelError
+from riff.separation.tensorflow_checkpoint import read_checkpoint, read_index
 
 TENSORS: dict[str, np.ndarray] = {
     "conv2d/kernel": np.arange(24, dtype=np.float32).reshape(2, 3, 4),

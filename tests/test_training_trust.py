@@ -16,8 +16,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riff.data.variety import low_variety
 from riff.errors import TrainingError
+from riff.inspection.prompt_stats import low_variety
 from riff.models.base import load_base
 from riff.models.edit import attach_edit
 from riff.spectrogram.edges import canny_edges

@@ -19,8 +19,8 @@ from huggingface_hub import ModelCard
 
 from riff.errors import ModelError, RiffError
 from riff.files import is_own_card
+from riff.hub.errors import translate_errors
 from riff.hub.files import newest_checkpoint
-from riff.hub.trouble import explained
 
 upload_run = partial(run_against_hub, "upload_checkpoints.py")
 REPO = "me/riff-cnet-test"
@@ -322,7 +322,7 @@ def test_an_upload_needs_no_room_for_a_cache(hub: Hub, run_folder: Path) -> None
 
 @pytest.mark.parametrize(("number", "way_out"), [(errno.ENOSPC, "make room, or set HF_HOME"), (errno.EIO, "run the same command")])
 def test_a_disk_that_fails_is_named_in_one_line(number: int, way_out: str) -> None:
-    with pytest.raises(RiffError, match=f"/full.*{way_out}"), explained(REPO, "http://hub"):
+    with pytest.raises(RiffError, match=f"/full.*{way_out}"), translate_errors(REPO, "http://hub"):
         raise OSError(number, os.strerror(number), "/full")
 
 

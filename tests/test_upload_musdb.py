@@ -18,8 +18,8 @@ from huggingface_hub import DatasetCard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riff.data.edit_records import EDIT_KINDS, EDIT_PAIRS, EditRecord, read_edit_records
 from riff.data.export import SHARDS, plan_dataset, sample_records, write_dataset
+from riff.data.records import EDIT_KINDS, EDIT_PAIRS, EditRecord, read_edit_records
 from riff.data.stores import FolderStore, HubAccess, open_dataset, open_pairs
 from riff.errors import DataError, OptionError
 from riff.files import write_json

@@ -19,7 +19,7 @@ sys.path.insert(0, {root!r})
 from diffusers import StableDiffusionControlNetPipeline, StableDiffusionInstructPix2PixPipeline
 from riff.models.control import load_control_pipeline
 from riff.models.edit import load_edit_pipeline
-from riff.models.kinds import kind_of_model
+from riff.models.model_types import model_type_of
 from riff.models.sources import read_origin
 
 def check(one, other):
@@ -35,9 +35,9 @@ kinds = {{"final": StableDiffusionControlNetPipeline, "edit": StableDiffusionIns
 for folder, name in (("final", "me/control"), ("edit", "me/edit")):
     kind = kinds[folder]
     check(kind.from_pretrained(folder, **none), kind.from_pretrained(name, **none))
-    print(kind_of_model(name).name == kind_of_model(folder).name, read_origin(name) == read_origin(folder))
+    print(model_type_of(name).name == model_type_of(folder).name, read_origin(name) == read_origin(folder))
 check(load_control_pipeline("part"), load_control_pipeline("me/part"))
-print(kind_of_model("me/part").name == kind_of_model("part").name, read_origin("me/part") == read_origin("part"))
+print(model_type_of("me/part").name == model_type_of("part").name, read_origin("me/part") == read_origin("part"))
 """
 
 

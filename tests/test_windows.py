@@ -21,9 +21,9 @@ from riff.models.control import load_control_pipeline
 from riff.models.edit import attach_edit
 from riff.sampling.control import SamplingOptions, prepare_pipeline, sample_control
 from riff.sampling.edit import EditOptions, sample_edit
-from riff.sampling.held import SOFT_COLUMNS, Held
+from riff.sampling.known_region import SOFT_COLUMNS, KnownRegion
 from riff.sampling.window_models import ControlWindows, EditWindows
-from riff.sampling.windows import WindowLayout, encode_picture, sample_windows
+from riff.sampling.windows import WindowLayout, encode_image, sample_windows
 
 HEIGHT, WIDTH, FACTOR = 64, 128, 16  # of the small pictures drawn here, and of the tiny base's latents
 SMALL = WindowLayout(WIDTH)
@@ -259,7 +259,7 @@ def test_three_way_guidance_is_its_formula_at_every_scale(edit, image_scale, tex
     torch.testing.assert_close(predict(image_scale, text_scale), formula, atol=2e-4, rtol=1e-4)
 
 
-# Held pictures
+# KnownRegion pictures
 
 
 def region(frames: int, *spans: tuple[int, int]) -> np.ndarray:
@@ -274,7 +274,7 @@ def region(frames: int, *spans: tuple[int, int]) -> np.ndarray:
 def test_what_is_held_stays_and_the_rest_is_new(edit, frames, start, length) -> None:
     start = min(start, frames - 1)
     known, replace = picture(frames, 7), region(frames, (start, start + length))
-    drawn = draw_edit(edit, frames, held=Held(known, replace))
+    drawn = draw_edit(edit, frames, held=KnownRegion(known, replace))
     np.testing.assert_array_equal(drawn[:, ~replace], known[:, ~replace])
     assert difference(drawn[:, replace], known[:, replace]) > 1
 
@@ -283,9 +283,9 @@ def test_nothing_to_replace_costs_nothing_and_a_part_costs_a_part(edit) -> None:
     frames = 8 * WIDTH
     known = picture(frames)
     with inputs_of(edit.unet) as predicted:
-        np.testing.assert_array_equal(draw_edit(edit, frames, held=Held(known, region(frames))), known)
+        np.testing.assert_array_equal(draw_edit(edit, frames, held=KnownRegion(known, region(frames))), known)
         assert predicted == []
-        draw_edit(edit, frames, held=Held(known, region(frames, (4 * WIDTH, 4 * WIDTH + 10))))
+        draw_edit(edit, frames, held=KnownRegion(known, region(frames, (4 * WIDTH, 4 * WIDTH + 10))))
     assert len(predicted) == 2 * 2  # two windows, two steps
 
 
@@ -294,7 +294,7 @@ def test_nothing_to_replace_costs_nothing_and_a_part_costs_a_part(edit) -> None:
 def test_what_is_painted_fades_in_beside_what_is_held(frames, start, length, factor) -> None:
     start = min(start, frames - 1)
     replace = region(frames, (start, start + length))
-    share = Held(picture(frames), replace).share(factor)
+    share = KnownRegion(picture(frames), replace).share(factor)
     stop = min(start + length, frames)
     assert (share[~replace] == 0).all()
     assert (share[replace] > 0).all()
@@ -309,12 +309,12 @@ def test_what_is_painted_fades_in_beside_what_is_held(frames, start, length, fac
 def test_the_model_sees_what_is_held_as_noisy_as_every_step_is(edit) -> None:
     columns, kept = WIDTH // FACTOR, WIDTH // FACTOR // 2
     known = picture(WIDTH)
-    held = Held(known, region(WIDTH, (kept * FACTOR, WIDTH)))
+    held = KnownRegion(known, region(WIDTH, (kept * FACTOR, WIDTH)))
     with inputs_of(edit.unet) as predicted, inputs_of(edit.vae.post_quant_conv) as decoded:
         draw_edit(edit, WIDTH, seed=9, options=EditOptions(3, 1.0, 1.0), held=held)
     scale = edit.vae.config.scaling_factor
     with torch.inference_mode():
-        latents = encode_picture(edit.vae, known) * scale
+        latents = encode_image(edit.vae, known) * scale
     noise = torch.randn((1, 4, HEIGHT // FACTOR, columns), generator=torch.Generator().manual_seed(9))
     assert len(predicted) == len(edit.scheduler.timesteps) == 3
     for seen, timestep in zip(predicted, edit.scheduler.timesteps, strict=True):
@@ -328,7 +328,7 @@ def test_a_join_is_continuous(edit) -> None:
     """A known picture without anything, and a model that paints dots: they rise out of it slowly."""
     frames, start = 4 * WIDTH, 2 * WIDTH
     known = np.full((HEIGHT, frames), 255, np.uint8)
-    drawn = draw_edit(edit, frames, held=Held(known, region(frames, (start, frames)))).astype(float)
+    drawn = draw_edit(edit, frames, held=KnownRegion(known, region(frames, (start, frames)))).astype(float)
     inside = np.abs(drawn[:, start:] - 255).mean(axis=0)
     assert inside[-WIDTH:].mean() > 30
     assert inside[0] < 0.05 * inside[-WIDTH:].mean()
@@ -340,6 +340,10 @@ def test_what_does_not_fit_is_said(edit) -> None:
         draw_edit(edit, 300, layout=WindowLayout(100))
     with pytest.raises(DataError, match="narrower than a window of 128"):
         draw_edit(edit, 100)
-    for wrong in (Held(picture(200), region(300)), Held(picture(300), region(200)), Held(picture(300, height=32), region(300))):
+    for wrong in (
+        KnownRegion(picture(200), region(300)),
+        KnownRegion(picture(300), region(200)),
+        KnownRegion(picture(300, height=32), region(300)),
+    ):
         with pytest.raises(DataError, match="does not fit one of 64x300"):
             draw_edit(edit, 300, held=wrong)

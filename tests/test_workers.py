@@ -16,10 +16,10 @@ import pytest
 from conftest import ROOT, last_error, make_pairs, pair_files, run_script
 
 from riff.data.records import CONTROL_PAIRS, read_records
-from riff.data.songs import SongFile, shard_of_songs
 from riff.data.stores import open_pairs
 from riff.errors import DataError, OptionError
 from riff.files import only_writer, read_mapping
+from riff.pairs.songs import SongFile, shard_of_songs
 
 
 @pytest.mark.parametrize("flags", [("--num_workers", 3), ("--engine", "ray", "--num_workers", 2)], ids=["processes", "ray"])

@@ -30,8 +30,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from riff.audio.spleeter_weights import find_weights
     from riff.errors import RiffError
+    from riff.separation.spleeter_weights import find_weights
     from riff.tagging.tags import find_weights as find_tagger
 
     failed = 0

@@ -1,4 +1,4 @@
-"""What the page's buttons do: a visitor's wishes become jobs, and jobs become what is shown."""
+"""What the page's buttons do: a visitor's requests become jobs, and jobs become what is shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from riff.app.cards import backing_card, clock, judged, progress_line, status_line, take_card, takes_page
-from riff.app.engine import Engine, Wishes, edges_of
+from riff.app.engine import Engine, TakeRequest, edges_of
 from riff.app.jobs import Job, Stopped, Worker
 from riff.app.painted_edges import check_painted_edges, read_painted_edges
 from riff.app.sessions import Session, Sessions
@@ -106,7 +106,7 @@ class Actions:
         return Shown(status_line(kept if _name(part) in session.painted else ""), edges=self._edges(session, part, canny))
 
     async def draw(
-        self, session: Session, start_s: float | None, end_s: float | None, wishes: Wishes, painted: Painted
+        self, session: Session, start_s: float | None, end_s: float | None, request: TakeRequest, painted: Painted
     ) -> AsyncGenerator[Shown, None]:
         """Sing a part anew; every take is shown when it is there.
 
@@ -117,25 +117,25 @@ class Actions:
         region = self._region(session, start_s, end_s)
         _keep(session, painted)
         shows = painted.get("part") if painted and region in session.parts else None
-        follows_edges, seed = self.engine.choice(wishes.model).follows_edges, wishes.first_seed
+        follows_edges, seed = self.engine.choice(request.model).follows_edges, request.first_seed
         fresh: list[Shown] = []
 
         def work(job: Job) -> None:
             part = self._part(job, session, region)
             if shows != _name(part):
-                fresh.append(self._show_part(session, part, wishes.canny))
+                fresh.append(self._show_part(session, part, request.canny))
             edges = None
             if follows_edges and _name(part) in session.painted:
                 edges = read_painted_edges(session.painted[_name(part)], part.backing.pixels.shape)
             job.begin("Loading the model")
-            painter = self.engine.painter(part, wishes, edges)
-            job.begin("Singing", wishes.takes * wishes.best_of * painter.num_steps)
-            for number in range(wishes.takes):
-                if wishes.takes > 1:
-                    job.stage = f"Singing take {number + 1} of {wishes.takes}"
-                take, mix = self.engine.take(part, painter, seed_after(seed, number), wishes.best_of, job.step)
-                words = f"{wishes.prompt or painter.model.default_prompt}{', along painted edges' if edges is not None else ''}"
-                session.takes.insert(number, self._card(session, part, take, mix, wishes, words))
+            painter = self.engine.painter(part, request, edges)
+            job.begin("Singing", request.takes * request.best_of * painter.num_steps)
+            for number in range(request.takes):
+                if request.takes > 1:
+                    job.stage = f"Singing take {number + 1} of {request.takes}"
+                take, mix = self.engine.take(part, painter, seed_after(seed, number), request.best_of, job.step)
+                words = f"{request.prompt or painter.model.default_prompt}{', along painted edges' if edges is not None else ''}"
+                session.takes.insert(number, self._card(session, part, take, mix, request, words))
                 del session.takes[MOST_SHOWN:]
 
         count = session.drawn
@@ -221,13 +221,13 @@ class Actions:
         size = {"width": edges.shape[1], "height": edges.shape[0]}
         return {"part": _name(part), **size, **addresses, "painted": session.painted.get(_name(part))}
 
-    def _card(self, session: Session, part: Part, take: SongTake, mix: Mix, wishes: Wishes, words: str) -> str:
+    def _card(self, session: Session, part: Part, take: SongTake, mix: Mix, request: TakeRequest, words: str) -> str:
         assert session.song is not None  # of which this is a part
         session.drawn += 1
         saved = save_take_files(session.folder, f"-{session.drawn}", take, mix)
         files = {"mix.wav": saved.sounds["mix"], "vocal.wav": saved.sounds["vocal"]}
         files["spectrogram.png"] = session.folder / f"spectrogram-{session.drawn}.png"
-        lines = [words, f"{wishes.model}, seed {take.seed}, {clock(part.start_s)} to {clock(part.end_s)}", judged(take.verdict)]
+        lines = [words, f"{request.model}, seed {take.seed}, {clock(part.start_s)} to {clock(part.end_s)}", judged(take.verdict)]
         lines += [lowered_line(mix.song_gain_db)] if mix.song_gain_db < 0 else []
         return take_card(
             f"Take {session.drawn}",

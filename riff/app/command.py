@@ -89,7 +89,7 @@ def _serve(args: cli.argparse.Namespace, root: Path) -> None:
     from riff.app.page import Page
     from riff.app.sessions import Sessions
     from riff.app.songs import Limits, Separation
-    from riff.audio.separation import SeparationOptions
+    from riff.separation.separator import SeparationOptions
 
     device = cli.choose_device(args.device)
     engine = Engine(offered_models(args.model), args.base, device)

@@ -14,13 +14,13 @@ from riff.cli import ROOT
 from riff.errors import OptionError
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT
-from riff.models.kinds import kind_of_model
+from riff.models.model_types import model_type_of
 from riff.sampling.control import SamplingOptions, options_for
 from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.mixback import Mix
 from riff.sampling.song import SongModel, SongPainter, load_song_model
-from riff.sampling.song_sound import sung
-from riff.sampling.song_takes import SongTake, draw_take
+from riff.sampling.song_sound import render_mix
+from riff.sampling.song_takes import SongTake, generate_take
 from riff.spectrogram.edges import canny_edges
 
 IN_THE_BOX = (CONTROL.example, EDIT.example)
@@ -48,7 +48,7 @@ class ModelChoice:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class TakeRequest:
     """What a visitor wants to hear.
 
     Attributes:
@@ -102,13 +102,13 @@ def offered_models(further: Sequence[str] = ()) -> list[ModelChoice]:
 
 
 def _choice(name: str, title: str) -> ModelChoice:
-    if kind_of_model(name) is CONTROL:
+    if model_type_of(name) is CONTROL:
         return ModelChoice(name, title, options_for(name, None, None))
     return ModelChoice(name, title, edit_options_for(name))
 
 
 class Engine:
-    """Draws takes. Only one thread may use it at a time.
+    """BatchRng takes. Only one thread may use it at a time.
 
     Args:
         models: that are offered. base: to use instead of the one that each names.
@@ -137,29 +137,29 @@ class Engine:
             self._loaded = title, load_song_model(choice.name, self._base, self.device)
         return self._loaded[1]
 
-    def painter(self, part: Part, wishes: Wishes, edges: np.ndarray | None = None) -> SongPainter:
+    def painter(self, part: Part, request: TakeRequest, edges: np.ndarray | None = None) -> SongPainter:
         """What paints takes of a part.
 
         Args:
             edges: uint8, 0 or 255, the shape of the backing's picture, to follow instead of the backing's own.
         """
-        model = self.load(wishes.model)
+        model = self.load(request.model)
         if isinstance(model.options, EditOptions):
             options: SamplingOptions | EditOptions = EditOptions(
-                wishes.steps, wishes.scale, wishes.image_scale, wishes.negative_prompt
+                request.steps, request.scale, request.image_scale, request.negative_prompt
             )
             edges = None
         else:
-            options = SamplingOptions(wishes.steps, wishes.scale, wishes.strength, wishes.guess_mode, wishes.negative_prompt)
-        configured = replace(model, options=options, canny=wishes.canny)
-        return SongPainter(configured, part.backing, wishes.prompt or model.default_prompt, edges=edges)
+            options = SamplingOptions(request.steps, request.scale, request.strength, request.guess_mode, request.negative_prompt)
+        configured = replace(model, options=options, canny=request.canny)
+        return SongPainter(configured, part.backing, request.prompt or model.default_prompt, edges=edges)
 
     def take(
         self, part: Part, painter: SongPainter, seed: int, best_of: int, on_step: Callable[[], object]
     ) -> tuple[SongTake, Mix]:
         """One take, and its sound over the part's own accompaniment."""
-        take = draw_take(painter, seed, best_of, on_step)
-        return take, sung(part.song, take.painted, painter.model.target)
+        take = generate_take(painter, seed, best_of, on_step)
+        return take, render_mix(part.song, take.painted, painter.model.target)
 
 
 def edges_of(part: Part, canny: tuple[int, int]) -> np.ndarray:

@@ -14,7 +14,7 @@ import gradio as gr
 
 from riff.app.actions import Actions, Shown
 from riff.app.cards import song_line, status_line
-from riff.app.engine import Wishes
+from riff.app.engine import TakeRequest
 from riff.app.gate import visitor_of_request
 from riff.app.layout import DEMO_SONG, FOLLOWING, TOLD, Layout, prompt_for, scales_of
 from riff.app.sessions import Session
@@ -72,12 +72,12 @@ class Page:
         on = self._on
         shown = [on.state, on.cancel, on.prepare, on.sing, on.part_row, on.backing, on.edges, on.takes]
         region, canny = [on.start, on.end], [on.low, on.high]
-        wishes: list[Any] = [on.model, on.prompt, on.negative_prompt, on.steps, on.scale, on.strength, on.image_scale]
-        wishes += [on.guess_mode, on.seed, on.num_takes, on.best_of]
+        request: list[Any] = [on.model, on.prompt, on.negative_prompt, on.steps, on.scale, on.strength, on.image_scale]
+        request += [on.guess_mode, on.seed, on.num_takes, on.best_of]
         # Whose turn it is, the worker says; Gradio's own queue would only hide that.
         at_once: dict[str, Any] = {"concurrency_limit": None, **QUIET}
         on.prepare.click(self._prepare, [*region, *canny, on.edges], shown, **at_once)
-        on.sing.click(self._draw, {on.edges, *region, *canny, *wishes}, shown, **at_once)
+        on.sing.click(self._draw, {on.edges, *region, *canny, *request}, shown, **at_once)
         on.cancel.click(self._stop, None, [on.state], **at_once)
         suited = [on.prompt, on.scale, on.strength, on.image_scale, on.edge_settings, on.edges_column]
         on.model.input(self._suit, [on.model, on.prompt], suited, **QUIET)
@@ -122,7 +122,7 @@ class Page:
         on, given = self._on, values
 
         def begin() -> AsyncGenerator[Shown, None]:
-            wishes = Wishes(
+            wanted = TakeRequest(
                 given[on.model],
                 (given[on.prompt] or "").strip(),
                 (given[on.negative_prompt] or "").strip(),
@@ -136,7 +136,7 @@ class Page:
                 int(given[on.best_of]),
                 (int(given[on.low]), int(given[on.high])),
             )
-            return self._actions.draw(self._session(request), given[on.start], given[on.end], wishes, given[on.edges])
+            return self._actions.draw(self._session(request), given[on.start], given[on.end], wanted, given[on.edges])
 
         async with aclosing(_said(begin)) as said:
             async for shown in said:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from riff.audio.io import declared_duration, is_stem_file, plain_name, read_audio, write_audio
-from riff.audio.separation import SeparationOptions, SongOpener, open_songs
-from riff.audio.song import Song, open_song
 from riff.errors import AudioError, OptionError
-from riff.sampling.song_sound import backing_picture
+from riff.sampling.song_sound import backing_image
+from riff.separation.separator import SeparationOptions, SongOpener, open_songs
+from riff.separation.song import Song, open_song
 from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 
@@ -145,4 +145,4 @@ class Separation:
         part = song.cut(first, last)
         if part.waveform.shape[1] == 0:
             raise AudioError(f"{upload.path}: holds nothing at {start_s:.2f} s; choose another part")
-        return Part(start_s, end_s, part, backing_picture(part, device), opener.name)
+        return Part(start_s, end_s, part, backing_image(part, device), opener.name)

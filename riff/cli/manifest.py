@@ -12,10 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from riff.cli.parser import ONE_CALL, TOKENS
+from riff.cli.parser import ONE_CALL, ROOT, TOKENS
 from riff.files import write_json, write_text
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 MANIFEST_PACKAGES = ("torch", "diffusers", "transformers", "pytorch-lightning", "librosa", "numpy", "opencv-python-headless")
 
 

@@ -18,6 +18,7 @@ from riff.errors import OptionError, RiffError
 from riff.files import read_mapping
 from riff.seeds import KEPT
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 TOKENS = ("hub_token", "token")  # flags that are never written down
 ONE_CALL = (
     "resume",
@@ -158,7 +159,7 @@ class ArgumentParser(argparse.ArgumentParser):
         )
 
     def add_separation(self, none: str = "") -> None:
-        """Add the flags of `riff.audio.separation.SeparationOptions`; `separation_options` reads them.
+        """Add the flags of `riff.separation.separator.SeparationOptions`; `separation_options` reads them.
 
         Args:
             none: what `--separator none` means, where there is such a thing.
@@ -240,7 +241,7 @@ class ArgumentParser(argparse.ArgumentParser):
         )
 
     def add_workers(self) -> None:
-        """Add the flags of where songs are made into pairs; `riff.data.engines.choose_engine` and `shard_of_songs` read them."""
+        """Add the flags of where songs are made into pairs; `riff.pairs.engines.choose_engine` and `shard_of_songs` read them."""
         self.heading("machine")
         self.add_device()
         add = self.add_argument
@@ -348,8 +349,9 @@ class ArgumentParser(argparse.ArgumentParser):
 
 def called_as() -> str:
     """What a person typed to start this: `python SCRIPT.py`, or the name of an installed command."""
-    name = Path(sys.argv[0]).name
-    return f"python {name}" if name.endswith(".py") else name
+    script = Path(sys.argv[0])
+    folder = "" if script.resolve().parent.parent != ROOT else f"{script.resolve().parent.name}/"
+    return f"python {folder}{script.name}" if script.suffix == ".py" else script.name
 
 
 def _devices(text: str) -> str:

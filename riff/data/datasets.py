@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from riff.data.edit_records import EditRecord
 from riff.data.latents import Encoded
-from riff.data.records import PairRecord
+from riff.data.records import EditRecord, PairRecord
 from riff.data.stores import PairStore
 from riff.errors import DataError
 from riff.spectrogram.image import load_grey

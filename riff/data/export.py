@@ -12,8 +12,8 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData
 
-from riff.data.edit_records import EDIT_PAIRS, EditRecord
 from riff.data.pack import ShardPlan, image_sizes
+from riff.data.records import EDIT_PAIRS, EditRecord
 from riff.errors import DataError, OptionError
 from riff.files import CARD, atomic_folder, files_below, sign_card
 

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from riff.data.edit_records import EDIT_PAIRS
-from riff.data.pair_types import PairType, RecordLine, read_record_lines
-from riff.data.pairs_folder import settings_of
-from riff.data.records import control_pairs
+from riff.data.pair_types import PairType, RecordLine, read_record_lines, settings_of
+from riff.data.records import EDIT_PAIRS, control_pairs
 from riff.errors import DataError
 
 

@@ -11,9 +11,11 @@ from typing import Any, Generic, TypeVar
 
 from riff.data.lines import json_lines
 from riff.errors import DataError, RiffError
-from riff.files import inside
+from riff.files import inside, read_mapping
 
 Record = TypeVar("Record")
+MANIFEST = "manifest.json"
+SETTINGS_KEY = "settings"  # of the manifest that lies beside pairs
 LARGEST_NUMBER = 1e9  # in a record: 30 years in seconds, or a maximum of 16-bit samples many times over
 
 
@@ -200,3 +202,14 @@ def _song_from_name(image: str) -> str:
     name = Path(image).stem
     numbered = re.fullmatch(r"(s\d+)_f\d+_e\d+", name)
     return numbered[1] if numbered else name.rstrip("0123456789+-_.") or name
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """The settings that a folder's pairs were made with, as its manifest says; empty where it says nothing.
+
+    Raises:
+        DataError: the manifest cannot be read.
+    """
+    manifest = folder / MANIFEST
+    settings = read_mapping(manifest).get(SETTINGS_KEY) if manifest.exists() else None
+    return settings if isinstance(settings, dict) else {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HTTPError
 
-from riff.data.pairs_folder import MANIFEST
+from riff.data.pair_types import MANIFEST
 from riff.errors import DataError
 from riff.files import read_mapping
 from riff.network import ask_once, unreachable
@@ -106,3 +106,7 @@ def download_shards(name: str, made_by: str, token: str | None, cache: Path | No
         raise DataError(
             f"{name}: no such folder here (make one with {made_by} {name}), and the hub gave no data set of that name ({text})"
         ) from error
+
+
+def shard_folder(shard_index: int, num_shards: int) -> str:
+    return f"shard-{shard_index:05d}-of-{num_shards:05d}"

@@ -18,9 +18,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from riff.data.edit_records import EDIT_PAIRS
 from riff.data.pair_types import PairType
-from riff.data.records import CONTROL_PAIRS
+from riff.data.records import CONTROL_PAIRS, EDIT_PAIRS
 from riff.errors import DataError, OptionError
 
 RECORD = "json"  # the member of a tar that holds a pair's record

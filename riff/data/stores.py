@@ -11,11 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from riff.data.pair_types import PairType, Record, read_pairs
-from riff.data.pairs_folder import settings_of
-from riff.data.shard_files import SUFFIXES, download_shards, find_shards, is_hub_name
+from riff.data.pair_types import PairType, Record, read_pairs, settings_of
+from riff.data.shard_files import SUFFIXES, download_shards, find_shards, is_hub_name, shard_folder
 from riff.data.shards import LoadedShard, ParquetShard, Shard, TarShard
-from riff.data.songs import shard_folder
 from riff.errors import DataError, OptionError, RiffError
 from riff.network import ask_once, unreachable
 

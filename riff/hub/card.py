@@ -16,7 +16,7 @@ from riff.hub.figures import TASK, Table, data_figures, report_figures, run_figu
 from riff.hub.files import read_facts
 from riff.hub.names import MINI, is_on_hub
 from riff.models.sources import ORIGIN_FILE
-from riff.training.places import IMAGES, step_of
+from riff.training.run_dir import IMAGES, step_of
 
 SHEET = "-sheet.png"
 MOST_SAMPLES = 4
@@ -184,7 +184,7 @@ def read_run_card(
 
     Args:
         run: `lightning_logs/version_N`. model: the folder of its final pipeline, None where that is not uploaded.
-        base: instead of the base that the run's files name. reports: folders that evaluate_samples.py wrote about the model.
+        base: instead of the base that the run's files name. reports: folders that tools/evaluate_samples.py wrote about the model.
 
     Raises:
         DataError: one of them is there and cannot be read.

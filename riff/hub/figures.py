@@ -11,14 +11,13 @@ from typing import Any
 
 from huggingface_hub import EvalResult
 
-from riff.data.edit_records import read_edit_records
-from riff.data.records import read_records
+from riff.data.records import read_edit_records, read_records
 from riff.errors import DataError, OptionError
 from riff.files import read_mapping
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
-from riff.training.places import read_losses
+from riff.training.run_dir import read_losses
 
-RESULTS = "results.json"  # of evaluate_samples.py
+RESULTS = "results.json"  # of tools/evaluate_samples.py
 MODEL_ROWS = ("control", "model", "add", "remove", "noop")  # of its tables: the model as it is; others are what it is compared to
 TASK = "image-to-image"  # of the hub's tasks: a picture and words give a picture
 _BOUNDS = {"floor": "without control", "ceiling": "true mixes through the autoencoder"}  # of the edge F1
@@ -85,7 +84,7 @@ def run_figures(run: Path) -> Figures:
 
 
 def report_figures(report: Path, model: Path | None, repo_id: str) -> Figures:
-    """What `evaluate_samples.py` found out about this model, from the folder that it wrote.
+    """What `tools/evaluate_samples.py` found out about this model, from the folder that it wrote.
 
     Args:
         model: folder of the model that is uploaded, which the report must be of.
@@ -96,7 +95,9 @@ def report_figures(report: Path, model: Path | None, repo_id: str) -> Figures:
     """
     files = [report / RESULTS] if (report / RESULTS).is_file() else sorted(report.glob(f"*/{RESULTS}"))
     if not files:
-        raise OptionError(f"--report {report}: no {RESULTS} of evaluate_samples.py here; give the folder that was its --output")
+        raise OptionError(
+            f"--report {report}: no {RESULTS} of tools/evaluate_samples.py here; give the folder that was its --output"
+        )
     tables, results = [], []
     for file in files:
         found = read_mapping(file)
@@ -109,7 +110,7 @@ def report_figures(report: Path, model: Path | None, repo_id: str) -> Figures:
         metrics = list(dict.fromkeys(metric for figures in means.values() for metric in figures))
         rows = [(row, [figures.get(metric) for metric in metrics]) for row, figures in means.items()]
         sampling = ", ".join(f"{key} {value}" for key, value in _mapping(found.get("sampling")).items() if value not in ("", None))
-        note = f"`evaluate_samples.py --experiment {name} --songs {songs}`" + (f" with {sampling}." if sampling else ".")
+        note = f"`tools/evaluate_samples.py --experiment {name} --songs {songs}`" + (f" with {sampling}." if sampling else ".")
         tables.append(Table(f"Evaluation: {name}", note, [_words(metric) for metric in metrics], rows))
         data: dict[str, Any] = {"dataset_type": f"riff-cnet-{name}", "dataset_name": f"{songs}, experiment {name}"}
         for row in means.keys() & set(MODEL_ROWS):
@@ -150,7 +151,7 @@ def _check_model(file: Path, found: Mapping[str, Any], model: Path | None, repo_
     manifest = model / "manifest.json"
     trained = str(read_mapping(manifest).get("time", "")) if manifest.is_file() else ""
     if str(found.get("time", "")) < trained:
-        raise OptionError(f"--report {file}: was measured before {model} was trained; run evaluate_samples.py again")
+        raise OptionError(f"--report {file}: was measured before {model} was trained; run tools/evaluate_samples.py again")
 
 
 def _read_lines(path: Path) -> list[dict[str, float]]:

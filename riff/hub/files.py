@@ -11,7 +11,7 @@ from riff.errors import ModelError, OptionError
 from riff.files import CARD, read_mapping
 from riff.hub.privacy import has_secret_name
 from riff.models.sources import ORIGIN_FILE
-from riff.training.places import IMAGES, LOGS, checkpoints_in, default_output, first_readable, run_versions
+from riff.training.run_dir import IMAGES, LOGS, checkpoints_in, default_output, first_readable, run_versions
 
 Files = dict[str, Path | bytes]  # path in the repository -> file on disk, or what it is to hold
 

@@ -14,10 +14,10 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 
 from riff.errors import OptionError
 from riff.files import CARD, is_own_card
+from riff.hub.errors import retry, translate_errors
 from riff.hub.files import Files, size
 from riff.hub.privacy import find_secret, without_home
 from riff.hub.transfer import CountedAdd, Transfer
-from riff.hub.trouble import explained, patiently
 from riff.network import ask_patiently
 
 MakeCard = Callable[[str, Collection[str]], str]  # repository's name, paths that it will hold -> text
@@ -79,8 +79,8 @@ def upload(
     going: Files = {path: without_home(content) for path, content in files.items() if path not in secrets}
     api = HfApi(token=token)
     repository = _Repository(api, repo_id, repo_type, revision)
-    with explained(repo_id, api.endpoint), Transfer() as transfer:
-        done = patiently(lambda: repository.open(private))
+    with translate_errors(repo_id, api.endpoint), Transfer() as transfer:
+        done = retry(lambda: repository.open(private))
 
         def attempt() -> None:
             there, ready = repository.files(), dict(going)
@@ -92,7 +92,7 @@ def upload(
             done.files, done.is_changed = {path: size(content) for path, content in ready.items()}, bool(done.new or stale)
             repository.commit(new, stale, message, transfer)
 
-        patiently(attempt)
+        retry(attempt)
     done.secrets, done.sent = secrets, transfer.sent
     return done
 

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 
 from riff.cli import write_manifest
-from riff.data.findings import KINDS, Finding
-from riff.data.inspection import Inspection
 from riff.data.pair_folders import RecordLine
-from riff.data.pictures import read_picture
+from riff.inspection.findings import KINDS, Finding
+from riff.inspection.images import read_picture
+from riff.inspection.inspect import Inspection
 from riff.inspection.text import fact_rows, verdict
 from riff.report.page import Cell
 from riff.report.report import Report, Take

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from riff.data.findings import KINDS
-from riff.data.inspection import Inspection
+from riff.inspection.findings import KINDS
+from riff.inspection.inspect import Inspection
 from riff.report.page import Cell
 
 LONGEST = 5  # of many named counts, those that a line holds

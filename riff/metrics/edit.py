@@ -1,4 +1,4 @@
-"""Was the edit performed? Judged from the two pictures, without any network.
+"""Was the edit performed? ScoredTake from the two pictures, without any network.
 
 Everything is computed on the bands from 150 to 6,000 Hz of two spectrogram pictures, input and output, whose levels need
 not be known: one gain brings the input to the output's level. What the output holds beyond the input's neighbourhood
@@ -132,7 +132,7 @@ def judge(kind: str, before: np.ndarray, after: np.ndarray, params: SpectrogramP
     return Verdict(scores, not changed and scores.backing_kept >= MIN_BACKING_KEPT, score)
 
 
-def excess_picture(before: np.ndarray, after: np.ndarray, params: SpectrogramParams = STANDARD) -> np.ndarray:
+def excess_image(before: np.ndarray, after: np.ndarray, params: SpectrogramParams = STANDARD) -> np.ndarray:
     """What was added, as a spectrogram picture against its own maximum: uint8, shape (n_mels, frames)."""
     excess = _beyond(before, after, params)
     ink = (excess / excess.max()) ** params.power_for_image if excess.any() else excess

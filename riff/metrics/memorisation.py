@@ -25,7 +25,7 @@ def fingerprint(pixels: np.ndarray) -> np.ndarray:
     """A small picture of a vocal's outlines: float32, shape (4096,), of unit length; zeros for silence.
 
     Args:
-        pixels: uint8, shape (n_mels, frames), the vocal alone or the excess of an edit (`excess_picture`). Its ink, the
+        pixels: uint8, shape (n_mels, frames), the vocal alone or the excess of an edit (`excess_image`). Its ink, the
             magnitude to the power 0.25, is close to a log-mel spectrogram and falls to 0 in silence.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 2:

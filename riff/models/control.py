@@ -14,7 +14,7 @@ from torch import nn
 from riff.errors import ModelError
 from riff.models import identify
 from riff.models.base import latent_factor
-from riff.models.folders import ModelKind, load_model, save_model
+from riff.models.folders import ModelType, load_model, save_model
 from riff.models.sources import WITHOUT_SAFETY_CHECKER
 from riff.seeds import kept_seed
 
@@ -86,7 +86,7 @@ def scale_hint_encoder(encoder: nn.Module) -> None:
         nn.init.zeros_(convolution.bias)
 
 
-CONTROL = ModelKind(
+CONTROL = ModelType(
     name=identify.CONTROL,
     pipeline=StableDiffusionControlNetPipeline,
     part="controlnet",

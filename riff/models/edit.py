@@ -13,7 +13,7 @@ from torch import nn
 from riff.errors import ModelError
 from riff.models import identify
 from riff.models.base import load_base
-from riff.models.folders import ORIGIN_FILE, ModelKind, load_model, read_origin, save_model
+from riff.models.folders import ORIGIN_FILE, ModelType, load_model, read_origin, save_model
 from riff.models.sources import WITHOUT_SAFETY_CHECKER, resolve_base
 
 
@@ -90,7 +90,7 @@ def with_unet(base: StableDiffusionPipeline, unet: UNet2DConditionModel) -> Stab
     )
 
 
-EDIT = ModelKind(
+EDIT = ModelType(
     name=identify.EDIT,
     pipeline=StableDiffusionInstructPix2PixPipeline,
     part="unet",

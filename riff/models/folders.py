@@ -33,7 +33,7 @@ from riff.models.sources import (
 
 
 @dataclass(frozen=True)
-class ModelKind:
+class ModelType:
     """What tells one kind of trained model from another.
 
     Attributes:
@@ -121,7 +121,7 @@ def model_folder(folder: str | Path, origin: dict, replaces: Iterable[str] = ())
 
 
 def save_model(
-    kind: ModelKind,
+    kind: ModelType,
     pipeline: Any,
     folder: str | Path,
     origin: dict,
@@ -162,7 +162,7 @@ def write_weights(model: Any, folder: Path, dtype: torch.dtype | None = None) ->
     model.save_pretrained(folder, safe_serialization=True)
 
 
-def load_model(kind: ModelKind, model: str | Path, base: str | None = None) -> Any:
+def load_model(kind: ModelType, model: str | Path, base: str | None = None) -> Any:
     """Load a whole pipeline, or a trained part with the base that it names, in float32 on the CPU.
 
     Args:
@@ -207,7 +207,7 @@ def read_configs(model: str, names: Sequence[str], load: Callable[[], Any]) -> d
     return {name: dict(getattr(pipeline, name).config) for name in names}
 
 
-def _load_checkpoint(kind: ModelKind, name: str, file: Path, base: str | None) -> Any:
+def _load_checkpoint(kind: ModelType, name: str, file: Path, base: str | None) -> Any:
     checkpoint = read_checkpoint(file, hint_range_of(name))
     found = identify_checkpoint(checkpoint)
     if found.kind != kind.name:
@@ -223,14 +223,14 @@ def _load_checkpoint(kind: ModelKind, name: str, file: Path, base: str | None) -
     return _combine(kind, name, pipeline, part)
 
 
-def _combine(kind: ModelKind, name: str, base: Any, part: Any) -> Any:
+def _combine(kind: ModelType, name: str, base: Any, part: Any) -> Any:
     try:
         return kind.combine(base, part)
     except ModelError as error:
         raise ModelError(f"{name}: {error}") from error
 
 
-def _base_of(kind: ModelKind, folder: Path) -> str:
+def _base_of(kind: ModelType, folder: Path) -> str:
     base = read_origin(folder).get("base")
     if not base:
         raise ModelError(f"{folder}: {kind.name} that does not say its base; give --base")

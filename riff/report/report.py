@@ -25,7 +25,7 @@ class Report:
 
     >>> report = Report("A run", "What it was for.")
     >>> report.section("Scores")
-    >>> report.table(["metric", "value"], [["edge F1", 0.71]], command="python evaluate_samples.py")
+    >>> report.table(["metric", "value"], [["edge F1", 0.71]], command="python tools/evaluate_samples.py")
     >>> report.write("outputs/index.html")
     """
 

@@ -26,7 +26,7 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class SungTake:
+class RenderedTake:
     """A take with its levels and files. sounds: mix and vocal, by name. overview: its picture, no wider than a page can show."""
 
     take: SongTake
@@ -44,7 +44,7 @@ class SungTake:
         return {"seed": self.take.seed, **said, **levels, "files": files, "scores": verdict.scores.to_json()}
 
 
-def save_take_files(folder: Path, ending: str, take: SongTake, mix: Mix) -> SungTake:
+def save_take_files(folder: Path, ending: str, take: SongTake, mix: Mix) -> RenderedTake:
     """Write mix, vocal and spectrogram of a take, and a picture of it for the page.
 
     Args:
@@ -60,7 +60,7 @@ def save_take_files(folder: Path, ending: str, take: SongTake, mix: Mix) -> Sung
         pixels = cv2.resize(pixels, (OVERVIEW_WIDTH, pixels.shape[0]), interpolation=cv2.INTER_AREA)
     with atomic_path(overview) as temporary:
         Image.fromarray(pixels).save(temporary)
-    return SungTake(take, mix.gain_db, mix.limited_db, sounds, overview)
+    return RenderedTake(take, mix.gain_db, mix.limited_db, sounds, overview)
 
 
 def lowered_line(song_gain_db: float) -> str:
@@ -72,7 +72,7 @@ def write_song_page(
     folder: Path,
     song: Path,
     prompt: str,
-    shown: Sequence[SungTake],
+    shown: Sequence[RenderedTake],
     seconds: Mapping[str, float],
     duration_s: float,
     song_gain_db: float = 0.0,

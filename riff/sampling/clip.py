@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from riff.audio.io import read_audio, resample, write_audio
-from riff.audio.separation import SongOpener
 from riff.errors import AudioError, DataError
 from riff.sampling.control import match_level
 from riff.sampling.mixback import full_scale_gain
+from riff.separation.separator import SongOpener
 from riff.spectrogram.edges import canny_edges, save_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform, load_grey, save_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD

@@ -53,7 +53,7 @@ def sample_edit(
     """Draw one edited spectrogram for each input picture, instruction and seed, guided at every pair of scales (`EditWindows`).
 
     Args:
-        images: uint8, shape (height, width), of sizes that fit (`check_picture`).
+        images: uint8, shape (height, width), of sizes that fit (`check_image`).
         seeds: of the starting noise, drawn on the CPU, so that every device starts from the same.
         on_step: called with the number of finished denoising steps, over all pictures.
 
@@ -69,7 +69,7 @@ def sample_edit(
     if options.steps < 1:
         raise OptionError(f"--num_inference_steps {options.steps}: give 1 or more")
     for image in images:
-        check_picture(pipeline, image)
+        check_image(pipeline, image)
     drawn = []
     for number, (image, prompt, seed) in enumerate(zip(images, prompts, seeds, strict=True)):
         before = number * options.steps
@@ -85,7 +85,7 @@ def sample_edit(
     return drawn
 
 
-def check_picture(pipeline: StableDiffusionInstructPix2PixPipeline, image: np.ndarray) -> None:
+def check_image(pipeline: StableDiffusionInstructPix2PixPipeline, image: np.ndarray) -> None:
     """Refuse a picture, uint8 (height, width), that `sample_edit` cannot take.
 
     Raises:

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 
 from riff.audio.io import write_audio
-from riff.audio.separation import SongOpener
-from riff.data.edit_records import EditRecord
+from riff.data.records import EditRecord
 from riff.data.stores import PairStore
 from riff.errors import DataError, ModelError
 from riff.models.folders import read_origin
 from riff.sampling.clip import UNKNOWN_LEVEL, control_from_audio, save_take
 from riff.sampling.control import match_level
 from riff.sampling.mixback import full_scale_gain, mix_back
-from riff.spectrogram.image import SpectrogramImage, combine_pictures, image_to_mel, image_to_waveform, load_image, save_image
+from riff.separation.separator import SongOpener
+from riff.spectrogram.image import SpectrogramImage, combine_images, image_to_mel, image_to_waveform, load_image, save_image
 from riff.spectrogram.params import STANDARD, unit_maximum
 from riff.spectrogram.sheet import contact_sheet
 
@@ -72,7 +72,7 @@ def clip_from_record(store: PairStore, record: EditRecord, target: str = "mix", 
     if before.pixels.shape != edited.pixels.shape:
         sizes = " and ".join("{1}x{0}".format(*image.pixels.shape) for image in (before, edited))
         raise DataError(f"{record.input_file_path}, {record.edited_file_path}: {sizes} pixels; make both of one size")
-    truth = combine_pictures(before, edited) if target == "vocals" else edited
+    truth = combine_images(before, edited) if target == "vocals" else edited
     name = Path(record.input_file_path).stem
     return EditClip(name, before, prompt or record.edit_prompt, record.kind, truth)
 
@@ -109,7 +109,7 @@ def finish_edit(
         vocal_db: how loud painted `vocals` are added, against the input.
     """
     if target == "vocals":
-        return combine_pictures(before, vocal_at_level(pixels, before, vocal_db))
+        return combine_images(before, vocal_at_level(pixels, before, vocal_db))
     return match_level(pixels, before)
 
 

@@ -19,14 +19,14 @@ from riff.spectrogram.sheet import contact_sheet
 CANDIDATE_STRIDE = 100_000  # between the seeds of a clip's candidates, so that clips do not share them
 
 
-class Judged(Protocol):
+class ScoredTake(Protocol):
     """Whatever has a verdict."""
 
     @property
     def verdict(self) -> Verdict: ...
 
 
-JudgedTake = TypeVar("JudgedTake", bound=Judged)
+JudgedTake = TypeVar("JudgedTake", bound=ScoredTake)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class EditTake:
         }
 
 
-def draw_candidates(
+def generate_candidates(
     pipeline: Any,
     clip: EditClip,
     options: EditOptions,
@@ -69,7 +69,7 @@ def draw_candidates(
     return [_draw(pipeline, clip, options, one, target, vocal_db, on_step) for one in seeds]
 
 
-def draw_sweep(
+def generate_sweep(
     pipeline: Any,
     clip: EditClip,
     options: EditOptions,
@@ -92,7 +92,7 @@ def best_take(takes: Sequence[JudgedTake]) -> JudgedTake:
 
 
 def write_sweep(path: Path, takes: Sequence[EditTake], columns: int) -> str:
-    """Write the grid of `draw_sweep` as one sheet, a row for each image scale, its scores over each picture.
+    """Write the grid of `generate_sweep` as one sheet, a row for each image scale, its scores over each picture.
 
     Returns:
         What the best of them was.

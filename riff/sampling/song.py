@@ -12,15 +12,15 @@ import numpy as np
 from riff.errors import DataError
 from riff.models.control import CONTROL, load_control_pipeline
 from riff.models.edit import load_edit_pipeline
-from riff.models.kinds import kind_of_model
+from riff.models.model_types import model_type_of
 from riff.sampling.control import SamplingOptions, match_level, options_for, prepare_pipeline
 from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import edit_target, vocal_at_level
-from riff.sampling.held import Held
+from riff.sampling.known_region import KnownRegion
 from riff.sampling.window_models import ControlWindows, EditWindows
 from riff.sampling.windows import WindowLayout, WindowPredictor, sample_windows
 from riff.spectrogram.edges import canny_edges
-from riff.spectrogram.image import SILENCE, SpectrogramImage, combine_pictures
+from riff.spectrogram.image import SILENCE, SpectrogramImage, combine_images
 
 STANDARD_WINDOWS = WindowLayout()
 
@@ -80,7 +80,7 @@ def load_song_model(
     Raises:
         ModelError: nothing there, or a model of neither kind.
     """
-    if kind_of_model(model) is CONTROL:
+    if model_type_of(model) is CONTROL:
         pipeline = prepare_pipeline(load_control_pipeline(model, base), device)
         return SongModel(pipeline, options_for(model, guidance_scale, strength, **more), "mix", canny)
     pipeline = prepare_pipeline(load_edit_pipeline(model, base), device)
@@ -137,7 +137,7 @@ class SongPainter:
         """What the model paints from this seed, at its level: the size of the backing's picture."""
         painted = self._known.copy()
         for first, end, predictor in self._spans:
-            held = Held(self._known[:, first:end], self._replace[first:end])
+            held = KnownRegion(self._known[:, first:end], self._replace[first:end])
             painted[:, first:end] = sample_windows(
                 self.model.pipeline,
                 predictor,
@@ -156,7 +156,7 @@ class SongPainter:
 
     def with_backing(self, painted: SpectrogramImage) -> SpectrogramImage:
         """The picture of the whole with what was painted: for a model that paints vocals they are put over the backing."""
-        return combine_pictures(self.backing, painted) if self.model.target == "vocals" else painted
+        return combine_images(self.backing, painted) if self.model.target == "vocals" else painted
 
 
 def spans(regions: Sequence[tuple[int, int]], frames: int, width: int) -> list[tuple[int, int]]:

@@ -8,27 +8,27 @@ import numpy as np
 import torch
 
 from riff.audio.io import resample, to_channels
-from riff.audio.song import Song
 from riff.sampling.mixback import VOCAL_LU, Elsewhere, Mix, crossfade_gain, mix_back, original_vocal_lu
 from riff.sampling.vocal import vocal_waveform
+from riff.separation.song import Song
 from riff.spectrogram.image import SILENCE, SpectrogramImage, waveform_to_image
 from riff.spectrogram.params import STANDARD
 
 Regions = Sequence[tuple[float, float]]  # (start, end) in seconds
 
 
-def backing_picture(song: Song, device: str = "cpu") -> SpectrogramImage:
+def backing_image(song: Song, device: str = "cpu") -> SpectrogramImage:
     """The picture of a song's accompaniment."""
     return _picture(song.accompaniment, song.sample_rate, device)
 
 
-def known_picture(
+def known_image(
     song: Song, backing: SpectrogramImage, target: str, keep_original_vocal: bool = True, device: str = "cpu"
 ) -> SpectrogramImage:
     """The picture of what stands where nothing is painted.
 
     Args:
-        backing: `backing_picture`.
+        backing: `backing_image`.
         target: what a model paints. For a `mix` the picture is that of the song, for `vocals` that of its vocal.
         keep_original_vocal: False takes the original vocal out of it.
     """
@@ -48,7 +48,7 @@ def in_frames(regions: Regions, picture: SpectrogramImage) -> list[tuple[int, in
     return [(int(start * per_second), min(frames, int(np.ceil(end * per_second)) + 1)) for start, end in regions]
 
 
-def sung(
+def render_mix(
     song: Song,
     painted: SpectrogramImage,
     target: str,

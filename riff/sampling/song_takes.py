@@ -32,7 +32,7 @@ class SongTake:
     verdict: Verdict
 
 
-def draw_take(painter: SongPainter, seed: int, candidates: int = 1, on_step: Callable[[], object] = lambda: None) -> SongTake:
+def generate_take(painter: SongPainter, seed: int, candidates: int = 1, on_step: Callable[[], object] = lambda: None) -> SongTake:
     """Generate `candidates` vocals over a song and keep the best by the edit score; the first is always the same."""
     takes = []
     backing = painter.backing
@@ -41,12 +41,12 @@ def draw_take(painter: SongPainter, seed: int, candidates: int = 1, on_step: Cal
         own_seed = seed_after(seed, number * CANDIDATE_STRIDE)
         painted = painter.paint(own_seed, on_step)
         after = painter.with_backing(painted)
-        verdict = judge_song(backing.pixels, after.pixels, wanted, backing.params)
+        verdict = score_song(backing.pixels, after.pixels, wanted, backing.params)
         takes.append(SongTake(own_seed, painted, after, verdict))
     return best_take(takes)
 
 
-def judge_song(before: np.ndarray, after: np.ndarray, wanted: np.ndarray, params: SpectrogramParams = STANDARD) -> Verdict:
+def score_song(before: np.ndarray, after: np.ndarray, wanted: np.ndarray, params: SpectrogramParams = STANDARD) -> Verdict:
     """Whether a vocal was added, judged in stretches of a minute at most; their scores are averaged, weighted by length.
 
     Args:

@@ -13,8 +13,8 @@ from torch import nn
 from riff.models.base import latent_factor
 from riff.models.prompts import warn_of_long
 from riff.sampling.control import SamplingOptions
-from riff.sampling.held import pad_frames
-from riff.sampling.windows import encode_picture
+from riff.sampling.known_region import pad_frames
+from riff.sampling.windows import encode_image
 from riff.spectrogram.image import SILENCE
 
 if TYPE_CHECKING:  # riff.sampling.edit draws with what is here
@@ -123,7 +123,7 @@ class EditWindows:
         """A window's latents, kept; unscaled, as the model was trained."""
         if (start, columns) not in self._latents:
             window = self._picture[:, start : start + columns * self._factor]
-            self._latents[start, columns] = encode_picture(self._vae, window)
+            self._latents[start, columns] = encode_image(self._vae, window)
         return self._latents[start, columns]
 
 

@@ -15,7 +15,7 @@ import torch
 
 from riff.errors import DataError, OptionError
 from riff.models.base import check_size, latent_factor
-from riff.sampling.held import Held
+from riff.sampling.known_region import KnownRegion
 from riff.seeds import new_generator
 from riff.spectrogram.params import CLIP_FRAMES, STANDARD
 
@@ -108,7 +108,7 @@ def sample_windows(
     seed: int,
     steps: int,
     layout: WindowLayout = WindowLayout(),
-    held: Held | None = None,
+    held: KnownRegion | None = None,
     on_step: Callable[[int], object] | None = None,
     height: int = STANDARD.n_mels,
 ) -> np.ndarray:
@@ -133,7 +133,7 @@ def sample_windows(
     """
     check_size(pipeline, height, layout.width, "a window")
     factor, scheduler, device = latent_factor(pipeline), pipeline.scheduler, pipeline.device
-    held = (held or Held.nothing(height, frames)).padded(height, frames, factor)
+    held = (held or KnownRegion.nothing(height, frames)).padded(height, frames, factor)
     share = held.share(factor)
     starts = [start for start in layout.starts(frames, factor) if share[start : start + layout.width].any()]
     shape = (1, pipeline.vae.config.latent_channels, height // factor, len(share) // factor)
@@ -174,12 +174,12 @@ def _predict(
     return guided
 
 
-def _encode(pipeline: Any, held: Held, starts: Sequence[int], layout: WindowLayout, like: torch.Tensor) -> torch.Tensor:
+def _encode(pipeline: Any, held: KnownRegion, starts: Sequence[int], layout: WindowLayout, like: torch.Tensor) -> torch.Tensor:
     """Scaled latents of the known picture: float32, the shape and device of `like`; zeros where there is no window."""
     factor = latent_factor(pipeline)
     latents = torch.zeros_like(like)
     for start, weights in zip(starts, layout.weights(starts, factor).to(like.device), strict=True):
-        window = encode_picture(pipeline.vae, held.pixels[:, start : start + layout.width])
+        window = encode_image(pipeline.vae, held.pixels[:, start : start + layout.width])
         _add(latents, window * pipeline.vae.config.scaling_factor, [start], weights[None], factor)
     return latents
 
@@ -205,7 +205,7 @@ def _add(whole: torch.Tensor, windows: torch.Tensor, starts: Sequence[int], weig
         whole[..., column : column + len(weight)] += window.float() * weight
 
 
-def encode_picture(vae: Any, pixels: np.ndarray) -> torch.Tensor:
+def encode_image(vae: Any, pixels: np.ndarray) -> torch.Tensor:
     """The mode of a picture's latents, unscaled: uint8 (height, width) -> (1, channels, height / factor, width / factor)."""
     scaled = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1.0)[None, None].repeat(1, 3, 1, 1)
     return vae.encode(scaled.to(vae.device, vae.dtype)).latent_dist.mode()
@@ -214,5 +214,5 @@ def encode_picture(vae: Any, pixels: np.ndarray) -> torch.Tensor:
 @torch.inference_mode()
 def through_autoencoder(vae: Any, pixels: np.ndarray) -> np.ndarray:
     """uint8 (height, width) -> uint8, encoded to latents and decoded."""
-    decoded = vae.decode(encode_picture(vae, pixels)).sample.float().mean(dim=1)[0]
+    decoded = vae.decode(encode_image(vae, pixels)).sample.float().mean(dim=1)[0]
     return ((decoded + 1.0) * 127.5).round().clamp(0, 255).byte().cpu().numpy()

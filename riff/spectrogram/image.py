@@ -73,7 +73,7 @@ def image_to_mel(image: SpectrogramImage) -> torch.Tensor:
     return torch.from_numpy(values[image.pixels[::-1]])
 
 
-def combine_pictures(backing: SpectrogramImage, vocal: SpectrogramImage) -> SpectrogramImage:
+def combine_images(backing: SpectrogramImage, vocal: SpectrogramImage) -> SpectrogramImage:
     """The picture of two sounds together, from their pictures and levels.
 
     Their phases are not known and have nothing to do with each other, so their energies add:
@@ -83,7 +83,7 @@ def combine_pictures(backing: SpectrogramImage, vocal: SpectrogramImage) -> Spec
         DataError: pictures of different sizes or spectrogram parameters.
     """
     if backing.params != vocal.params or backing.pixels.shape != vocal.pixels.shape:
-        raise DataError("combine_pictures: the two pictures differ in size or parameters; make both the same way")
+        raise DataError("combine_images: the two pictures differ in size or parameters; make both the same way")
     together = image_to_mel(vocal)
     torch.hypot(image_to_mel(backing), together, out=together)  # in place, because an hour's mel spectrogram is 0.7 GB
     return mel_to_image(together, backing.params)

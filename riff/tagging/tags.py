@@ -11,9 +11,9 @@ import pooch
 import torch
 from filelock import FileLock
 
-from riff.audio.tensorflow_checkpoint import read_checkpoint
 from riff.errors import AudioError, ModelError, Unavailable
 from riff.files import atomic_folder, make_folder
+from riff.separation.tensorflow_checkpoint import read_checkpoint
 from riff.tagging.musicnn import MSD_TAGS, MTT_TAGS, Musicnn, log_mel_patches
 from riff.wheels import fetch_from_wheel, is_offline
 

@@ -17,7 +17,7 @@ from riff.errors import DataError, ModelError, TrainingError
 from riff.files import atomic_path
 from riff.models.weights import check_weights_file
 from riff.training.module import NoiseTraining
-from riff.training.places import CHECKPOINT_NAME, checkpoints_in, silently, step_of
+from riff.training.run_dir import CHECKPOINT_NAME, checkpoints_in, silently, step_of
 
 
 class CheckpointLog(pl.Callback):

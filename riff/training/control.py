@@ -21,14 +21,14 @@ from riff.models.control import with_control
 from riff.models.prompts import warn_of_long
 from riff.sampling.control import SamplingOptions, sample_control, without_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image
+from riff.training.batch_rng import BatchRng
 from riff.training.checkpoints import describe_data
-from riff.training.draws import Draws
 from riff.training.edge_curve import EdgeCurve
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
-from riff.training.places import RunPlaces
 from riff.training.processes import ALONE, Processes
 from riff.training.run import RunSettings, quieten_lightning, run_training
+from riff.training.run_dir import RunDir
 from riff.training.samples import HeldOutClip, SampleLog
 from riff.training.validation import FigureLog, ValidationLog, some_of_all
 
@@ -60,7 +60,7 @@ class ControlObjective:
                 part.requires_grad_(True)
         self.frozen_name = sampled_hash(item for item in unet.named_parameters() if not item[1].requires_grad)
 
-    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: Draws | None) -> torch.Tensor:
+    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: BatchRng | None) -> torch.Tensor:
         text = batch["text"]
         if draws is not None:
             text = torch.where(draws.uniform(1, 1) < self._prompt_dropout, batch["no_text"], text)
@@ -114,7 +114,7 @@ def train_control(
     objective: ControlObjective,
     data: ControlData,
     options: TrainingOptions,
-    places: RunPlaces,
+    places: RunDir,
     settings: RunSettings,
     *,
     sampling: SamplingOptions,

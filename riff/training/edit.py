@@ -14,9 +14,9 @@ import torch
 from diffusers import UniPCMultistepScheduler
 
 from riff.data.datasets import EditDataset, Example, one_of_each_song, split_by_song
-from riff.data.edit_records import EditRecord
 from riff.data.latents import Encoded, encode, of_one_size
-from riff.data.pairs_folder import settings_of
+from riff.data.pair_types import settings_of
+from riff.data.records import EditRecord
 from riff.data.stores import PairStore
 from riff.errors import DataError, OptionError
 from riff.models.base import check_size, encoder_names
@@ -24,13 +24,13 @@ from riff.models.edit import with_unet
 from riff.models.prompts import warn_of_long
 from riff.sampling.edit import EditOptions, sample_edit
 from riff.spectrogram.image import load_image
+from riff.training.batch_rng import BatchRng
 from riff.training.checkpoints import describe_data
-from riff.training.draws import Draws
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
-from riff.training.places import RunPlaces
 from riff.training.processes import ALONE, Processes
 from riff.training.run import RunSettings, quieten_lightning, run_training
+from riff.training.run_dir import RunDir
 from riff.training.samples import HeldOutClip, SampleLog
 from riff.training.validation import FigureLog, ValidationLog, some_of_all
 
@@ -80,7 +80,7 @@ class EditObjective:
         self._unet, self._scaling_factor = unet, scaling_factor
         self._dropout = dropout
 
-    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: Draws | None) -> torch.Tensor:
+    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: BatchRng | None) -> torch.Tensor:
         text, image = batch["text"], batch["image"] / self._scaling_factor
         if draws is not None:
             with_text, with_image = self._dropout.kept(draws.uniform(1, 1))
@@ -148,7 +148,7 @@ def train_edit(
     objective: EditObjective,
     data: EditData,
     options: TrainingOptions,
-    places: RunPlaces,
+    places: RunDir,
     settings: RunSettings,
     *,
     sampling: EditOptions,
@@ -209,7 +209,7 @@ def held_out_edits(data: EditData, most: int, prompt: str | None = None) -> list
     return clips
 
 
-def edit_of_picture(place: str, prompt: str) -> HeldOutClip:
+def edit_of_image(place: str, prompt: str) -> HeldOutClip:
     """A clip of a picture that somebody gives, a file or an address; what it should become is unknown.
 
     Raises:

@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 
 from riff.errors import OptionError, TrainingError
 from riff.files import read_mapping, write_text
-from riff.training.places import LOGS, RunPlaces
+from riff.training.run_dir import LOGS, RunDir
 
 DEFAULT_PROJECT = "riff-cnet"
 WANDB_ID = "wandb-id.txt"  # in the run's folder, so that a resumed run goes on as the same one there
@@ -50,7 +50,7 @@ class RunLogger(Protocol):
 class BoardLogger(TensorBoardLogger):
     """TensorBoard. What an attempt that ended early logged after `step`, from which a run goes on, is taken back."""
 
-    def __init__(self, places: RunPlaces, project: str, step: int) -> None:
+    def __init__(self, places: RunDir, project: str, step: int) -> None:
         super().__init__(places.root, name=LOGS, version=places.version, purge_step=step + 1 if step else None)
 
     def begin(self, config: Path) -> None:
@@ -71,7 +71,7 @@ class BoardLogger(TensorBoardLogger):
 class WeightsAndBiasesLogger(WandbLogger):
     """Weights & Biases, online or, with WANDB_MODE=offline, in the run's folder."""
 
-    def __init__(self, places: RunPlaces, project: str, step: int) -> None:
+    def __init__(self, places: RunDir, project: str, step: int) -> None:
         self._id_file = places.run / WANDB_ID
         known = self._id_file.read_text().strip() if self._id_file.exists() else None
         # It would note the command line, and a token may stand there; the configuration says the same without.
@@ -114,7 +114,7 @@ class WeightsAndBiasesLogger(WandbLogger):
 class TableLogger(CSVLogger):
     """`metrics.csv` in the run's folder, figures alone; a run that goes on from `step` adds to it."""
 
-    def __init__(self, places: RunPlaces, project: str, step: int) -> None:
+    def __init__(self, places: RunDir, project: str, step: int) -> None:
         super().__init__(places.root, name=LOGS, version=places.version)
         self._step, self._file = step, places.run / "metrics.csv"
 
@@ -143,14 +143,14 @@ class TableLogger(CSVLogger):
 
 
 # By the names of --logger.
-KINDS: dict[str, Callable[[RunPlaces, str, int], RunLogger]] = {
+KINDS: dict[str, Callable[[RunDir, str, int], RunLogger]] = {
     "tensorboard": BoardLogger,
     "wandb": WeightsAndBiasesLogger,
     "csv": TableLogger,
 }
 
 
-def new_loggers(names: Sequence[str], places: RunPlaces, project: str, step: int = 0) -> list[RunLogger]:
+def new_loggers(names: Sequence[str], places: RunDir, project: str, step: int = 0) -> list[RunLogger]:
     """The loggers of a run, all into its own folder.
 
     Args:

@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 
 from riff.errors import TrainingError
 from riff.files import write_text
-from riff.training.places import read_losses
+from riff.training.run_dir import read_losses
 
 LOG_EVERY = 10  # steps between two that the loggers get, beside the first
 FLUSH_EVERY = 25  # steps between two looks at the losses on a GPU, each of which waits for it

@@ -15,8 +15,8 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, Dataset
 
 from riff.data.datasets import Example, StepSampler
+from riff.training.batch_rng import BatchRng
 from riff.training.compilation import compile_blocks
-from riff.training.draws import Draws
 from riff.training.optimizers import adamw, learning_rate_factor
 from riff.training.options import TrainingOptions
 from riff.training.processes import ALONE, Processes
@@ -32,7 +32,7 @@ class Objective(Protocol):
 
     models: dict[str, Any]
 
-    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: Draws | None) -> torch.Tensor:
+    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: BatchRng | None) -> torch.Tensor:
         """The noise in `noisy`, of its shape. draws: decide which conditions are dropped; None keeps all."""
 
 
@@ -130,7 +130,7 @@ class NoiseTraining(pl.LightningModule):
             batch: stacked examples. seed: fixes latents, noise, timesteps and which conditions are dropped.
         """
         moments = batch["moments"]
-        draws = Draws(seed, len(moments), self.processes, moments.device)
+        draws = BatchRng(seed, len(moments), self.processes, moments.device)
         latent_noise, noise = draws.normal(*moments.shape[2:]), draws.normal(*moments.shape[2:])
         timesteps = draws.integers(self.noise_levels)
         predicted = self._predict(batch, latent_noise, noise, timesteps, draws)
@@ -151,7 +151,7 @@ class NoiseTraining(pl.LightningModule):
         return (self._predict(batch, latent_noise, added, timesteps, None) - added).square().mean(dim=(1, 2, 3))
 
     def _predict(
-        self, batch: Example, latent_noise: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, draws: Draws | None
+        self, batch: Example, latent_noise: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, draws: BatchRng | None
     ) -> torch.Tensor:
         mean, std = batch["moments"].unbind(dim=1)
         noisy = self._noise_scheduler.add_noise(mean + std * latent_noise, noise, timesteps)

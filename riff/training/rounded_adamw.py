@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from riff.training.draws import keyed_generator
+from riff.training.batch_rng import keyed_generator
 
 PIECE = 2**22  # elements that are worked on in float32 at a time: about 100 MB of temporaries, and few calls
 

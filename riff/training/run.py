@@ -22,10 +22,10 @@ from riff.training.checkpoints import CheckpointFiles, CheckpointLog, check_chec
 from riff.training.loggers import DEFAULT_PROJECT, new_loggers
 from riff.training.losses import LossLog
 from riff.training.module import NoiseTraining
-from riff.training.places import RunPlaces, checkpoints_in, step_of
 from riff.training.precision import computes_bf16
 from riff.training.processes import ALONE, Processes
 from riff.training.progress import ProgressLog
+from riff.training.run_dir import RunDir, checkpoints_in, step_of
 from riff.training.sharding import whole_models
 from riff.training.stopping import EndedAtOnce, StopInTime
 from riff.training.strategies import new_strategy
@@ -73,7 +73,7 @@ class RunSettings:
 
 def run_training(
     module: NoiseTraining,
-    places: RunPlaces,
+    places: RunDir,
     settings: RunSettings,
     figures: FigureLog,
     looks: Sequence[pl.Callback],
@@ -155,7 +155,7 @@ def run_training(
 
 
 @contextmanager
-def kept_by_checkpoint(places: RunPlaces, settings: RunSettings) -> Iterator[None]:
+def kept_by_checkpoint(places: RunDir, settings: RunSettings) -> Iterator[None]:
     """While a result is written: whatever prevents it, the run is safe in its last checkpoint, and the message says so.
 
     Raises:
@@ -194,7 +194,7 @@ def _full_disk(error: OSError, folder: Path) -> str:
     return f"{file}: {error.strerror} (the disk at {disk})"
 
 
-def _go_on(places: RunPlaces, settings: RunSettings) -> str:
+def _go_on(places: RunDir, settings: RunSettings) -> str:
     """The command that goes on from the last checkpoint of a run, or that there is none."""
     kept = checkpoints_in(places.checkpoints)
     if not kept:
@@ -202,7 +202,7 @@ def _go_on(places: RunPlaces, settings: RunSettings) -> str:
     return f"go on from step {step_of(kept[-1])}, the last that was saved: {_resume(settings, kept[-1])}"
 
 
-def _way_on(places: RunPlaces, settings: RunSettings) -> str:
+def _way_on(places: RunDir, settings: RunSettings) -> str:
     """What to try after a run that came to no number."""
     kept = checkpoints_in(places.checkpoints)
     if not kept:

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, default_collate
 from riff import cli
 from riff.data.datasets import Example, Record
 from riff.errors import TrainingError
-from riff.training.draws import Draws
+from riff.training.batch_rng import BatchRng
 from riff.training.losses import cut_after, has_scaler
 from riff.training.processes import ALONE
 
@@ -127,7 +127,7 @@ class ValidationLog(pl.Callback):
         batch: Example = default_collate([self._dataset[number % self._size] for number in numbers])
         batch = {name: value.to(module.device) for name, value in batch.items()}
         shape = batch["moments"].shape[1:]
-        noise = torch.cat([Draws((NOISE_SEED, number), 1, ALONE, module.device).normal(*shape) for number in numbers])
+        noise = torch.cat([BatchRng((NOISE_SEED, number), 1, ALONE, module.device).normal(*shape) for number in numbers])
         levels = [(2 * number + 1) * module.noise_levels // (2 * self._pictures) for number in numbers]
         return batch, noise, torch.tensor(levels, device=module.device)
 

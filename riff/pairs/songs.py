@@ -1,0 +1,134 @@
+"""Which songs a folder holds, and what they are called in prompt files and in the names of pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from riff.audio.io import AUDIO_SUFFIXES, is_audio, is_stem_file, plain_name
+from riff.data.shard_files import shard_folder
+from riff.errors import AudioError, OptionError
+from riff.files import readable
+from riff.separation.stems import holds_stems
+
+LONGEST_SLUG = 100  # bytes: some encrypted file systems take names of 143, and a clip's name and a temporary one are longer
+
+
+@dataclass(frozen=True)
+class SongFile:
+    """name: as prompts and stems know it, `readable`. path: of the mixture, or of what holds the stems."""
+
+    name: str
+    path: Path
+
+    @property
+    def plain_name(self) -> str:
+        """The name without the file's suffix, as folders of stems know it."""
+        return plain_name(self.name)
+
+
+def list_songs(folder: str | Path) -> list[SongFile]:
+    """Audio files of a folder (`SONG.stem.mp4` among them), and its folders in MUSDB's layout (`SONG/mixture.wav`), by name.
+
+    Raises:
+        AudioError: no such folder, no song in it, or two of one name.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise AudioError(f"--audio_dir {folder}: no such folder")
+    files = [SongFile(readable(path.name), path) for path in folder.iterdir() if is_audio(path)]
+    files += [SongFile(readable(path.parent.name), path) for path in folder.glob("*/mixture.*") if is_audio(path)]
+    if not files:
+        suffixes = ", ".join(sorted(AUDIO_SUFFIXES))
+        raise AudioError(f"--audio_dir {folder}: holds no songs; put audio files there ({suffixes})")
+    return _in_order(files)
+
+
+def list_stem_songs(root: str | Path, flag: str = "--root_data_dir") -> list[SongFile]:
+    """The songs of MUSDB18 in either form, SONG.stem.mp4 or SONG/{mixture,drums,bass,other,vocals}.wav, by name.
+
+    They may lie in the folder itself and in its `train` and `test`.
+
+    Args:
+        flag: that named the folder, for the error; empty for none.
+
+    Raises:
+        AudioError: no such folder, no song in it, or two of one name.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise AudioError(f"{flag} {root}: no such folder".lstrip())
+    paths = [path for part in (root, root / "train", root / "test") if part.is_dir() for path in part.iterdir()]
+    songs = [SongFile(readable(path.name), path) for path in paths if holds_stems(path)]
+    songs += [SongFile(plain_name(readable(path.name)), path) for path in paths if is_stem_file(path) and is_audio(path)]
+    if not songs:
+        forms = "SONG/{drums,bass,other,vocals}.wav or SONG.stem.mp4"
+        raise AudioError(f"{flag} {root}: holds no songs; put {forms} there".lstrip())
+    return _in_order(songs)
+
+
+def _in_order(songs: Sequence[SongFile]) -> list[SongFile]:
+    """Songs by name, which is theirs alone."""
+    first: dict[str, SongFile] = {}
+    for song in songs:
+        if first.setdefault(song.name, song) is not song:
+            raise AudioError(f"{song.path}: {first[song.name].path} is this song too; take one of them out")
+    return sorted(songs, key=lambda song: song.name)
+
+
+def shard_of_songs(songs: Sequence[SongFile], shard_index: int | None, num_shards: int | None) -> tuple[list[SongFile], str]:
+    """The songs of one shard, and the name of the folder for their pairs; all songs, and none, where neither number is given.
+
+    A song's shard follows from its name, so that songs that are added later move no other.
+
+    Raises:
+        OptionError: one number without the other, or no such shard.
+    """
+    if shard_index is None and num_shards is None:
+        return list(songs), ""
+    if shard_index is None or num_shards is None:
+        raise OptionError("--shard_index and --num_shards: give both, or neither")
+    if not 0 <= shard_index < num_shards:
+        raise OptionError(f"--shard_index {shard_index}: of {num_shards} shards the first is 0 and the last {num_shards - 1}")
+
+    def shard(song: SongFile) -> int:
+        return int.from_bytes(hashlib.blake2b(song.name.encode(), digest_size=8).digest()) % num_shards
+
+    return [song for song in songs if shard(song) == shard_index], shard_folder(shard_index, num_shards)
+
+
+def unique_slugs(songs: Iterable[SongFile], taken: Mapping[str, str] = {}) -> dict[str, str]:
+    """song name -> a file name without odd characters or suffix, at most about 100 bytes long, different for every song.
+
+    Args:
+        taken: the slugs of songs that have one already and keep it.
+    """
+    slugs = dict(taken)
+    used = {_on_disk(slug) for slug in slugs.values()}
+    for song in songs:
+        if song.name in slugs:
+            continue
+        plain = re.sub(r"[^\w.-]+", "_", song.plain_name).strip("._")
+        plain = plain.encode()[:LONGEST_SLUG].decode(errors="ignore") or "song"
+        slug, count = plain, 1
+        while _on_disk(slug) in used:
+            count += 1
+            slug = f"{plain}~{count}"
+        slugs[song.name] = slug
+        used.add(_on_disk(slug))
+    return slugs
+
+
+def _on_disk(slug: str) -> str:
+    """What two names have in common that are one file where a disk does not tell upper from lower case, or accents' codes apart."""
+    return unicodedata.normalize("NFC", slug).casefold()
+
+
+def names_without_song(names: Iterable[str], songs: Sequence[SongFile]) -> list[str]:
+    """The names, of a prompt file, that no song bears."""
+    known = {song.plain_name for song in songs}
+    return sorted(name for name in names if name not in known and plain_name(name) not in known)

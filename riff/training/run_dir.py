@@ -1,0 +1,152 @@
+"""Where a training run keeps its things, and where one that stopped left them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from riff.errors import ModelError, OptionError
+from riff.files import make_folder, read_mapping
+from riff.models.weights import check_weights_file
+
+LOGS = "lightning_logs"
+IMAGES = "image_log"
+CHECKPOINT_NAME = "step={step:06d}.ckpt"
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """`lightning_logs/version_N/` and `image_log/version_N/` under one folder."""
+
+    root: Path
+    version: int
+
+    @classmethod
+    def claim(cls, root: Path) -> RunDir:
+        """Make the folder of a new run, of the first number above all that are there; no other run can take it as well."""
+        make_folder(root / LOGS)
+        while True:
+            places = cls(root, 1 + max(run_versions(root / LOGS) | run_versions(root / IMAGES), default=-1))
+            try:
+                places.run.mkdir()
+            except FileExistsError:
+                continue  # another run was quicker
+            return places
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Path) -> RunDir:
+        run = checkpoint.resolve().parent.parent
+        match = re.fullmatch(r"version_(\d+)", run.name)
+        if match is None:
+            raise OptionError(f"{checkpoint}: to go on from, it must lie in {LOGS}/version_N/checkpoints/")
+        return cls(run.parent.parent, int(match[1]))
+
+    @property
+    def run(self) -> Path:
+        return self.root / LOGS / f"version_{self.version}"
+
+    @property
+    def config(self) -> Path:
+        return self.run / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.run / "checkpoints"
+
+    @property
+    def images(self) -> Path:
+        return self.root / IMAGES / f"version_{self.version}"
+
+    @property
+    def losses(self) -> Path:
+        return self.run / "losses.jsonl"
+
+    @property
+    def validation(self) -> Path:
+        return self.run / "validation.jsonl"
+
+
+def run_versions(folder: Path) -> set[int]:
+    """The numbers N of a folder's `version_N`."""
+    names = (re.fullmatch(r"version_(\d+)", path.name) for path in folder.glob("version_*"))
+    return {int(name[1]) for name in names if name}
+
+
+def read_losses(path: Path) -> list[dict[str, float]]:
+    """Lines `{"step": ..., ...}` of a `losses.jsonl` or `validation.jsonl`; one that was being written at a crash is left out."""
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def step_of(path: Path) -> int:
+    """The step that is in the name of a checkpoint or of a folder of samples, -1 where none is."""
+    step = re.search(r"step=(\d+)", path.name)
+    return int(step[1]) if step else -1
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints of a run by their steps; not those that a process was writing when it was killed."""
+    found = [path for path in folder.glob("*.ckpt") if path.is_file() and not path.name.startswith(".")]
+    return sorted(found, key=lambda path: (step_of(path), path.stat().st_mtime_ns))
+
+
+def first_readable(checkpoints: Iterable[Path], say: Callable[[str], None]) -> Path | None:
+    """The first of these checkpoints that can be read, None where none can; those before it are said."""
+    for path in checkpoints:
+        try:
+            check_weights_file(path)
+        except ModelError as error:
+            say(f"{error}; it is passed over")
+        else:
+            return path
+    return None
+
+
+def silently(_message: str) -> None:
+    """Say nothing."""
+
+
+def newest_checkpoint(
+    root: Path, wanted: Callable[[RunDir], bool] = lambda _: True, say: Callable[[str], None] = silently
+) -> Path | None:
+    """The checkpoint under `lightning_logs/` that was written last, of those that can be read; None where there is none.
+
+    Args:
+        wanted: which runs count. say: is told of those that cannot be read.
+    """
+    runs = (RunDir(root, version) for version in run_versions(root / LOGS))
+    found = [path for run in runs if wanted(run) for path in checkpoints_in(run.checkpoints)]
+    return first_readable(sorted(found, key=lambda path: (path.stat().st_mtime_ns, step_of(path)), reverse=True), say)
+
+
+def writes_to(output: Path) -> Callable[[RunDir], bool]:
+    """Whether a run's result is meant for this folder, as its configuration says."""
+
+    def wanted(places: RunDir) -> bool:
+        folder = read_mapping(places.config).get("output_dir") if places.config.exists() else None
+        return isinstance(folder, str) and Path(folder).resolve() == output.resolve()
+
+    return wanted
+
+
+def default_output(control_method: str = "") -> Path:
+    """Where the result of a ControlNet's training goes, unless --output says it."""
+    return Path("models") / "-".join(["riff-cnet", *filter(None, [control_method]), "final"])
+
+
+def find_checkpoint(root: Path, resume: str, say: Callable[[str], None] = silently) -> Path:
+    """The checkpoint that `--resume` means: a path, or for `newest` the latest one under `lightning_logs/` that can be read.
+
+    Raises:
+        OptionError: there is none.
+    """
+    if resume != "newest":
+        if not Path(resume).is_file():
+            raise OptionError(f"--resume {resume}: no such checkpoint")
+        return Path(resume)
+    found = newest_checkpoint(root, say=say)
+    if found is None:
+        raise OptionError(f"--resume: no checkpoint under {root / LOGS} that can be read; leave the flag out to start anew")
+    return found

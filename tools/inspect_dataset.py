@@ -1,0 +1,103 @@
+"""Look at pairs before training on them: what they are, how they sound, what is broken, and which songs are on both sides.
+
+    python tools/inspect_dataset.py train-data-full/
+
+DIR holds ControlNet pairs (prompt.json) or edit pairs (metadata.jsonl). Every picture is read. Counts, hours, prompts, vocal levels
+and whatever is wrong go to the terminal, to report.json, and to index.html with histograms, a contact sheet and players. The last
+line says whether the pairs are fit to train on; the exit status is 2 where they are not.
+
+--fix moves what is broken into DIR/broken, with reasons.jsonl, and takes its lines out of the records; nothing is deleted.
+--fix broken duplicates silent also moves songs that are there twice, and clips with hardly any vocal. Old files that say less than
+today's are read too, and what they do not say is said to be unknown.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from riff import cli
+
+FILES = ("index.html", "sheet.png", "clips/*")  # of the results
+
+
+def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
+    parser = cli.ArgumentParser(__doc__)
+    add = parser.add_argument
+    add("dir", type=Path, metavar="DIR", help="folder of pairs")
+    add(
+        "--val_dir", type=Path, help="folder of the pairs to validate on (default: some songs of DIR are held out, see --val_share)"
+    )
+    parser.add_val_share("share of songs that training will hold out; give it the same")
+    add("--control_method", default="", help="read prompt-METHOD.json")
+    add("--target", help="what edited pictures show: a stem's name for it alone, or mix (default: as manifest.json says)")
+    add(
+        "--min_vocal_db",
+        type=cli.real(-200, 200),
+        default=-25.0,
+        help="vocal over backing, in dB, below which a clip has hardly any vocal",
+    )
+    add("--output", type=Path, default=Path("outputs/inspection"), help="folder for the page and report.json")
+    add(
+        "--num_shown",
+        type=cli.whole(0),
+        default=12,
+        help="clips to hear on the page, besides the worst two of each kind; 0 for none",
+    )
+    add("--num_workers", type=cli.PROCESSES, default=os.cpu_count() or 1, help="processes that read pictures")
+    add(
+        "--fix",
+        nargs="*",
+        choices=("broken", "duplicates", "silent"),
+        help="move aside what is broken, and also songs that are there twice, or clips with hardly any vocal (--fix: broken)",
+    )
+    parser.add_overwrite("in --output what no earlier inspection wrote; its own page and report are always made anew")
+    args = parser.parse_args(argv)
+    for folder in filter(None, (args.dir, args.val_dir)):
+        _check_no_shards(folder)
+    return args
+
+
+def _check_no_shards(folder: Path) -> None:
+    from riff.data.shard_files import SUFFIXES
+    from riff.errors import DataError
+
+    holds_pairs = any(folder.glob("prompt*.json")) or (folder / "metadata.jsonl").exists()
+    if not holds_pairs and any(path.suffix in SUFFIXES for path in (folder, *folder.rglob("*"))):
+        raise DataError(f"{folder}: holds shards, not a folder of pairs; give the folder that they were packed from")
+
+
+@cli.command
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    from riff.inspection.inspect import InspectionOptions, inspect_pairs
+    from riff.inspection.page import write_inspection
+    from riff.inspection.set_aside import BROKEN, plan_set_aside, set_aside
+    from riff.inspection.split_check import check_split
+    from riff.inspection.text import error_lines, table_text, verdict
+
+    results = cli.ResultFolder(args.output, "--output", FILES, (), args.overwrite, "report.json", renewed=True)
+    results.check()
+    options = InspectionOptions(args.control_method, args.target, args.min_vocal_db, args.num_workers)
+    val = None if args.val_dir is None else inspect_pairs(args.val_dir, options)
+    inspection = check_split(inspect_pairs(args.dir, options), val, args.val_share)
+    if args.fix is not None:
+        plan = plan_set_aside(inspection.folder, inspection.findings, args.fix or ["broken"])
+        set_aside(inspection.folder, plan)
+        print(f"{len(plan.lines):,} records and {len(plan.files):,} files moved to {args.dir / BROKEN}")
+        if plan.lines or plan.files:
+            inspection = check_split(inspect_pairs(args.dir, options), val, args.val_share)
+    print(table_text(inspection))
+    with results.written() as folder:
+        write_inspection(folder, inspection, args.num_shown, vars(args))
+    for line in error_lines(inspection):
+        print(f"error: {line}", file=sys.stderr)
+    print(f"page: {args.output / 'index.html'}")
+    print(verdict(inspection))
+    return cli.EXIT_FAILURE if any(finding.error for finding in inspection.findings) else 0
+
+
+if __name__ == "__main__":
+    main()
