@@ -360,6 +360,7 @@ def test_a_file_that_would_run_code_is_refused(cldm_file: Path, tmp_path: Path) 
 
 def test_refusals(cldm_file: Path, pipeline_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "riff.json").write_text("{}")
     for source, output, words in (
         (cldm_file, "out", "give --base"),  # no tokenizer
         (cldm_file, "there", "--overwrite"),
