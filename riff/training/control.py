@@ -42,7 +42,7 @@ class ControlObjective:
         sd_locked: False also trains the UNet's decoder. only_mid_control: the control acts on the middle block alone.
 
     Attributes:
-        frozen_name: short name of the UNet's weights that are not trained.
+        frozen_name: short name of the UNet's weights that are not trained, "" for one on `meta`.
     """
 
     def __init__(
@@ -58,7 +58,8 @@ class ControlObjective:
         if not sd_locked:
             for part in (unet.up_blocks, unet.conv_norm_out, unet.conv_out):
                 part.requires_grad_(True)
-        self.frozen_name = sampled_hash(item for item in unet.named_parameters() if not item[1].requires_grad)
+        frozen = [item for item in unet.named_parameters() if not item[1].requires_grad]
+        self.frozen_name = "" if unet.device.type == "meta" else sampled_hash(frozen)
 
     def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: BatchRng | None) -> torch.Tensor:
         text = batch["text"]
