@@ -87,9 +87,9 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
     from riff.report.edit_pages import ShownEdit, write_edits_page
     from riff.report.report import Take
     from riff.sampling.control import prepare_pipeline
-    from riff.sampling.edit import edit_options_for
     from riff.sampling.edit_clip import edit_target, vocal_at_level, write_edit
     from riff.sampling.edit_takes import best_take, generate_candidates, generate_sweep, write_sweep
+    from riff.sampling.options import edit_options_for
     from riff.seeds import seed_after
 
     device, target = cli.choose_device(args.device), edit_target(args.model_id)

@@ -107,9 +107,8 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     from riff.audio.io import write_audio
     from riff.report.song_page import lowered_line, save_take_files, write_song_page
     from riff.sampling.mixback import check_regions
-    from riff.sampling.song import SongPainter, load_song_model
+    from riff.sampling.song import SongPainter, generate_take, load_song_model
     from riff.sampling.song_sound import backing_image, in_frames, known_image, new_vocal_lu, render_mix
-    from riff.sampling.song_takes import generate_take
     from riff.sampling.windows import WindowLayout
     from riff.seeds import seed_after
     from riff.separation.separator import open_songs, separation_options

@@ -67,7 +67,8 @@ def draw_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     from riff.models.base import check_size
     from riff.models.control import load_control_pipeline
     from riff.sampling.clip import blank_control, control_from_audio, control_from_image, write_samples
-    from riff.sampling.control import options_for, prepare_pipeline, sample_control
+    from riff.sampling.control import prepare_pipeline, sample_control
+    from riff.sampling.options import options_for
     from riff.seeds import seed_after
     from riff.separation.separator import open_songs, separation_options
 

@@ -34,8 +34,7 @@ from riff.app.sessions import Session, Sessions
 from riff.app.songs import SHORTEST_S, Limits, Part, Separation, fit_part, receive
 from riff.audio.io import Audio, read_audio, resample, write_audio
 from riff.errors import AudioError, DataError, ModelError, OptionError, RiffError
-from riff.sampling.control import SamplingOptions
-from riff.sampling.edit import EditOptions
+from riff.sampling.options import EditOptions, SamplingOptions
 from riff.separation.separator import SeparationOptions
 
 RATE = 48_000

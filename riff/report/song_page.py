@@ -14,7 +14,7 @@ from riff.files import atomic_path
 from riff.report.page import Cell
 from riff.report.report import Report, Take
 from riff.sampling.mixback import Mix
-from riff.sampling.song_takes import SongTake
+from riff.sampling.song import SongTake
 from riff.spectrogram.image import save_image
 
 OVERVIEW_WIDTH = 4_000  # pixels: a browser shows no picture of an hour at 10 ms a pixel

@@ -10,8 +10,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from riff.metrics.edit import Verdict, judge
-from riff.sampling.edit import EditOptions, sample_edit
+from riff.sampling.edit import sample_edit
 from riff.sampling.edit_clip import VOCAL_LEVEL_DB, EditClip, finish_edit
+from riff.sampling.options import EditOptions
 from riff.seeds import seed_after
 from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.sheet import contact_sheet

@@ -12,6 +12,7 @@ from scipy.ndimage import minimum_filter1d, uniform_filter1d
 from riff.audio.io import resample
 from riff.audio.loudness import loudness_against
 from riff.errors import OptionError
+from riff.sampling.known_region import region_gain
 from riff.spectrogram.params import STANDARD
 
 # Real vocals over their backings, where they sing, measured -4.8 LU (the example of stempeg, from MUSDB18) and -0.5 LU (that of
@@ -47,7 +48,7 @@ class Mix:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class OutsideRegions:
     """What stands where the vocal is not to be heard.
 
     Attributes:
@@ -64,7 +65,7 @@ def mix_back(
     accompaniment: np.ndarray,
     sample_rate: int,
     gain_db: float | None = None,
-    elsewhere: Elsewhere | None = None,
+    outside: OutsideRegions | None = None,
     vocal_lu: float = VOCAL_LU,
 ) -> Mix:
     """Add a vocal to an accompaniment whose samples, rate and channels are kept.
@@ -77,20 +78,20 @@ def mix_back(
         vocal: float32, shape (samples,) at 44.1 kHz; it is resampled, spread to the channels, and cut or followed by silence.
         accompaniment: float32, shape (channels, samples) at `sample_rate`.
         gain_db: of the vocal (default: what `auto_gain_db` finds).
-        elsewhere: what to cross-fade to where the vocal is not to be heard; the gain is then found where it is.
+        outside: what to cross-fade to where the vocal is not to be heard; the gain is then found where it is.
         vocal_lu: loudness over the accompaniment that `auto_gain_db` aims at.
     """
     samples = accompaniment.shape[1]
     mono = resample(vocal[None], STANDARD.sample_rate, sample_rate)[0, :samples]
     spread = spread_vocal(np.pad(mono, (0, samples - len(mono))), len(accompaniment))
-    if elsewhere is not None:
-        spread = np.where(elsewhere.heard > 0, spread, np.float32(0))
+    if outside is not None:
+        spread = np.where(outside.heard > 0, spread, np.float32(0))
     if gain_db is None:
         gain_db = auto_gain_db(spread, accompaniment, sample_rate, vocal_lu)
-    if elsewhere is not None:
-        spread *= elsewhere.heard
-        if elsewhere.waveform is not accompaniment:
-            accompaniment = (1 - elsewhere.heard) * elsewhere.waveform + elsewhere.heard * accompaniment
+    if outside is not None:
+        spread *= outside.heard
+        if outside.waveform is not accompaniment:
+            accompaniment = (1 - outside.heard) * outside.waveform + outside.heard * accompaniment
     song_gain = full_scale_gain(accompaniment)
     if song_gain < 1:
         accompaniment = accompaniment * song_gain
@@ -224,14 +225,8 @@ def crossfade_gain(samples: int, sample_rate: int, regions: Sequence[tuple[float
     Returns:
         float32, shape (samples,), [0, 1].
     """
-    gain = np.zeros(samples, np.float32)
+    borders = []
     for start, end in regions:
         first, last = round(start * sample_rate), min(samples, round(end * sample_rate))
-        length = min(round(fade_s * sample_rate), (last - first) // 2)
-        rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / max(1, length))
-        gain[first:last] = 1.0
-        if first > 0:
-            gain[first : first + length] = rise
-        if last < samples:
-            gain[last - length : last] = rise[::-1]
-    return gain
+        borders.append((first, last, min(round(fade_s * sample_rate), (last - first) // 2)))
+    return region_gain(samples, borders)

@@ -10,18 +10,23 @@ from typing import Any
 import numpy as np
 
 from riff.errors import DataError
+from riff.metrics.edit import EditScores, Verdict, score_edit
 from riff.models.control import CONTROL, load_control_pipeline
 from riff.models.edit import load_edit_pipeline
 from riff.models.model_types import model_type_of
-from riff.sampling.control import SamplingOptions, match_level, options_for, prepare_pipeline
-from riff.sampling.edit import EditOptions, edit_options_for
+from riff.sampling.control import match_level, prepare_pipeline
 from riff.sampling.edit_clip import edit_target, vocal_at_level
+from riff.sampling.edit_takes import CANDIDATE_STRIDE, best_take
 from riff.sampling.known_region import KnownRegion
+from riff.sampling.options import EditOptions, SamplingOptions, edit_options_for, options_for
 from riff.sampling.window_models import ControlWindows, EditWindows
 from riff.sampling.windows import WindowLayout, WindowPredictor, sample_windows
+from riff.seeds import seed_after
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import SILENCE, SpectrogramImage, combine_images
+from riff.spectrogram.params import STANDARD, SpectrogramParams
 
+STRETCH_FRAMES = 6_000  # a minute: judging takes a dozen float64 copies
 STANDARD_WINDOWS = WindowLayout()
 
 
@@ -137,7 +142,7 @@ class SongPainter:
         """What the model paints from this seed, at its level: the size of the backing's picture."""
         painted = self._known.copy()
         for first, end, predictor in self._spans:
-            held = KnownRegion(self._known[:, first:end], self._replace[first:end])
+            known_region = KnownRegion(self._known[:, first:end], self._replace[first:end])
             painted[:, first:end] = sample_windows(
                 self.model.pipeline,
                 predictor,
@@ -145,7 +150,7 @@ class SongPainter:
                 seed,
                 self.model.options.steps,
                 self._layout,
-                held,
+                known_region,
                 on_step=lambda _: on_step(),
                 height=len(painted),
             )
@@ -176,3 +181,46 @@ def spans(regions: Sequence[tuple[int, int]], frames: int, width: int) -> list[t
             first = found.pop()[0]
         found.append((first, end))
     return found
+
+
+@dataclass(frozen=True)
+class SongTake:
+    """One candidate.
+
+    Attributes:
+        painted: the model's output, at its level. after: the spectrogram of the whole mix.
+        verdict: whether a vocal was added in the frames where one was asked for.
+    """
+
+    seed: int
+    painted: SpectrogramImage
+    after: SpectrogramImage
+    verdict: Verdict
+
+
+def generate_take(painter: SongPainter, seed: int, candidates: int = 1, on_step: Callable[[], object] = lambda: None) -> SongTake:
+    """Generate `candidates` vocals over a song and keep the best by the edit score; the first is always the same."""
+    takes = []
+    backing = painter.backing
+    wanted = np.concatenate([np.arange(*region) for region in painter.regions])
+    for number in range(candidates):
+        own_seed = seed_after(seed, number * CANDIDATE_STRIDE)
+        painted = painter.paint(own_seed, on_step)
+        after = painter.with_backing(painted)
+        verdict = score_song(backing.pixels, after.pixels, wanted, backing.params)
+        takes.append(SongTake(own_seed, painted, after, verdict))
+    return best_take(takes)
+
+
+def score_song(before: np.ndarray, after: np.ndarray, wanted: np.ndarray, params: SpectrogramParams = STANDARD) -> Verdict:
+    """Whether a vocal was added, judged in stretches of a minute at most; their scores are averaged, weighted by length.
+
+    Args:
+        before, after: uint8, shape (n_mels, frames), as for `score_edit`. wanted: the frames in which one was asked for.
+    """
+    stretches = np.array_split(wanted, -(-len(wanted) // STRETCH_FRAMES))
+    scores = np.array([score_edit(before[:, part], after[:, part], params) for part in stretches])
+    lengths = np.array([len(part) for part in stretches])[:, None] * ~np.isnan(scores)  # no melody, no pitch
+    with np.errstate(invalid="ignore"):
+        means = EditScores(*(np.nansum(scores * lengths, axis=0) / lengths.sum(axis=0)).tolist())
+    return Verdict(means, means.is_edit, means.edit_score)

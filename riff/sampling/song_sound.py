@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from riff.audio.io import resample, to_channels
-from riff.sampling.mixback import VOCAL_LU, Elsewhere, Mix, crossfade_gain, mix_back, original_vocal_lu
+from riff.sampling.mixback import VOCAL_LU, Mix, OutsideRegions, crossfade_gain, mix_back, original_vocal_lu
 from riff.sampling.vocal import vocal_waveform
 from riff.separation.song import Song
 from riff.spectrogram.image import SILENCE, SpectrogramImage, waveform_to_image
@@ -76,8 +76,8 @@ def render_mix(
     if not regions:
         return mix_back(vocal, song.accompaniment, song.sample_rate, gain_db, vocal_lu=vocal_lu)
     heard = crossfade_gain(song.waveform.shape[1], song.sample_rate, regions, fade_s)
-    elsewhere = Elsewhere(song.waveform if keep_original_vocal else song.accompaniment, heard)
-    return mix_back(vocal, song.accompaniment, song.sample_rate, gain_db, elsewhere, vocal_lu)
+    outside = OutsideRegions(song.waveform if keep_original_vocal else song.accompaniment, heard)
+    return mix_back(vocal, song.accompaniment, song.sample_rate, gain_db, outside, vocal_lu)
 
 
 def new_vocal_lu(song: Song) -> float:
