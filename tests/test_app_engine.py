@@ -161,7 +161,7 @@ def test_painted_edges_reach_the_controlnet_as_they_are(part: Part, engine: Engi
 
 
 def test_edges_of_another_shape_are_refused(part: Part, engine: Engine) -> None:
-    with pytest.raises(DataError, match=r"edges of \(512, 600\) for a picture of \(512, 601\)"):
+    with pytest.raises(DataError, match=r"edges of \(512, 600\) for an image of \(512, 601\)"):
         engine.painter(part, quick(next(iter(engine.models))), np.zeros((512, 600), np.uint8))
 
 

@@ -264,14 +264,14 @@ def test_a_region_that_is_the_song_has_no_borders() -> None:
 @pytest.mark.parametrize(
     ("regions", "message"),
     [
-        ([(-1.0, 2.0)], r"--start -1: .* lasts 10\.00 s"),
-        ([(10.0, 11.0)], r"--start 10: .* lasts 10\.00 s"),
-        ([(float("nan"), 2.0)], "--start nan"),
-        ([(2.0, 10.5)], r"--end 10\.5: .* lasts 10\.00 s"),
-        ([(2.0, float("nan"))], "--end nan"),
-        ([(5.0, 4.0)], "--start 5 --end 4: .* ends before it begins"),
-        ([(5.0, 5.0)], "--start 5 --end 5: .* ends before it begins"),
-        ([(6.0, 8.0), (2.0, 6.5)], r"--start 6 --end 8: overlaps with --start 2 --end 6\.5"),
+        ([(-1.0, 2.0)], r"start -1: .* lasts 10\.00 s"),
+        ([(10.0, 11.0)], r"start 10: .* lasts 10\.00 s"),
+        ([(float("nan"), 2.0)], "start nan"),
+        ([(2.0, 10.5)], r"end 10\.5: .* lasts 10\.00 s"),
+        ([(2.0, float("nan"))], "end nan"),
+        ([(5.0, 4.0)], "region 5 to 4: .* ends before it begins"),
+        ([(5.0, 5.0)], "region 5 to 5: .* ends before it begins"),
+        ([(6.0, 8.0), (2.0, 6.5)], r"region 6 to 8: it overlaps with 2 to 6\.5"),
     ],
 )
 def test_regions_that_cannot_be(regions: list[tuple[float, float]], message: str) -> None:

@@ -99,7 +99,7 @@ def test_a_long_song_is_judged_in_stretches(monkeypatch: pytest.MonkeyPatch) -> 
     whole, once = judge("add", before, after), score_song(before, after, np.arange(512))
     np.testing.assert_allclose(once.scores, whole.scores, rtol=1e-12)
     assert once.performed == whole.performed
-    monkeypatch.setattr(song, "STRETCH_FRAMES", 512)
+    monkeypatch.setattr(song, "SCORED_FRAMES", 512)
     silence = np.full_like(before, 255)
     long_before, long_after = (np.concatenate([one, silence, one], axis=1) for one in (before, after))
     found = score_song(long_before, long_after, np.arange(3 * 512))
