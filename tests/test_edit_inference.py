@@ -86,7 +86,7 @@ def test_a_data_sets_clips_are_edited_judged_and_shown(
     inference_instruct_pix2pix.main(flags(tiny_edit, place, "--data_root", edit_data, "--max_samples", 2, "--best_of", 2, *sweep))
     said = capsys.readouterr()
     assert "0 of 2 edits performed" in said.out
-    assert said.err.count("none of 2 candidates counts as the edit") == 2
+    assert said.err.count("none of 2 candidates performed the edit") == 2
     folders = sorted(path for path in place.iterdir() if path.is_dir())
     assert len(folders) == 2
     takes = {f"{name}.{suffix}" for name in ("original", "sample", "target") for suffix in ("png", "wav")}

@@ -96,7 +96,9 @@ def blank_control(edges: np.ndarray) -> str:
     return "is white all over, which the model takes for an edge at every pixel; draw white edges on black" if edges.all() else ""
 
 
-def write_samples(folder: Path, control: Control, samples: Sequence[np.ndarray], prompt: str, iterations: int = 16) -> list[Path]:
+def write_sample_files(
+    folder: Path, control: Control, samples: Sequence[np.ndarray], prompt: str, iterations: int = 16
+) -> list[Path]:
     """Write the control and, for every sample, its spectrogram, audio and contact sheet; returns the paths of the audio."""
     save_edges(folder / "control.png", control.edges)
     columns, captions = [control.edges], ["edges"]
