@@ -34,8 +34,7 @@ from riff.app.sessions import Session, Sessions
 from riff.app.songs import SHORTEST_S, Limits, Part, Separation, fit_part, receive
 from riff.audio.io import Audio, read_audio, resample, write_audio
 from riff.errors import AudioError, DataError, ModelError, OptionError, RiffError
-from riff.sampling.control import SamplingOptions
-from riff.sampling.edit import EditOptions
+from riff.sampling.options import EditOptions, SamplingOptions
 from riff.separation.separator import SeparationOptions
 
 RATE = 48_000
@@ -162,7 +161,7 @@ def test_painted_edges_reach_the_controlnet_as_they_are(part: Part, engine: Engi
 
 
 def test_edges_of_another_shape_are_refused(part: Part, engine: Engine) -> None:
-    with pytest.raises(DataError, match=r"edges of \(512, 600\) for a picture of \(512, 601\)"):
+    with pytest.raises(DataError, match=r"edges of \(512, 600\) for an image of \(512, 601\)"):
         engine.painter(part, quick(next(iter(engine.models))), np.zeros((512, 600), np.uint8))
 
 

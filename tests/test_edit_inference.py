@@ -30,9 +30,9 @@ from riff.models.base import load_base
 from riff.models.edit import attach_edit, load_edit_pipeline, save_edit_pipeline
 from riff.pairs.instructions import DEFAULT_INSTRUCTIONS, NOTHING, kind_of_prompt, removals
 from riff.sampling.control import prepare_pipeline
-from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target, finish_edit, vocal_at_level
 from riff.sampling.edit_takes import best_take, generate_candidates, generate_sweep
+from riff.sampling.options import EditOptions, edit_options_for
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, load_grey, load_image, save_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES
 
@@ -86,7 +86,7 @@ def test_a_data_sets_clips_are_edited_judged_and_shown(
     inference_instruct_pix2pix.main(flags(tiny_edit, place, "--data_root", edit_data, "--max_samples", 2, "--best_of", 2, *sweep))
     said = capsys.readouterr()
     assert "0 of 2 edits performed" in said.out
-    assert said.err.count("none of 2 candidates counts as the edit") == 2
+    assert said.err.count("none of 2 candidates performed the edit") == 2
     folders = sorted(path for path in place.iterdir() if path.is_dir())
     assert len(folders) == 2
     takes = {f"{name}.{suffix}" for name in ("original", "sample", "target") for suffix in ("png", "wav")}
@@ -328,7 +328,7 @@ def test_a_picture_of_another_size_is_named_and_the_others_are_done(
             save_image(data / path, replace(image, pixels=np.ascontiguousarray(pixels)))
     with pytest.raises(RiffError, match=r"1 of 3 clips could not be edited; the first: .*512x500 does not fit this model"):
         inference_instruct_pix2pix.main(flags(tiny_edit, tmp_path / "out", "--data_root", data))
-    assert f"left out: {Path(read_edit_records(data)[0].input_file_path).stem}: a picture of 512x500" in capsys.readouterr().err
+    assert f"left out: {Path(read_edit_records(data)[0].input_file_path).stem}: an image of 512x500" in capsys.readouterr().err
     assert len(json.loads((tmp_path / "out" / "scores.json").read_text())["clips"]) == 2
     made = sorted((tmp_path / "out").glob("*/sample.png"))
     assert [load_grey(path).shape for path in made] == [(512, 568), (512, 528)]

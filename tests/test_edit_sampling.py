@@ -16,7 +16,8 @@ from riff.errors import DataError, OptionError
 from riff.models.base import load_base
 from riff.models.edit import attach_edit
 from riff.sampling.control import prepare_pipeline
-from riff.sampling.edit import EditOptions, sample_edit
+from riff.sampling.edit import sample_edit
+from riff.sampling.options import EditOptions
 
 SIZE = 128
 PROMPTS = ["add a female vocal pop melody", "add a male vocal rock melody"]
@@ -98,8 +99,8 @@ def test_a_seed_gives_the_same_picture_alone_and_among_others(pipeline, pictures
 def test_what_cannot_be_drawn_is_said_first(pipeline, pictures) -> None:
     with pytest.raises(DataError, match="multiples of 64"):
         sample_edit(pipeline, [np.zeros((100, SIZE), np.uint8)], PROMPTS[:1], [0])
-    with pytest.raises(DataError, match="2 pictures, 1 instructions and 1 seeds"):
+    with pytest.raises(DataError, match="2 images, 1 instructions and 1 seeds"):
         sample_edit(pipeline, pictures, PROMPTS[:1], [0])
-    with pytest.raises(OptionError, match="--num_inference_steps 0"):
+    with pytest.raises(OptionError, match="steps 0: give 1 or more"):
         sample_edit(pipeline, pictures[:1], PROMPTS[:1], [0], EditOptions(steps=0))
     assert sample_edit(pipeline, [], [], []) == []

@@ -112,8 +112,8 @@ def test_a_song_at_another_rate_is_separated_and_keeps_it(tiny_control: Path, so
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--start", 20, "--end", 22), "--start 20: the song lasts 11.00 s"),
-        (("--start", 5, "--end", 30), "--end 30: the song lasts"),
+        (("--start", 20, "--end", 22), "start 20: the song lasts 11.00 s"),
+        (("--start", 5, "--end", 30), "end 30: the song lasts"),
         (("--start", 5, "--end", 4), "ends before it begins"),
         (("--start", 1, 2, "--end", 3, 4), "overlaps with"),
         (("--start", 1, 2, "--end", 3), "give as many of each"),

@@ -14,7 +14,7 @@ from riff.audio.loudness import block_loudness, loudness_against
 from riff.errors import OptionError
 from riff.sampling.mixback import (
     VOCAL_LU,
-    Elsewhere,
+    OutsideRegions,
     auto_gain_db,
     check_regions,
     crossfade_gain,
@@ -121,7 +121,7 @@ def test_a_region_changes_neither_the_songs_level_nor_a_sample_outside(level: fl
     backing = song - noise(2, 4 * rate, level=0.002, seed=3)
     backing = np.clip(backing, -1, 1)
     heard = crossfade_gain(4 * rate, rate, [(1.0, 3.0)])
-    made = mix_back(tone(4.0, level=level), backing, rate, gain_db=12.0, elsewhere=Elsewhere(song, heard))
+    made = mix_back(tone(4.0, level=level), backing, rate, gain_db=12.0, outside=OutsideRegions(song, heard))
     np.testing.assert_array_equal(made.mix[:, heard == 0], song[:, heard == 0])
     np.testing.assert_array_equal(made.accompaniment[:, heard == 1], backing[:, heard == 1])
     np.testing.assert_array_equal(made.mix, made.accompaniment + made.vocal)
@@ -135,7 +135,7 @@ def test_a_song_above_full_scale_is_lowered_as_a_whole() -> None:
     song *= np.float32(1.5 / np.abs(song).max())
     backing = song * np.float32(0.5)
     heard = crossfade_gain(2 * rate, rate, [(0.5, 1.0)])
-    made = mix_back(tone(2.0), backing, rate, gain_db=0.0, elsewhere=Elsewhere(song, heard))
+    made = mix_back(tone(2.0), backing, rate, gain_db=0.0, outside=OutsideRegions(song, heard))
     assert made.song_gain_db == pytest.approx(20 * np.log10(1 / 1.5), abs=1e-3)
     np.testing.assert_allclose(made.mix[:, heard == 0], song[:, heard == 0] / 1.5, atol=1e-6)
     np.testing.assert_allclose(made.accompaniment[:, heard == 1], backing[:, heard == 1] / 1.5, atol=1e-6)
@@ -264,14 +264,14 @@ def test_a_region_that_is_the_song_has_no_borders() -> None:
 @pytest.mark.parametrize(
     ("regions", "message"),
     [
-        ([(-1.0, 2.0)], r"--start -1: .* lasts 10\.00 s"),
-        ([(10.0, 11.0)], r"--start 10: .* lasts 10\.00 s"),
-        ([(float("nan"), 2.0)], "--start nan"),
-        ([(2.0, 10.5)], r"--end 10\.5: .* lasts 10\.00 s"),
-        ([(2.0, float("nan"))], "--end nan"),
-        ([(5.0, 4.0)], "--start 5 --end 4: .* ends before it begins"),
-        ([(5.0, 5.0)], "--start 5 --end 5: .* ends before it begins"),
-        ([(6.0, 8.0), (2.0, 6.5)], r"--start 6 --end 8: overlaps with --start 2 --end 6\.5"),
+        ([(-1.0, 2.0)], r"start -1: .* lasts 10\.00 s"),
+        ([(10.0, 11.0)], r"start 10: .* lasts 10\.00 s"),
+        ([(float("nan"), 2.0)], "start nan"),
+        ([(2.0, 10.5)], r"end 10\.5: .* lasts 10\.00 s"),
+        ([(2.0, float("nan"))], "end nan"),
+        ([(5.0, 4.0)], "region 5 to 4: .* ends before it begins"),
+        ([(5.0, 5.0)], "region 5 to 5: .* ends before it begins"),
+        ([(6.0, 8.0), (2.0, 6.5)], r"region 6 to 8: it overlaps with 2 to 6\.5"),
     ],
 )
 def test_regions_that_cannot_be(regions: list[tuple[float, float]], message: str) -> None:

@@ -18,7 +18,8 @@ from demo.composition import compose
 from riff.errors import DataError
 from riff.models.control import load_control_pipeline
 from riff.sampling.clip import control_from_image
-from riff.sampling.control import SamplingOptions, match_level, prepare_pipeline, sample_control
+from riff.sampling.control import match_level, prepare_pipeline, sample_control
+from riff.sampling.options import SamplingOptions
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES
 
@@ -128,7 +129,7 @@ def test_what_cannot_be_sampled_ends_in_one_line(tiny_control: Path, song: Path,
         (["--control", tmp_path / "grey.png"], "holds grey levels"),
         (["--control", tmp_path / "small.png"], "small.png: 100x100 pixels; it must be as high as a spectrogram"),
         (["--control", tmp_path / "narrow.png"], "narrow.png: an image of 512x100 does not fit this model"),
-        (["--audio", song, "--start", 99], "--start 99"),
+        (["--audio", song, "--start", 99], "start 99"),
         (["--audio", tmp_path / "none.wav"], "none.wav"),
         (["--audio", song, "--separator", "magic"], "--separator magic"),
         (["--audio", song, "--output", song / "below-a-file"], "cannot create this folder"),

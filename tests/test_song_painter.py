@@ -18,9 +18,8 @@ from riff.models.base import load_base
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT, attach_edit, save_edit_pipeline
 from riff.models.model_types import model_type_of
-from riff.sampling import song_takes
-from riff.sampling.song import SongModel, SongPainter, load_song_model, spans
-from riff.sampling.song_takes import score_song
+from riff.sampling import song
+from riff.sampling.song import SongModel, SongPainter, load_song_model, score_song, spans
 from riff.spectrogram.image import SpectrogramImage, waveform_to_image
 
 
@@ -100,7 +99,7 @@ def test_a_long_song_is_judged_in_stretches(monkeypatch: pytest.MonkeyPatch) -> 
     whole, once = judge("add", before, after), score_song(before, after, np.arange(512))
     np.testing.assert_allclose(once.scores, whole.scores, rtol=1e-12)
     assert once.performed == whole.performed
-    monkeypatch.setattr(song_takes, "STRETCH_FRAMES", 512)
+    monkeypatch.setattr(song, "SCORED_FRAMES", 512)
     silence = np.full_like(before, 255)
     long_before, long_after = (np.concatenate([one, silence, one], axis=1) for one in (before, after))
     found = score_song(long_before, long_after, np.arange(3 * 512))

@@ -176,5 +176,5 @@ def test_bad_pictures_and_thresholds(tmp_path: Path) -> None:
         load_image(tmp_path / "text.png")
     with pytest.raises(DataError, match="no such image"):
         load_image(tmp_path / "missing.png")
-    with pytest.raises(OptionError, match="--canny_low 9 is above"):
+    with pytest.raises(OptionError, match="low 9 is above high"):
         canny_edges(np.zeros((4, 4), np.uint8), 9, 3)

@@ -52,7 +52,7 @@ def test_tracks_that_sing_nothing_are_defined():
 
 
 def test_tracks_of_two_lengths_are_refused():
-    with pytest.raises(DataError, match="cut them alike"):
+    with pytest.raises(DataError, match="cut them to the same length"):
         raw_pitch_accuracy(PitchTrack(*(part[:50] for part in track(60))), track(60))
 
 

@@ -19,9 +19,10 @@ from riff.errors import DataError, OptionError
 from riff.models.base import load_base
 from riff.models.control import load_control_pipeline
 from riff.models.edit import attach_edit
-from riff.sampling.control import SamplingOptions, prepare_pipeline, sample_control
-from riff.sampling.edit import EditOptions, sample_edit
+from riff.sampling.control import prepare_pipeline, sample_control
+from riff.sampling.edit import sample_edit
 from riff.sampling.known_region import SOFT_COLUMNS, KnownRegion
+from riff.sampling.options import EditOptions, SamplingOptions
 from riff.sampling.window_models import ControlWindows, EditWindows
 from riff.sampling.windows import WindowLayout, encode_image, sample_windows
 
@@ -274,7 +275,7 @@ def region(frames: int, *spans: tuple[int, int]) -> np.ndarray:
 def test_what_is_held_stays_and_the_rest_is_new(edit, frames, start, length) -> None:
     start = min(start, frames - 1)
     known, replace = picture(frames, 7), region(frames, (start, start + length))
-    drawn = draw_edit(edit, frames, held=KnownRegion(known, replace))
+    drawn = draw_edit(edit, frames, known_region=KnownRegion(known, replace))
     np.testing.assert_array_equal(drawn[:, ~replace], known[:, ~replace])
     assert difference(drawn[:, replace], known[:, replace]) > 1
 
@@ -283,9 +284,9 @@ def test_nothing_to_replace_costs_nothing_and_a_part_costs_a_part(edit) -> None:
     frames = 8 * WIDTH
     known = picture(frames)
     with inputs_of(edit.unet) as predicted:
-        np.testing.assert_array_equal(draw_edit(edit, frames, held=KnownRegion(known, region(frames))), known)
+        np.testing.assert_array_equal(draw_edit(edit, frames, known_region=KnownRegion(known, region(frames))), known)
         assert predicted == []
-        draw_edit(edit, frames, held=KnownRegion(known, region(frames, (4 * WIDTH, 4 * WIDTH + 10))))
+        draw_edit(edit, frames, known_region=KnownRegion(known, region(frames, (4 * WIDTH, 4 * WIDTH + 10))))
     assert len(predicted) == 2 * 2  # two windows, two steps
 
 
@@ -311,7 +312,7 @@ def test_the_model_sees_what_is_held_as_noisy_as_every_step_is(edit) -> None:
     known = picture(WIDTH)
     held = KnownRegion(known, region(WIDTH, (kept * FACTOR, WIDTH)))
     with inputs_of(edit.unet) as predicted, inputs_of(edit.vae.post_quant_conv) as decoded:
-        draw_edit(edit, WIDTH, seed=9, options=EditOptions(3, 1.0, 1.0), held=held)
+        draw_edit(edit, WIDTH, seed=9, options=EditOptions(3, 1.0, 1.0), known_region=held)
     scale = edit.vae.config.scaling_factor
     with torch.inference_mode():
         latents = encode_image(edit.vae, known) * scale
@@ -328,7 +329,7 @@ def test_a_join_is_continuous(edit) -> None:
     """A known picture without anything, and a model that paints dots: they rise out of it slowly."""
     frames, start = 4 * WIDTH, 2 * WIDTH
     known = np.full((HEIGHT, frames), 255, np.uint8)
-    drawn = draw_edit(edit, frames, held=KnownRegion(known, region(frames, (start, frames)))).astype(float)
+    drawn = draw_edit(edit, frames, known_region=KnownRegion(known, region(frames, (start, frames)))).astype(float)
     inside = np.abs(drawn[:, start:] - 255).mean(axis=0)
     assert inside[-WIDTH:].mean() > 30
     assert inside[0] < 0.05 * inside[-WIDTH:].mean()
@@ -345,5 +346,5 @@ def test_what_does_not_fit_is_said(edit) -> None:
         KnownRegion(picture(300), region(200)),
         KnownRegion(picture(300, height=32), region(300)),
     ):
-        with pytest.raises(DataError, match="does not fit one of 64x300"):
-            draw_edit(edit, 300, held=wrong)
+        with pytest.raises(DataError, match="does not fit an output of 64x300"):
+            draw_edit(edit, 300, known_region=wrong)

@@ -22,7 +22,7 @@ from riff.errors import OptionError
 from riff.files import atomic_path
 from riff.report.song_page import lowered_line, save_take_files
 from riff.sampling.mixback import Mix, full_scale_gain
-from riff.sampling.song_takes import SongTake
+from riff.sampling.song import SongTake
 from riff.seeds import seed_after
 from riff.spectrogram.edges import save_edges
 

@@ -15,12 +15,10 @@ from riff.errors import OptionError
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT
 from riff.models.model_types import model_type_of
-from riff.sampling.control import SamplingOptions, options_for
-from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.mixback import Mix
-from riff.sampling.song import SongModel, SongPainter, load_song_model
+from riff.sampling.options import EditOptions, SamplingOptions, edit_options_for, options_for
+from riff.sampling.song import SongModel, SongPainter, SongTake, generate_take, load_song_model
 from riff.sampling.song_sound import render_mix
-from riff.sampling.song_takes import SongTake, generate_take
 from riff.spectrogram.edges import canny_edges
 
 IN_THE_BOX = (CONTROL.example, EDIT.example)

@@ -11,8 +11,7 @@ import gradio as gr
 from riff.app.engine import MOST_CANDIDATES, MOST_STEPS, MOST_TAKES, ModelChoice
 from riff.audio.io import AUDIO_SUFFIXES, STEM_FILE_SUFFIX
 from riff.cli import ROOT
-from riff.sampling.control import SamplingOptions
-from riff.sampling.edit import EditOptions
+from riff.sampling.options import EditOptions, SamplingOptions
 
 STATIC = Path(__file__).parent / "static"
 DEMO_SONG = ROOT / "raw-audio" / "pop-0005.ogg"

@@ -19,7 +19,8 @@ from riff.data.stores import PairStore, open_pairs
 from riff.models.base import check_size, encoder_names, sampled_hash
 from riff.models.control import with_control
 from riff.models.prompts import warn_of_long
-from riff.sampling.control import SamplingOptions, sample_control, without_control
+from riff.sampling.control import sample_control
+from riff.sampling.options import SamplingOptions, without_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image
 from riff.training.batch_rng import BatchRng
 from riff.training.checkpoints import describe_data
