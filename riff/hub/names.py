@@ -9,6 +9,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from riff.errors import OptionError
+from riff.wheels import one_line
 
 MINI = ("mini", "riffusion-mini")
 
@@ -18,7 +19,7 @@ def check_repo_id(repo_id: str) -> None:
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise OptionError(f"{repo_id}: not a repository name, write it as USER/NAME ({first_line(error)})") from error
+        raise OptionError(f"{repo_id}: not a repository name, write it as USER/NAME ({one_line(error)})") from error
 
 
 def is_on_hub(base: str) -> bool:
@@ -40,8 +41,3 @@ def find_token(token: str | None = None) -> str:
     if not token:
         raise OptionError("no token for the hub; set HF_TOKEN, run `hf auth login`, or give --token")
     return token.strip()
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without the lines that follow its first."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
