@@ -1,4 +1,4 @@
-"""The model card of a training run: what the model is, what it was made from, what it can do, and how it is loaded."""
+"""The model card of a training run: base model, data, figures, samples, and how to load the model."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from riff.models.sources import ORIGIN_FILE
 from riff.training.run_dir import IMAGES, step_of
 
 SHEET = "-sheet.png"
-MOST_SAMPLES = 4
+MAX_SAMPLES = 4
 TEMPLATE = Path(__file__).with_name("card.md")
 LICENCES = {
-    "mit": "MIT, as its base model, which saw synthesised songs alone.",
-    "creativeml-openrail-m": "CreativeML Open RAIL-M, whose restrictions of use come down from Stable Diffusion.",
+    "mit": "MIT, as its base model, which was trained on synthesised songs alone.",
+    "creativeml-openrail-m": "CreativeML Open RAIL-M with its use restrictions, inherited from Stable Diffusion.",
 }
 
 
 @dataclass(frozen=True)
-class CardKind:
-    """What the cards of one kind of model say. command: samples from {model}. pipeline: diffusers' class."""
+class CardTexts:
+    """Card texts of a model type. command: samples from {model}. pipeline: diffusers' class."""
 
     tag: str
     description: str
@@ -38,17 +38,17 @@ class CardKind:
     pipeline: str
 
 
-CONTROL_CARD = CardKind(
+CONTROL_CARD = CardTexts(
     "controlnet",
-    "A ControlNet made with riff-cnet: from a prompt and the canny edges of an accompaniment's spectrogram it draws the "
-    "spectrogram of the song with a new vocal (512x512, 5.11 s, Riffusion's format).",
+    "A ControlNet made with riff-cnet: from a prompt and the canny edges of an accompaniment's spectrogram it generates "
+    "the spectrogram of the song with a new vocal (512x512, 5.11 s, Riffusion's format).",
     'python sample_riff_cnet.py --model {model} --audio song.wav --prompt "Generate an uplifting female vocal pop melody"',
     "StableDiffusionControlNetPipeline",
 )
-EDIT_CARD = CardKind(
+EDIT_CARD = CardTexts(
     "instruct-pix2pix",
-    "An InstructPix2Pix model made with riff-cnet: it changes the spectrogram of a clip as an instruction says, above all by "
-    "painting a vocal into it (512x512, 5.11 s, Riffusion's format).",
+    "An InstructPix2Pix model made with riff-cnet: it edits the spectrogram of a clip by an instruction, mainly to add a "
+    "vocal (512x512, 5.11 s, Riffusion's format).",
     'python inference_instruct_pix2pix.py --model_id {model} --audio song.wav --prompt "add a female vocal pop melody"',
     "StableDiffusionInstructPix2PixPipeline",
 )
@@ -76,8 +76,8 @@ class RunCard:
     revision: str | None = None
 
     @property
-    def kind(self) -> CardKind:
-        return EDIT_CARD if "pretrained_model_name_or_path" in self.settings else CONTROL_CARD  # a flag of its script alone
+    def kind(self) -> CardTexts:
+        return EDIT_CARD if "pretrained_model_name_or_path" in self.settings else CONTROL_CARD  # only that script has this flag
 
     @property
     def base_name(self) -> str | None:
@@ -151,7 +151,7 @@ class RunCard:
             return "", []
         newest = max((sheet.parent.name for sheet in sheets), key=lambda name: step_of(Path(name)))
         samples = []
-        for sheet in sorted(sheet for sheet in sheets if sheet.parent.name == newest)[:MOST_SAMPLES]:
+        for sheet in sorted(sheet for sheet in sheets if sheet.parent.name == newest)[:MAX_SAMPLES]:
             sound = str(sheet).removesuffix(SHEET) + ".wav"
             address = hf_hub_url(repo_id, sound, revision=self.revision) if sound in paths else ""
             clip = re.sub(r"[^\w \-+.&']", " ", sheet.name.removesuffix(SHEET))  # nothing that Markdown interprets

@@ -1,4 +1,4 @@
-"""The figures that a model card tells, from the files that training and evaluation left; none is made up for want of one."""
+"""Figures for the model card, from the files that training and evaluation wrote."""
 
 from __future__ import annotations
 
@@ -18,15 +18,21 @@ from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 from riff.training.run_dir import read_losses
 
 RESULTS = "results.json"  # of tools/evaluate_samples.py
-MODEL_ROWS = ("control", "model", "add", "remove", "noop")  # of its tables: the model as it is; others are what it is compared to
-TASK = "image-to-image"  # of the hub's tasks: a picture and words give a picture
+MODEL_ROWS = (
+    "control",
+    "model",
+    "add",
+    "remove",
+    "noop",
+)  # rows of its tables that measure the model itself; the others are references
+TASK = "image-to-image"  # the hub's name of the task: an image and a prompt give an image
 REFERENCES = {"edge_f1_floor": "without control", "edge_f1_ceiling": "true mixes through the autoencoder"}
 LOSS = "loss (mean squared error of the noise)"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of figures under a heading. columns: their names, after that of the row. note: what is to be known of them."""
+    """Figures to show under a heading. note: how they were measured. columns: metrics. rows: name and values."""
 
     title: str
     note: str
@@ -36,7 +42,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figures:
-    """Tables to read, and those of their figures that are the model's own, for the hub to list."""
+    """Tables to show, and the model's own figures for the hub to list."""
 
     tables: list[Table] = field(default_factory=list)
     results: list[EvalResult] = field(default_factory=list)
@@ -56,7 +62,7 @@ def run_figures(run: Path) -> Figures:
     reference = ", ".join(f"{word} {curves[name][0][1]:.3f}" for name, word in REFERENCES.items() if name in curves)
     names = {
         "loss": LOSS,
-        "plain_loss": "the same of the weights that are not averaged",
+        "plain_loss": "the same, weights not averaged",
         "edge_f1": "edge F1 of the samples" + (f" ({reference})" if reference else ""),
     }
     shown = {name: curves[name] for name in names if name in curves}
@@ -68,11 +74,11 @@ def run_figures(run: Path) -> Figures:
         rows.append((names[name], [figures[0], figures[-1], max(figures) if name == "edge_f1" else min(figures)]))
     step = max(curve[-1][0] for curve in shown.values())
     has_held_out = "loss" in curves  # the loss is measured on held-out songs only
-    columns = ["first look", f"last look, step {step}", "best"]
-    table = Table("While training", "On songs that were held out." if has_held_out else "", columns, rows)
+    columns = ["first validation", f"last validation, step {step}", "best"]
+    table = Table("During training", "On held-out songs." if has_held_out else "", columns, rows)
     metrics = {"loss": ("mse", LOSS), "edge_f1": ("f1", "edge F1 of samples against the accompaniment")} if has_held_out else {}
     results = [
-        _result("pairs", "songs of the training data that were held out", *metric, curves[name][-1][1])
+        _result("pairs", "held-out songs of the training data", *metric, curves[name][-1][1])
         for name, metric in metrics.items()
         if name in curves
     ]
@@ -121,7 +127,7 @@ def _result(data_type: str, data_name: str, metric: str, name: str, value: float
 
 
 def data_figures(settings: Mapping[str, Any]) -> dict[str, int | float]:
-    """How much a run had to train on, held-out songs among it: pairs, songs and hours; empty where the pairs are not here.
+    """Size of a run's data, held-out songs included: pairs, songs and hours; empty if the pairs are not on this machine.
 
     Args:
         settings: the run's configuration.
@@ -136,10 +142,10 @@ def data_figures(settings: Mapping[str, Any]) -> dict[str, int | float]:
         return {}
     clips = {(record.song, record.start_s) for record in records if record.song}
     seconds = CLIP_SAMPLES / STANDARD.sample_rate
-    told: dict[str, int | float] = {"pairs": len(records)}
+    amounts: dict[str, int | float] = {"pairs": len(records)}
     if clips:
-        told |= {"songs": len({song for song, _ in clips}), "hours of music": round(len(clips) * seconds / 3600, 4)}
-    return told
+        amounts |= {"songs": len({song for song, _ in clips}), "hours of music": round(len(clips) * seconds / 3600, 4)}
+    return amounts
 
 
 def _check_model(file: Path, found: Mapping[str, Any], model: Path | None, repo_id: str) -> None:
@@ -147,7 +153,7 @@ def _check_model(file: Path, found: Mapping[str, Any], model: Path | None, repo_
     if measured == repo_id:
         return
     if model is None or Path(measured).resolve() != model.resolve():
-        raise OptionError(f"--report {file}: measures {measured}, which is not the model that goes up ({model}); measure that one")
+        raise OptionError(f"--report {file}: measures {measured}, not the uploaded model ({model}); evaluate that one")
     manifest = model / "manifest.json"
     trained = str(read_mapping(manifest).get("time", "")) if manifest.is_file() else ""
     if str(found.get("time", "")) < trained:

@@ -1,4 +1,4 @@
-"""What things are called on the Hugging Face hub, and the token that opens it."""
+"""Repository ids of the Hugging Face hub, and its access token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MINI = ("mini", "riffusion-mini")
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Raise OptionError for what the hub cannot take as a repository's name."""
+    """Raise an OptionError if this is no valid repository id."""
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
@@ -23,7 +23,7 @@ def check_repo_id(repo_id: str) -> None:
 
 
 def is_on_hub(base: str) -> bool:
-    """Whether this names a model on the hub, and nothing on this machine."""
+    """Whether this is the id of a model on the hub, and no local path."""
     try:
         check_repo_id(base)
     except OptionError:
