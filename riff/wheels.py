@@ -59,5 +59,5 @@ def _pip_reason(stderr: str) -> str:
 
 
 def one_line(error: object) -> str:
-    """An error's text in one line of at most 120 characters."""
-    return " ".join(str(error).split())[:120]
+    """An error's text in one line of at most 120 characters, its type where it has none."""
+    return " ".join(str(error).split())[:120] or type(error).__name__
