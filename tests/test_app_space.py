@@ -103,7 +103,7 @@ def test_what_is_uploaded_runs_as_a_space_does(tmp_path: Path) -> None:
     ("flags", "message"),
     [
         (["--model", "models/nowhere"], "error: models/nowhere: no such folder"),
-        (["--max_seconds", "2"], "--max_seconds 6 or more"),
+        (["--max_seconds", "2"], "6 or more"),
         (["--separator", "magic"], "invalid choice: 'magic'"),
     ],
 )

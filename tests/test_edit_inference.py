@@ -123,7 +123,7 @@ def test_a_song_is_edited_and_the_same_seed_gives_the_same_bytes(tiny_edit: Path
     np.testing.assert_allclose(original, soundfile.read(song)[0][:CLIP_SAMPLES], atol=1e-4)
 
 
-def test_what_cannot_be_edited_ends_in_one_line_after_the_good(tiny_edit: Path, edit_data: Path, tmp_path: Path) -> None:
+def test_clips_that_cannot_be_edited_are_named_after_the_good_ones(tiny_edit: Path, edit_data: Path, tmp_path: Path) -> None:
     lines = (edit_data / "metadata.jsonl").read_text().splitlines()
     broken = tmp_path / "broken"
     shutil.copytree(edit_data, broken)
@@ -168,13 +168,13 @@ def test_a_folder_of_parquet_files_is_read_like_a_folder_of_pairs(
         (["--audio", "nowhere.wav", "--separator", "magic"], "--separator magic"),
     ],
 )
-def test_what_is_not_there_is_named_before_anything_is_loaded(tiny_edit: Path, tmp_path: Path, more: list, words: str) -> None:
+def test_missing_inputs_are_named_before_anything_is_loaded(tiny_edit: Path, tmp_path: Path, more: list, words: str) -> None:
     with pytest.raises(RiffError, match=words):
         inference_instruct_pix2pix.main(flags(tiny_edit, tmp_path, *more))
 
 
 @pytest.mark.parametrize("more", [["--audio", "a.wav", "--data_root", "b"], ["--audio", "a.wav", "--best_of", "0"]])
-def test_flags_that_make_no_sense_are_refused(more: list, capsys: pytest.CaptureFixture) -> None:
+def test_contradictory_flags_are_refused(more: list, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit, match="2"):
         inference_instruct_pix2pix.main(more)
     assert "error: " in capsys.readouterr().err
@@ -221,7 +221,7 @@ def test_an_edit_is_put_at_the_inputs_level(clips: list) -> None:
     np.testing.assert_allclose(unchanged.astype(int), backing.pixels, atol=1)  # grey levels are cut, not rounded
 
 
-def test_a_vocal_only_data_sets_right_answer_is_the_sum(edit_data: Path, clips: list, tmp_path: Path) -> None:
+def test_the_reference_of_a_vocal_only_data_set_is_the_sum(edit_data: Path, clips: list, tmp_path: Path) -> None:
     vocal = waveform_to_image(torch.from_numpy(clips[0].mix - clips[0].accompaniment))
     record = read_edit_records(edit_data)[0]
     for sub, image in (("input_image", load_image(edit_data / record.input_file_path)), ("edited_image", vocal)):
@@ -275,7 +275,7 @@ def test_the_experiment_puts_a_model_between_floor_and_ceiling(tiny_edit: Path, 
 
 
 @pytest.mark.parametrize("kind", ["add", "remove", "noop"])
-def test_every_kinds_right_answer_counts(clips: list, kind: str) -> None:
+def test_the_reference_of_every_kind_is_performed(clips: list, kind: str) -> None:
     mix, backing = (waveform_to_image(torch.from_numpy(part)) for part in (clips[0].mix, clips[0].accompaniment))
     case = edit_case(kind, clips[0], mix, backing)
     assert case.truth is not None
@@ -316,7 +316,7 @@ def test_the_experiment_as_a_command(tiny_edit: Path, edit_data: Path, tmp_path:
     assert "nearest training example" in page
 
 
-def test_a_picture_of_another_size_is_named_and_the_others_are_done(
+def test_an_image_of_another_size_is_named_and_the_others_are_edited(
     tiny_edit: Path, edit_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, widths = tmp_path / "data", (500, 568, 528)  # the model's latents are 16 pixels wide, and 528 are 33 of them

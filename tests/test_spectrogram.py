@@ -1,4 +1,4 @@
-"""The shared module: Riffusion's definition, there and back, and what is not music."""
+"""The spectrogram image: Riffusion's definition, its inverse, and edge cases."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_edges_of_a_step_lie_on_the_step() -> None:
     assert not canny_edges(np.full((32, 32), 7, np.uint8)).any()
 
 
-def test_bad_pictures_and_thresholds(tmp_path: Path) -> None:
+def test_bad_images_and_thresholds(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(DataError, match=r"text\.png: cannot be read as an image"):
         load_image(tmp_path / "text.png")

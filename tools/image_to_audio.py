@@ -31,9 +31,9 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add = parser.add_argument
     add("image", type=Path, nargs="+", metavar="IMAGE", help="images, or folders of them")
     add("--output", type=Path, metavar="DIR", help="folder for the audio (default: beside the images)")
-    add("--max_value", type=float, help="mel value of black, on either scale (default: from the image, else 30e6)")
+    add("--max_value", type=cli.real(above=0), help="mel value of black, on either scale (default: from the image, else 30e6)")
     parser.add_flag("stereo", default=None, help="green and blue are left and right (default: from the image)")
-    add("--griffin_lim_iterations", type=int, default=16, help="iterations of phase reconstruction")
+    parser.add_griffin_lim_iterations()
     parser.add_seed()
     parser.add_overwrite("existing audio")
     args = parser.parse_args(argv)
