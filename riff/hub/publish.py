@@ -78,7 +78,7 @@ def publish(
     api = HfApi(token=token)
     with translate_errors(repo_id, api.endpoint), nullcontext() if sys.stderr.isatty() else disable_progress_bars():
         done = retry(lambda: _open_repository(api, repo_id, repo_type, private, revision))
-        where = {"repo_id": done.repo_id, "repo_type": repo_type, "revision": revision}
+        where: dict[str, Any] = {"repo_id": done.repo_id, "repo_type": repo_type, "revision": revision}
         additions = {path: CommitOperationAdd(path, content) for path, content in kept.items()}
 
         def commit() -> None:
