@@ -132,7 +132,7 @@ def test_in_a_batch_the_good_images_are_converted(tmp_path: Path, capsys: pytest
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     for line, words in zip(
         errors,
-        ("a.webp: its sound", "b.png: cannot be read", "c.wav: is there", "d.png: 100 pixels", "f.png: its EXIF"),
+        ("a.webp: its audio", "b.png: cannot be read", "c.wav: is there", "d.png: 100 pixels", "f.png: its EXIF"),
         strict=True,
     ):
         assert words in line
