@@ -191,10 +191,10 @@ def test_a_copy_is_at_distance_zero_and_ranks_first() -> None:
     known = fingerprints(vocals)
     for index, vocal in enumerate(vocals):
         found = nearest_distance(vocal, known)
-        assert found.position == index
+        assert found.row == index
         assert found.distance == pytest.approx(0, abs=1e-3)
         quieter = np.round(255 - (255 - vocal.astype(float)) * 0.7).astype(np.uint8)
-        assert nearest_distance(quieter, known).position == index
+        assert nearest_distance(quieter, known).row == index
         assert nearest_distance(quieter, known).distance < 0.05
         assert nearest_distance(vocal, np.delete(known, index, axis=0)).distance > 0.3
     with pytest.raises(DataError):

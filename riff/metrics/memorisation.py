@@ -15,10 +15,10 @@ FINGERPRINT_SIZE = (64, 64)  # bands, frames: 80 ms, finer than a note
 
 
 class Nearest(NamedTuple):
-    """distance: in [0, sqrt(2)]. position: of the nearest fingerprint."""
+    """distance: in [0, sqrt(2)]. row: of the nearest fingerprint."""
 
     distance: float
-    position: int
+    row: int
 
 
 def fingerprint(pixels: np.ndarray) -> np.ndarray:
@@ -57,5 +57,5 @@ def nearest_distance(pixels: np.ndarray, training: np.ndarray) -> Nearest:
     if not len(training):
         raise DataError("nearest_distance: no training images to compare with")
     distances = np.linalg.norm(training - fingerprint(pixels), axis=1)
-    position = int(distances.argmin())
-    return Nearest(float(distances[position]), position)
+    row = int(distances.argmin())
+    return Nearest(float(distances[row]), row)
