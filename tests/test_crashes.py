@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from riff.data.pair_types import MANIFEST
-from riff.data.records import PairRecord
+from riff.data.records import CONTROL_PAIRS, PairRecord
 from riff.errors import AudioError, DataError, OptionError, RiffError
 from riff.files import only_writer, write_json, write_new
 from riff.pairs import staging
 from riff.pairs.build import Build, BuildReport
-from riff.pairs.folder import PairsFolder
-from riff.pairs.making import ClipCount, SongJob
+from riff.pairs.output import OutputFolder
 from riff.pairs.songs import SongFile
+from riff.pairs.staging import ClipCount, SongJob
 from riff.spectrogram.png import encode_png
 
 SONGS = ("a", "b", "c")  # of two pairs each
@@ -59,7 +59,7 @@ def songs(tmp_path: Path) -> Path:
 
 def build(songs: Path, pairs: Path, maker: SmallMaker = SmallMaker(), **more: Any) -> BuildReport:
     files = [SongFile(path.name, path) for path in sorted(songs.iterdir())]
-    folder = PairsFolder(pairs, "prompt.json", ("source", "target"), "--train_data_dir")
+    folder = OutputFolder(pairs, CONTROL_PAIRS)
     with folder.prepared({}, overwrite=False):
         write_json(pairs / MANIFEST, {"settings": {}})
         return Build(files, files, {}, "sing", folder, maker, "nothing", warn=lambda _: None, **more).run()

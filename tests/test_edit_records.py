@@ -87,5 +87,5 @@ def test_what_the_journal_writes_is_read_back(tmp_path_factory: pytest.TempPathF
         file.write('{"input_file_path": "é'.encode()[:-1])
     again = SongJournal(folder / "metadata.jsonl")
     assert (again.num_pairs, again.unfinished()) == (len(records), [])
-    again.clean()
+    again.remove_unfinished()
     assert read_edit_records(folder) == records

@@ -22,15 +22,14 @@ import make_cnet_dataset
 import preprocess_musdb
 from riff.audio.io import write_audio
 from riff.data.pair_types import MANIFEST
-from riff.data.records import PairRecord, read_edit_records, read_records
+from riff.data.records import CONTROL_PAIRS, PairRecord, read_edit_records, read_records
 from riff.errors import AudioError, AudioWarning
 from riff.files import readable, write_json, write_new
 from riff.pairs.build import Build, BuildReport
 from riff.pairs.clip_images import ClipImages, slug_of
-from riff.pairs.folder import PairsFolder
-from riff.pairs.making import ClipCount, SongJob, StageSong
+from riff.pairs.output import OutputFolder
 from riff.pairs.songs import SongFile, list_songs, unique_slugs
-from riff.pairs.staging import StagedSong
+from riff.pairs.staging import ClipCount, SongJob, StagedSong, StageSong
 from riff.spectrogram.png import encode_png
 from tools import separate_audio
 
@@ -60,7 +59,7 @@ class ByteMaker:
 
 def build(songs: Path, pairs: Path, maker: ByteMaker = ByteMaker(), said: list[str] | None = None) -> BuildReport:
     listed = list_songs(songs)
-    folder = PairsFolder(pairs, "prompt.json", ("source", "target"), "--train_data_dir")
+    folder = OutputFolder(pairs, CONTROL_PAIRS)
     lines: list[str] = [] if said is None else said
     with folder.prepared({}, overwrite=False):
         write_json(pairs / MANIFEST, {"settings": {}})

@@ -40,10 +40,10 @@ class PairType(Generic[Record]):
 
     Attributes:
         record: dataclass of a line; what has no default is text that every line holds. records_file: name of the file of lines.
-        name: of such pairs, made_by: script with the flag of its folder, trained_by: script; all for messages.
+        name: of such pairs. made_by: script with the flag of its output folder. trained_by: script. All three are for messages.
         images: by the keys of their paths in the record; the first names the song where that does not. prompt: key of the text.
         backing, result: keys of the spectrograms without and with what is to be learnt. edges: key of the edge map, or "".
-        sounds: folder of the clips' sounds, or "".
+        sounds: folder of the clips' sounds, or "". shared: paths of images that pairs of different songs share.
     """
 
     record: type[Record]
@@ -57,6 +57,7 @@ class PairType(Generic[Record]):
     result: str
     edges: str = ""
     sounds: str = ""
+    shared: tuple[str, ...] = ()
 
     @property
     def maxima(self) -> dict[str, str]:
@@ -66,6 +67,16 @@ class PairType(Generic[Record]):
     @property
     def image_folders(self) -> list[str]:
         return [image.folder for image in self.images.values()]
+
+    @property
+    def file_folders(self) -> list[str]:
+        """The folders of images, and that of sounds."""
+        return self.image_folders + [self.sounds] * bool(self.sounds)
+
+    @property
+    def folder_flag(self) -> str:
+        """The flag of `made_by`."""
+        return self.made_by.split()[-1]
 
     @property
     def values(self) -> dict[str, type]:

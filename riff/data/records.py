@@ -139,6 +139,7 @@ EDIT_PAIRS = PairType(
     backing="input_file_path",
     result="edited_file_path",
     sounds="wav",
+    shared=("edited_image/silence.png",),
 )
 
 

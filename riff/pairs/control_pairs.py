@@ -9,24 +9,23 @@ from pathlib import Path
 import numpy as np
 
 from riff.audio.clips import cut_clips, vocal_ratio
-from riff.data.records import PairRecord, pairs_file
+from riff.data.records import CONTROL_PAIRS, PairRecord
 from riff.files import write_new
 from riff.pairs.clip_images import check_usable, clip_images, pitch_shifts, to_standard_rate
-from riff.pairs.folder import PairsFolder
-from riff.pairs.making import ClipCount, SongJob
+from riff.pairs.output import OutputFolder
 from riff.pairs.songs import SongFile
+from riff.pairs.staging import ClipCount, SongJob
 from riff.separation.separator import SongOpener
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges, edges_to_png
 from riff.spectrogram.image import SpectrogramImage, image_to_png
 from riff.spectrogram.params import CLIP_SAMPLES
 
-IMAGE_FOLDERS = ("source", "target", "accompaniment")
 NONE_LEFT = "every clip has next to no vocal; no pairs (lower --min_vocal_ratio to keep them)"
 
 
 @dataclass(frozen=True)
 class PairSettings:
-    """What decides how pairs look; a folder of pairs holds one setting."""
+    """Everything that the pairs' content depends on; all pairs of a folder have the same settings."""
 
     pitch_augment: bool = True
     min_vocal_ratio: float = 0.1
@@ -51,8 +50,8 @@ class Pair:
     edges: np.ndarray
 
 
-def pairs_folder(folder: Path) -> PairsFolder:
-    return PairsFolder(folder, pairs_file(), IMAGE_FOLDERS, "--train_data_dir")
+def pairs_folder(folder: Path) -> OutputFolder:
+    return OutputFolder(folder, CONTROL_PAIRS)
 
 
 def usable_clips(vocals: np.ndarray, mix: np.ndarray, settings: PairSettings) -> tuple[list[int], ClipCount]:
@@ -85,7 +84,7 @@ def make_pairs(
 
 def save_pair(folder: Path, song: str, prompt: str, pair: Pair) -> PairRecord:
     """Write a pair's three PNGs under `source/`, `target/` and `accompaniment/`, and return its record."""
-    paths = {kind: f"{kind}/{pair.name}" for kind in IMAGE_FOLDERS}
+    paths = {key: f"{image.folder}/{pair.name}" for key, image in CONTROL_PAIRS.images.items()}
     write_new(folder / paths["source"], edges_to_png(pair.edges))
     write_new(folder / paths["target"], image_to_png(pair.target))
     write_new(folder / paths["accompaniment"], image_to_png(pair.accompaniment))

@@ -10,20 +10,20 @@ import numpy as np
 
 from riff.audio.clips import cut_clips, powerful_clips
 from riff.audio.io import write_audio
-from riff.data.records import EDIT_RECORDS_FILE, EditRecord
+from riff.data.records import EDIT_PAIRS, EditRecord
 from riff.errors import OptionError
 from riff.files import write_new
 from riff.pairs.clip_images import ClipImages, check_usable, clip_images, pitch_shifts, shift_pitch, to_standard_rate
-from riff.pairs.folder import PairsFolder
 from riff.pairs.instructions import NOTHING, choose, draw, removals
-from riff.pairs.making import ClipCount, SongJob
+from riff.pairs.output import OutputFolder
 from riff.pairs.songs import SongFile
+from riff.pairs.staging import ClipCount, SongJob
 from riff.separation.stems import STEM_NAMES, read_stems, stem_files
 from riff.spectrogram.image import SILENCE, SpectrogramImage, image_to_png, save_image
 from riff.spectrogram.params import STANDARD
 
-INPUT, EDITED, WAV = "input_image", "edited_image", "wav"
-SILENT_IMAGE = f"{EDITED}/silence.png"
+INPUT, EDITED = EDIT_PAIRS.image_folders
+(SILENT_IMAGE,) = EDIT_PAIRS.shared
 NOOP_SHARE = 0.25  # of the pictures: enough to learn that nothing may happen, too little to make it the habit
 WIDTH_MULTIPLE = 64  # frames: a factor of 8 in the autoencoder and of 8 in the UNet
 LONGEST_FRAME = 60.0  # seconds
@@ -95,8 +95,8 @@ class EditSettings:
         return max(STANDARD.hop_length, int(self.clip_samples * (1 - self.frame_overlap)))
 
 
-def edit_pairs_folder(folder: Path) -> PairsFolder:
-    return PairsFolder(folder, EDIT_RECORDS_FILE, (INPUT, EDITED, WAV), "--output_dir", shared=(SILENT_IMAGE,))
+def edit_pairs_folder(folder: Path) -> OutputFolder:
+    return OutputFolder(folder, EDIT_PAIRS)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _make_records(folder: Path, song: _EditSong, settings: EditSettings, device:
         if settings.save_wav:
             start = round(clip.start_s * STANDARD.sample_rate)
             for kind, part in zip(("input", "edited"), parts, strict=True):
-                path = folder / WAV / f"{Path(name).stem}_{kind}.wav"
+                path = folder / EDIT_PAIRS.sounds / f"{Path(name).stem}_{kind}.wav"
                 sound = shift_pitch(part[:, start : start + settings.clip_samples], clip.semitones)
                 write_audio(path, sound, STANDARD.sample_rate, subtype="FLOAT")
         yield from _records_of_clip(song, clip, settings)
