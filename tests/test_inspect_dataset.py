@@ -21,7 +21,7 @@ from riff.audio.clips import rms
 from riff.data.datasets import split_by_song
 from riff.data.records import PairRecord, read_records
 from riff.inspection.images import image_energy, vocal_level
-from riff.inspection.prompt_stats import MOST_TOKENS, effective_number, fewest_tokens
+from riff.inspection.prompt_stats import MAX_TOKENS, effective_number, fewest_tokens
 from riff.separation.stems import read_stems
 from riff.spectrogram.image import SpectrogramImage, load_image, mel_to_image, save_image
 from riff.spectrogram.params import CLIP_SAMPLES
@@ -73,7 +73,7 @@ def test_good_pairs(pairs: Path, songs: Path, tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1].startswith(f"{pairs} is fit to train on: {len(records)} pairs, 4 songs")
     result = json.loads((output / "report.json").read_text())
     facts = result["facts"]
-    assert (facts["pairs"]["records"], facts["pairs"]["clips"], facts["pairs"]["pictures"]) == (8, 8, 24)
+    assert (facts["pairs"]["records"], facts["pairs"]["clips"], facts["pairs"]["images"]) == (8, 8, 24)
     assert facts["pairs"]["edge maps compared with their backing"] == 8
     assert facts["hours"] == {"unshifted": round(8 * 5.11 / 3600, 3), "with every pitch": round(8 * 5.11 / 3600, 3)}
     assert facts["prompts"]["different"] == len({record.prompt for record in records})
@@ -270,7 +270,7 @@ def test_silent_and_weak_clips(copy: Path) -> None:
     write_lines(copy, *items)
     inspect(copy, "--num_shown", 1)
     page = (copy.parent / "train-data-inspected" / "index.html").read_text()
-    assert "Pairs whose picture is silent</h2>" in page
+    assert "Pairs whose image is silent</h2>" in page
     assert "Clips with hardly any vocal</h2>" in page
     assert page.count("<audio") == 3 * 2  # a clip of those chosen evenly, a silent and a weak one, each with its backing
     assert found(copy)["silent"] == {first["target"]}
@@ -327,7 +327,7 @@ def tokenizer() -> Any:
 @settings(deadline=None)
 def test_no_prompt_has_fewer_tokens_than_is_said(tokenizer: Any, text: str) -> None:
     assert fewest_tokens(text) <= len(tokenizer(text).input_ids) - 2
-    assert fewest_tokens("la " * (MOST_TOKENS + 1)) > MOST_TOKENS
+    assert fewest_tokens("la " * (MAX_TOKENS + 1)) > MAX_TOKENS
 
 
 @given(st.floats(-60, 40))

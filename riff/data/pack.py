@@ -16,8 +16,8 @@ from typing import Any
 
 from riff.cli import FILES_KEY, progress_bar
 from riff.data.datasets import SongClip
-from riff.data.pair_folders import pair_type_of
 from riff.data.pair_types import MANIFEST, SETTINGS_KEY, PairType, read_pairs, settings_of
+from riff.data.records import pair_type_of
 from riff.data.shard_files import NUM_SHARDS_KEY
 from riff.data.shards import RECORD
 from riff.data.stores import FolderStore

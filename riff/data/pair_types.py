@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -116,46 +115,6 @@ class PairType(Generic[Record]):
         return self.record(**values)
 
 
-@dataclass(frozen=True)
-class RecordLine:
-    """A line of a file of records.
-
-    Attributes:
-        number: its place in the file, from 1. text: the line itself.
-        record: None where it cannot be read; problem says why then.
-        known: keys that it holds, since a record fills in the others.
-    """
-
-    number: int
-    text: str
-    record: Any
-    problem: str = ""
-    known: frozenset[str] = frozenset()
-
-
-def read_record_lines(path: Path, pair_type: PairType) -> list[RecordLine]:
-    """The lines of a file of records, readable or not.
-
-    Raises:
-        DataError: the file cannot be read at all, or holds nothing.
-    """
-    lines = []
-    for number, text, item, problem in json_lines(path):
-        record = None
-        try:
-            record = None if problem else pair_type.parse(item, path.parent)
-            json.dumps(record and vars(record), ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            record, problem = None, "holds bytes that are no text in UTF-8"
-        except RiffError as error:
-            problem = str(error)
-        known = frozenset(key for key, value in item.items() if value not in (None, ""))
-        lines.append(RecordLine(number, text, record, problem, known))
-    if not lines:
-        raise DataError(f"{path}: {_nothing(pair_type)}")
-    return lines
-
-
 def read_pairs(folder: str | Path, pair_type: PairType[Record]) -> list[Record]:
     """The records of a folder of pairs; their paths are relative to it, and inside it.
 
@@ -173,11 +132,12 @@ def read_pairs(folder: str | Path, pair_type: PairType[Record]) -> list[Record]:
         except RiffError as error:
             raise DataError(f"{path}: line {line.number}: {line.problem or error}") from error
     if not records:
-        raise DataError(f"{path}: {_nothing(pair_type)}")
+        raise DataError(f"{path}: {no_records(pair_type)}")
     return records
 
 
-def _nothing(pair_type: PairType) -> str:
+def no_records(pair_type: PairType) -> str:
+    """The message for an empty file of records."""
     return f"holds no {pair_type.name}; every clip was dropped, or none was made"
 
 

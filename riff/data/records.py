@@ -143,6 +143,29 @@ EDIT_PAIRS = PairType(
 )
 
 
+def pair_type_of(folder: Path, control_method: str = "") -> PairType:
+    """The type of the pairs in a folder.
+
+    Args:
+        control_method: of ControlNet pairs, for `prompt-METHOD.json`.
+
+    Raises:
+        DataError: no such folder, or it holds none or both of the types.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    types: tuple[PairType, ...] = (control_pairs(control_method), EDIT_PAIRS)
+    files = [pair_type.records_file for pair_type in types]
+    present = [pair_type for pair_type in types if (folder / pair_type.records_file).exists()]
+    if not present:
+        raise DataError(
+            f"{folder}: holds no pairs ({' or '.join(files)}); make them with make_cnet_dataset.py or preprocess_musdb.py"
+        )
+    if len(present) > 1:
+        raise DataError(f"{folder}: holds {' and '.join(files)}; keep ControlNet pairs and edit pairs in folders of their own")
+    return present[0]
+
+
 def read_edit_records(folder: str | Path) -> list[EditRecord]:
     """The edit pairs of a folder (see `read_pairs`)."""
     return read_pairs(folder, EDIT_PAIRS)
