@@ -54,7 +54,7 @@ def test_records_of_the_predecessor_are_read(tmp_path: Path) -> None:
         ({**LINE, "kind": "swap"}, 'line 2: "kind" must be one of add, remove, noop'),
         ({**LINE, "start_s": "5.11"}, 'line 2: "start_s" must be a number'),
         ({**LINE, "song": 7}, 'line 2: "song" must be text'),
-        ({**LINE, "start_s": float("nan")}, 'line 2: "start_s" is out of all bounds'),
+        ({**LINE, "start_s": float("nan")}, 'line 2: "start_s" is out of range'),
         ("{", "line 2: is no JSON"),
         ("[1]", "line 2: is no JSON object"),
     ],

@@ -286,20 +286,20 @@ def test_a_tar_that_is_refused_is_named(members: dict[str, bytes], words: str, t
 
 def test_links_and_tars_that_are_not_whole_are_refused(packed: Callable[..., Path], tmp_path: Path) -> None:
     path = write_tar(tmp_path / "x.tar", {"0.source.png": b""}, kind=tarfile.SYMTYPE)
-    with pytest.raises(DataError, match=r"the member 0\.source\.png is no plain file"):
+    with pytest.raises(DataError, match=r"the member 0\.source\.png is not a plain file"):
         opened(path, "control")
     whole = (packed("control", "webdataset") / "pairs-000000.tar").read_bytes()
     end = len(whole.rstrip(b"\0"))
     second = whole.index(b"00000000.target.png")
     for cut in (0, 100, 700, second, second + 100, end - 10, end, len(whole) // 2):
         path.write_bytes(whole[:cut])
-        with pytest.raises(DataError, match=r"x\.tar: (no whole, uncompressed tar|is cut off)"):
+        with pytest.raises(DataError, match=r"x\.tar: (not a complete, uncompressed tar|is truncated)"):
             opened(path, "control")
     path.write_bytes(whole * 2)
-    with pytest.raises(DataError, match="goes on after its end"):
+    with pytest.raises(DataError, match="continues after its end"):
         opened(path, "control")
     path.write_bytes(b"\x1f\x8b\x08" + bytes(600))
-    with pytest.raises(DataError, match="no whole, uncompressed tar"):
+    with pytest.raises(DataError, match="not a complete, uncompressed tar"):
         opened(path, "control")
 
 
@@ -317,7 +317,7 @@ def test_a_shard_that_changes_is_read_anew_but_not_while_it_is_read(form: str, p
     path.unlink()
     with pytest.raises(DataError, match="cannot be read"):
         store.read(records[1].target)
-    with pytest.raises(DataError, match="there is no"):
+    with pytest.raises(DataError, match="no file matches"):
         opened(path, "control")
 
 
@@ -347,7 +347,7 @@ def test_parquet_files_that_are_refused_are_named(packed: Callable[..., Path], t
         assert str(raised.value).startswith(f"{path}: ")
 
     path.write_bytes(good.read_bytes()[:-100])
-    refused("no whole Parquet file")
+    refused("not a complete Parquet file")
     pyarrow.parquet.write_table(table.drop_columns(["prompt"]), path)
     refused('has no column "prompt"; there are source, target, accompaniment, song')
     pyarrow.parquet.write_table(table.set_column(0, "source", [["x"] * len(table)]), path)
@@ -375,9 +375,9 @@ def test_places_that_are_none(packed: Callable[..., Path], tmp_path: Path) -> No
     for form in FORMATS:
         shutil.copytree(packed("control", form), tmp_path / "both", dirs_exist_ok=True)
     for place, words in {
-        f"{tmp_path}/*.tar": r"\*.tar: there is no",
-        f"{tmp_path}/both/pairs-{{000000..000009}}.tar": r"there is no .*both/pairs-000004.tar",
-        f"{tmp_path}/both/*": r"manifest.json is no .tar or .parquet file",
+        f"{tmp_path}/*.tar": r"\*.tar: no file matches",
+        f"{tmp_path}/both/pairs-{{000000..000009}}.tar": r"no file matches .*both/pairs-000004.tar",
+        f"{tmp_path}/both/*": r"manifest.json is not a .tar or .parquet file",
         f"{tmp_path}/both": "holds tars and Parquet files",
         f"{tmp_path}/both/{{9..1}}.tar": "must rise",
         f"{tmp_path}/nowhere": r"nowhere/prompt.json: no pairs there; make them with make_cnet_dataset.py",
