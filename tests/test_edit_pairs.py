@@ -302,7 +302,7 @@ def test_folders_that_cannot_be(root: Path, tmp_path: Path) -> None:
     assert "holds no songs" in last_error(preprocess(tmp_path, tmp_path / "edits", code=2))
     shutil.copytree(root / "train" / "B - Loud", tmp_path / "test" / "B - Loud")
     (tmp_path / "B - Loud.stem.mp4").touch()
-    with pytest.raises(AudioError, match="is this song too"):
+    with pytest.raises(AudioError, match="has the same song name"):
         list_stem_songs(tmp_path)
     assert "--gen_stem piano: no such stem" in last_error(preprocess(root, tmp_path / "edits", "--gen_stem", "piano", code=2))
     preprocess(root, tmp_path / "edits", "--max_examples", 0, code=2)

@@ -176,7 +176,7 @@ def test_what_is_wrong_with_a_song_that_is_used_is_said_once(tmp_path: Path) -> 
 def test_two_mixtures_of_one_folder_are_told_apart(tmp_path: Path) -> None:
     for suffix in (".wav", ".flac"):
         write_audio(tmp_path / "song" / f"mixture{suffix}", np.zeros((2, 9), np.float32), RATE)
-    with pytest.raises(AudioError, match="is this song too; take one of them out"):
+    with pytest.raises(AudioError, match="has the same song name; take one of them out"):
         list_songs(tmp_path)
 
 

@@ -40,7 +40,7 @@ class PairType(Generic[Record]):
     Attributes:
         record: dataclass of a line; fields without default are text that every line holds. records_file: name of the file of lines.
         name: of such pairs. made_by: script with the flag of its output folder. trained_by: script. All three are for messages.
-        images: by the keys of their paths in the record; the first names the song where the record does not. prompt: key of the text.
+        images: by the keys of their paths in the record; the first names the song if the record does not. prompt: key of the text.
         backing, result: keys of the spectrograms without and with what is to be learnt. edges: key of the edge map, or "".
         sounds: folder of the clips' sounds, or "". shared: paths of images that pairs of different songs share.
     """
