@@ -80,7 +80,7 @@ def edits(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every kind of pair of those songs."""
     folder = tmp_path_factory.mktemp("edits") / "train"
     done = preprocess(root / "train", folder, *every_kind(root))
-    assert "edit_prompts.json: 1 names are no song" in done.stderr
+    assert "edit_prompts.json: 1 names belong to no song" in done.stderr
     assert "C - Gone" in done.stderr
     return folder
 
@@ -275,7 +275,7 @@ def test_bad_songs_are_named_and_the_good_ones_are_finished(root: Path, tmp_path
     for place, reason in expected.items():
         assert sum(place in line and reason in line for line in errors) == 1, (place, errors)
     assert "7 songs failed" in done.stdout
-    assert "takes songs of train and of test" in done.stderr
+    assert "takes songs of train and test" in done.stderr
     assert "no mixture: no prompt for this song; using ['add a vocal melody']" in done.stderr
     assert {record.song: record.edit_prompt for record in read_edit_records(tmp_path / "edits")} == {
         "good": "add a voice",

@@ -176,7 +176,7 @@ def test_packing_goes_on_where_it_stopped_and_the_bytes_are_the_same(
     broken.write_bytes(whole)
     done = pack(folder, output, *size)
     assert "17 pairs in 4 shards" in done.stdout
-    assert "2 written now, 2 there before" in done.stdout
+    assert "2 written now, 2 before" in done.stdout
     assert f"python train_instruct_pix2pix.py --train_data_dir {output}" in done.stdout
     undisturbed = packed("edit", "webdataset")
     assert {name: (output / name).read_bytes() for name in shard_names(output)} == {
