@@ -87,7 +87,7 @@ def test_songs_that_have_nothing_in_common(others: dict[str, list[Clip]]) -> Non
 
 
 def test_a_loop_that_two_songs_use_makes_them_no_one_song(others: dict[str, list[Clip]]) -> None:
-    """One clip of three is shared: said, but no copy."""
+    """One clip of three is shared: reported, but not as a copy."""
     mixed = np.concatenate([music(9)[:CLIP_SAMPLES], music(1)[CLIP_SAMPLES : 2 * CLIP_SAMPLES], music(8)[:CLIP_SAMPLES]])
     (found,) = find_matches({**others, "mixed": heard(mixed, 1_000)})
     assert (found.first_clips, found.second_clips, found.same_recording) == ((1_001,), (101,), False)

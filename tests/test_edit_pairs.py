@@ -89,7 +89,7 @@ def of_kind(folder: Path, kind: str) -> list[EditRecord]:
     return [record for record in read_edit_records(folder) if record.kind == kind]
 
 
-def test_pictures_show_the_backing_and_the_mix(root: Path, edits: Path) -> None:
+def test_images_show_the_backing_and_the_mix(root: Path, edits: Path) -> None:
     added = of_kind(edits, "add")
     assert len(added) == 2 * 2 * 7
     for record in added:
@@ -171,7 +171,7 @@ def test_a_wording_depends_on_the_seed_and_its_key_alone() -> None:
 
 
 def test_both_forms_of_the_data_set_give_the_same_pairs(root: Path, tmp_path: Path) -> None:
-    """AAC is lossy, so the pictures are alike and not equal; songs, clips and wordings are the same."""
+    """AAC is lossy, so the images are alike and not equal; songs, clips and wordings are the same."""
     shutil.copytree(root / "train" / "Dr. A - First", tmp_path / "hq" / "Dr. A - First")
     stem_file_of(root / "train" / "Dr. A - First", tmp_path / "Dr. A - First.stem.mp4")
     for form, place in {"wav": tmp_path / "hq", "mp4": tmp_path}.items():
@@ -211,7 +211,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(root: Path, edits: Path, 
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*map(str, command)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    # Killed in the middle of the second song, of which some pictures are made.
+    # Killed in the middle of the second song, of which some images are made.
     while not list(folder.glob(".staging/.Dr*/input_image/*")):
         assert process.poll() is None
         assert time.monotonic() < deadline

@@ -22,7 +22,7 @@ BROKEN_LINES = (1, 4)
 
 
 def flaws() -> list[Finding]:
-    return group_by_kind([("unreadable", Item("a picture", "is cut", (number,))) for number in BROKEN_LINES])
+    return group_by_kind([("unreadable", Item("an image", "is truncated", (number,))) for number in BROKEN_LINES])
 
 
 def fix(folder: Path, groups: tuple[str, ...] = ("broken",)) -> None:
@@ -30,7 +30,7 @@ def fix(folder: Path, groups: tuple[str, ...] = ("broken",)) -> None:
     opened = read_folder(folder)
     first = {line.text: line.number for line in read_folder(folder.parent / "before").lines}
     there = [line.number for line in opened.lines if first[line.text] in BROKEN_LINES]
-    found = [("unreadable", Item("a picture", "is cut", (number,))) for number in there]
+    found = [("unreadable", Item("an image", "is truncated", (number,))) for number in there]
     found += [("orphan", Item(file, "")) for file in orphans(opened)]
     set_aside(opened, plan_set_aside(opened, group_by_kind(found), groups))
 
@@ -79,8 +79,8 @@ def test_a_killed_run_loses_nothing_and_the_next_one_finishes(copy: Path, monkey
         for name, content in before.items():
             if name.endswith(".png"):
                 assert content in (after.get(name), after.get(f"broken/{name}")), name
-        said = after["prompt.json"].decode().splitlines() + after.get("broken/reasons.jsonl", b"").decode().splitlines()
-        noted = {json.loads(line).get("record", line) for line in said}
+        lines_there = after["prompt.json"].decode().splitlines() + after.get("broken/reasons.jsonl", b"").decode().splitlines()
+        noted = {json.loads(line).get("record", line) for line in lines_there}
         assert set(records) <= noted
         fix(folder)
         fix(folder)
@@ -89,7 +89,7 @@ def test_a_killed_run_loses_nothing_and_the_next_one_finishes(copy: Path, monkey
         for name in ("prompt.json", "songs.jsonl"):
             assert finished[name] == files(whole)[name]
         kills += 1
-    assert kills == 2 + 3 * len(BROKEN_LINES) + 1  # reasons, records, three pictures each, ledger
+    assert kills == 2 + 3 * len(BROKEN_LINES) + 1  # reasons, records, three images each, journal
 
 
 def test_the_ledger_counts_what_is_left(copy: Path) -> None:
@@ -98,13 +98,13 @@ def test_the_ledger_counts_what_is_left(copy: Path) -> None:
     for line in map(json.loads, (copy / "songs.jsonl").read_text().splitlines()):
         left = sum(record.song == line["song"] for record in kept)
         assert (line["pairs"], line["pairs"] + line.get("set_aside", 0)) == (left, 2)
-    ledger = SongJournal(copy / "prompt.json")
-    assert (ledger.num_pairs, len(ledger.done)) == (len(kept), 4)
+    journal = SongJournal(copy / "prompt.json")
+    assert (journal.num_pairs, len(journal.done)) == (len(kept), 4)
     assert read_records(copy) == kept
 
 
 def test_a_file_that_another_record_needs_stays(copy: Path) -> None:
-    """Two records of one picture with different words, and records of another way of control beside them."""
+    """Two records of one image with different words, and records of another control method beside them."""
     first, *others = (copy / "prompt.json").read_text().splitlines()
     twin = json.dumps({**json.loads(first), "prompt": "Sing it again"})
     (copy / "prompt.json").write_text("\n".join([first, *others, twin]) + "\n")
@@ -128,7 +128,7 @@ def test_a_file_of_the_same_name_that_was_moved_before_is_kept(copy: Path) -> No
     assert (copy / "broken" / target).with_stem(f"{Path(target).stem}~2").read_bytes() == content
 
 
-def test_sounds_go_with_their_pictures(pairs: Path, tmp_path: Path) -> None:
+def test_sounds_are_moved_with_their_images(pairs: Path, tmp_path: Path) -> None:
     folder = tmp_path / "edits"
     record, other = read_records(pairs)[:2]
     for name in ("input_image", "edited_image", "wav"):

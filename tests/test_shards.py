@@ -38,7 +38,7 @@ TYPES: dict[str, PairType[Any]] = {"control": CONTROL_PAIRS, "edit": EDIT_PAIRS}
 SIZES = (5, 4, 7, 1)  # pairs of each song
 
 
-def picture(path: Path, seed: int) -> None:
+def write_image(path: Path, seed: int) -> None:
     save_image(path, SpectrogramImage(np.random.default_rng(seed).integers(0, 256, (16, 16), np.uint8), max_value=1.0 + seed))
 
 
@@ -59,7 +59,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
                 else:
                     records.append(EditRecord(f"input_image/{name}", f"edited_image/{name}", f"add {clip}", kind="remove", **more))
                 for number, path in enumerate(TYPES[kind].image_paths(records[-1]).values()):
-                    picture(folder / path, 3 * len(records) + number)
+                    write_image(folder / path, 3 * len(records) + number)
         (folder / TYPES[kind].records_file).write_text("".join(json.dumps(asdict(record)) + "\n" for record in records))
         write_json(folder / "manifest.json", {"settings": {"target": "vocals"}})
     return places
@@ -87,7 +87,7 @@ def opened(place: str | Path, kind: str) -> tuple[PairStore, list[Any]]:
 
 
 def contents(place: str | Path, kind: str) -> list[tuple[Any, dict[str, bytes]]]:
-    """The records without their pictures' names in the store, and their pictures."""
+    """The records without their images' names in the store, and their images."""
     store, records = opened(place, kind)
     nameless = dict.fromkeys(TYPES[kind].images, "")
     return [
@@ -119,7 +119,7 @@ def test_shards_hold_what_the_folder_holds_in_its_order(kind: str, form: str, fo
             assert image_size(store.open(name)) == (16, 16)
 
 
-def test_a_store_travels_between_processes_and_holds_no_pictures(packed: Callable[..., Path]) -> None:
+def test_a_store_travels_between_processes_and_holds_no_images(packed: Callable[..., Path]) -> None:
     for form in FORMATS:
         store, records = opened(packed("control", form), "control")
         wanted = [store.read(record.target) for record in records]
@@ -243,7 +243,7 @@ PAIR = {"0.source.png": b"s", "0.target.png": b"t", "0.json": RECORD}
 
 
 def test_a_tar_of_somebody_else_is_read(tmp_path: Path) -> None:
-    """No song, no paths, other pictures, members in folders, and pairs that are not in one piece."""
+    """No song, no paths, other images, members in folders, and pairs that are not in one piece."""
     more = {"./a/clip_07.TARGET.JPG": b"jpg", "README.md": b"", "a/clip_07.json": RECORD, "./a/clip_07.source.png": b"edges"}
     write_tar(tmp_path / "own.tar", {**more, **PAIR, "0.wav": b"", "._0.json": b"", "b/x.y.json": b""} | {"b/x.y.json": b""})
     with pytest.raises(DataError, match=r'own\.tar: b/x has no "json"'):
@@ -405,7 +405,7 @@ cli.run(main)
 
 
 def test_a_data_set_of_the_hub_is_downloaded_once(hub: Hub, packed: Callable[..., Path], tmp_path: Path) -> None:
-    def look(**more: str) -> subprocess.CompletedProcess[str]:
+    def list_pairs(**environment: str) -> subprocess.CompletedProcess[str]:
         kept = {key: value for key, value in os.environ.items() if not key.lower().startswith(("hf_", "http"))}
         settings = {
             "HF_ENDPOINT": hub.url,
@@ -415,9 +415,9 @@ def test_a_data_set_of_the_hub_is_downloaded_once(hub: Hub, packed: Callable[...
             "PYTHONPATH": str(ROOT),
         }
         command = [sys.executable, "-c", CODE]
-        return subprocess.run(command, cwd=tmp_path, env=kept | settings | more, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, cwd=tmp_path, env=kept | settings | environment, capture_output=True, text=True, timeout=300)
 
-    missing = look()
+    missing = list_pairs()
     assert missing.returncode == 2
     (line,) = [line for line in missing.stderr.splitlines() if line.startswith("error: ")]
     assert "me/pairs: no such folder here (make one with make_cnet_dataset.py" in line
@@ -425,12 +425,12 @@ def test_a_data_set_of_the_hub_is_downloaded_once(hub: Hub, packed: Callable[...
     folder = packed("control", "webdataset")
     files = {f"data/{name}": (folder / name).read_bytes() for name in shard_names(folder)}
     hub.repositories["datasets/me/pairs"] = Repository(private=False, files={**files, "README.md": b"me", "big.bin": b"no"})
-    done = look()
+    done = list_pairs()
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] == "17"
     assert done.stdout.split()[2] == "cache/me--pairs"
     assert not any("big.bin" in line for line in hub.requests)
-    assert look(HF_HUB_OFFLINE="1").stdout == done.stdout
+    assert list_pairs(HF_HUB_OFFLINE="1").stdout == done.stdout
 
 
 def test_without_the_libraries_the_error_names_them(
