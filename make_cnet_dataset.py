@@ -3,8 +3,8 @@
     python make_cnet_dataset.py --audio_dir raw-audio/ --train_data_dir train-data-full/ --prompt_file prompt_file.json
 
 Every song is separated into vocals and accompaniment (or read from --stems_dir), cut into 5.11 s clips, shifted in pitch
-by -3 to 3 semitones, and written as PNGs with one line a pair in prompt.json. Any number of songs goes through in one
-call; running it again goes on where it stopped.
+by -3 to 3 semitones, and written as PNGs with one line per pair in prompt.json. One call processes any number of songs;
+the same command resumes an interrupted run.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     parser.heading("songs and results")
     parser.add_argument(
-        "--audio_dir", type=Path, default=Path("raw-audio"), help="folder of songs, or of MUSDB18's, as SONG/ or SONG.stem.mp4"
+        "--audio_dir", type=Path, default=Path("raw-audio"), help="folder of songs, or of MUSDB18, as SONG/ or SONG.stem.mp4"
     )
     parser.add_argument("--train_data_dir", type=Path, default=Path("train-data-full"), help="folder for the pairs")
-    parser.add_argument("--prompt_file", type=Path, default=Path("prompt_file.json"), help="what each song's prompt is")
+    parser.add_argument("--prompt_file", type=Path, default=Path("prompt_file.json"), help="each song's prompt")
     parser.add_argument("--limit", type=cli.whole(1), help="process at most this many songs (default: all)")
-    parser.add_argument(
-        "--start_ind", type=cli.whole(0), default=0, help="leave out this many songs at the start, in order of name"
-    )
+    parser.add_argument("--start_ind", type=cli.whole(0), default=0, help="skip this many songs, in order of name")
     parser.add_separation()
     parser.heading("pairs")
     parser.add_flag("pitch_augment", default=True, help="also make every pair at -3 to 3 semitones")
@@ -36,7 +34,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     )
     parser.add_canny()
     parser.add_workers()
-    parser.add_overwrite("the pairs that are there")
+    parser.add_overwrite("the existing pairs")
     args = parser.parse_args(argv)
     parser.check_canny(args)
     return args
@@ -56,15 +54,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.pairs.songs import list_songs, names_without_song, shard_of_songs
     from riff.separation.separator import open_songs, separation_options
 
-    everything = list_songs(args.audio_dir)
+    all_songs = list_songs(args.audio_dir)
     last = None if args.limit is None else args.start_ind + args.limit
-    songs, shard = shard_of_songs(everything[args.start_ind : last], args.shard_index, args.num_shards)
+    songs, shard = shard_of_songs(all_songs[args.start_ind : last], args.shard_index, args.num_shards)
     if not songs and not shard:
-        raise OptionError(f"--start_ind {args.start_ind}: {args.audio_dir} holds only {len(everything)} songs")
+        raise OptionError(f"--start_ind {args.start_ind}: {args.audio_dir} holds only {len(all_songs)} songs")
     prompts = read_prompts(args.prompt_file)
-    without_song = names_without_song(prompts, everything)
+    without_song = names_without_song(prompts, all_songs)
     if without_song:
-        cli.warn(f"{args.prompt_file}: {len(without_song)} prompts name no song of {args.audio_dir}: {', '.join(without_song[:3])}")
+        cli.warn(
+            f"{args.prompt_file}: {len(without_song)} prompts belong to no song of {args.audio_dir}: {', '.join(without_song[:3])}"
+        )
     device = cli.choose_device(args.device)
     settings = PairSettings(args.pitch_augment, args.min_vocal_ratio, args.canny_low, args.canny_high, args.pitch_method)
     opener = open_songs(separation_options(args, device), [song.path for song in songs], cli.warn)
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     engine = choose_engine(args, device, len(songs))
     with folder.prepared(described, args.overwrite):
         cli.write_manifest(folder.path / MANIFEST, vars(args), settings=described)
-        report = Build(songs, everything, prompts, DEFAULT_PROMPT, folder, maker, NONE_LEFT, engine=engine, warn=cli.warn).run()
+        report = Build(songs, all_songs, prompts, DEFAULT_PROMPT, folder, maker, NONE_LEFT, engine=engine, warn=cli.warn).run()
     print(
         f"{report.pairs} pairs in {folder.path}: {report.made} songs made now, {report.skipped} done before, "
         f"{report.dropped_clips} clips without a vocal dropped, {report.failed} songs failed"

@@ -3,12 +3,12 @@
     python preprocess_musdb.py --root_data_dir musdb18/train --output_dir musdb-pix2pix/train --pitch_augment
 
 Songs lie as SONG/{mixture,drums,bass,other,vocals}.wav (MUSDB18-HQ) or as SONG.stem.mp4 (MUSDB18), in the folder itself or in
-its train/ and test/. The picture before the edit is that of all stems but --gen_stem, the picture after it that of the stem
-alone, which a model paints and which is then added to the untouched input, or with --target mix that of all stems.
-metadata.jsonl holds one line a pair; running it again goes on where it stopped.
+its train/ and test/. The input image shows all stems but --gen_stem. The edited image shows that stem alone, whose sound is
+added to the untouched input after sampling, or with --target mix all stems. metadata.jsonl holds one line per pair; the same
+command resumes an interrupted run.
 
-With --with_removal, for the mix, every pair goes the other way too ("remove the vocals"). With --with_noop one in four of the
-pairs, drawn at random, gets a twin where nothing changes: told to leave the music as it is, or to take away what is not there.
+--with_removal, with --target mix, adds the reverse of every pair ("remove the vocals"). --with_noop adds, for one in four clips
+at random, a pair that changes nothing: its instruction is to leave the music as it is, or to remove what is not there.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--output_dir", type=Path, default=Path("musdb-pix2pix/train"), help="folder for the pairs")
     parser.heading("edits")
     add("--gen_stem", default="vocals", help="the stem that the edit adds: vocals, drums, bass or other")
-    add("--target", help="what the edited picture shows: the name of --gen_stem for that alone, or mix (default: --gen_stem's)")
-    parser.add_flag("with_removal", default=False, help="also make pairs that take the stem away")
+    add("--target", help="what the edited image shows: the name of --gen_stem for it alone, or mix (default: --gen_stem)")
+    parser.add_flag("with_removal", default=False, help="also make pairs that remove the stem")
     parser.add_flag("with_noop", default=False, help="also make pairs that change nothing")
     add(
         "--prompt_filepath",
         type=Path,
-        help='instructions, one {"file": "Artist - Title", "edit_prompt": "..."} a line; a song may have several lines',
+        help='instructions, one {"file": "Artist - Title", "edit_prompt": "..."} per line; a song may have several lines',
     )
     parser.heading("clips")
     add("--frame_overlap", type=cli.real(0, below=1), default=0.0, help="share of a clip that the next one repeats")
@@ -47,10 +47,10 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_flag("pitch_augment", default=False, help="also make every pair at -3 to 3 semitones")
     parser.add_pitch_method()
     add("--max_examples", type=cli.whole(1), help="stop after this many pairs (default: no limit)")
-    parser.add_flag("save_wav", default=False, help="also write the sound of the clips, as wav/CLIP_{input,edited}.wav")
+    parser.add_flag("save_wav", default=False, help="also write the clips' sound, as wav/CLIP_{input,edited}.wav")
     parser.add_workers()
     parser.add_seed()
-    parser.add_overwrite("the pairs that are there")
+    parser.add_overwrite("the existing pairs")
     args = parser.parse_args(argv)
     args.target = args.target or args.gen_stem
     return args
@@ -69,24 +69,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.pairs.songs import list_stem_songs, names_without_song, shard_of_songs
 
     settings = EditSettings(**{field.name: getattr(args, field.name) for field in fields(EditSettings)})
-    songs = list_stem_songs(args.root_data_dir)
-    if {song.path.parent for song in songs} >= {args.root_data_dir / "train", args.root_data_dir / "test"}:
-        cli.warn(f"{args.root_data_dir}: takes songs of train and of test; to keep them apart give {args.root_data_dir / 'train'}")
+    all_songs = list_stem_songs(args.root_data_dir)
+    if {song.path.parent for song in all_songs} >= {args.root_data_dir / "train", args.root_data_dir / "test"}:
+        cli.warn(
+            f"{args.root_data_dir}: takes songs of train and test; for the training songs alone give {args.root_data_dir / 'train'}"
+        )
     default = [DEFAULT_INSTRUCTIONS[args.gen_stem]]
     if args.prompt_filepath is None:
         cli.warn(f"no --prompt_filepath: the instruction of every song is {default[0]!r}")
-        prompts = {song.name: default for song in songs}
+        prompts = {song.name: default for song in all_songs}
     else:
         prompts = read_edit_prompts(args.prompt_filepath)
-        without_song = names_without_song(prompts, songs)
+        without_song = names_without_song(prompts, all_songs)
         if without_song:
             cli.warn(
-                f"{args.prompt_filepath}: {len(without_song)} names are no song of {args.root_data_dir}: "
+                f"{args.prompt_filepath}: {len(without_song)} names belong to no song of {args.root_data_dir}: "
                 f"{', '.join(without_song[:3])}"
             )
     device = cli.choose_device(args.device)
-    everything = songs
-    songs, shard = shard_of_songs(everything, args.shard_index, args.num_shards)
+    songs, shard = shard_of_songs(all_songs, args.shard_index, args.num_shards)
     folder = edit_pairs_folder(args.output_dir / shard)
     maker = EditPairMaker(settings, device)
     engine = choose_engine(args, device, len(songs))
@@ -94,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cli.write_manifest(folder.path / MANIFEST, vars(args), settings=asdict(settings))
         write_shared(folder.path, settings)
         options = {"max_pairs": args.max_examples, "engine": engine, "warn": cli.warn}
-        report = Build(songs, everything, prompts, default, folder, maker, none_left(settings), **options).run()
+        report = Build(songs, all_songs, prompts, default, folder, maker, none_left(settings), **options).run()
     left_out = f"{report.left_out} left out for --max_examples, " if args.max_examples else ""
     print(
         f"{report.pairs} pairs in {folder.path}: {report.made} songs made now, {report.skipped} done before, {left_out}"

@@ -1,4 +1,4 @@
-"""A run that ends at any moment, in any way, and is started again, ends as one that was left alone."""
+"""A run that is interrupted at any moment and started again gives the result of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from riff.data.pair_types import MANIFEST
-from riff.data.records import PairRecord
+from riff.data.records import CONTROL_PAIRS, PairRecord
 from riff.errors import AudioError, DataError, OptionError, RiffError
 from riff.files import only_writer, write_json, write_new
 from riff.pairs import staging
 from riff.pairs.build import Build, BuildReport
-from riff.pairs.folder import PairsFolder
-from riff.pairs.making import ClipCount, SongJob
+from riff.pairs.output import OutputFolder
 from riff.pairs.songs import SongFile
+from riff.pairs.staging import ClipCount, SongJob
 from riff.spectrogram.png import encode_png
 
 SONGS = ("a", "b", "c")  # of two pairs each
@@ -27,7 +27,7 @@ SONGS = ("a", "b", "c")  # of two pairs each
 
 @dataclass(frozen=True)
 class SmallMaker:
-    """Makes a song of N bytes into N pairs of two small pictures, which show its content."""
+    """Makes a song of N bytes into N pairs of two small images of its bytes; `meddle` is called with its path."""
 
     meddle: Callable[[Path], Any] = lambda path: None
 
@@ -57,12 +57,12 @@ def songs(tmp_path: Path) -> Path:
     return folder
 
 
-def build(songs: Path, pairs: Path, maker: SmallMaker = SmallMaker(), **more: Any) -> BuildReport:
+def build(songs: Path, pairs: Path, maker: SmallMaker = SmallMaker(), **options: Any) -> BuildReport:
     files = [SongFile(path.name, path) for path in sorted(songs.iterdir())]
-    folder = PairsFolder(pairs, "prompt.json", ("source", "target"), "--train_data_dir")
+    folder = OutputFolder(pairs, CONTROL_PAIRS)
     with folder.prepared({}, overwrite=False):
         write_json(pairs / MANIFEST, {"settings": {}})
-        return Build(files, files, {}, "sing", folder, maker, "nothing", warn=lambda _: None, **more).run()
+        return Build(files, files, {}, "sing", folder, maker, "nothing", warn=lambda _: None, **options).run()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -70,55 +70,55 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def die_at(moment: int, run: Callable[[], Any]) -> bool:
-    """Run in a process that is gone, without a farewell, at its so-manieth change of the disk; whether it was."""
+def kill_at(operation: int, run: Callable[[], Any]) -> bool:
+    """Run in a child process that is killed at its n-th file system operation; returns whether it was."""
     if child := os.fork():
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-    left = moment
+    left = operation
 
-    def mortal(name: str) -> None:
+    def count_calls(name: str) -> None:
         real = getattr(os, name)
 
-        def called(*args: Any, **more: Any) -> Any:
+        def counted(*args: Any, **options: Any) -> Any:
             nonlocal left
             left -= 1
             if left == 0:
                 os._exit(9)
-            return real(*args, **more)
+            return real(*args, **options)
 
-        setattr(os, name, called)
+        setattr(os, name, counted)
 
     for name in ("replace", "fsync", "unlink", "rmdir", "mkdir"):
-        mortal(name)
+        count_calls(name)
     try:
         run()
     finally:
         os._exit(0)
 
 
-def test_every_moment(songs: Path, tmp_path: Path) -> None:
+def test_every_operation(songs: Path, tmp_path: Path) -> None:
     build(songs, tmp_path / "undisturbed")
     expected = contents(tmp_path / "undisturbed")
-    moment = deaths = 0
+    operation = kills = 0
     while True:
-        moment += 1
-        pairs = tmp_path / f"pairs-{moment}"
-        if not die_at(moment, lambda pairs=pairs: build(songs, pairs)):  # type: ignore[misc]
+        operation += 1
+        pairs = tmp_path / f"pairs-{operation}"
+        if not kill_at(operation, lambda pairs=pairs: build(songs, pairs)):  # type: ignore[misc]
             break
-        deaths += 1
+        kills += 1
         build(songs, pairs)
-        assert contents(pairs) == expected, moment
-    assert deaths > 30
+        assert contents(pairs) == expected, operation
+    assert kills > 30
 
 
-def test_every_moment_of_making_a_changed_song_again(songs: Path, tmp_path: Path) -> None:
+def test_every_operation_of_making_a_changed_song_again(songs: Path, tmp_path: Path) -> None:
     build(songs, tmp_path / "first")
-    (songs / "b").write_bytes(b"x")  # now of one clip
+    (songs / "b").write_bytes(b"x")  # now of one pair
     expected = {"source/b_0.png", "target/b_0.png"}
-    for moment in range(1, 100):
-        pairs = tmp_path / f"pairs-{moment}"
+    for operation in range(1, 100):
+        pairs = tmp_path / f"pairs-{operation}"
         os.system(f"cp -r {tmp_path / 'first'} {pairs}")
-        if not die_at(moment, lambda pairs=pairs: build(songs, pairs)):  # type: ignore[misc]
+        if not kill_at(operation, lambda pairs=pairs: build(songs, pairs)):  # type: ignore[misc]
             break
         report = build(songs, pairs)
         assert report.pairs == 5
@@ -126,7 +126,7 @@ def test_every_moment_of_making_a_changed_song_again(songs: Path, tmp_path: Path
         assert {name for name in found if "/b_" in name} == expected
         assert len(found) == 2 * 5 + 3
         assert not (pairs / staging.STAGING).exists()
-    assert moment > 10
+    assert operation > 10
 
 
 def test_a_file_that_changes_while_it_is_read_is_named_and_the_others_go_on(songs: Path, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_the_same_content_at_another_time_is_not_made_again(songs: Path, tmp_pat
 def test_a_song_that_is_staged_and_no_longer_wanted_leaves_nothing(songs: Path, tmp_path: Path) -> None:
     pairs = tmp_path / "pairs"
 
-    def first_two_moves_then_death() -> None:
+    def killed_after_two_moves() -> None:
         real, moves = os.replace, []
 
         def replace_some(source: Any, target: Any) -> None:
@@ -175,7 +175,7 @@ def test_a_song_that_is_staged_and_no_longer_wanted_leaves_nothing(songs: Path, 
         os.replace = replace_some  # type: ignore[assignment]
         build(songs, pairs)
 
-    assert die_at(10**6, first_two_moves_then_death)
+    assert kill_at(10**6, killed_after_two_moves)
     assert (pairs / "source" / "a_0.png").exists()
     (songs / "a").unlink()
     build(songs, pairs)
@@ -219,7 +219,7 @@ def test_a_folder_that_cannot_be_written_ends_in_one_line(songs: Path, tmp_path:
     with pytest.raises(RiffError, match=r"/proc/riff-pairs: cannot create this folder"):
         build(songs, Path("/proc/riff-pairs"))
     (tmp_path / "pairs").mkdir(mode=0o555)
-    if os.geteuid() == 0:  # whom modes do not stop
+    if os.geteuid() == 0:  # root ignores permissions
         monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(RiffError, match=r"pairs: this folder is not writable; choose another place"):
         build(songs, tmp_path / "pairs")

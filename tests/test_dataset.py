@@ -46,7 +46,7 @@ def test_running_again_repeats_nothing_and_goes_on_where_it_broke_off(songs: Pat
     folder = tmp_path / "train-data"
     make_pairs(songs, folder, "--limit", 2)
     records = (folder / "prompt.json").read_text()
-    # A run that was killed in its third song leaves pictures and half a line, but no line in songs.jsonl.
+    # A run that was killed in its third song leaves images and half a line, but no line in songs.jsonl.
     (folder / "prompt.json").write_text(records + '{"source": "source/x.png", "target": "target/x.png", "pro')
     assert "2 songs made now, 2 done before" in make_pairs(songs, folder).stdout
     assert snapshot(folder) == snapshot(pairs)

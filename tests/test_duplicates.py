@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riff.inspection.duplicates import Heard, band_image, changes, correlation, repeats, shared_recordings
+from riff.inspection.duplicates import Clip, band_image, changes, correlation, find_matches, repeats
 from riff.spectrogram.image import waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 
@@ -38,13 +38,13 @@ def music(seed: int) -> np.ndarray:
     return sound
 
 
-def heard(sound: np.ndarray, first: int = 0) -> list[Heard]:
+def heard(sound: np.ndarray, first: int = 0) -> list[Clip]:
     """The whole clips of a sound, numbered from `first` on."""
     clips = []
     for index in range(len(sound) // CLIP_SAMPLES):
         clip = torch.from_numpy(sound[index * CLIP_SAMPLES : (index + 1) * CLIP_SAMPLES])
         start = index * CLIP_SAMPLES / RATE
-        clips.append(Heard(first + index, start, band_image(waveform_to_image(clip).pixels)))
+        clips.append(Clip(first + index, start, band_image(waveform_to_image(clip).pixels)))
     return clips
 
 
@@ -57,7 +57,7 @@ def coded(sound: np.ndarray, kind: str, subtype: str) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def others() -> dict[str, list[Heard]]:
+def others() -> dict[str, list[Clip]]:
     return {f"song {seed}": heard(music(seed), 100 * seed) for seed in range(1, 5)}
 
 
@@ -72,25 +72,25 @@ def others() -> dict[str, list[Heard]]:
     ],
     ids=["as it is", "softer", "later", "ogg", "mp3"],
 )
-def test_a_recording_is_known_again(change, offset_s: float, others: dict[str, list[Heard]]) -> None:  # type: ignore[no-untyped-def]
+def test_a_recording_is_known_again(change, offset_s: float, others: dict[str, list[Clip]]) -> None:  # type: ignore[no-untyped-def]
     songs = {**others, "a copy": heard(change(music(2)), 1_000)}
-    (found,) = shared_recordings(songs)
+    (found,) = find_matches(songs)
     assert (found.first, found.second, found.same_recording) == ("a copy", "song 2", True)
     assert found.offset_s == pytest.approx(-offset_s, abs=0.05)
-    assert set(found.clips) <= {1_000, 1_001, 1_002}
-    assert set(found.copies) <= {200, 201, 202}
+    assert set(found.first_clips) <= {1_000, 1_001, 1_002}
+    assert set(found.second_clips) <= {200, 201, 202}
 
 
-def test_songs_that_have_nothing_in_common(others: dict[str, list[Heard]]) -> None:
-    assert shared_recordings(others) == []
-    assert shared_recordings({}) == []
+def test_songs_that_have_nothing_in_common(others: dict[str, list[Clip]]) -> None:
+    assert find_matches(others) == []
+    assert find_matches({}) == []
 
 
-def test_a_loop_that_two_songs_use_makes_them_no_one_song(others: dict[str, list[Heard]]) -> None:
-    """One clip of three is shared: said, but no copy."""
+def test_a_loop_that_two_songs_use_makes_them_no_one_song(others: dict[str, list[Clip]]) -> None:
+    """One clip of three is shared: reported, but not as a copy."""
     mixed = np.concatenate([music(9)[:CLIP_SAMPLES], music(1)[CLIP_SAMPLES : 2 * CLIP_SAMPLES], music(8)[:CLIP_SAMPLES]])
-    (found,) = shared_recordings({**others, "mixed": heard(mixed, 1_000)})
-    assert (found.clips, found.copies, found.same_recording) == ((1_001,), (101,), False)
+    (found,) = find_matches({**others, "mixed": heard(mixed, 1_000)})
+    assert (found.first_clips, found.second_clips, found.same_recording) == ((1_001,), (101,), False)
 
 
 def test_a_loop_within_a_song_is_a_repeat() -> None:
@@ -98,12 +98,12 @@ def test_a_loop_within_a_song_is_a_repeat() -> None:
     clips = heard(np.concatenate([loop, music(4)[:CLIP_SAMPLES], loop, loop]))
     assert repeats(clips) == [2, 3]
     assert repeats([]) == []
-    assert shared_recordings({"looped": clips, "another": heard(music(5), 50)}) == []
+    assert find_matches({"looped": clips, "another": heard(music(5), 50)}) == []
 
 
 def test_silence_is_nothing_in_common() -> None:
-    silent = [Heard(number, 5.11 * number, np.zeros((25, 256), np.uint8)) for number in range(3)]
-    assert shared_recordings({"one": silent, "two": silent}) == []
+    silent = [Clip(number, 5.11 * number, np.zeros((25, 256), np.uint8)) for number in range(3)]
+    assert find_matches({"one": silent, "two": silent}) == []
     assert repeats(silent) == []
 
 

@@ -80,7 +80,7 @@ def edits(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every kind of pair of those songs."""
     folder = tmp_path_factory.mktemp("edits") / "train"
     done = preprocess(root / "train", folder, *every_kind(root))
-    assert "edit_prompts.json: 1 names are no song" in done.stderr
+    assert "edit_prompts.json: 1 names belong to no song" in done.stderr
     assert "C - Gone" in done.stderr
     return folder
 
@@ -89,7 +89,7 @@ def of_kind(folder: Path, kind: str) -> list[EditRecord]:
     return [record for record in read_edit_records(folder) if record.kind == kind]
 
 
-def test_pictures_show_the_backing_and_the_mix(root: Path, edits: Path) -> None:
+def test_images_show_the_backing_and_the_mix(root: Path, edits: Path) -> None:
     added = of_kind(edits, "add")
     assert len(added) == 2 * 2 * 7
     for record in added:
@@ -171,7 +171,7 @@ def test_a_wording_depends_on_the_seed_and_its_key_alone() -> None:
 
 
 def test_both_forms_of_the_data_set_give_the_same_pairs(root: Path, tmp_path: Path) -> None:
-    """AAC is lossy, so the pictures are alike and not equal; songs, clips and wordings are the same."""
+    """AAC is lossy, so the images are alike and not equal; songs, clips and wordings are the same."""
     shutil.copytree(root / "train" / "Dr. A - First", tmp_path / "hq" / "Dr. A - First")
     stem_file_of(root / "train" / "Dr. A - First", tmp_path / "Dr. A - First.stem.mp4")
     for form, place in {"wav": tmp_path / "hq", "mp4": tmp_path}.items():
@@ -211,7 +211,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(root: Path, edits: Path, 
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*map(str, command)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    # Killed in the middle of the second song, of which some pictures are made.
+    # Killed in the middle of the second song, of which some images are made.
     while not list(folder.glob(".staging/.Dr*/input_image/*")):
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -275,7 +275,7 @@ def test_bad_songs_are_named_and_the_good_ones_are_finished(root: Path, tmp_path
     for place, reason in expected.items():
         assert sum(place in line and reason in line for line in errors) == 1, (place, errors)
     assert "7 songs failed" in done.stdout
-    assert "takes songs of train and of test" in done.stderr
+    assert "takes songs of train and test" in done.stderr
     assert "no mixture: no prompt for this song; using ['add a vocal melody']" in done.stderr
     assert {record.song: record.edit_prompt for record in read_edit_records(tmp_path / "edits")} == {
         "good": "add a voice",
@@ -302,7 +302,7 @@ def test_folders_that_cannot_be(root: Path, tmp_path: Path) -> None:
     assert "holds no songs" in last_error(preprocess(tmp_path, tmp_path / "edits", code=2))
     shutil.copytree(root / "train" / "B - Loud", tmp_path / "test" / "B - Loud")
     (tmp_path / "B - Loud.stem.mp4").touch()
-    with pytest.raises(AudioError, match="is this song too"):
+    with pytest.raises(AudioError, match="has the same song name"):
         list_stem_songs(tmp_path)
     assert "--gen_stem piano: no such stem" in last_error(preprocess(root, tmp_path / "edits", "--gen_stem", "piano", code=2))
     preprocess(root, tmp_path / "edits", "--max_examples", 0, code=2)

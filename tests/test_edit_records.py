@@ -54,7 +54,7 @@ def test_records_of_the_predecessor_are_read(tmp_path: Path) -> None:
         ({**LINE, "kind": "swap"}, 'line 2: "kind" must be one of add, remove, noop'),
         ({**LINE, "start_s": "5.11"}, 'line 2: "start_s" must be a number'),
         ({**LINE, "song": 7}, 'line 2: "song" must be text'),
-        ({**LINE, "start_s": float("nan")}, 'line 2: "start_s" is out of all bounds'),
+        ({**LINE, "start_s": float("nan")}, 'line 2: "start_s" is out of range'),
         ("{", "line 2: is no JSON"),
         ("[1]", "line 2: is no JSON object"),
     ],
@@ -87,5 +87,5 @@ def test_what_the_journal_writes_is_read_back(tmp_path_factory: pytest.TempPathF
         file.write('{"input_file_path": "é'.encode()[:-1])
     again = SongJournal(folder / "metadata.jsonl")
     assert (again.num_pairs, again.unfinished()) == (len(records), [])
-    again.clean()
+    again.remove_unfinished()
     assert read_edit_records(folder) == records

@@ -16,7 +16,7 @@ from PIL import Image
 from demo.composition import compose
 from riff.audio.io import read_audio
 from riff.errors import DataError
-from riff.inspection.images import read_picture
+from riff.inspection.images import read_image
 from riff.spectrogram.image import SpectrogramImage, load_channels, load_image, save_image, waveform_to_image
 from riff.spectrogram.mel import waveform_to_mel
 from riff.spectrogram.params import SAMPLE_SCALE, STANDARD, ExifTag, unit_maximum
@@ -64,7 +64,7 @@ def test_riffusions_images_and_ours_come_out_at_the_sounds_own_level(
 def test_every_reader_takes_riffusions_maximum_as_of_16_bit_samples(sound: np.ndarray, tmp_path: Path) -> None:
     theirs, ours = riffusions_image(tmp_path / "theirs.png", sound), waveform_to_image(torch.from_numpy(sound))
     assert load_image(theirs).max_value == pytest.approx(ours.max_value, rel=1e-3)
-    assert read_picture(theirs).max_value == pytest.approx(ours.max_value, rel=1e-3)
+    assert read_image(theirs).max_value == pytest.approx(ours.max_value, rel=1e-3)
     Image.fromarray(ours.to_rgb()).save(tmp_path / "bare.png")
     assert load_image(tmp_path / "bare.png").max_value == pytest.approx(30e6 / 32_768)
 

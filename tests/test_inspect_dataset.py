@@ -21,7 +21,7 @@ from riff.audio.clips import rms
 from riff.data.datasets import split_by_song
 from riff.data.records import PairRecord, read_records
 from riff.inspection.images import image_energy, vocal_level
-from riff.inspection.prompt_stats import MOST_TOKENS, effective_number, fewest_tokens
+from riff.inspection.prompt_stats import MAX_TOKENS, effective_number, fewest_tokens
 from riff.separation.stems import read_stems
 from riff.spectrogram.image import SpectrogramImage, load_image, mel_to_image, save_image
 from riff.spectrogram.params import CLIP_SAMPLES
@@ -73,7 +73,7 @@ def test_good_pairs(pairs: Path, songs: Path, tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1].startswith(f"{pairs} is fit to train on: {len(records)} pairs, 4 songs")
     result = json.loads((output / "report.json").read_text())
     facts = result["facts"]
-    assert (facts["pairs"]["records"], facts["pairs"]["clips"], facts["pairs"]["pictures"]) == (8, 8, 24)
+    assert (facts["pairs"]["records"], facts["pairs"]["clips"], facts["pairs"]["images"]) == (8, 8, 24)
     assert facts["pairs"]["edge maps compared with their backing"] == 8
     assert facts["hours"] == {"unshifted": round(8 * 5.11 / 3600, 3), "with every pitch": round(8 * 5.11 / 3600, 3)}
     assert facts["prompts"]["different"] == len({record.prompt for record in records})
@@ -103,9 +103,9 @@ def damage(folder: Path) -> dict[str, set[str]]:
     path = folder / first["target"]
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     (folder / second["accompaniment"]).unlink()
-    with Image.open(folder / third["target"]) as picture:
-        exif = picture.getexif()
-        picture.crop((0, 0, 384, 512)).save(folder / third["target"], exif=exif)
+    with Image.open(folder / third["target"]) as image:
+        exif = image.getexif()
+        image.crop((0, 0, 384, 512)).save(folder / third["target"], exif=exif)
     with Image.open(folder / fourth["source"]) as edges:
         edges.convert("L").save(folder / fourth["source"], format="JPEG", quality=75)
     shutil.copy(folder / rest[0]["source"], folder / fifth["source"])
@@ -127,7 +127,7 @@ def damage(folder: Path) -> dict[str, set[str]]:
 
 def test_every_flaw_is_named_and_moved_aside(copy: Path, songs: Path) -> None:
     expected = damage(copy)
-    before, ledger = snapshot(copy), (copy / "songs.jsonl").read_text()
+    before, journal = snapshot(copy), (copy / "songs.jsonl").read_text()
     done = inspect(copy, code=2)
     assert snapshot(copy) == before
     assert {kind: names for kind, names in found(copy).items() if kind in expected} == expected
@@ -154,7 +154,7 @@ def test_every_flaw_is_named_and_moved_aside(copy: Path, songs: Path) -> None:
     assert again.stdout.startswith("0 records and 0 files moved")
     assert snapshot(copy) == after
     # Making the pairs again takes every song as done and loses none of the good pairs.
-    assert (copy / "songs.jsonl").read_text() != ledger
+    assert (copy / "songs.jsonl").read_text() != journal
     assert "0 songs made now, 4 done before" in make_pairs(songs, copy).stdout
     assert read_records(copy) == kept
 
@@ -203,14 +203,14 @@ def test_songs_of_the_validation_set(copy: Path, tmp_path: Path) -> None:
     inspect(copy, "--val_dir", val, "--fix", "duplicates", "broken")
     assert {record.song for record in read_records(copy)} == set(others[:-1])
     # A flaw of the validation set is an error too, and is left where it is.
-    (val / lines(val)[0]["target"]).write_bytes(b"no picture")
+    (val / lines(val)[0]["target"]).write_bytes(b"no image")
     before = snapshot(val)
     assert "inspect it by itself" in last_error(inspect(copy, "--val_dir", val, "--fix", code=2))
     assert snapshot(val) == before
 
 
 def as_edit_pairs(pairs: Path, folder: Path, alone: bool, keys: tuple[str, ...]) -> None:
-    """The pairs as edit pairs with these keys. The edited pictures show the mix, or a vocal alone, half as loud as the backing."""
+    """The pairs as edit pairs with these keys. The edited images show the mix, or a vocal alone, half as loud as the backing."""
     folder.mkdir()
     texts = []
     for record in read_records(pairs):
@@ -270,7 +270,7 @@ def test_silent_and_weak_clips(copy: Path) -> None:
     write_lines(copy, *items)
     inspect(copy, "--num_shown", 1)
     page = (copy.parent / "train-data-inspected" / "index.html").read_text()
-    assert "Pairs whose picture is silent</h2>" in page
+    assert "Pairs whose image is silent</h2>" in page
     assert "Clips with hardly any vocal</h2>" in page
     assert page.count("<audio") == 3 * 2  # a clip of those chosen evenly, a silent and a weak one, each with its backing
     assert found(copy)["silent"] == {first["target"]}
@@ -327,12 +327,12 @@ def tokenizer() -> Any:
 @settings(deadline=None)
 def test_no_prompt_has_fewer_tokens_than_is_said(tokenizer: Any, text: str) -> None:
     assert fewest_tokens(text) <= len(tokenizer(text).input_ids) - 2
-    assert fewest_tokens("la " * (MOST_TOKENS + 1)) > MOST_TOKENS
+    assert fewest_tokens("la " * (MAX_TOKENS + 1)) > MAX_TOKENS
 
 
 @given(st.floats(-60, 40))
 @settings(deadline=None, max_examples=20)
-def test_a_vocal_alone_is_as_loud_as_its_picture_says(gain_db: float) -> None:
+def test_a_vocal_alone_is_as_loud_as_its_image_says(gain_db: float) -> None:
     import torch
 
     mel = torch.from_numpy(np.random.default_rng(0).exponential(size=(512, 64)).astype(np.float32))

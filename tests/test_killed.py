@@ -1,4 +1,4 @@
-"""A run that is killed at any moment and started again ends as one that was left alone; a full disk ends in one line."""
+"""A run that is killed at any moment and started again gives the result of an undisturbed run; a full disk ends in one line."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def undisturbed(mixtures: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.mark.parametrize("kills", [1, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_and_started_again(mixtures: Path, undisturbed: Path, tmp_path: Path, kills: int, workers: int) -> None:
     moments, expected, left = random.Random(kills), pair_files(undisturbed), kills
-    for attempt in range(kills):  # a folder that is finished is compared, and the next one begun
+    for attempt in range(kills):  # a finished folder is compared before the next one begins
         folder = tmp_path / f"pairs-{attempt}"
         while left and len(pair_files(folder)) < len(expected):
             left -= kill_one(mixtures, folder, workers, moments.uniform(0, 1))
@@ -58,7 +58,7 @@ def test_killed_and_started_again(mixtures: Path, undisturbed: Path, tmp_path: P
 
 
 def kill_one(mixtures: Path, folder: Path, workers: int, seconds: float) -> bool:
-    """Kill a run so many seconds after it first wrote something; whether it was still at work."""
+    """Kill a run the given seconds after its first write; returns whether it was still running."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     words = [sys.executable, *command(mixtures, folder, workers)]
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
@@ -73,7 +73,7 @@ def kill_one(mixtures: Path, folder: Path, workers: int, seconds: float) -> bool
 
 
 def limited(script: str, *flags: object) -> subprocess.CompletedProcess[str]:
-    """Run a script that may write no file above 64 KiB, where writing stops as on a full disk."""
+    """Run a script under a limit of 64 KiB per file; beyond it writing fails as on a full disk."""
     words = " ".join(f"'{word}'" for word in (sys.executable, script, *flags))
     return subprocess.run(["bash", "-c", f"ulimit -f 64; exec {words}"], cwd=ROOT, capture_output=True, text=True, check=False)
 

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riff.data.pair_folders import open_pair_folder
-from riff.data.pair_types import read_record_lines
 from riff.data.records import CONTROL_PAIRS, read_records
-from riff.inspection.findings import KINDS, Finding, Item, findings
+from riff.inspection.findings import KINDS, Finding, Item, group_by_kind
+from riff.inspection.folder import read_folder, read_record_lines
 from riff.inspection.set_aside import orphans, plan_set_aside, set_aside
 from riff.pairs.edit_pairs import SILENT_IMAGE
 from riff.pairs.journal import SongJournal
@@ -23,17 +22,17 @@ BROKEN_LINES = (1, 4)
 
 
 def flaws() -> list[Finding]:
-    return findings([("unreadable", Item("a picture", "is cut", (number,))) for number in BROKEN_LINES])
+    return group_by_kind([("unreadable", Item("an image", "is truncated", (number,))) for number in BROKEN_LINES])
 
 
 def fix(folder: Path, groups: tuple[str, ...] = ("broken",)) -> None:
     """The flaws are found again as long as their records are there, as an inspection would."""
-    opened = open_pair_folder(folder)
-    first = {line.text: line.number for line in open_pair_folder(folder.parent / "before").lines}
+    opened = read_folder(folder)
+    first = {line.text: line.number for line in read_folder(folder.parent / "before").lines}
     there = [line.number for line in opened.lines if first[line.text] in BROKEN_LINES]
-    found = [("unreadable", Item("a picture", "is cut", (number,))) for number in there]
+    found = [("unreadable", Item("an image", "is truncated", (number,))) for number in there]
     found += [("orphan", Item(file, "")) for file in orphans(opened)]
-    set_aside(opened, plan_set_aside(opened, findings(found), groups))
+    set_aside(opened, plan_set_aside(opened, group_by_kind(found), groups))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -80,8 +79,8 @@ def test_a_killed_run_loses_nothing_and_the_next_one_finishes(copy: Path, monkey
         for name, content in before.items():
             if name.endswith(".png"):
                 assert content in (after.get(name), after.get(f"broken/{name}")), name
-        said = after["prompt.json"].decode().splitlines() + after.get("broken/reasons.jsonl", b"").decode().splitlines()
-        noted = {json.loads(line).get("record", line) for line in said}
+        lines_there = after["prompt.json"].decode().splitlines() + after.get("broken/reasons.jsonl", b"").decode().splitlines()
+        noted = {json.loads(line).get("record", line) for line in lines_there}
         assert set(records) <= noted
         fix(folder)
         fix(folder)
@@ -90,7 +89,7 @@ def test_a_killed_run_loses_nothing_and_the_next_one_finishes(copy: Path, monkey
         for name in ("prompt.json", "songs.jsonl"):
             assert finished[name] == files(whole)[name]
         kills += 1
-    assert kills == 2 + 3 * len(BROKEN_LINES) + 1  # reasons, records, three pictures each, ledger
+    assert kills == 2 + 3 * len(BROKEN_LINES) + 1  # reasons, records, three images each, journal
 
 
 def test_the_ledger_counts_what_is_left(copy: Path) -> None:
@@ -99,24 +98,24 @@ def test_the_ledger_counts_what_is_left(copy: Path) -> None:
     for line in map(json.loads, (copy / "songs.jsonl").read_text().splitlines()):
         left = sum(record.song == line["song"] for record in kept)
         assert (line["pairs"], line["pairs"] + line.get("set_aside", 0)) == (left, 2)
-    ledger = SongJournal(copy / "prompt.json")
-    assert (ledger.num_pairs, len(ledger.done)) == (len(kept), 4)
+    journal = SongJournal(copy / "prompt.json")
+    assert (journal.num_pairs, len(journal.done)) == (len(kept), 4)
     assert read_records(copy) == kept
 
 
 def test_a_file_that_another_record_needs_stays(copy: Path) -> None:
-    """Two records of one picture with different words, and records of another way of control beside them."""
+    """Two records of one image with different words, and records of another control method beside them."""
     first, *others = (copy / "prompt.json").read_text().splitlines()
     twin = json.dumps({**json.loads(first), "prompt": "Sing it again"})
     (copy / "prompt.json").write_text("\n".join([first, *others, twin]) + "\n")
     (copy / "prompt-other.json").write_text(others[2] + "\n")
-    opened = open_pair_folder(copy)
+    opened = read_folder(copy)
     plan = plan_set_aside(opened, flaws(), ["broken"])
     assert set(plan.lines) == {1, 4}
     assert plan.files == {}
     set_aside(opened, plan)
     assert (copy / json.loads(first)["target"]).exists()
-    assert orphans(open_pair_folder(copy)) == []
+    assert orphans(read_folder(copy)) == []
 
 
 def test_a_file_of_the_same_name_that_was_moved_before_is_kept(copy: Path) -> None:
@@ -129,7 +128,7 @@ def test_a_file_of_the_same_name_that_was_moved_before_is_kept(copy: Path) -> No
     assert (copy / "broken" / target).with_stem(f"{Path(target).stem}~2").read_bytes() == content
 
 
-def test_sounds_go_with_their_pictures(pairs: Path, tmp_path: Path) -> None:
+def test_sounds_are_moved_with_their_images(pairs: Path, tmp_path: Path) -> None:
     folder = tmp_path / "edits"
     record, other = read_records(pairs)[:2]
     for name in ("input_image", "edited_image", "wav"):
@@ -145,9 +144,9 @@ def test_sounds_go_with_their_pictures(pairs: Path, tmp_path: Path) -> None:
     (folder / "wav" / "nobody_input.wav").touch()
     (folder / SILENT_IMAGE).touch()  # for pairs that change nothing, even where none was drawn
     (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    opened = open_pair_folder(folder)
+    opened = read_folder(folder)
     assert orphans(opened) == ["wav/nobody_input.wav"]
-    set_aside(opened, plan_set_aside(opened, findings([("unreadable", Item("x", "", (1,)))]), ["broken"]))
+    set_aside(opened, plan_set_aside(opened, group_by_kind([("unreadable", Item("x", "", (1,)))]), ["broken"]))
     stem = Path(record.target).stem
     moved = {path.relative_to(folder / "broken").as_posix() for path in (folder / "broken").rglob("*.*")}
     assert moved == {
@@ -162,8 +161,8 @@ def test_sounds_go_with_their_pictures(pairs: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("groups", [("broken",), ("duplicates",), ("silent",), ("broken", "silent")])
 def test_only_what_was_asked_for_is_moved(copy: Path, groups: tuple[str, ...]) -> None:
     kinds = [kind for kind in KINDS if KINDS[kind].fix]
-    found = findings([(kind, Item("x", "", (number,))) for number, kind in enumerate(kinds[:8], start=1)])
-    plan = plan_set_aside(open_pair_folder(copy), found, groups)
+    found = group_by_kind([(kind, Item("x", "", (number,))) for number, kind in enumerate(kinds[:8], start=1)])
+    plan = plan_set_aside(read_folder(copy), found, groups)
     assert plan.lines.keys() == {number for number, kind in enumerate(kinds[:8], start=1) if KINDS[kind].fix in groups}
 
 

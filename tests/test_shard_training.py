@@ -70,7 +70,7 @@ def test_an_edit_model_learns_the_same_from_shards(
     tiny_base: Path,
     tmp_path: Path,
 ) -> None:
-    """Two steps on the folder, and two on shards of both formats. What the pictures show is told beside the shards."""
+    """Two steps on the folder, and two on shards of both formats. What the images show is in the manifest of the shards."""
     folder, other = tmp_path / "folder", tmp_path / "other"
     more = ("--val_freq", 2, "--validation_steps", 2, "--max_train_steps", 2)
     run_script("train_instruct_pix2pix.py", *flags(edit_pairs, tiny_base, folder, *more))

@@ -38,7 +38,7 @@ TYPES: dict[str, PairType[Any]] = {"control": CONTROL_PAIRS, "edit": EDIT_PAIRS}
 SIZES = (5, 4, 7, 1)  # pairs of each song
 
 
-def picture(path: Path, seed: int) -> None:
+def write_image(path: Path, seed: int) -> None:
     save_image(path, SpectrogramImage(np.random.default_rng(seed).integers(0, 256, (16, 16), np.uint8), max_value=1.0 + seed))
 
 
@@ -59,7 +59,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
                 else:
                     records.append(EditRecord(f"input_image/{name}", f"edited_image/{name}", f"add {clip}", kind="remove", **more))
                 for number, path in enumerate(TYPES[kind].image_paths(records[-1]).values()):
-                    picture(folder / path, 3 * len(records) + number)
+                    write_image(folder / path, 3 * len(records) + number)
         (folder / TYPES[kind].records_file).write_text("".join(json.dumps(asdict(record)) + "\n" for record in records))
         write_json(folder / "manifest.json", {"settings": {"target": "vocals"}})
     return places
@@ -87,7 +87,7 @@ def opened(place: str | Path, kind: str) -> tuple[PairStore, list[Any]]:
 
 
 def contents(place: str | Path, kind: str) -> list[tuple[Any, dict[str, bytes]]]:
-    """The records without their pictures' names in the store, and their pictures."""
+    """The records without their images' names in the store, and their images."""
     store, records = opened(place, kind)
     nameless = dict.fromkeys(TYPES[kind].images, "")
     return [
@@ -119,7 +119,7 @@ def test_shards_hold_what_the_folder_holds_in_its_order(kind: str, form: str, fo
             assert image_size(store.open(name)) == (16, 16)
 
 
-def test_a_store_travels_between_processes_and_holds_no_pictures(packed: Callable[..., Path]) -> None:
+def test_a_store_travels_between_processes_and_holds_no_images(packed: Callable[..., Path]) -> None:
     for form in FORMATS:
         store, records = opened(packed("control", form), "control")
         wanted = [store.read(record.target) for record in records]
@@ -176,7 +176,7 @@ def test_packing_goes_on_where_it_stopped_and_the_bytes_are_the_same(
     broken.write_bytes(whole)
     done = pack(folder, output, *size)
     assert "17 pairs in 4 shards" in done.stdout
-    assert "2 written now, 2 there before" in done.stdout
+    assert "2 written now, 2 before" in done.stdout
     assert f"python train_instruct_pix2pix.py --train_data_dir {output}" in done.stdout
     undisturbed = packed("edit", "webdataset")
     assert {name: (output / name).read_bytes() for name in shard_names(output)} == {
@@ -243,7 +243,7 @@ PAIR = {"0.source.png": b"s", "0.target.png": b"t", "0.json": RECORD}
 
 
 def test_a_tar_of_somebody_else_is_read(tmp_path: Path) -> None:
-    """No song, no paths, other pictures, members in folders, and pairs that are not in one piece."""
+    """No song, no paths, other images, members in folders, and pairs that are not in one piece."""
     more = {"./a/clip_07.TARGET.JPG": b"jpg", "README.md": b"", "a/clip_07.json": RECORD, "./a/clip_07.source.png": b"edges"}
     write_tar(tmp_path / "own.tar", {**more, **PAIR, "0.wav": b"", "._0.json": b"", "b/x.y.json": b""} | {"b/x.y.json": b""})
     with pytest.raises(DataError, match=r'own\.tar: b/x has no "json"'):
@@ -286,20 +286,20 @@ def test_a_tar_that_is_refused_is_named(members: dict[str, bytes], words: str, t
 
 def test_links_and_tars_that_are_not_whole_are_refused(packed: Callable[..., Path], tmp_path: Path) -> None:
     path = write_tar(tmp_path / "x.tar", {"0.source.png": b""}, kind=tarfile.SYMTYPE)
-    with pytest.raises(DataError, match=r"the member 0\.source\.png is no plain file"):
+    with pytest.raises(DataError, match=r"the member 0\.source\.png is not a plain file"):
         opened(path, "control")
     whole = (packed("control", "webdataset") / "pairs-000000.tar").read_bytes()
     end = len(whole.rstrip(b"\0"))
     second = whole.index(b"00000000.target.png")
     for cut in (0, 100, 700, second, second + 100, end - 10, end, len(whole) // 2):
         path.write_bytes(whole[:cut])
-        with pytest.raises(DataError, match=r"x\.tar: (no whole, uncompressed tar|is cut off)"):
+        with pytest.raises(DataError, match=r"x\.tar: (not a complete, uncompressed tar|is truncated)"):
             opened(path, "control")
     path.write_bytes(whole * 2)
-    with pytest.raises(DataError, match="goes on after its end"):
+    with pytest.raises(DataError, match="continues after its end"):
         opened(path, "control")
     path.write_bytes(b"\x1f\x8b\x08" + bytes(600))
-    with pytest.raises(DataError, match="no whole, uncompressed tar"):
+    with pytest.raises(DataError, match="not a complete, uncompressed tar"):
         opened(path, "control")
 
 
@@ -317,7 +317,7 @@ def test_a_shard_that_changes_is_read_anew_but_not_while_it_is_read(form: str, p
     path.unlink()
     with pytest.raises(DataError, match="cannot be read"):
         store.read(records[1].target)
-    with pytest.raises(DataError, match="there is no"):
+    with pytest.raises(DataError, match="no file matches"):
         opened(path, "control")
 
 
@@ -347,7 +347,7 @@ def test_parquet_files_that_are_refused_are_named(packed: Callable[..., Path], t
         assert str(raised.value).startswith(f"{path}: ")
 
     path.write_bytes(good.read_bytes()[:-100])
-    refused("no whole Parquet file")
+    refused("not a complete Parquet file")
     pyarrow.parquet.write_table(table.drop_columns(["prompt"]), path)
     refused('has no column "prompt"; there are source, target, accompaniment, song')
     pyarrow.parquet.write_table(table.set_column(0, "source", [["x"] * len(table)]), path)
@@ -375,9 +375,9 @@ def test_places_that_are_none(packed: Callable[..., Path], tmp_path: Path) -> No
     for form in FORMATS:
         shutil.copytree(packed("control", form), tmp_path / "both", dirs_exist_ok=True)
     for place, words in {
-        f"{tmp_path}/*.tar": r"\*.tar: there is no",
-        f"{tmp_path}/both/pairs-{{000000..000009}}.tar": r"there is no .*both/pairs-000004.tar",
-        f"{tmp_path}/both/*": r"manifest.json is no .tar or .parquet file",
+        f"{tmp_path}/*.tar": r"\*.tar: no file matches",
+        f"{tmp_path}/both/pairs-{{000000..000009}}.tar": r"no file matches .*both/pairs-000004.tar",
+        f"{tmp_path}/both/*": r"manifest.json is not a .tar or .parquet file",
         f"{tmp_path}/both": "holds tars and Parquet files",
         f"{tmp_path}/both/{{9..1}}.tar": "must rise",
         f"{tmp_path}/nowhere": r"nowhere/prompt.json: no pairs there; make them with make_cnet_dataset.py",
@@ -405,7 +405,7 @@ cli.run(main)
 
 
 def test_a_data_set_of_the_hub_is_downloaded_once(hub: Hub, packed: Callable[..., Path], tmp_path: Path) -> None:
-    def look(**more: str) -> subprocess.CompletedProcess[str]:
+    def list_pairs(**environment: str) -> subprocess.CompletedProcess[str]:
         kept = {key: value for key, value in os.environ.items() if not key.lower().startswith(("hf_", "http"))}
         settings = {
             "HF_ENDPOINT": hub.url,
@@ -415,9 +415,9 @@ def test_a_data_set_of_the_hub_is_downloaded_once(hub: Hub, packed: Callable[...
             "PYTHONPATH": str(ROOT),
         }
         command = [sys.executable, "-c", CODE]
-        return subprocess.run(command, cwd=tmp_path, env=kept | settings | more, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, cwd=tmp_path, env=kept | settings | environment, capture_output=True, text=True, timeout=300)
 
-    missing = look()
+    missing = list_pairs()
     assert missing.returncode == 2
     (line,) = [line for line in missing.stderr.splitlines() if line.startswith("error: ")]
     assert "me/pairs: no such folder here (make one with make_cnet_dataset.py" in line
@@ -425,12 +425,12 @@ def test_a_data_set_of_the_hub_is_downloaded_once(hub: Hub, packed: Callable[...
     folder = packed("control", "webdataset")
     files = {f"data/{name}": (folder / name).read_bytes() for name in shard_names(folder)}
     hub.repositories["datasets/me/pairs"] = Repository(private=False, files={**files, "README.md": b"me", "big.bin": b"no"})
-    done = look()
+    done = list_pairs()
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] == "17"
     assert done.stdout.split()[2] == "cache/me--pairs"
     assert not any("big.bin" in line for line in hub.requests)
-    assert look(HF_HUB_OFFLINE="1").stdout == done.stdout
+    assert list_pairs(HF_HUB_OFFLINE="1").stdout == done.stdout
 
 
 def test_without_the_libraries_the_error_names_them(

@@ -73,5 +73,5 @@ def test_pictures_of_which_none_fits_end_in_one_line(tiny_control: Path, tmp_pat
     pipeline = load_control_pipeline(tiny_control)
     with pytest.raises(DataError, match=r"source-0\.png: a picture of 64x50 does not fit this model"):
         prepare_control_data(control_pairs(tmp_path, (50, 50)), "", pipeline, "cpu", val_share=0)
-    with pytest.raises(DataError, match="the pictures of every pair differ in size"):
+    with pytest.raises(DataError, match="the images of every pair differ in size"):
         prepare_control_data(control_pairs(tmp_path, (ODD, 64)), "", pipeline, "cpu", val_share=0)

@@ -1,4 +1,4 @@
-"""Songs of any name, and any number of bad ones among them: each has files of its own, and the others are made."""
+"""Songs of any name, with bad ones among them: every song has separate files, and the good ones are made."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ import make_cnet_dataset
 import preprocess_musdb
 from riff.audio.io import write_audio
 from riff.data.pair_types import MANIFEST
-from riff.data.records import PairRecord, read_edit_records, read_records
+from riff.data.records import CONTROL_PAIRS, PairRecord, read_edit_records, read_records
 from riff.errors import AudioError, AudioWarning
 from riff.files import readable, write_json, write_new
 from riff.pairs.build import Build, BuildReport
 from riff.pairs.clip_images import ClipImages, slug_of
-from riff.pairs.folder import PairsFolder
-from riff.pairs.making import ClipCount, SongJob, StageSong
+from riff.pairs.output import OutputFolder
 from riff.pairs.songs import SongFile, list_songs, unique_slugs
-from riff.pairs.staging import StagedSong
+from riff.pairs.staging import ClipCount, SongJob, StagedSong, StageSong
 from riff.spectrogram.png import encode_png
 from tools import separate_audio
 
@@ -40,7 +39,7 @@ ODD_NAMES = (b"caf\xe9", b"x" * 246, b"x" * 245 + b"y", b"Artist: Title?", "ギ�
 
 @dataclass(frozen=True)
 class ByteMaker:
-    """Makes a song of N bytes into N pairs of two small images, which show its content; `fail` may raise, given its path."""
+    """Makes a song of N bytes into N pairs of two small images of its bytes; `fail` is called with its path and may raise."""
 
     fail: Callable[[Path], object] = lambda path: None
 
@@ -58,17 +57,17 @@ class ByteMaker:
         return records, ClipCount(len(records), 0)
 
 
-def build(songs: Path, pairs: Path, maker: ByteMaker = ByteMaker(), said: list[str] | None = None) -> BuildReport:
+def build(songs: Path, pairs: Path, maker: ByteMaker = ByteMaker(), warned: list[str] | None = None) -> BuildReport:
     listed = list_songs(songs)
-    folder = PairsFolder(pairs, "prompt.json", ("source", "target"), "--train_data_dir")
-    lines: list[str] = [] if said is None else said
+    folder = OutputFolder(pairs, CONTROL_PAIRS)
+    lines: list[str] = [] if warned is None else warned
     with folder.prepared({}, overwrite=False):
         write_json(pairs / MANIFEST, {"settings": {}})
         return Build(listed, listed, {}, "sing", folder, maker, "nothing", warn=lines.append).run()
 
 
 def shown(pairs: Path) -> dict[str, bytes]:
-    """What each song's images show."""
+    """The bytes of each song's image."""
     return {record.song: (pairs / record.target).read_bytes() for record in read_records(pairs)}
 
 
@@ -82,7 +81,7 @@ def shown(pairs: Path) -> dict[str, bytes]:
         ("x" * 240 + ".wav",) * 2,
     ],
 )
-def test_a_song_that_comes_later_takes_no_finished_song_s_images(tmp_path: Path, first: str, second: str) -> None:
+def test_a_song_added_later_does_not_replace_the_images_of_another(tmp_path: Path, first: str, second: str) -> None:
     songs, pairs = tmp_path / "songs", tmp_path / "pairs"
     songs.mkdir()
     if first == second:
@@ -102,7 +101,7 @@ def test_a_song_that_comes_later_takes_no_finished_song_s_images(tmp_path: Path,
 
 
 def test_a_song_that_is_staged_keeps_its_name_too(tmp_path: Path) -> None:
-    """A run was killed between the making of a song and its taking in."""
+    """A run was killed after staging a song and before moving its files."""
     songs, pairs = tmp_path / "songs", tmp_path / "pairs"
     songs.mkdir()
     (songs / "song.wav").write_bytes(b"1")
@@ -133,7 +132,7 @@ def test_slugs_are_short_and_different_and_stay(earlier: list[str], later: list[
 
 
 @pytest.mark.parametrize("error", [ValueError("array is too big"), MemoryError(), UnicodeEncodeError("utf-8", "é", 0, 1, "no")])
-def test_an_error_that_nobody_foresaw_costs_one_song(tmp_path: Path, error: Exception) -> None:
+def test_an_unexpected_error_fails_one_song(tmp_path: Path, error: Exception) -> None:
     songs = tmp_path / "songs"
     songs.mkdir()
     for name in ("a.wav", "b.wav", "c.wav"):
@@ -162,7 +161,7 @@ def test_a_full_disk_ends_the_batch(tmp_path: Path) -> None:
         build(tmp_path, tmp_path / "pairs", ByteMaker(fail))
 
 
-def test_what_is_wrong_with_a_song_that_is_used_is_said_once(tmp_path: Path) -> None:
+def test_a_warning_of_a_song_is_given_once(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"1")
 
     def complain(path: Path) -> None:
@@ -177,13 +176,13 @@ def test_what_is_wrong_with_a_song_that_is_used_is_said_once(tmp_path: Path) -> 
 def test_two_mixtures_of_one_folder_are_told_apart(tmp_path: Path) -> None:
     for suffix in (".wav", ".flac"):
         write_audio(tmp_path / "song" / f"mixture{suffix}", np.zeros((2, 9), np.float32), RATE)
-    with pytest.raises(AudioError, match="is this song too; take one of them out"):
+    with pytest.raises(AudioError, match="has the same song name; take one of them out"):
         list_songs(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def odd_songs(tmp_path_factory: pytest.TempPathFactory, songs: Path) -> Path:
-    """A song under odd names, in MUSDB's layout, with a file of one sample and one that is no song among them."""
+    """A song under odd names, in MUSDB's layout, with a file of one sample and one that is not audio among them."""
     folder = tmp_path_factory.mktemp("odd")
     song = next(path for path in sorted(songs.iterdir()) if path.is_dir())
     for name in ODD_NAMES:

@@ -32,7 +32,7 @@ def test_the_pairs_are_the_same_wherever_they_are_made(songs: Path, pairs: Path,
 
 @pytest.fixture(scope="module")
 def mixtures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six songs without stems, each long enough that a run can be met at work."""
+    """Six songs without stems, long enough to interrupt a run."""
     folder = tmp_path_factory.mktemp("mixtures")
     flags = ("--num_songs", 6, "--seconds", 10.4, "--seed", 6, "--mixtures_only", "--format", "flac", "--num_workers", 1)
     run_script("demo/make_songs.py", *flags, "--output", folder)
@@ -40,7 +40,7 @@ def mixtures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(mixtures: Path, pairs: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
-    """A run of two workers, and those, as soon as one of them has put a song aside."""
+    """Start a run of two workers; returns it and the workers once a song is staged."""
     flags = ["--audio_dir", mixtures, "--prompt_file", mixtures / "prompt_file.json", "--train_data_dir", pairs]
     flags += ["--separator", "repet", "--min_vocal_ratio", 0, "--num_workers", 2, "--no-pitch_augment"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -49,7 +49,7 @@ def start(mixtures: Path, pairs: Path) -> tuple[subprocess.Popen[str], list[psut
     while run.poll() is None and not list((pairs / ".staging").glob("[!.]*")):
         time.sleep(0.01)
     assert run.poll() is None, run.stderr and run.stderr.read()
-    # The server that workers are forked from has them as children, beside the tracker of what they share.
+    # The workers are children of the fork server, beside the resource tracker.
     return run, [process for process in psutil.Process(run.pid).children(recursive=True) if process.cpu_times().user > 0.05]
 
 

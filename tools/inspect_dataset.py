@@ -1,14 +1,14 @@
-"""Look at pairs before training on them: what they are, how they sound, what is broken, and which songs are on both sides.
+"""Inspect pairs before training: figures, sound, broken files, and songs on both sides of the split.
 
     python tools/inspect_dataset.py train-data-full/
 
-DIR holds ControlNet pairs (prompt.json) or edit pairs (metadata.jsonl). Every picture is read. Counts, hours, prompts, vocal levels
-and whatever is wrong go to the terminal, to report.json, and to index.html with histograms, a contact sheet and players. The last
-line says whether the pairs are fit to train on; the exit status is 2 where they are not.
+DIR holds ControlNet pairs (prompt.json) or edit pairs (metadata.jsonl). Every image is read. Counts, hours, prompts, vocal levels
+and problems are printed, and written to report.json and to index.html with histograms, a contact sheet and players. The last line
+states whether the pairs are fit to train on; if not, the exit status is 2.
 
---fix moves what is broken into DIR/broken, with reasons.jsonl, and takes its lines out of the records; nothing is deleted.
---fix broken duplicates silent also moves songs that are there twice, and clips with hardly any vocal. Old files that say less than
-today's are read too, and what they do not say is said to be unknown.
+--fix moves what is broken into DIR/broken, with reasons.jsonl, and removes its lines from the records; nothing is deleted.
+--fix broken duplicates silent also moves duplicate songs, and clips with hardly any vocal. Older files with fewer keys are read
+too; what they lack is reported as unknown.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from riff import cli
 
-FILES = ("index.html", "sheet.png", "clips/*")  # of the results
+RESULT_FILES = ("index.html", "sheet.png", "clips/*")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -30,9 +30,9 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add(
         "--val_dir", type=Path, help="folder of the pairs to validate on (default: some songs of DIR are held out, see --val_share)"
     )
-    parser.add_val_share("share of songs that training will hold out; give it the same")
+    parser.add_val_share("share of songs that training will hold out; use the same value there")
     add("--control_method", default="", help="read prompt-METHOD.json")
-    add("--target", help="what edited pictures show: a stem's name for it alone, or mix (default: as manifest.json says)")
+    add("--target", help="what edited images show: a stem's name for it alone, or mix (default: from manifest.json)")
     add(
         "--min_vocal_db",
         type=cli.real(-200, 200),
@@ -44,16 +44,16 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         "--num_shown",
         type=cli.whole(0),
         default=12,
-        help="clips to hear on the page, besides the worst two of each kind; 0 for none",
+        help="clips with sound on the page, besides the worst two of each kind of problem; 0 for none",
     )
-    add("--num_workers", type=cli.PROCESSES, default=os.cpu_count() or 1, help="processes that read pictures")
+    add("--num_workers", type=cli.PROCESSES, default=os.cpu_count() or 1, help="processes that read images")
     add(
         "--fix",
         nargs="*",
         choices=("broken", "duplicates", "silent"),
-        help="move aside what is broken, and also songs that are there twice, or clips with hardly any vocal (--fix: broken)",
+        help="move aside what is broken, and also duplicate songs, or clips with hardly any vocal (--fix: broken)",
     )
-    parser.add_overwrite("in --output what no earlier inspection wrote; its own page and report are always made anew")
+    parser.add_overwrite("other files in --output; the page and report of an earlier inspection are always replaced")
     args = parser.parse_args(argv)
     for folder in filter(None, (args.dir, args.val_dir)):
         _check_no_shards(folder)
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.inspection.split_check import check_split
     from riff.inspection.text import error_lines, table_text, verdict
 
-    results = cli.ResultFolder(args.output, "--output", FILES, (), args.overwrite, "report.json", renewed=True)
+    results = cli.ResultFolder(args.output, "--output", RESULT_FILES, (), args.overwrite, "report.json", renewed=True)
     results.check()
     options = InspectionOptions(args.control_method, args.target, args.min_vocal_db, args.num_workers)
     val = None if args.val_dir is None else inspect_pairs(args.val_dir, options)

@@ -1,4 +1,4 @@
-"""Training data as a pure function of the step: any run that stops can go on exactly where it was."""
+"""Training data as a pure function of the step, so that a stopped run resumes exactly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Example = dict[str, torch.Tensor]
 
 
 class SongClip(Protocol):
-    """A record of either kind of pairs."""
+    """A record of either type of pairs."""
 
     @property
     def song(self) -> str: ...
@@ -37,7 +37,7 @@ class ControlDataset(Dataset):
     """ControlNet pairs as tensors.
 
     An example holds `moments` float32 (2, channels, height, width), `text` and `no_text` float32 (77, width), and `hint`
-    uint8 (1, image height, image width), 0 or 255: a twelfth of the three float channels that the objective makes of it.
+    uint8 (1, image height, image width), 0 or 255: a twelfth of the bytes of three float channels, which the objective makes of it.
     """
 
     def __init__(self, store: PairStore, records: Sequence[PairRecord], encoded: Encoded) -> None:
@@ -49,7 +49,7 @@ class ControlDataset(Dataset):
     def __getitem__(self, index: int) -> Example:
         record = self.records[index]
         return {
-            "moments": self._encoded.picture(record.target),
+            "moments": self._encoded.image(record.target),
             "text": self._encoded.text(record.prompt),
             "no_text": self._encoded.text(""),
             "hint": torch.from_numpy(load_grey(self._store.open(record.source), background=0))[None],
@@ -59,8 +59,8 @@ class ControlDataset(Dataset):
 class EditDataset(Dataset):
     """Edit pairs as tensors.
 
-    An example holds `moments` float32 (2, channels, height, width) of the edited picture, `image` float32 (channels, height,
-    width), the mean of the input picture's scaled latents, and `text` and `no_text` float32 (77, width).
+    An example holds `moments` float32 (2, channels, height, width) of the edited image, `image` float32 (channels, height,
+    width), the mean of the input image's scaled latents, and `text` and `no_text` float32 (77, width).
     """
 
     def __init__(self, records: Sequence[EditRecord], encoded: Encoded) -> None:
@@ -72,20 +72,20 @@ class EditDataset(Dataset):
     def __getitem__(self, index: int) -> Example:
         record = self.records[index]
         return {
-            "moments": self._encoded.picture(record.edited_file_path),
-            "image": self._encoded.picture(record.input_file_path)[0],
+            "moments": self._encoded.image(record.edited_file_path),
+            "image": self._encoded.image(record.input_file_path)[0],
             "text": self._encoded.text(record.edit_prompt),
             "no_text": self._encoded.text(""),
         }
 
 
 class StepSampler(Sampler[list[int]]):
-    """Endless batches of indices, in shuffled epochs, from any batch on: batch k is the same whoever asks for it.
+    """Endless batches of indices in shuffled epochs; batch k depends on the seed and k alone.
 
     Args:
         size: of the data set. batch_size: indices a batch; an epoch's end may lie inside a batch.
         start: number of the first batch.
-        rank, processes: of several processes each takes its own part of what one with the multiplied batch would.
+        rank, processes: each process takes its part of the batches that one process with the multiplied batch size would take.
     """
 
     def __init__(self, size: int, batch_size: int, seed: int, start: int = 0, rank: int = 0, processes: int = 1) -> None:
@@ -99,11 +99,11 @@ class StepSampler(Sampler[list[int]]):
         batch = self._batch
         while True:
             indices = []
-            for place in range(batch * self._batch_size, (batch + 1) * self._batch_size):
-                if place // self._size != epoch:
-                    epoch = place // self._size
+            for position in range(batch * self._batch_size, (batch + 1) * self._batch_size):
+                if position // self._size != epoch:
+                    epoch = position // self._size
                     order = np.random.default_rng([self._seed, epoch]).permutation(self._size)
-                indices.append(int(order[place % self._size]))
+                indices.append(int(order[position % self._size]))
             yield indices
             batch += self._stride
 
@@ -112,7 +112,7 @@ def split_by_song(records: Sequence[Record], val_share: float) -> tuple[list[Rec
     """(training, held-out) pairs; all clips and pitches of a song are on one side.
 
     The songs are ranked by a hash of their names, so that a song added later moves few others. At least one song is held
-    out if there are two or more and the share is above 0; of a single song, nothing is.
+    out if there are two or more and the share is above 0; a single song is never held out.
     """
     songs = sorted({record.song for record in records}, key=lambda song: hashlib.blake2b(song.encode()).digest())
     count = min(len(songs) - 1, max(1, round(len(songs) * val_share))) if val_share > 0 else 0
@@ -120,9 +120,9 @@ def split_by_song(records: Sequence[Record], val_share: float) -> tuple[list[Rec
     return [r for r in records if r.song not in held_out], [r for r in records if r.song in held_out]
 
 
-def one_of_each_song(records: Sequence[Record], most: int) -> list[Record]:
-    """At most so many records of different songs: the least shifted, then the earliest of each."""
+def one_of_each_song(records: Sequence[Record], count: int) -> list[Record]:
+    """At most `count` records of different songs: of each the least shifted, then the earliest."""
     chosen: dict[str, Record] = {}
     for record in sorted(records, key=lambda record: (abs(record.semitones), record.song, record.start_s)):
         chosen.setdefault(record.song, record)
-    return list(chosen.values())[:most]
+    return list(chosen.values())[:count]

@@ -1,4 +1,4 @@
-"""What training reads instead of pictures and text: the VAE's latents and the text encoder's embeddings, computed once."""
+"""The VAE's latents and the text encoder's embeddings of all pairs, computed once and cached."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class Encoded:
-    """Caches for the pictures and texts of pairs.
+    """Caches for the images and texts of pairs.
 
     moments: (2, channels, height, width) float16 rows, the mean and standard deviation of the scaled latents.
-    texts: (77, width) float16 rows. keys: of a picture by its name in the store. A text's key is the text; "" is there.
+    texts: (77, width) float16 rows. keys: of images, by their names in the store. A text's key is the text; "" is included.
     """
 
     moments: ArrayCache
     texts: ArrayCache
     keys: dict[str, str]
 
-    def picture(self, path: str) -> torch.Tensor:
-        """Its latents' mean and standard deviation, float32, shape (2, channels, height, width)."""
+    def image(self, path: str) -> torch.Tensor:
+        """Mean and standard deviation of an image's latents, float32, shape (2, channels, height, width)."""
         return _tensor(self.moments[self.keys[path]])
 
     def text(self, text: str) -> torch.Tensor:
@@ -48,27 +48,27 @@ def _tensor(row: np.ndarray) -> torch.Tensor:
 
 
 def encode(
-    store: PairStore, pictures: Sequence[str], texts: Sequence[str], pipeline: Any, names: tuple[str, str], device: str = "cpu"
+    store: PairStore, images: Sequence[str], texts: Sequence[str], pipeline: Any, names: tuple[str, str], device: str = "cpu"
 ) -> Encoded:
-    """Encode what is not encoded yet; keyed by the pictures' content and the models' weights.
+    """Encode what is not cached yet; cache keys are hashes of the images' bytes and the models' weights.
 
     Args:
-        pictures: names in the store, of one size (`of_one_size`).
-        pipeline: one with a `vae`, a `text_encoder` and a `tokenizer`. names: its `encoder_names`.
+        images: names in the store, of one size (`of_one_size`).
+        pipeline: with a `vae`, a `text_encoder` and a `tokenizer`. names: its `encoder_names`.
 
     Raises:
-        DataError: a picture that is missing or broken.
+        DataError: an image is missing or broken.
     """
     vae, text_encoder, tokenizer = pipeline.vae, pipeline.text_encoder, pipeline.tokenizer
-    keys = {picture: _content_key(store.read(picture)) for picture in dict.fromkeys(pictures)}
-    picture_of = {key: picture for picture, key in keys.items()}
+    keys = {image: _content_key(store.read(image)) for image in dict.fromkeys(images)}
+    image_of = {key: image for image, key in keys.items()}
     moments, encoded_texts = (
         ArrayCache(store.cache / f"{kind}-{name}") for kind, name in zip(("latents", "texts"), names, strict=True)
     )
 
     @torch.inference_mode()
     def encode_images(batch: Sequence[str]) -> np.ndarray:
-        grey = [load_grey(store.open(picture_of[key])) for key in batch]
+        grey = [load_grey(store.open(image_of[key])) for key in batch]
         pixels = torch.from_numpy(np.stack(grey).astype(np.float32) / 127.5 - 1.0)
         posterior = vae.encode(pixels[:, None].repeat(1, 3, 1, 1).to(device)).latent_dist
         scaled = torch.stack([posterior.mean, posterior.std], dim=1) * vae.config.scaling_factor
@@ -80,7 +80,7 @@ def encode(
         tokens = tokenizer(list(batch), padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
         return text_encoder(tokens.to(device)).last_hidden_state.half().cpu().numpy()
 
-    # Channels last and, on a CPU, one picture at a time: what fits into its caches goes four times as fast.
+    # Channels last and, on a CPU, one image at a time, which fits into its caches: four times as fast.
     vae.to(device, memory_format=torch.channels_last)
     text_encoder.to(device)
     moments.fill(list(keys.values()), encode_images, 8 if device == "cuda" else 1, "latents")
@@ -91,17 +91,17 @@ def encode(
 
 
 def of_one_size(
-    store: PairStore, records: Sequence[Record], pictures: Callable[[Record], Sequence[str]], check: Callable[[int, int], None]
+    store: PairStore, records: Sequence[Record], images: Callable[[Record], Sequence[str]], check: Callable[[int, int], None]
 ) -> tuple[list[Record], tuple[int, int]]:
-    """The records whose pictures have the commonest (height, width) that fits, and that size; others are named and left out.
+    """The records whose images have the commonest valid (height, width), and that size; the others are reported and left out.
 
     Args:
-        pictures: names in the store of a record's pictures. check: raises `DataError` of a height and width that do not fit.
+        images: names in the store of a record's images. check: raises `DataError` for an invalid height and width.
 
     Raises:
-        DataError: a picture that is missing or broken, or no size that fits.
+        DataError: an image is missing or broken, or no size is valid.
     """
-    sizes = {name: image_size(store.open(name)) for record in records for name in pictures(record)}
+    sizes = {name: image_size(store.open(name)) for record in records for name in images(record)}
     reasons: dict[tuple[int, int], str] = {}
     for size in set(sizes.values()):
         try:
@@ -116,9 +116,9 @@ def of_one_size(
         if (height, width) != usual:
             reason = reasons.get((height, width), f"{width}x{height} pixels, and most are {usual[1]}x{usual[0]}")
             warn(f"left out: {name}: {reason}")
-    kept = [record for record in records if all(sizes[name] == usual for name in pictures(record))]
+    kept = [record for record in records if all(sizes[name] == usual for name in images(record))]
     if not kept:
-        raise DataError("the pictures of every pair differ in size; make the pairs again")
+        raise DataError("the images of every pair differ in size; make the pairs again")
     return kept, usual
 
 
@@ -130,28 +130,28 @@ SHARD_ROWS = 256
 
 
 class ArrayCache:
-    """Rows of one shape and dtype by key. Each shard is whole or not there, so a run that broke off loses at most one.
+    """Rows of one shape and dtype by key, in shards on disk, each complete or absent: an interrupted run loses at most one.
 
-    Files: `rows-HASH.npy` with the rows, `rows-HASH.json` with their keys (written last), HASH being that of the keys. So
-    processes that store at once never write different keys under one name. A shard whose files do not fit each other, and those
-    of earlier versions (`shard-00000.npy`), which could get mixed up, are computed anew.
+    Files: `rows-HASH.npy` with the rows and `rows-HASH.json` with their keys (written last), where HASH is that of the keys,
+    so concurrent processes never write different keys under one name. Shards whose files do not match, and those of earlier
+    versions (`shard-00000.npy`), are ignored and computed again.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self._places: dict[str, tuple[str, int]] = {}
+        self._locations: dict[str, tuple[str, int]] = {}
         self._shards: dict[str, np.ndarray] = {}
         for file in sorted(self.folder.glob("rows-*.json")):
             keys = _read_keys(file)
             if keys is not None and file.stem == _shard_name(keys):
-                self._places.update({key: (file.stem, row) for row, key in enumerate(keys)})
+                self._locations.update({key: (file.stem, row) for row, key in enumerate(keys)})
 
     def __contains__(self, key: str) -> bool:
-        return key in self._places
+        return key in self._locations
 
     def __getitem__(self, key: str) -> np.ndarray:
-        """The row, read-only, shape and dtype as they were stored."""
-        shard, row = self._places[key]
+        """The row, read-only, of the stored shape and dtype."""
+        shard, row = self._locations[key]
         if shard not in self._shards:
             self._shards[shard] = np.load(self.folder / f"{shard}.npy", mmap_mode="r")
         return self._shards[shard][row]
@@ -160,10 +160,10 @@ class ArrayCache:
         return self.__dict__ | {"_shards": {}}  # a worker process maps the files itself
 
     def fill(self, keys: Sequence[str], compute: Callable[[Sequence[str]], np.ndarray], batch_size: int, description: str) -> int:
-        """Compute the rows of the keys that are missing, in order and in batches, and return how many there were.
+        """Compute the rows of the missing keys, in order and in batches, and return their number.
 
         Args:
-            compute: keys -> array of one row a key.
+            compute: keys -> array of one row per key.
         """
         missing = [key for key in dict.fromkeys(keys) if key not in self]
         with progress_bar(total=len(missing), desc=description, disable=None if missing else True) as progress:
@@ -182,7 +182,7 @@ class ArrayCache:
         with atomic_path(self.folder / f"{name}.npy") as temporary:
             np.save(temporary, rows)
         write_json(self.folder / f"{name}.json", keys)
-        self._places.update({key: (name, row) for row, key in enumerate(keys)})
+        self._locations.update({key: (name, row) for row, key in enumerate(keys)})
 
 
 def _shard_name(keys: Sequence[str]) -> str:
@@ -190,10 +190,10 @@ def _shard_name(keys: Sequence[str]) -> str:
 
 
 def _read_keys(file: Path) -> list[str] | None:
-    """The keys of a shard; None where they cannot be read, or the rows beside them are not there or are not as many."""
+    """The keys of a shard; None where they cannot be read, or the rows are missing or of another number."""
     try:
         keys = json.loads(file.read_text(encoding="utf-8"))
         rows = np.load(file.with_suffix(".npy"), mmap_mode="r")
-    except (OSError, ValueError, EOFError):  # the last is of an empty file
+    except (OSError, ValueError, EOFError):  # EOFError: an empty file
         return None
     return keys if isinstance(keys, list) and len(keys) == len(rows) else None

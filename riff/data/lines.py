@@ -1,4 +1,4 @@
-"""Files of one JSON object a line."""
+"""Files of one JSON object per line (JSON Lines)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from riff.errors import DataError
 
 
 class JsonLine(NamedTuple):
-    """A line of such a file.
+    """A line of a JSON Lines file.
 
     Attributes:
-        number: from 1. text: the line itself. value: its object; where it holds none, it is empty and `problem` says why.
+        number: from 1. text: the line itself. value: its object, empty for a bad line. problem: why the line is bad, or "".
     """
 
     number: int
@@ -23,13 +23,13 @@ class JsonLine(NamedTuple):
 
 
 def json_lines(path: str | Path) -> list[JsonLine]:
-    """The lines of a file of one object a line, or the entries of one JSON list; blank lines are left out.
+    """The lines of a file of one object per line, or the entries of one JSON list; blank lines are left out.
 
     Raises:
-        DataError: it cannot be read at all, or begins as a JSON list and is none.
+        DataError: it cannot be read at all, or begins as a JSON list and is not valid.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig", errors="surrogateescape")  # bad bytes spoil their line alone
+        text = Path(path).read_bytes().decode("utf-8-sig", errors="surrogateescape")  # bad bytes affect their line alone
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except OSError as error:
@@ -49,17 +49,17 @@ def _parse(number: int, text: str) -> JsonLine:
         text.encode()
         value = json.loads(text)
     except UnicodeEncodeError:
-        return JsonLine(number, text, {}, "holds bytes that are no text in UTF-8")
+        return JsonLine(number, text, {}, "holds bytes that are not UTF-8")
     except ValueError as error:
         return JsonLine(number, text, {}, f"is no JSON ({getattr(error, 'msg', error)})")
     return JsonLine(number, text, value) if isinstance(value, dict) else JsonLine(number, text, {}, "is no JSON object")
 
 
 def read_json_objects(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
-    """The objects of such a file with their line numbers.
+    """The objects of a JSON Lines file with their line numbers.
 
     Raises:
-        DataError: no such file, or a line that is no JSON object; names the line.
+        DataError: no such file, or a line that is not a JSON object; names the line.
     """
     lines = json_lines(path)
     for line in lines:

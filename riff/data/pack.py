@@ -1,4 +1,4 @@
-"""A folder of pairs into shards, each whole or not there, so that a run that broke off goes on."""
+"""Packing a folder of pairs into shards, each complete or absent, so that an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import Any
 
 from riff.cli import FILES_KEY, progress_bar
 from riff.data.datasets import SongClip
-from riff.data.pair_folders import pair_type_of
 from riff.data.pair_types import MANIFEST, SETTINGS_KEY, PairType, read_pairs, settings_of
+from riff.data.records import pair_type_of
 from riff.data.shard_files import NUM_SHARDS_KEY
 from riff.data.shards import RECORD
 from riff.data.stores import FolderStore
@@ -28,14 +28,14 @@ from riff.spectrogram.image import image_size
 FORMATS = {"webdataset": ".tar", "parquet": ".parquet"}
 FINGERPRINT_KEY = "fingerprint"  # of the manifest beside the shards
 SHARD_NAME = re.compile(r"pairs-\d+\.(tar|parquet)")
-GROUP_ROWS = 10  # pairs that are read at once from Parquet: to come to one image, those beside it in its column are read as well
-PLAIN: dict[str, Any] = {"compression": "none", "use_dictionary": False, "write_statistics": False}  # PNGs gain nothing by more
+GROUP_ROWS = 10  # pairs in a row group, the unit that is read from a Parquet column to get one image
+PLAIN: dict[str, Any] = {"compression": "none", "use_dictionary": False, "write_statistics": False}  # PNGs do not compress further
 Pairs = Iterable[tuple[Any, Mapping[str, bytes]]]  # records, each with the bytes of its images by their keys
 
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """What is to be written; shards: the records of each by its path, which ends in its format's suffix."""
+    """shards: the records of each by its path, whose suffix gives the format."""
 
     folder: Path
     pair_type: PairType
@@ -46,16 +46,16 @@ class ShardPlan:
         return sum(map(len, self.shards.values()))
 
     def identities(self, records: Iterable[Any]) -> bytes:
-        """What tells records and their images from others, for a fingerprint."""
+        """Bytes that identify records and their images, for a fingerprint."""
         sizes = partial(image_sizes, self.folder, self.pair_type)
         return b"".join(json.dumps([asdict(record), sizes(record)]).encode() for record in records)
 
     def write(self, destination: Path) -> int:
-        """Write the shards that are not there yet, and return how many those were.
+        """Write the missing shards, and return their number.
 
         Raises:
             OptionError: a package is missing.
-            DataError: an image is missing or broken; the shards before it are there.
+            DataError: an image is missing or broken; the shards before it are complete.
         """
         written = first = 0
         with progress_bar(total=self.num_pairs, desc="packing", unit="pair") as progress:
@@ -72,13 +72,13 @@ class ShardPlan:
         for record in records:
             paths = self.pair_type.image_paths(record)
             for path in paths.values():
-                image_size(store.open(path))  # a broken one is found now, not in training
+                image_size(store.open(path))  # so that a broken one is found now, not in training
             yield record, {key: store.read(path) for key, path in paths.items()}
             progress.update()
 
 
 def image_sizes(folder: Path, pair_type: PairType, record: Any) -> list[int]:
-    """The bytes of each of a record's images.
+    """The file sizes of a record's images, in bytes.
 
     Raises:
         DataError: one is missing.
@@ -86,18 +86,18 @@ def image_sizes(folder: Path, pair_type: PairType, record: Any) -> list[int]:
     files = [folder / path for path in pair_type.image_paths(record).values()]
     for file in files:
         if not file.is_file():
-            raise DataError(f"{file}: no such image, though the records name it; make the pairs again")
+            raise DataError(f"{file}: no such image, but a record names it; make the pairs again")
     return [file.stat().st_size for file in files]
 
 
 def plan_packing(folder: Path, control_method: str, form: str, pairs_per_shard: int) -> tuple[ShardPlan, dict[str, Any]]:
-    """Share a folder's pairs out over shards, in their order.
+    """Distribute a folder's pairs over shards, in their order.
 
     Args:
-        control_method: of ControlNet pairs, where `prompt-METHOD.json` is meant. form: a key of `FORMATS`.
+        control_method: of ControlNet pairs, for `prompt-METHOD.json`. form: a key of `FORMATS`.
 
     Returns:
-        The plan, and what tells its shards from others, for the manifest beside them.
+        The plan, and what identifies its shards, for the manifest beside them.
 
     Raises:
         DataError: no pairs there, or pairs of both types.
@@ -113,7 +113,7 @@ def plan_packing(folder: Path, control_method: str, form: str, pairs_per_shard: 
 
 
 def share_out(records: Sequence[SongClip], pairs_per_shard: int) -> list[list[SongClip]]:
-    """The records of each shard, at most so many: a song's in one, unless they are more than that, and all in their order."""
+    """The records of each shard, in their order; a song's are in one shard unless they are more than `pairs_per_shard`."""
     shards: list[list[SongClip]] = [[]]
     for _, of_song in groupby(records, key=lambda record: record.song):
         pairs = list(of_song)
@@ -126,20 +126,20 @@ def share_out(records: Sequence[SongClip], pairs_per_shard: int) -> list[list[So
 
 
 def prepare_output(folder: Path, manifest: dict[str, Any], overwrite: bool) -> bool:
-    """Make a folder ready for shards; whether an earlier run of the same packing began there.
+    """Prepare a folder for shards; returns whether an earlier run of the same packing began there.
 
     Raises:
-        OptionError: it holds other shards, or something else that has a manifest.
+        OptionError: it holds other shards, or other files with a manifest.
     """
     remove_leftovers(folder)
     path = folder / MANIFEST
     earlier = read_mapping(path) if path.exists() else {}
     if path.exists() and FINGERPRINT_KEY not in earlier:
-        raise OptionError(f"--output {folder}: holds pairs, or something else that is no packing; choose a folder of its own")
+        raise OptionError(f"--output {folder}: holds pairs, or another result that is not a packing; choose a separate folder")
     shards = [shard for suffix in FORMATS.values() for shard in folder.glob(f"*{suffix}")]
     for shard in shards:
         if not SHARD_NAME.fullmatch(shard.name):
-            raise OptionError(f"--output {folder}: holds {shard.name}, which is no shard of a packing; choose a folder of its own")
+            raise OptionError(f"--output {folder}: holds {shard.name}, which is not a shard of a packing; choose a separate folder")
     same = earlier.get(FINGERPRINT_KEY) == manifest[FINGERPRINT_KEY]
     if (earlier or shards) and not same and not overwrite:
         raise OptionError(f"--output {folder}: holds shards of other pairs or settings; choose another folder, or --overwrite")
@@ -149,10 +149,10 @@ def prepare_output(folder: Path, manifest: dict[str, Any], overwrite: bool) -> b
 
 
 def write_shard(path: Path, pair_type: PairType, pairs: Pairs, first: int = 0) -> None:
-    """Write a shard, whole or not at all, in the format that its suffix says; the same pairs give the same bytes.
+    """Write a shard, complete or not at all, in the format of its suffix; the same pairs give the same bytes.
 
     Args:
-        first: number of its first pair among all.
+        first: number of its first pair in the data set.
 
     Raises:
         OptionError: `datasets` is not installed, which Parquet files need.
@@ -165,7 +165,7 @@ def write_shard(path: Path, pair_type: PairType, pairs: Pairs, first: int = 0) -
 
 
 def _write_tar(path: Path, pair_type: PairType, pairs: Pairs, first: int) -> None:
-    """KEY.source.png, KEY.target.png, KEY.json, ...; the keys are numbers, and nothing in the headers differs from run to run."""
+    """KEY.source.png, KEY.target.png, KEY.json, ...; keys are numbers, and the headers hold no time or owner."""
     names = {key: image.folder for key, image in pair_type.images.items()}
     with tarfile.TarFile(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for number, (record, images) in enumerate(pairs, first):
@@ -179,7 +179,7 @@ def _write_tar(path: Path, pair_type: PairType, pairs: Pairs, first: int) -> Non
 
 
 def _write_parquet(path: Path, pair_type: PairType, pairs: Pairs) -> None:
-    """A row a pair, which `datasets` knows as images with their values."""
+    """One row per pair, with images and values as `datasets` features."""
     try:
         import pyarrow.parquet
         from datasets import Features, Image, Value

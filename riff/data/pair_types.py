@@ -1,8 +1,7 @@
-"""What a type of training pairs is: what its records, folders and shards call things, and how a record is read."""
+"""Types of training pairs: their names in records, folders and shards, and the parsing of a record."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -24,8 +23,8 @@ class ImageField:
     """An image of a pair.
 
     Attributes:
-        folder: that holds it, which is also its name in tars. column: in Parquet files.
-        maximum: key of the mel value that is painted black, or "". required: whether every pair has it.
+        folder: that holds it; also its name in tars. column: in Parquet files.
+        maximum: key of the mel value shown black, or "". required: whether every pair has it.
     """
 
     folder: str
@@ -39,11 +38,11 @@ class PairType(Generic[Record]):
     """A type of pairs.
 
     Attributes:
-        record: dataclass of a line; what has no default is text that every line holds. records_file: name of the file of lines.
-        name: of such pairs, made_by: script with the flag of its folder, trained_by: script; all for messages.
-        images: by the keys of their paths in the record; the first names the song where that does not. prompt: key of the text.
+        record: dataclass of a line; fields without default are text that every line holds. records_file: name of the file of lines.
+        name: of such pairs. made_by: script with the flag of its output folder. trained_by: script. All three are for messages.
+        images: by the keys of their paths in the record; the first names the song if the record does not. prompt: key of the text.
         backing, result: keys of the spectrograms without and with what is to be learnt. edges: key of the edge map, or "".
-        sounds: folder of the clips' sounds, or "".
+        sounds: folder of the clips' sounds, or "". shared: paths of images that pairs of different songs share.
     """
 
     record: type[Record]
@@ -57,6 +56,7 @@ class PairType(Generic[Record]):
     result: str
     edges: str = ""
     sounds: str = ""
+    shared: tuple[str, ...] = ()
 
     @property
     def maxima(self) -> dict[str, str]:
@@ -68,27 +68,37 @@ class PairType(Generic[Record]):
         return [image.folder for image in self.images.values()]
 
     @property
+    def file_folders(self) -> list[str]:
+        """The folders of images, and that of sounds."""
+        return self.image_folders + [self.sounds] * bool(self.sounds)
+
+    @property
+    def folder_flag(self) -> str:
+        """The flag of `made_by`."""
+        return self.made_by.split()[-1]
+
+    @property
     def values(self) -> dict[str, type]:
-        """The keys of what is no image, each with `str` or `float`."""
+        """The keys of the values that are not images, each with `str` or `float`."""
         return {key: value_type for key, value_type in _value_types(self.record).items() if key not in self.images}
 
     def image_paths(self, record: Record) -> dict[str, str]:
-        """The paths of a record's images by their keys, of those that it has."""
+        """The paths of the images that a record has, by their keys."""
         return {key: path for key in self.images if (path := getattr(record, key))}
 
     def missing(self, attribute: str, names: Collection[str]) -> list[str]:
-        """Of the images that every pair has, those whose `attribute` (`folder` or `column`) is not among the names."""
+        """The `attribute` (`folder` or `column`) of each required image that is not among the names."""
         wanted = [getattr(image, attribute) for image in self.images.values() if image.required]
         return [name for name in wanted if name not in names]
 
     def parse(self, item: dict[str, Any], folder: Path) -> Record:
-        """A line's object as a record, with every path checked to lie inside the folder.
+        """A line's object as a record; every path must lie inside the folder.
 
-        Files of the predecessors may name their images relative to the working folder (`train-data/source/x.png`) and may say
-        no song; both are mended. Keys that the record does not have are left alone.
+        Older files may hold paths relative to the working folder (`train-data/source/x.png`) and no song; both are
+        completed. Keys that the record does not have are ignored.
 
         Raises:
-            DataError: it lacks a key, or holds a value of another type or a path that leaves the folder.
+            DataError: a key is missing, a value has another type, or a path leaves the folder.
         """
         for field in fields(self.record):  # type: ignore[arg-type]
             if field.default is MISSING and not (isinstance(item.get(field.name), str) and item[field.name]):
@@ -105,51 +115,11 @@ class PairType(Generic[Record]):
         return self.record(**values)
 
 
-@dataclass(frozen=True)
-class RecordLine:
-    """A line of a file of records.
-
-    Attributes:
-        number: its place in the file, from 1. text: the line itself.
-        record: None where it cannot be read; problem says why then.
-        known: keys that it holds, since a record fills in the others.
-    """
-
-    number: int
-    text: str
-    record: Any
-    problem: str = ""
-    known: frozenset[str] = frozenset()
-
-
-def read_record_lines(path: Path, pair_type: PairType) -> list[RecordLine]:
-    """The lines of a file of records, readable or not.
-
-    Raises:
-        DataError: the file cannot be read at all, or holds nothing.
-    """
-    lines = []
-    for number, text, item, problem in json_lines(path):
-        record = None
-        try:
-            record = None if problem else pair_type.parse(item, path.parent)
-            json.dumps(record and vars(record), ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            record, problem = None, "holds bytes that are no text in UTF-8"
-        except RiffError as error:
-            problem = str(error)
-        known = frozenset(key for key, value in item.items() if value not in (None, ""))
-        lines.append(RecordLine(number, text, record, problem, known))
-    if not lines:
-        raise DataError(f"{path}: {_nothing(pair_type)}")
-    return lines
-
-
 def read_pairs(folder: str | Path, pair_type: PairType[Record]) -> list[Record]:
     """The records of a folder of pairs; their paths are relative to it, and inside it.
 
     Raises:
-        DataError: no records there, or a line that `PairType.parse` refuses; names the line.
+        DataError: no records there, or a line that `PairType.parse` rejects; names the line.
     """
     folder = Path(folder)
     path = folder / pair_type.records_file
@@ -162,16 +132,17 @@ def read_pairs(folder: str | Path, pair_type: PairType[Record]) -> list[Record]:
         except RiffError as error:
             raise DataError(f"{path}: line {line.number}: {line.problem or error}") from error
     if not records:
-        raise DataError(f"{path}: {_nothing(pair_type)}")
+        raise DataError(f"{path}: {no_records(pair_type)}")
     return records
 
 
-def _nothing(pair_type: PairType) -> str:
+def no_records(pair_type: PairType) -> str:
+    """The message for an empty file of records."""
     return f"holds no {pair_type.name}; every clip was dropped, or none was made"
 
 
 def _value_types(record: type) -> dict[str, type]:
-    """The keys of a record, each with `str` or `float`, as their defaults are; what has none is text."""
+    """The keys of a record, each with the type of its default, `str` or `float`; without default, `str`."""
     return {field.name: str if field.default is MISSING else type(field.default) for field in fields(record)}
 
 
@@ -180,7 +151,7 @@ def _checked(key: str, value: Any, value_type: type) -> Any:
     if not (isinstance(value, str) if value_type is str else number):
         raise DataError(f'"{key}" must be {"text" if value_type is str else "a number"}, not {value!r}')
     if number and not abs(value) <= LARGEST_NUMBER:
-        raise DataError(f'"{key}" is out of all bounds')
+        raise DataError(f'"{key}" is out of range')
     return value
 
 
@@ -198,14 +169,14 @@ def _relative(folder: Path, path: str) -> str:
 
 
 def _song_from_name(image: str) -> str:
-    """The predecessors' files say no song, but name their clips SONG_NUMBER, SONG-NUMBER, or s12_f3_e0 for song 12."""
+    """The song in a clip's file name in older files: SONG_NUMBER, SONG-NUMBER, or s12_f3_e0 for song 12."""
     name = Path(image).stem
     numbered = re.fullmatch(r"(s\d+)_f\d+_e\d+", name)
     return numbered[1] if numbered else name.rstrip("0123456789+-_.") or name
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
-    """The settings that a folder's pairs were made with, as its manifest says; empty where it says nothing.
+    """The settings in the manifest of a folder of pairs; empty without a manifest.
 
     Raises:
         DataError: the manifest cannot be read.

@@ -1,4 +1,4 @@
-"""What lies beside the images: the prompt file that comes in, and the records of pairs that go out."""
+"""The prompt file of songs, and the records of pairs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_PROMPT = "Generate a vocal melody"
 
 
 def pairs_file(control_method: str = "") -> str:
-    """The records' file name: `prompt.json`, or `prompt-METHOD.json` for a named way of control."""
+    """The records' file name: `prompt.json`, or `prompt-METHOD.json` for a named control method."""
     return f"prompt-{control_method}.json" if control_method else "prompt.json"
 
 
@@ -36,7 +36,7 @@ def read_prompts(path: str | Path) -> dict[str, str]:
 
 
 def prompt_of(song: str, prompts: Mapping[str, Prompt]) -> Prompt | None:
-    """The prompt of a song by its file name, or by its name without the suffix."""
+    """The prompt for a song's file name, or for its name without the suffix."""
     if song in prompts:
         return prompts[song]
     by_plain_name = {plain_name(name): prompt for name, prompt in prompts.items()}
@@ -49,8 +49,8 @@ class PairRecord:
 
     Attributes:
         source: edge map of the accompaniment. target: spectrogram of the mix. prompt: text.
-        accompaniment: its spectrogram. song: whose clip it is. start_s: where it begins. semitones: its pitch shift.
-        target_max, accompaniment_max: the mel values that are painted black.
+        accompaniment: its spectrogram. song: of the clip. start_s: of the clip in the song. semitones: its pitch shift.
+        target_max, accompaniment_max: the mel values shown black.
     """
 
     source: str
@@ -83,7 +83,7 @@ CONTROL_PAIRS = PairType(
 
 
 def control_pairs(control_method: str = "") -> PairType[PairRecord]:
-    """ControlNet pairs, those of a named way of control where one is given."""
+    """ControlNet pairs, optionally of a named control method."""
     return replace(CONTROL_PAIRS, records_file=pairs_file(control_method))
 
 
@@ -102,9 +102,9 @@ class EditRecord:
 
     Attributes:
         input_file_path, edited_file_path: spectrograms before and after. edit_prompt: the instruction.
-        song: whose clip it is. start_s: where it begins. semitones: its pitch shift.
+        song: of the clip. start_s: of the clip in the song. semitones: its pitch shift.
         kind: what the edit does: add, remove, or noop (nothing).
-        input_max, edited_max: the mel values that are painted black.
+        input_max, edited_max: the mel values shown black.
 
     Raises:
         DataError: an unknown kind.
@@ -139,7 +139,31 @@ EDIT_PAIRS = PairType(
     backing="input_file_path",
     result="edited_file_path",
     sounds="wav",
+    shared=("edited_image/silence.png",),
 )
+
+
+def pair_type_of(folder: Path, control_method: str = "") -> PairType:
+    """The type of the pairs in a folder.
+
+    Args:
+        control_method: of ControlNet pairs, for `prompt-METHOD.json`.
+
+    Raises:
+        DataError: no such folder, or it holds none or both of the types.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    types: tuple[PairType, ...] = (control_pairs(control_method), EDIT_PAIRS)
+    files = [pair_type.records_file for pair_type in types]
+    present = [pair_type for pair_type in types if (folder / pair_type.records_file).exists()]
+    if not present:
+        raise DataError(
+            f"{folder}: holds no pairs ({' or '.join(files)}); make them with make_cnet_dataset.py or preprocess_musdb.py"
+        )
+    if len(present) > 1:
+        raise DataError(f"{folder}: holds {' and '.join(files)}; keep ControlNet pairs and edit pairs in folders of their own")
+    return present[0]
 
 
 def read_edit_records(folder: str | Path) -> list[EditRecord]:

@@ -1,4 +1,4 @@
-"""Finding shards: in a folder, by a pattern, or on the hub."""
+"""Lists of shards: in a folder, by a pattern, or on the hub."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LARGEST_RANGE = 1_000_000
 
 
 def find_shards(location: Path) -> list[Path]:
-    """The shards that a folder holds, or that a pattern matches, numbers in their names in order; none where it is neither.
+    """The shards in a folder, or those that a pattern matches, in numeric order; none where it is neither.
 
     Raises:
         DataError: a pattern that matches nothing, or other files; shards of both formats, or fewer than were packed, in a folder.
@@ -34,20 +34,20 @@ def find_shards(location: Path) -> list[Path]:
     paths = {Path(path) for path in chain.from_iterable(_matches(pattern, location) for pattern in expand_braces(text))}
     for path in paths:
         if path.suffix not in SUFFIXES or not path.is_file():
-            raise DataError(f"{location}: {path} is no {' or '.join(SUFFIXES)} file; name shards alone")
+            raise DataError(f"{location}: {path} is not a {' or '.join(SUFFIXES)} file; name only shards")
     return sorted(paths, key=_order)
 
 
 def _order(path: Path) -> list[tuple[int, str]]:
-    """Sorts names with their numbers as numbers: 9 goes before 10."""
+    """A sort key with numbers as numbers: 9 comes before 10."""
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", str(path))]
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """The patterns that one with `{000..031}` (numbers as wide as the first) or `{train,more}` stands for.
+    """Expand `{000..031}` (numbers as wide as the first) and `{train,more}` in a pattern.
 
     Raises:
-        DataError: a range that falls, or of too many numbers.
+        DataError: a descending range, or one of too many numbers.
     """
     found = re.search(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", pattern)
     if found is None:
@@ -65,7 +65,7 @@ def expand_braces(pattern: str) -> list[str]:
 def _matches(pattern: str, location: Path) -> list[str]:
     paths = [pattern] if Path(pattern).exists() else glob.glob(pattern)
     if not paths:
-        raise DataError(f"{location}: there is no {pattern}; name a folder of pairs, or shards that are there")
+        raise DataError(f"{location}: no file matches {pattern}; name a folder of pairs, or existing shards")
     return paths
 
 
@@ -82,19 +82,19 @@ def _shards_below(folder: Path) -> list[Path]:
 
 
 def is_hub_name(location: Path) -> bool:
-    """Whether a name is none on disk, and could be USER/NAME."""
+    """Whether a name is not on disk, and could be USER/NAME."""
     on_disk = location.exists() or location.parent.exists()
     return not on_disk and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(location)) is not None
 
 
 def download_shards(name: str, made_by: str, token: str | None, cache: Path | None) -> Path:
-    """The folder with the shards and the manifest of a data set on the hub, downloaded once.
+    """Download the shards and the manifest of a data set on the hub, and return their folder; cached.
 
     Args:
-        made_by: script that makes pairs, with the flag of their folder, for the error.
+        made_by: script that makes pairs, with the flag of its output folder, for the error.
 
     Raises:
-        DataError: no such data set, or no way to it.
+        DataError: no such data set, or the hub cannot be reached.
     """
     wanted = [*(f"*{suffix}" for suffix in SUFFIXES), f"*{MANIFEST}"]
     ask_once()

@@ -1,6 +1,6 @@
-"""Pairs in one file that is read at random: a tar, a Parquet file, or a data set that `datasets` has loaded.
+"""Pairs in one file with random access: a tar, a Parquet file, or a data set that `datasets` has loaded.
 
-`datasets` itself reads tars from end to end, and copies both formats into its cache before it reads them at random.
+`datasets` itself reads tars sequentially, and copies both formats into its cache before random access.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from riff.errors import DataError, OptionError
 
 RECORD = "json"  # the member of a tar that holds a pair's record
 LONGEST_END = 1 << 20  # bytes of zeros that may follow a tar's last member
-ABSENT = (0, -1)  # offset and size of an image that a pair does without
-COLUMNS_KEPT = 3  # of row groups read last, so that going through pairs in their order reads each once
-LISTED_ROWS = 1000  # at once
-Members = dict[str, tuple[int, int]]  # of a pair in a tar: what they are -> offset and size
+ABSENT = (0, -1)  # offset and size of an optional image that is not there
+COLUMNS_KEPT = 3  # of the row groups read last, so that sequential access reads each group once
+LISTED_ROWS = 1000  # per batch
+Members = dict[str, tuple[int, int]]  # of a pair in a tar: name -> offset and size
 
 
 class Shard(ABC):
-    """Pairs in one file, read once they are listed. It can be pickled, and holds no open file, for any process."""
+    """Pairs in one file, readable after `pairs` was called. It holds no open file, so it can be pickled."""
 
     def __init__(self, path: Path, pair_type: PairType) -> None:
         self.path, self.pair_type = path, pair_type
@@ -39,23 +39,23 @@ class Shard(ABC):
 
     @abstractmethod
     def pairs(self) -> Iterable[tuple[str, dict[str, Any]]]:
-        """Each pair's name, and its record as an object with a path for each of the images that are there.
+        """Each pair's name, and its record as a dict with a path for each image that it has.
 
         Raises:
-            DataError: the file is broken, or holds other things than pairs of this type.
+            DataError: the file is broken, or holds anything but pairs of this type.
         """
 
     @abstractmethod
     def read(self, row: int, key: str) -> bytes:
-        """An image of a pair, as its file was.
+        """The bytes of an image of a pair.
 
         Raises:
-            DataError: the file is gone, or not the one that was there when the pairs were listed.
+            DataError: the file is missing, or has changed since the pairs were listed.
         """
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
-        """The file, open for reading inside the block, if its size and time of change are what they were at first."""
+        """The file, open for reading inside the block; its size and modification time must not have changed."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY)
         except OSError as error:
@@ -75,13 +75,13 @@ class Shard(ABC):
             raise DataError(f'{self.path}: the column "{column}" holds no images; it must be an Image column')
 
     def bytes_in(self, image: Mapping[str, Any] | None, row: int) -> bytes:
-        """What a row of such a column holds; never the file of this machine that it may name instead."""
+        """The bytes in a row of such a column; never those of a local file that it may name instead."""
         if not image or image["bytes"] is None:
             raise DataError(f"{self.path}: row {row} holds no image itself; make the data set with the images' bytes in it")
         return image["bytes"]
 
     def refuse_other_type(self, attribute: str, names: Collection[str]) -> None:
-        """Raise DataError where names of images, each an `attribute` of `ImageField`, are those of the other type of pairs."""
+        """Raise DataError if the names (values of an `attribute` of `ImageField`) are those of the other type of pairs."""
         for other in (CONTROL_PAIRS, EDIT_PAIRS):
             if other.name != self.pair_type.name and not other.missing(attribute, names):
                 raise DataError(f"{self.path}: holds {other.name}, which {other.trained_by} takes")
@@ -121,7 +121,7 @@ class TarShard(Shard):
         return record
 
     def _list_members(self) -> dict[str, Members]:
-        """The members of each pair by its name, from the tar's headers; of other files, none."""
+        """The members of each pair by its name, from the tar's headers; empty for other files."""
         pairs: dict[str, Members] = {}
         with self.opened() as file:
             try:
@@ -130,22 +130,22 @@ class TarShard(Shard):
                         self._add_member(member, pairs)
                     end = tar.offset
             except (tarfile.TarError, EOFError, OSError) as error:
-                raise DataError(f"{self.path}: no whole, uncompressed tar ({error}); copy or unpack it again") from error
-            # Where it is cut off between two members, or in a header, tarfile takes that for the end.
+                raise DataError(f"{self.path}: not a complete, uncompressed tar ({error}); copy or unpack it again") from error
+            # tarfile does not notice a tar that is truncated between two members, or in a header.
             file.seek(end)
             rest = file.read(LONGEST_END)
             if len(rest) < tarfile.BLOCKSIZE or any(rest):
-                raise DataError(f"{self.path}: is cut off after {len(pairs)} pairs, or goes on after its end; copy it again")
+                raise DataError(f"{self.path}: is truncated after {len(pairs)} pairs, or continues after its end; copy it again")
         return pairs
 
     def _add_member(self, member: tarfile.TarInfo, pairs: dict[str, Members]) -> None:
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts:
-            raise DataError(f"{self.path}: the member {member.name} leaves the folder that it is unpacked in; pack the pairs again")
+            raise DataError(f"{self.path}: the member {member.name} leaves the folder it is unpacked into; pack the pairs again")
         if member.isdir():
             return
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-            raise DataError(f"{self.path}: the member {member.name} is no plain file; pack the pairs again")
+            raise DataError(f"{self.path}: the member {member.name} is not a plain file; pack the pairs again")
         stem, _, suffixes = path.name.lower().partition(".")
         part = suffixes if suffixes == RECORD else suffixes.rpartition(".")[0]
         if not stem or not suffixes:
@@ -158,16 +158,16 @@ class TarShard(Shard):
 
 
 class ParquetShard(Shard):
-    """A Parquet file of a row a pair, its images in columns as the hub's Image feature has them; read by row groups."""
+    """A Parquet file with one row per pair and the images in Image columns; read by row groups."""
 
     def pairs(self) -> Iterator[tuple[str, dict[str, Any]]]:
         with self._parquet() as parquet:
             self._check(parquet.schema_arrow)
             sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
             self._ends = np.cumsum(sizes)
-            there = parquet.schema_arrow.names
-            columns = {key: image.column for key, image in self.pair_type.images.items() if image.column in there}
-            wanted = [key for key in self.pair_type.values if key in there] + [f"{column}.path" for column in columns.values()]
+            names = parquet.schema_arrow.names
+            columns = {key: image.column for key, image in self.pair_type.images.items() if image.column in names}
+            wanted = [key for key in self.pair_type.values if key in names] + [f"{column}.path" for column in columns.values()]
             batches = parquet.iter_batches(LISTED_ROWS, columns=wanted, use_threads=False)
             for row, values in enumerate(chain.from_iterable(batch.to_pylist() for batch in batches)):
                 images = {key: values.pop(column) for key, column in columns.items()}
@@ -195,7 +195,7 @@ class ParquetShard(Shard):
                 yield pyarrow.parquet.ParquetFile(file)
             except (pyarrow.ArrowException, OSError) as error:
                 text = " ".join(str(error).split())[:120]
-                raise DataError(f"{self.path}: no whole Parquet file ({text}); copy it again") from error
+                raise DataError(f"{self.path}: not a complete Parquet file ({text}); copy it again") from error
 
     def _check(self, schema: Any) -> None:
         if missing := [*self.pair_type.missing("column", schema.names), *({self.pair_type.prompt} - set(schema.names))]:
@@ -212,10 +212,10 @@ def _read_column(shard: ParquetShard, group: int, column: str) -> Any:
 
 
 class LoadedShard(Shard):
-    """The rows of a data set that `datasets` has loaded, which it maps into memory.
+    """The rows of a data set that `datasets` has loaded and memory-mapped.
 
     Args:
-        columns: of the images and of the prompt, by the record's keys; what else a record holds is taken where it is there.
+        columns: of the images and of the prompt, by the record's keys; other values from columns of their keys, if present.
     """
 
     def __init__(self, path: Path, pair_type: PairType, rows: Any, columns: Mapping[str, str]) -> None:
@@ -229,7 +229,7 @@ class LoadedShard(Shard):
         columns = {key: column for key, column in columns.items() if column in self._rows.column_names}
         for row, values in enumerate(self._rows.select_columns(list(dict.fromkeys(columns.values()))).with_format(None)):
             known = {key: values[column] for key, column in columns.items() if values[column] is not None}
-            # A song may be told by its number, for example.
+            # A song may be given by its number, for example.
             known |= {key: str(value) for key, value in known.items() if self.pair_type.values[key] is str}
             yield f"row {row}", known | dict.fromkeys(self.pair_type.images, f"{row:06d}")
 

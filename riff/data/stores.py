@@ -1,4 +1,4 @@
-"""Where pairs lie and how their images are read: a folder of files, shards, or a data set of the hub."""
+"""Sources of pairs and their images: a folder of files, shards, or a data set of the hub."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ DEFAULT_CACHE = Path.home() / ".cache" / "riff-cnet"
 
 
 class PairStore(Protocol):
-    """Where the images of pairs lie; records name them, and only the store knows what a name means.
+    """The images of pairs. Records hold their names; only the store interprets them.
 
     Attributes:
-        folder: what the manifest lies in. cache: folder for what is computed from the images.
+        folder: of the manifest. cache: folder for what is computed from the images.
     """
 
     folder: Path
     cache: Path
 
     def open(self, image: str) -> Path | BinaryIO:
-        """The image for `load_image` and its kin: a path, or a file that says in messages where it lies."""
+        """The image for `load_image` and the like: a path, or a file whose `str` gives its location."""
 
     def read(self, image: str) -> bytes:
         """Its file's bytes.
@@ -43,7 +43,7 @@ class PairStore(Protocol):
 
 
 class FolderStore:
-    """A folder of files; an image's name is its path in the folder. manifest: folder of the manifest, where it is another."""
+    """A folder of files; an image's name is its path in the folder. manifest: folder of the manifest, if different."""
 
     def __init__(self, folder: Path, manifest: Path | None = None) -> None:
         self._images, self.folder, self.cache = folder, manifest or folder, folder / CACHE_FOLDER
@@ -60,9 +60,10 @@ class FolderStore:
 
 
 class ShardStore:
-    """Shards; an image's name is SHARD/ROW/KEY/NAME: the shard's path in the folder, the pair, its image, what that was called.
+    """Shards; an image's name is SHARD/ROW/KEY/NAME: the shard's path in the folder, the row of the
+    pair, the image's key and its original file name.
 
-    Nothing of an image stays in memory. The store can be pickled, and read in any process.
+    Images are not kept in memory. The store can be pickled, and read in any process.
     """
 
     def __init__(self, folder: Path, cache: Path, shards: Mapping[str, Shard]) -> None:
@@ -77,11 +78,11 @@ class ShardStore:
         return self._shards[label].read(int(row), key)
 
     def records(self) -> list[Any]:
-        """The pairs of all shards, in the order of the shards and of the pairs in them.
+        """The pairs of all shards, in order.
 
         Raises:
-            DataError: a shard that is empty, or holds a pair with a bad value, without an image that it needs, or with a path
-                that leaves the folder; names it.
+            DataError: a shard is empty, or holds a pair with a bad value, without a required image, or with a path
+                that leaves the folder; names the shard.
         """
         records: list[Any] = []
         for label, shard in self._shards.items():
@@ -91,7 +92,7 @@ class ShardStore:
                     record = shard.pair_type.parse(item, self.folder)
                 except RiffError as error:
                     raise DataError(f"{shard.path}: {name}: {error}") from error
-                # Of the paths that the images had, the names are kept: samples are called after them.
+                # The original file names are kept: samples are named after them.
                 paths = shard.pair_type.image_paths(record)
                 records.append(replace(record, **{key: f"{label}/{row}/{key}/{Path(path).name}" for key, path in paths.items()}))
             if len(records) == before:
@@ -100,37 +101,37 @@ class ShardStore:
 
 
 class _ImageFile(io.BytesIO):
-    """An image's bytes; as text, the place where they lie."""
+    """An image's bytes; its `str` is their location."""
 
-    def __init__(self, content: bytes, place: str) -> None:
+    def __init__(self, content: bytes, location: str) -> None:
         super().__init__(content)
-        self._place = place
+        self._location = location
 
     def __str__(self) -> str:
-        return self._place
+        return self._location
 
 
 @dataclass(frozen=True)
 class HubAccess:
-    """token: of the hub (default: the one that is logged in). cache: folder for downloads and latents (default: the user's)."""
+    """token: of the hub (default: that of the login). cache: folder for downloads and latents (default: the user's)."""
 
     token: str | None = None
     cache: Path | None = None
 
     def folder(self, name: str) -> Path:
-        """For what is computed from a data set."""
+        """The cache of a data set."""
         return (self.cache or DEFAULT_CACHE) / name.replace("/", "--")
 
 
 def open_pairs(location: Path, pair_type: PairType[Record], hub: HubAccess = HubAccess()) -> tuple[PairStore, list[Record]]:
-    """The pairs of a location, in their order, and the store that reads their images.
+    """The store and the pairs, in order, of a location.
 
     Args:
         location: folder that holds the type's `records_file`, or those that `--shard_index` made; folder of shards; pattern of
             shards, such as `DIR/*.tar` or `DIR/pairs-{000..031}.tar`; or USER/NAME on the hub, whose shards are downloaded once.
 
     Raises:
-        DataError: no pairs there, shards that are missing, broken or of other pairs, or no such data set.
+        DataError: no pairs there; missing or broken shards, or shards of the other type; or no such data set.
     """
     parts = find_parts(location, pair_type.records_file)
     if parts:
@@ -147,10 +148,10 @@ def open_pairs(location: Path, pair_type: PairType[Record], hub: HubAccess = Hub
 
 
 def find_parts(folder: Path, records_file: str) -> list[Path]:
-    """The folders of pairs that `--shard_index` made in a folder; none where it made none, or where pairs lie beside them.
+    """The folders of pairs that `--shard_index` made in a folder; none if the folder itself holds pairs.
 
     Raises:
-        DataError: one of them is missing, or has other settings than the first.
+        DataError: one is missing, or has other settings than the first.
     """
     found = [match for path in sorted(folder.glob("shard-*")) if (match := re.fullmatch(r"shard-\d+-of-(\d+)", path.name))]
     if not found or (folder / records_file).exists():
@@ -166,8 +167,8 @@ def find_parts(folder: Path, records_file: str) -> list[Path]:
 
 
 def _records_of_part(part: Path, pair_type: PairType[Record]) -> list[Record]:
-    """The records of one folder, with the images' paths as in the folder around it."""
-    if not (part / pair_type.records_file).read_text(encoding="utf-8").strip():  # no song fell to this shard
+    """The records of one such folder, with paths relative to its parent."""
+    if not (part / pair_type.records_file).read_text(encoding="utf-8").strip():  # no song belongs to this shard
         return []
     return [
         replace(record, **{key: f"{part.name}/{path}" for key, path in pair_type.image_paths(record).items()})  # type: ignore[type-var]
@@ -176,7 +177,7 @@ def _records_of_part(part: Path, pair_type: PairType[Record]) -> list[Record]:
 
 
 def _open_shards(paths: Sequence[Path], pair_type: PairType[Record], cache: Path | None = None) -> tuple[ShardStore, list[Record]]:
-    """cache: (default: beside the shards or, where nothing can be written there, the user's)."""
+    """cache: (default: beside the shards, or the user's if that is not writable)."""
     folder = Path(os.path.commonpath([path.parent for path in paths]))
     formats = {".tar": TarShard, ".parquet": ParquetShard}
     shards = {path.relative_to(folder).as_posix(): formats[path.suffix](path, pair_type) for path in paths}
@@ -198,14 +199,14 @@ def open_dataset(
     config: str | None = None,
     hub: HubAccess = HubAccess(),
 ) -> tuple[PairStore, list[Record]]:
-    """The training split of any data set that `datasets` reads, such as InstructPix2Pix's, and the store of its images.
+    """The store and the training split of any data set that `datasets` reads, such as InstructPix2Pix's.
 
     Args:
         name: a hub id, or a folder: Parquet files, for example. config: its configuration.
-        columns: of the images and of the prompt, by the record's keys, where they have other names than in our Parquet files.
+        columns: of the images and of the prompt, by the record's keys (default: those of our Parquet files).
 
     Raises:
-        OptionError: `datasets` is not installed, or a column is not there.
+        OptionError: `datasets` is not installed, or a column is missing.
         DataError: no such data set, or one that cannot be read.
     """
     rows = _load_dataset(name, config, hub)
@@ -231,7 +232,7 @@ def _load_dataset(name: str, config: str | None, hub: HubAccess) -> Any:
     cache = hub.cache and str(hub.cache / "datasets")
     try:
         return datasets.load_dataset(name, config, split="train", cache_dir=cache, token=hub.token)
-    except Exception as error:  # the library raises whatever comes up inside it
+    except Exception as error:  # the library does not wrap the errors of its parts
         silent = unreachable(error)
         text = f"the hub does not answer: {silent}" if silent else " ".join(str(error).split())[:160] or type(error).__name__
         way_out = "" if Path(name).exists() else "; without a network, give a folder of edit pairs instead"

@@ -1,4 +1,4 @@
-"""What is to be known of the pictures of one pair: whether they can be read, and what they hold."""
+"""Measurements of the images of one pair, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -22,53 +22,53 @@ from riff.spectrogram.params import STANDARD, SpectrogramParams, unit_maximum
 
 MODES = ("L", "RGB")
 SINE_FRAMES = 101  # one second
-COLOUR = 8  # grey levels between the channels: more is no spectrogram, less is what a JPEG makes of grey
-MAXIMUM_TOLERANCE = 1e-3  # between the record and the picture's EXIF
+COLOUR_TOLERANCE = 8  # grey levels between the channels, which JPEG compression of a grey image reaches
+MAXIMUM_TOLERANCE = 1e-3  # relative, between the record and the image's EXIF
 
 
 class Flaw(NamedTuple):
-    """What is wrong with a file: its kind (a key of `riff.inspection.findings.KINDS`), the file, the reason, and how bad it is."""
+    """What is wrong with an image file; kind: a key of `riff.inspection.findings.KINDS`; severity as in its `Item`."""
 
     kind: str
     file: str
     reason: str
-    bad: float = 0.0
+    severity: float = 0.0
 
 
 @dataclass(frozen=True)
 class PairTask:
-    """What to look at in a pair.
+    """A pair to inspect.
 
     Attributes:
-        pictures: paths in the folder, by their keys. maxima: of the records, by the same keys, where they say any.
-        backing, result, edges: keys of pictures, or "" for none. thresholds: of the edges, None where they are not known.
-        alone: whether the result is the vocal alone (False: backing and vocal; None: neither, or not known).
-        heard: whether the clip's sound is to be compared with others'. silent: whether the result may be silent.
+        images: paths in the folder, by their keys. maxima: those that the record holds, by the same keys.
+        backing, result, edges: keys of images, or "" for none. thresholds: of the edges, None where unknown.
+        alone: whether the result is the vocal alone (False: backing and vocal; None: neither, or unknown).
+        fingerprinted: whether to compute `bands`. silent: whether the result may be silent.
     """
 
     number: int
     folder: Path
-    pictures: Mapping[str, str]
+    images: Mapping[str, str]
     maxima: Mapping[str, float]
     backing: str
     result: str
     edges: str
     thresholds: tuple[int, int] | None
     alone: bool | None
-    heard: bool
+    fingerprinted: bool
     silent: bool
 
 
 @dataclass
-class PairLook:
-    """What a pair's pictures hold; None is not known.
+class PairInspection:
+    """Measurements of a pair; None is unknown.
 
     Attributes:
-        sizes: (height, width) of each picture that can be read.
-        level_db: of the result, against a sine at full scale. vocal_db: vocal over backing.
+        sizes: (height, width) of each image that can be read.
+        level_db: of the result, relative to a full-scale sine. vocal_db: vocal over backing.
         edge_share: of pixels that are edges. edges_checked: whether they were compared with those of the backing.
-        black_share: of the result's pixels that are black, the most that a picture holds.
-        silent: whether there is nothing in the result. without_maximum: files that do not say how loud they are.
+        black_share: of the result's pixels that are black, the largest value of an image.
+        silent: whether the result is silent and should not be. without_maximum: files without a maximum in EXIF.
         bands: of the backing, or of the result where there is none (`band_image`). seconds: of the result.
     """
 
@@ -86,45 +86,45 @@ class PairLook:
     seconds: float | None = None
 
 
-class Picture(NamedTuple):
-    """pixels: uint8, shape (height, width). max_value: None where the picture does not say it."""
+class StoredImage(NamedTuple):
+    """pixels: uint8, shape (height, width). max_value: None where EXIF does not hold it."""
 
     pixels: np.ndarray
     params: SpectrogramParams
     max_value: float | None
 
 
-def look_at_pair(task: PairTask) -> PairLook:
-    """Read a pair's pictures and measure them; whatever is wrong with them is among its flaws."""
-    look = PairLook(task.number)
-    pictures: dict[str, Picture] = {}
-    for key, file in task.pictures.items():
+def inspect_pair(task: PairTask) -> PairInspection:
+    """Read a pair's images and measure them."""
+    pair = PairInspection(task.number)
+    images: dict[str, StoredImage] = {}
+    for key, file in task.images.items():
         try:
-            pictures[key] = read_picture(task.folder / file)
-            look.sizes[key] = pictures[key].pixels.shape
+            images[key] = read_image(task.folder / file)
+            pair.sizes[key] = images[key].pixels.shape
         except FileNotFoundError:
-            look.flaws.append(Flaw("missing", file, ""))
+            pair.flaws.append(Flaw("missing", file, ""))
         except DataError as error:
-            look.flaws.append(Flaw("unreadable", file, str(error)))
-    spectrograms = {key: pictures[key] for key in (task.backing, task.result) if key in pictures}
-    energies = {key: _energy(task, key, picture, look) for key, picture in spectrograms.items()}
-    if task.result in pictures:
-        _look_at_result(task, pictures[task.result], energies[task.result], look)
+            pair.flaws.append(Flaw("unreadable", file, str(error)))
+    spectrograms = {key: images[key] for key in (task.backing, task.result) if key in images}
+    energies = {key: _energy(task, key, image, pair) for key, image in spectrograms.items()}
+    if task.result in images:
+        _inspect_result(task, images[task.result], energies[task.result], pair)
     if task.backing in energies and task.result in energies:
-        look.vocal_db = vocal_level(energies[task.backing], energies[task.result], task.alone)
-    if task.edges in pictures:
-        _look_at_edges(task, pictures, look)
-    if task.heard and spectrograms:
-        look.bands = band_image(next(iter(spectrograms.values())).pixels)
-    return look
+        pair.vocal_db = vocal_level(energies[task.backing], energies[task.result], task.alone)
+    if task.edges in images:
+        _inspect_edges(task, images, pair)
+    if task.fingerprinted and spectrograms:
+        pair.bands = band_image(next(iter(spectrograms.values())).pixels)
+    return pair
 
 
-def read_picture(path: Path) -> Picture:
-    """Read a picture to its last pixel.
+def read_image(path: Path) -> StoredImage:
+    """Decode an image completely.
 
     Raises:
         FileNotFoundError: there is none.
-        DataError: it is broken, or no grey picture; says why, without the file's name.
+        DataError: it is broken, or not grey; the message does not name the file.
     """
     try:
         with Image.open(path) as opened:
@@ -139,17 +139,17 @@ def read_picture(path: Path) -> Picture:
         reason = " ".join(str(error).replace(str(path), "it").split())[:120]
         raise DataError(reason or type(error).__name__) from error
     if values.ndim == 3:
-        if int(np.ptp(values[::8, ::8].astype(np.int16), axis=2).max()) > COLOUR:
+        if int(np.ptp(values[::8, ::8].astype(np.int16), axis=2).max()) > COLOUR_TOLERANCE:
             raise DataError("holds colours; a spectrogram has three equal channels")
         values = values[:, :, 0]
-    return Picture(values, params, max_value)
+    return StoredImage(values, params, max_value)
 
 
 def vocal_level(backing: float | None, result: float | None, alone: bool | None) -> float | None:
-    """dB of the vocal over the backing, from the energies of both pictures; -inf for no vocal, None where it cannot be said.
+    """The vocal over the backing in dB, from the energies of both images; -inf for no vocal, None where it is unknown.
 
-    The energy of a mix is that of its parts together, but for what chance makes of their phases: that leaves 0.2 dB of error
-    (standard deviation) at levels about 0 dB, and a few dB at -20.
+    The energy of a mix is taken as the sum of its parts' energies. Their random phases cause an error of 0.2 dB (standard
+    deviation) at levels about 0 dB, and of a few dB at -20.
 
     Args:
         alone: whether the result is the vocal alone, or the mix of both; None is neither.
@@ -161,10 +161,9 @@ def vocal_level(backing: float | None, result: float | None, alone: bool | None)
 
 
 def image_energy(pixels: np.ndarray, max_value: float) -> float:
-    """What a picture's sound has of energy in a frame: its mel values squared, each band by its width, against a sine's.
+    """Energy per frame of an image's sound, relative to a full-scale sine: squared mel values, each over its band's width.
 
-    A band sums the magnitudes of as many bins as it is wide, so dividing its square by its width leaves the energy of a
-    noise as it is.
+    A band sums the magnitudes of as many bins as it is wide, so the division makes the energy of a noise independent of it.
 
     Args:
         pixels: uint8, shape (512, frames), of the standard parameters.
@@ -177,7 +176,7 @@ def image_energy(pixels: np.ndarray, max_value: float) -> float:
 
 @cache
 def _energy_table() -> tuple[np.ndarray, np.ndarray]:
-    """Squared mel value of each grey level, float32 (256,), and what the square in each row of a picture counts, (512,)."""
+    """The squared mel value of each grey level, float32 (256,), and the weight of each row of an image, (512,)."""
     table = ((255.0 - np.arange(256)) / 255.0) ** (2.0 / STANDARD.power_for_image)
     frequencies = np.linspace(STANDARD.min_frequency, STANDARD.max_frequency, 4 * STANDARD.n_mels)
     bands = band_of(frequencies)
@@ -187,10 +186,10 @@ def _energy_table() -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def _sine_energy() -> float:
-    """Of the picture of a sine at full scale, 1 kHz, against the weights of `_energy_table`."""
+    """Of the image of a 1 kHz sine at full scale, with the weights of `_energy_table`."""
     time = torch.arange(STANDARD.clip_samples(SINE_FRAMES)) / STANDARD.sample_rate
-    picture = waveform_to_image(torch.sin(2 * torch.pi * 1_000.0 * time))
-    return _weighted(picture.pixels, picture.max_value)
+    image = waveform_to_image(torch.sin(2 * torch.pi * 1_000.0 * time))
+    return _weighted(image.pixels, image.max_value)
 
 
 def _weighted(pixels: np.ndarray, max_value: float) -> float:
@@ -199,21 +198,21 @@ def _weighted(pixels: np.ndarray, max_value: float) -> float:
     return float(rows @ weights) * max_value**2 / pixels.shape[1]
 
 
-def _energy(task: PairTask, key: str, picture: Picture, look: PairLook) -> float | None:
-    """The energy of a spectrogram by its maximum, which the picture says, or else the record; None where neither does."""
-    said, file = task.maxima.get(key), task.pictures[key]
-    said = None if said is None else unit_maximum(said)
-    if picture.max_value is None:
-        look.without_maximum.append(file)
-    elif said is not None and abs(picture.max_value - said) > MAXIMUM_TOLERANCE * max(said, picture.max_value):
-        look.flaws.append(Flaw("maximum", file, f"holds the maximum {picture.max_value:.6g}, and its record says {said:.6g}"))
-    max_value = said if picture.max_value is None else picture.max_value
-    if picture.params != STANDARD:
-        look.flaws.append(Flaw("params", file, _first_difference(picture.params)))
+def _energy(task: PairTask, key: str, image: StoredImage, pair: PairInspection) -> float | None:
+    """The energy of a spectrogram by its maximum in EXIF, or else in the record; None without either."""
+    recorded, file = task.maxima.get(key), task.images[key]
+    recorded = None if recorded is None else unit_maximum(recorded)
+    if image.max_value is None:
+        pair.without_maximum.append(file)
+    elif recorded is not None and abs(image.max_value - recorded) > MAXIMUM_TOLERANCE * max(recorded, image.max_value):
+        pair.flaws.append(Flaw("maximum", file, f"its maximum is {image.max_value:.6g}, and {recorded:.6g} in its record"))
+    max_value = recorded if image.max_value is None else image.max_value
+    if image.params != STANDARD:
+        pair.flaws.append(Flaw("params", file, _first_difference(image.params)))
         return None
-    if max_value is None or picture.pixels.shape[0] != STANDARD.n_mels:
+    if max_value is None or image.pixels.shape[0] != STANDARD.n_mels:
         return None
-    return image_energy(picture.pixels, max_value)
+    return image_energy(image.pixels, max_value)
 
 
 def _first_difference(params: SpectrogramParams) -> str:
@@ -223,30 +222,28 @@ def _first_difference(params: SpectrogramParams) -> str:
     return f"{name.replace('_', ' ')} {value}, not {standard}"
 
 
-def _look_at_result(task: PairTask, picture: Picture, energy: float | None, look: PairLook) -> None:
-    look.black_share = float((picture.pixels == 0).mean())
-    if picture.params == STANDARD:
-        look.seconds = STANDARD.clip_samples(picture.pixels.shape[1]) / STANDARD.sample_rate
-    look.silent = not task.silent and (energy == 0 or int(picture.pixels.min()) >= SILENCE - 1)
+def _inspect_result(task: PairTask, image: StoredImage, energy: float | None, pair: PairInspection) -> None:
+    pair.black_share = float((image.pixels == 0).mean())
+    if image.params == STANDARD:
+        pair.seconds = STANDARD.clip_samples(image.pixels.shape[1]) / STANDARD.sample_rate
+    pair.silent = not task.silent and (energy == 0 or int(image.pixels.min()) >= SILENCE - 1)
     if energy:
-        look.level_db = float(10 * np.log10(energy))
+        pair.level_db = float(10 * np.log10(energy))
 
 
-def _look_at_edges(task: PairTask, pictures: Mapping[str, Picture], look: PairLook) -> None:
-    edges, file = pictures[task.edges].pixels, task.pictures[task.edges]
+def _inspect_edges(task: PairTask, images: Mapping[str, StoredImage], pair: PairInspection) -> None:
+    edges, file = images[task.edges].pixels, task.images[task.edges]
     levels = np.flatnonzero(np.bincount(edges.ravel(), minlength=256))
-    look.edge_share = float((edges >= 128).mean())
+    pair.edge_share = float((edges >= 128).mean())
     if not np.isin(levels, (0, 255)).all():
-        look.flaws.append(
-            Flaw("grey_edges", file, f"holds {len(levels)} grey levels; an edge map is black and white, a JPEG is not")
-        )
+        reason = f"holds {len(levels)} grey levels; an edge map is black and white, a JPEG is not"
+        pair.flaws.append(Flaw("grey_edges", file, reason))
         return
-    backing = pictures.get(task.backing)
+    backing = images.get(task.backing)
     if backing is None or task.thresholds is None or backing.pixels.shape != edges.shape:
         return
-    look.edges_checked = True
+    pair.edges_checked = True
     differing = int((canny_edges(backing.pixels, *task.thresholds) != edges).sum())
     if differing:
-        look.flaws.append(
-            Flaw("other_edges", file, f"{differing:,} pixels are not those of {task.pictures[task.backing]}", differing)
-        )
+        reason = f"{differing:,} pixels are not those of {task.images[task.backing]}"
+        pair.flaws.append(Flaw("other_edges", file, reason, differing))

@@ -1,12 +1,13 @@
-"""What is to be known of a folder of pairs before anything is trained on it."""
+"""Measurements of a folder of pairs, and what is wrong with it, before anything is trained on it."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,27 +16,27 @@ import cv2
 import numpy as np
 
 from riff.cli import progress_bar
-from riff.data.pair_folders import PairFolder, open_pair_folder
-from riff.data.pair_types import RecordLine
-from riff.inspection.duplicates import Heard, repeats
-from riff.inspection.findings import Finding, Item, findings
-from riff.inspection.images import Flaw, PairLook, PairTask, look_at_pair
+from riff.inspection.duplicates import Clip, repeats
+from riff.inspection.findings import Finding, Item, group_by_kind
+from riff.inspection.folder import InspectedFolder, RecordLine, read_folder
+from riff.inspection.images import Flaw, PairInspection, PairTask, inspect_pair
 from riff.inspection.prompt_stats import prompt_facts, prompt_items
 from riff.inspection.set_aside import orphans
+from riff.pairs.engines import worker_context
 
 MIN_VOCAL_DB = -25.0
-MOST_BLACK = 0.01  # of the pixels: a picture's own maximum is one pixel, or a few
-FEWEST_EDGES, MOST_EDGES = 0.001, 0.5  # of the pixels
-CHUNK = 8  # pairs that go to a process at once
+MAX_BLACK = 0.01  # of the pixels: an image's maximum is one pixel, or a few
+MIN_EDGES, MAX_EDGES = 0.001, 0.5  # of the pixels
+CHUNK = 8  # pairs sent to a process at once
 
 
 @dataclass(frozen=True)
 class InspectionOptions:
-    """How to look; the names are those of the flags.
+    """Options of an inspection, named as the flags.
 
     Attributes:
-        control_method: of the records' file. target: what edited pictures show, a stem's name or mix (None: as the manifest says).
-        min_vocal_db: vocal over backing, below which a clip has hardly any. num_workers: processes that read pictures.
+        control_method: of the records' file. target: what edited images show, a stem's name or mix (None: as in the manifest).
+        min_vocal_db: vocal over backing, below which a clip has hardly any. num_workers: processes that read images.
     """
 
     control_method: str = ""
@@ -46,17 +47,17 @@ class InspectionOptions:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A folder of pairs that was looked at.
+    """A folder of pairs and what was found in it.
 
     Attributes:
-        looks: by the number of the record's line. heard: an unshifted clip at each place of each song.
-        facts: figures by section, in the order in which they are told; None is not known.
-        findings: what is wrong with the folder by itself.
+        pairs: by the number of the record's line. clips: of each song, the unshifted ones, one per start.
+        facts: figures by section, in the order in which they are printed; None is unknown.
+        findings: what is wrong.
     """
 
-    folder: PairFolder
-    looks: dict[int, PairLook]
-    heard: dict[str, list[Heard]]
+    folder: InspectedFolder
+    pairs: dict[int, PairInspection]
+    clips: dict[str, list[Clip]]
     facts: dict[str, dict[str, Any]]
     findings: list[Finding]
 
@@ -65,187 +66,186 @@ def inspect_pairs(path: str | Path, options: InspectionOptions) -> Inspection:
     """Read everything in a folder of pairs and measure it.
 
     Raises:
-        DataError: it is no folder of pairs at all; whatever else is wrong is among the findings.
+        DataError: it is not a folder of pairs; anything else that is wrong is among the findings.
     """
-    folder = open_pair_folder(path, options.control_method)
+    folder = read_folder(path, options.control_method)
     tasks = _tasks(folder, options)
-    looks = {look.number: look for look in _look(tasks, options.num_workers, f"pairs of {folder.path.name}")}
-    heard = _heard(folder, looks)
+    pairs = {pair.number: pair for pair in _inspect_all(tasks, options.num_workers, f"pairs of {folder.path.name}")}
+    clips = _clips(folder, pairs)
     unused = orphans(folder)
-    items = [*_line_items(folder), *_look_items(folder, looks, options), *prompt_items(folder)]
+    items = [*_line_items(folder), *_pair_items(folder, pairs, options), *prompt_items(folder)]
     items += [("orphan", Item(file, "")) for file in unused]
     facts = {
-        "pairs": _pair_facts(folder, looks, unused),
-        "hours": _hours(folder, looks),
+        "pairs": _pair_facts(folder, pairs, unused),
+        "hours": _hours(folder, pairs),
         "prompts": prompt_facts(folder),
-        "sound": _sound_facts(folder, looks),
-        "repeats": {"clips like an earlier one of their song (loops)": sum(len(repeats(clips)) for clips in heard.values())},
+        "sound": _sound_facts(folder, pairs),
+        "repeats": {"clips like an earlier one of their song (loops)": sum(len(repeats(song)) for song in clips.values())},
     }
-    return Inspection(folder, looks, heard, facts, findings(items))
+    return Inspection(folder, pairs, clips, facts, group_by_kind(items))
 
 
-def _tasks(folder: PairFolder, options: InspectionOptions) -> list[PairTask]:
-    kind, settings = folder.kind, folder.settings
+def _tasks(folder: InspectedFolder, options: InspectionOptions) -> list[PairTask]:
+    pair_type, settings = folder.pair_type, folder.settings
     thresholds = (settings.get("canny_low"), settings.get("canny_high"))
     known = all(isinstance(value, int) for value in thresholds) and thresholds[0] <= thresholds[1]  # type: ignore[operator]
-    target = "mix" if kind.edges else options.target or settings.get("target")
+    target = "mix" if pair_type.edges else options.target or settings.get("target")
     alone = None if target is None else target != "mix"
-    places: set[tuple[str, float]] = set()
+    fingerprinted: set[tuple[str, Any]] = set()
     tasks = []
     for line in folder.readable:
         record, edit = line.record, getattr(line.record, "kind", "add")
-        backing, result = (kind.backing, kind.result) if edit != "remove" else (kind.result, kind.backing)
-        place = _place(line)
-        heard = record.semitones == 0 and edit != "noop" and place not in places
-        if heard:
-            places.add(place)
+        backing, result = (pair_type.backing, pair_type.result) if edit != "remove" else (pair_type.result, pair_type.backing)
+        clip = _clip_key(line)
+        is_first = record.semitones == 0 and edit != "noop" and clip not in fingerprinted
+        if is_first:
+            fingerprinted.add(clip)
         tasks.append(
             PairTask(
                 number=line.number,
                 folder=folder.path,
-                pictures=folder.pictures(record),
-                maxima={key: getattr(record, name) for key, name in kind.maxima.items() if name in line.known},
+                images=folder.images(line),
+                maxima={key: getattr(record, name) for key, name in pair_type.maxima.items() if name in line.keys},
                 backing=backing,
                 result=result,
-                edges=kind.edges,
+                edges=pair_type.edges,
                 thresholds=thresholds if known else None,  # type: ignore[arg-type]
                 alone=None if edit == "noop" else alone,
-                heard=heard,
+                fingerprinted=is_first,
                 silent=edit == "noop",
             )
         )
     return tasks
 
 
-def _place(line: RecordLine) -> tuple[str, Any]:
-    """Song and start of a clip; a record that does not say its start is a clip of its own."""
-    return line.record.song, line.record.start_s if "start_s" in line.known else f"line {line.number}"
+def _clip_key(line: RecordLine) -> tuple[str, Any]:
+    """Song and start of a clip; a record without a start is a clip of its own."""
+    return line.record.song, line.record.start_s if "start_s" in line.keys else f"line {line.number}"
 
 
-def _look(tasks: Sequence[PairTask], num_workers: int, description: str) -> list[PairLook]:
-    with progress_bar(total=len(tasks), desc=description, unit="pair") as progress:
-        looks = []
-        if num_workers <= 1 or len(tasks) <= CHUNK:
-            for task in tasks:
-                looks.append(look_at_pair(task))
-                progress.update()
-            return looks
-        from riff.pairs.engines import worker_context
-
-        with ProcessPoolExecutor(num_workers, worker_context([look_at_pair.__module__]), initializer=_one_thread) as pool:
-            for look in pool.map(look_at_pair, tasks, chunksize=CHUNK):
-                looks.append(look)
-                progress.update()
-        return looks
+def _inspect_all(tasks: Sequence[PairTask], num_workers: int, description: str) -> Iterator[PairInspection]:
+    with progress_bar(total=len(tasks), desc=description, unit="pair") as progress, ExitStack() as stack:
+        results: Iterable[PairInspection] = map(inspect_pair, tasks)
+        if num_workers > 1 and len(tasks) > CHUNK:
+            context = worker_context([inspect_pair.__module__])
+            pool = stack.enter_context(ProcessPoolExecutor(num_workers, context, initializer=_use_one_thread))
+            results = pool.map(inspect_pair, tasks, chunksize=CHUNK)
+        for pair in results:
+            yield pair
+            progress.update()
 
 
-def _one_thread() -> None:
-    """A process of several keeps to one core."""
+def _use_one_thread() -> None:
     cv2.setNumThreads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def _heard(folder: PairFolder, looks: dict[int, PairLook]) -> dict[str, list[Heard]]:
-    """The clips of each song; those whose start is not known lie one after another, in the records' order."""
-    songs: dict[str, list[Heard]] = {}
+def _clips(folder: InspectedFolder, pairs: dict[int, PairInspection]) -> dict[str, list[Clip]]:
+    """The fingerprinted clips of each song; without known starts they follow each other in the records' order."""
+    songs: dict[str, list[Clip]] = {}
     for line in folder.readable:
-        look = looks[line.number]
-        if look.bands is None:
+        pair = pairs[line.number]
+        if pair.bands is None:
             continue
         clips = songs.setdefault(line.record.song, [])
-        start = line.record.start_s if "start_s" in line.known else len(clips) * (look.seconds or 0.0)
-        clips.append(Heard(line.number, start, look.bands))
+        start = line.record.start_s if "start_s" in line.keys else len(clips) * (pair.seconds or 0.0)
+        clips.append(Clip(line.number, start, pair.bands))
     return songs
 
 
-def _line_items(folder: PairFolder) -> Iterator[tuple[str, Item]]:
+def _line_items(folder: InspectedFolder) -> Iterator[tuple[str, Item]]:
     """What is wrong with the lines themselves."""
     seen: dict[tuple[str, ...], int] = {}
     for line in folder.lines:
         if line.record is None:
-            yield "line", Item(f"{folder.records_file} line {line.number}", line.problem, (line.number,))
+            yield "line", Item(f"{folder.pair_type.records_file} line {line.number}", line.problem, (line.number,))
             continue
-        key = (*folder.pictures(line.record).values(), getattr(line.record, folder.kind.prompt))
+        key = (*folder.images(line).values(), folder.prompt(line))
         if seen.setdefault(key, line.number) != line.number:
-            yield "repeated", Item(f"{folder.records_file} line {line.number}", f"as line {seen[key]}", (line.number,))
+            yield (
+                "repeated",
+                Item(f"{folder.pair_type.records_file} line {line.number}", f"equals line {seen[key]}", (line.number,)),
+            )
 
 
-def _look_items(folder: PairFolder, looks: dict[int, PairLook], options: InspectionOptions) -> Iterator[tuple[str, Item]]:
-    """What is wrong with the pictures."""
-    usual = _usual_size(looks)
+def _pair_items(
+    folder: InspectedFolder, pairs: dict[int, PairInspection], options: InspectionOptions
+) -> Iterator[tuple[str, Item]]:
+    """What is wrong with the images."""
+    usual = _usual_size(pairs)
     for line in folder.readable:
-        look, number = looks[line.number], (line.number,)
-        pictures = folder.pictures(line.record)
-        for flaw in [*look.flaws, *_size_flaws(pictures, look, usual)]:
-            yield flaw.kind, Item(flaw.file, flaw.reason, number, flaw.bad)
-        result = pictures[folder.kind.result]
-        if look.silent:
+        pair, number = pairs[line.number], (line.number,)
+        images = folder.images(line)
+        for flaw in [*pair.flaws, *_size_flaws(images, pair, usual)]:
+            yield flaw.kind, Item(flaw.file, flaw.reason, number, flaw.severity)
+        result = images[folder.pair_type.result]
+        if pair.silent:
             yield "silent", Item(result, "", number)
-        elif look.vocal_db is not None and look.vocal_db < options.min_vocal_db:
-            level = f"{look.vocal_db:.0f} dB" if math.isfinite(look.vocal_db) else "none at all"
-            yield "weak", Item(result, level, number, -look.vocal_db)
-        if look.black_share is not None and look.black_share > MOST_BLACK:
-            yield "black", Item(result, f"{look.black_share:.0%} of its pixels", number, look.black_share)
-        if look.edge_share is not None and look.edge_share < FEWEST_EDGES:
-            yield "no_edges", Item(pictures[folder.kind.edges], "", number)
-        if look.edge_share is not None and look.edge_share > MOST_EDGES:
-            yield "full_edges", Item(pictures[folder.kind.edges], f"{look.edge_share:.0%}", number, look.edge_share)
-        for file in look.without_maximum:
+        elif pair.vocal_db is not None and pair.vocal_db < options.min_vocal_db:
+            level = f"{pair.vocal_db:.0f} dB" if math.isfinite(pair.vocal_db) else "no vocal"
+            yield "weak", Item(result, level, number, -pair.vocal_db)
+        if pair.black_share is not None and pair.black_share > MAX_BLACK:
+            yield "black", Item(result, f"{pair.black_share:.0%} of its pixels", number, pair.black_share)
+        if pair.edge_share is not None and pair.edge_share < MIN_EDGES:
+            yield "no_edges", Item(images[folder.pair_type.edges], "", number)
+        if pair.edge_share is not None and pair.edge_share > MAX_EDGES:
+            yield "full_edges", Item(images[folder.pair_type.edges], f"{pair.edge_share:.0%}", number, pair.edge_share)
+        for file in pair.without_maximum:
             yield "no_maximum", Item(file, "", number)
 
 
-def _usual_size(looks: dict[int, PairLook]) -> tuple[int, int] | None:
-    sizes = Counter(size for look in looks.values() for size in look.sizes.values())
+def _usual_size(pairs: dict[int, PairInspection]) -> tuple[int, int] | None:
+    sizes = Counter(size for pair in pairs.values() for size in pair.sizes.values())
     return sizes.most_common(1)[0][0] if sizes else None
 
 
-def _size_flaws(pictures: dict[str, str], look: PairLook, usual: tuple[int, int] | None) -> Iterator[Flaw]:
-    for key, size in look.sizes.items():
+def _size_flaws(images: dict[str, str], pair: PairInspection, usual: tuple[int, int] | None) -> Iterator[Flaw]:
+    for key, size in pair.sizes.items():
         if size != usual and usual is not None:
-            yield Flaw("size", pictures[key], f"{size[1]}x{size[0]} pixels, not {usual[1]}x{usual[0]}")
+            yield Flaw("size", images[key], f"{size[1]}x{size[0]} pixels, not {usual[1]}x{usual[0]}")
 
 
-def _pair_facts(folder: PairFolder, looks: dict[int, PairLook], unused: Sequence[str]) -> dict[str, Any]:
-    lines, usual = folder.readable, _usual_size(looks)
+def _pair_facts(folder: InspectedFolder, pairs: dict[int, PairInspection], unused: Sequence[str]) -> dict[str, Any]:
+    lines, usual = folder.readable, _usual_size(pairs)
     facts = {
-        "kind": "ControlNet pairs" if folder.kind.edges else "edit pairs",
+        "kind": "ControlNet pairs" if folder.pair_type.edges else "edit pairs",
         "records": len(folder.lines),
         "songs": len({line.record.song for line in lines}),
-        "songs are": "named in the records" if _all_know(lines, "song") else "guessed from the names of the files",
-        "clips": len({_place(line) for line in lines}) if _all_know(lines, "start_s") else None,
-        "pitches, semitones": sorted({line.record.semitones for line in lines}) if _all_know(lines, "semitones") else None,
-        "pictures": len({file for line in lines for file in folder.pictures(line.record).values()}),
+        "songs are": "named in the records" if _all_have(lines, "song") else "guessed from the names of the files",
+        "clips": len({_clip_key(line) for line in lines}) if _all_have(lines, "start_s") else None,
+        "pitches, semitones": sorted({line.record.semitones for line in lines}) if _all_have(lines, "semitones") else None,
+        "images": len({file for line in lines for file in folder.images(line).values()}),
         "pixels": f"{usual[1]}x{usual[0]}" if usual else None,
         "files that no record names": len(unused),
     }
-    if folder.kind.edges:
-        return facts | {"edge maps compared with their backing": sum(look.edges_checked for look in looks.values()) or None}
+    if folder.pair_type.edges:
+        return facts | {"edge maps compared with their backing": sum(pair.edges_checked for pair in pairs.values()) or None}
     edits = Counter(line.record.kind for line in lines)
-    return facts | {"kinds of edits": dict(sorted(edits.items())) if _all_know(lines, "kind") else None}
+    return facts | {"kinds of edits": dict(sorted(edits.items())) if _all_have(lines, "kind") else None}
 
 
-def _all_know(lines: Sequence[RecordLine], key: str) -> bool:
-    return bool(lines) and all(key in line.known for line in lines)
+def _all_have(lines: Sequence[RecordLine], key: str) -> bool:
+    return bool(lines) and all(key in line.keys for line in lines)
 
 
-def _hours(folder: PairFolder, looks: dict[int, PairLook]) -> dict[str, float | None]:
-    """Of sound, each clip once, however many edits there are of it."""
+def _hours(folder: InspectedFolder, pairs: dict[int, PairInspection]) -> dict[str, float | None]:
+    """Of sound; each clip counts once, whatever the number of its edits."""
     seconds: dict[tuple[Any, ...], float] = {}
     for line in folder.readable:
-        seconds[(*_place(line), line.record.semitones)] = looks[line.number].seconds or 0.0
+        seconds[(*_clip_key(line), line.record.semitones)] = pairs[line.number].seconds or 0.0
     everything = sum(seconds.values()) / 3600
     plain = sum(value for (*_, semitones), value in seconds.items() if semitones == 0) / 3600
-    known = _all_know(folder.readable, "semitones")
+    known = _all_have(folder.readable, "semitones")
     return {"unshifted": round(plain, 3) if known else None, "with every pitch": round(everything, 3)}
 
 
-def _sound_facts(folder: PairFolder, looks: dict[int, PairLook]) -> dict[str, Any]:
+def _sound_facts(folder: InspectedFolder, pairs: dict[int, PairInspection]) -> dict[str, Any]:
     stem = folder.settings.get("gen_stem", "vocals")
     figures = {
-        f"{stem} over backing, dB": [look.vocal_db for look in looks.values()],
-        "loudness, dB of a full-scale sine": [look.level_db for look in looks.values()],
-        "edges, share of pixels": [look.edge_share for look in looks.values()],
-        "black, share of pixels": [look.black_share for look in looks.values()],
+        f"{stem} over backing, dB": [pair.vocal_db for pair in pairs.values()],
+        "loudness, dB of a full-scale sine": [pair.level_db for pair in pairs.values()],
+        "edges, share of pixels": [pair.edge_share for pair in pairs.values()],
+        "black, share of pixels": [pair.black_share for pair in pairs.values()],
     }
     return {name: spread([value for value in values if value is not None]) for name, values in figures.items()}
 

@@ -1,4 +1,4 @@
-"""What the prompts of a folder of pairs are: how many, how different, and whether a text encoder reads them to their ends."""
+"""Statistics of the prompts of a folder of pairs: how many, how varied, and whether they fit into the text encoder."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from riff.data.pair_folders import PairFolder
 from riff.data.records import DEFAULT_PROMPT
 from riff.inspection.findings import Item
+from riff.inspection.folder import InspectedFolder
 from riff.pairs.instructions import DEFAULT_INSTRUCTIONS
 
-MOST_TOKENS = 75  # that CLIP reads, besides the two at the ends
+MAX_TOKENS = 75  # that CLIP reads, besides the start and end tokens
 COMMONEST = 10
-PIECE = re.compile(r"[^\W\d_]+|\d|[^\s\w]+|_")  # what CLIP's tokenizer makes at least one token of each
+PIECE = re.compile(r"[^\W\d_]+|\d|[^\s\w]+|_")  # CLIP's tokenizer makes at least one token of each match
 
 
 def effective_number(counts: Sequence[int]) -> float:
-    """exp of the entropy: as many equally frequent things would be as varied. At least 1; 0 of nothing."""
+    """exp of the entropy: the number of equally frequent things with the same entropy. At least 1; 0 of nothing."""
     shares = np.array([count for count in counts if count], dtype=float)
     if not len(shares):
         return 0.0
@@ -30,13 +30,13 @@ def effective_number(counts: Sequence[int]) -> float:
 
 
 def fewest_tokens(prompt: str) -> int:
-    """The fewest tokens that CLIP's tokenizer can make of a prompt: one for each word, digit, and run of marks."""
+    """A lower bound of CLIP's number of tokens: one for each word, digit, and run of punctuation marks."""
     return len(PIECE.findall(prompt))
 
 
-def prompt_facts(folder: PairFolder) -> dict[str, Any]:
-    """Figures of the prompts; the commonest with their shares of the pairs, and the words with theirs."""
-    prompts = [getattr(line.record, folder.kind.prompt) for line in folder.readable]
+def prompt_facts(folder: InspectedFolder) -> dict[str, Any]:
+    """Figures of the prompts, and the commonest prompts and words with their numbers of pairs."""
+    prompts = [folder.prompt(line) for line in folder.readable]
     counts = Counter(prompts)
     words = Counter(word for prompt in prompts for word in set(re.findall(r"[^\W\d_]+", prompt.lower())))
     return {
@@ -52,44 +52,44 @@ def prompt_facts(folder: PairFolder) -> dict[str, Any]:
 
 
 def _commonest(counts: Mapping[str, int], most: int) -> dict[str, int]:
-    """The commonest first, equally common ones by the alphabet."""
+    """The commonest first; of equal counts, in alphabetical order."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most])
 
 
-def prompt_items(folder: PairFolder) -> Iterator[tuple[str, Item]]:
+def prompt_items(folder: InspectedFolder) -> Iterator[tuple[str, Item]]:
     """What is wrong with the prompts."""
     lines = folder.readable
-    prompts = [getattr(line.record, folder.kind.prompt) for line in lines]
-    if lines and (said := low_variety(prompts, [line.record.song for line in lines])):
-        yield "variety", Item("prompts", said)
+    prompts = [folder.prompt(line) for line in lines]
+    if lines and (reason := low_variety(prompts, [line.record.song for line in lines])):
+        yield "variety", Item("prompts", reason)
     for song in _default_songs(folder):
         yield "default", Item(song, "")
     for line, prompt in zip(lines, prompts, strict=True):
         tokens = fewest_tokens(prompt)
         if not prompt.strip():
             yield "blank", Item(f"line {line.number}", "", (line.number,))
-        elif tokens > MOST_TOKENS:
-            yield "long", Item(prompt[:40] + "…", f"{tokens} tokens or more, {MOST_TOKENS} are read", (line.number,), tokens)
+        elif tokens > MAX_TOKENS:
+            yield "long", Item(prompt[:40] + "…", f"at least {tokens} tokens, {MAX_TOKENS} are read", (line.number,), tokens)
 
 
-def _default_songs(folder: PairFolder) -> Iterator[str]:
-    """Songs for which nobody wrote a prompt, as far as their words tell."""
+def _default_songs(folder: InspectedFolder) -> Iterator[str]:
+    """Songs whose prompts are all default ones."""
     default = {DEFAULT_PROMPT, *DEFAULT_INSTRUCTIONS.values()}
-    said: dict[str, set[str]] = {}
+    by_song: dict[str, set[str]] = {}
     for line in folder.readable:
         if getattr(line.record, "kind", "add") == "add":
-            said.setdefault(line.record.song, set()).add(getattr(line.record, folder.kind.prompt))
-    yield from sorted(song for song, prompts in said.items() if prompts <= default)
+            by_song.setdefault(line.record.song, set()).add(folder.prompt(line))
+    yield from sorted(song for song, prompts in by_song.items() if prompts <= default)
 
 
-LARGEST_SHARE = 0.5  # of the pairs on one prompt: half of them train without a prompt anyway, so other words are rare beyond it
-SONGS_TO_A_PROMPT = 10  # at the most: the voice, the mood and the style alone make more prompts than that
+LARGEST_SHARE = 0.5  # of the pairs on one prompt: half of them train without a prompt anyway, so beyond it other words are rare
+MAX_SONGS_PER_PROMPT = 10  # voice, mood and style alone make more different prompts than that
 
 
 def low_variety(prompts: Sequence[str], songs: Sequence[str]) -> str:
-    """What is wrong with the prompts of pairs, "" if nothing is: too few for the songs, or one that most pairs share.
+    """Why a model cannot learn to follow the prompts: too few for the songs, or one that most pairs share; "" for none.
 
-    Of one or two songs nothing is said, since no wording could help them.
+    One or two songs give no reason, since no wording could help them.
 
     Args:
         prompts, songs: of every pair.
@@ -98,7 +98,7 @@ def low_variety(prompts: Sequence[str], songs: Sequence[str]) -> str:
     if different_songs <= 2:
         return ""
     share = max(counts.values()) / len(prompts)
-    if share <= LARGEST_SHARE and len(counts) * SONGS_TO_A_PROMPT >= different_songs:
+    if share <= LARGEST_SHARE and len(counts) * MAX_SONGS_PER_PROMPT >= different_songs:
         return ""
     return (
         f"{len(prompts)} pairs of {different_songs} songs have {len(counts)} different prompt{'s' * (len(counts) > 1)}, "

@@ -1,182 +1,170 @@
-"""Moving what is broken aside, into `broken/`, with a line saying why. Nothing is deleted."""
+"""Moving what is broken aside, into `broken/`, with a line that gives the reason. Nothing is deleted."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from riff.data.pair_folders import PairFolder
-from riff.data.pair_types import read_record_lines
 from riff.data.records import EDIT_RECORDS_FILE, pairs_file
 from riff.errors import DataError
 from riff.files import make_folder, only_writer, write_text
 from riff.inspection.findings import KINDS, Finding
-from riff.pairs.edit_pairs import SILENT_IMAGE
+from riff.inspection.folder import InspectedFolder, read_record_lines
 from riff.pairs.journal import SONGS_FILE
 
 BROKEN, REASONS = "broken", "reasons.jsonl"
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
-SOUNDS = ("_input.wav", "_edited.wav")  # what `preprocess_musdb.py --save_wav` adds to a clip's name
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+SOUND_ENDINGS = ("_input.wav", "_edited.wav")  # that `preprocess_musdb.py --save_wav` adds to a clip's name
 
 
 @dataclass(frozen=True)
 class SetAsidePlan:
-    """Which records go, by the numbers of their lines, with the reasons; and which files, each with the reason."""
+    """lines: the numbers of the records to move, with the reasons. files: the files to move, with the reason for each."""
 
     lines: dict[int, str]
     files: dict[str, str]
 
 
-def orphans(folder: PairFolder) -> list[str]:
-    """Pictures and sounds beside those of the records that no file of records of the folder names, as paths in it."""
-    named, clips = _named(folder, keep=None)
-    places = {*folder.kind.image_folders, *(PurePosixPath(file).parent.as_posix() for file in named)} - {".", BROKEN}
-    found = [file for place in sorted(places) for file in _files(folder.path, place, PICTURES) if file not in named]
-    if folder.kind.sounds:
-        found += [file for file in _files(folder.path, folder.kind.sounds, SOUNDS) if _clip_of_sound(file) not in clips]
-    return [file for file in found if file != SILENT_IMAGE]
+def orphans(folder: InspectedFolder) -> list[str]:
+    """Images and sounds beside those of the records that no file of records of the folder names, as paths in it."""
+    used = _used_files(folder)
+    places = {*folder.pair_type.image_folders, *(PurePosixPath(file).parent.as_posix() for file in used)} - {".", BROKEN}
+    images = [file for place in sorted(places) for file in _list_files(folder.path, place, IMAGE_SUFFIXES) if file not in used]
+    sounds = folder.pair_type.sounds
+    clips = _clips_of(used)
+    unused = (
+        [file for file in _list_files(folder.path, sounds, SOUND_ENDINGS) if _clip_of_sound(file) not in clips] if sounds else []
+    )
+    return [file for file in images + unused if file not in folder.pair_type.shared]
 
 
-def plan_set_aside(folder: PairFolder, found: Sequence[Finding], groups: Sequence[str]) -> SetAsidePlan:
-    """What goes, of the findings of these groups. A file that a record which stays needs too, stays."""
+def plan_set_aside(folder: InspectedFolder, found: Sequence[Finding], groups: Sequence[str]) -> SetAsidePlan:
+    """What the findings of these groups concern. A file that a remaining record needs stays."""
     lines: dict[int, list[str]] = {}
     files: dict[str, str] = {}
     for finding in found:
         if KINDS[finding.kind].fix not in groups:
             continue
         for item in finding.items:
-            reason = f"{KINDS[finding.kind].says}: {item.name}" + (f" ({item.reason})" if item.reason else "")
+            reason = f"{finding.label}: {item}"
             for number in item.lines:
                 lines.setdefault(number, []).append(reason)
             if finding.kind == "orphan":
                 files[item.name] = reason
-    needed, needed_clips = _named(folder, keep={line.number for line in folder.lines} - set(lines))
-    reasons = {number: "; ".join(said) for number, said in lines.items()}
-    for line in folder.lines:
-        if line.number in lines and line.record is not None:
-            pictures = folder.pictures(line.record).values()
-            sounds = [file for file in _sounds_of(folder, line.record) if _clip_of_sound(file) not in needed_clips]
-            for file in [*(file for file in pictures if _plain(file) not in needed), *sounds]:
+    used = _used_files(folder, leaving=lines)
+    clips = _clips_of(used)
+    reasons = {number: "; ".join(texts) for number, texts in lines.items()}
+    for line in folder.readable:
+        if line.number in lines:
+            images = {os.path.normpath(file) for file in folder.images(line).values()}
+            sounds = [
+                f"{folder.pair_type.sounds}/{clip}{end}" for clip in sorted(_clips_of(images) - clips) for end in SOUND_ENDINGS
+            ]
+            for file in [*sorted(images - used), *(sounds if folder.pair_type.sounds else ())]:
                 if (folder.path / file).is_file():
-                    files[_plain(file)] = reasons[line.number]
+                    files[file] = reasons[line.number]
     return SetAsidePlan(reasons, files)
 
 
-def set_aside(folder: PairFolder, plan: SetAsidePlan) -> None:
-    """Move the plan's records and files into `broken/`, and mend the ledger of songs beside the records.
+def set_aside(folder: InspectedFolder, plan: SetAsidePlan) -> None:
+    """Move the plan's records and files into `broken/`, and update the journal of songs.
 
-    First the reasons are written, with the records themselves, then the records that stay, then the files are moved. So a run
-    that is killed leaves every record and every file in one place at least, and the next one finishes. A song stays in the
-    ledger as done, with the pairs that are left: making the pairs again leaves it as it is, since its other clips are good
-    and what was taken out on purpose should not come back.
+    The reasons are written first, with the records themselves, then the remaining records, then the files are moved. So a run
+    that is killed leaves every record and every file in at least one place, and the next one finishes. A song stays done in
+    the journal, with the pairs that are left: making pairs again leaves it as it is, since its other clips are good, and what
+    was set aside should not come back.
 
     Raises:
         DataError: a file cannot be moved.
         OptionError: pairs are being made there.
     """
     with only_writer(folder.path, "DIR"):
-        _set_aside(folder, plan)
+        moved = [line for line in folder.lines if line.number in plan.lines]
+        records_file = folder.pair_type.records_file
+        notes = [{"reason": plan.lines[line.number], "records_file": records_file, "record": line.text} for line in moved]
+        notes += [{"reason": reason, "file": file} for file, reason in plan.files.items()]
+        if notes:  # in ASCII: a record may hold bytes that are not UTF-8
+            _append_new(folder.path / BROKEN / REASONS, [json.dumps(note) for note in notes])
+        if moved:
+            remaining = [line.text for line in folder.lines if line.number not in plan.lines]
+            write_text(folder.path / records_file, "".join(text + "\n" for text in remaining))
+        for file in plan.files:
+            _move(folder.path, file)
+        _update_journal(folder, plan)
 
 
-def _set_aside(folder: PairFolder, plan: SetAsidePlan) -> None:
-    going = [line for line in folder.lines if line.number in plan.lines]
-    notes = [{"reason": plan.lines[line.number], "records_file": folder.records_file, "record": line.text} for line in going]
-    notes += [{"reason": reason, "file": file} for file, reason in plan.files.items()]
-    if notes:
-        _note(
-            folder.path / BROKEN / REASONS, [json.dumps(note) for note in notes]
-        )  # ASCII: a record may hold bytes that are no text
-    if going:
-        kept = [line.text for line in folder.lines if line.number not in plan.lines]
-        write_text(folder.path / folder.records_file, "".join(text + "\n" for text in kept))
-    for file in plan.files:
-        _move(folder.path, file)
-    _mend_ledger(folder, plan)
-
-
-def _note(path: Path, lines: Sequence[str]) -> None:
-    """Append the lines that are not there yet."""
+def _append_new(path: Path, lines: Sequence[str]) -> None:
+    """Append the lines that a file does not hold yet."""
     make_folder(path.parent)
-    there = path.read_text(encoding="utf-8") if path.exists() else ""
-    known = set(there.split("\n"))
-    whole = there if there.endswith("\n") or not there else there + "\n"  # a killed run may have left half a line
-    write_text(path, whole + "".join(line + "\n" for line in lines if line not in known))
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    present = set(text.split("\n"))
+    complete = text if text.endswith("\n") or not text else text + "\n"  # a killed run may have left half a line
+    write_text(path, complete + "".join(line + "\n" for line in lines if line not in present))
 
 
 def _move(folder: Path, file: str) -> None:
-    """Move a file to the same place below `broken/`; one that is there already is not replaced."""
-    goal = folder / BROKEN / file
-    make_folder(goal.parent)
+    """Move a file to the same place below `broken/`, under another name where that is taken."""
+    target = folder / BROKEN / file
+    make_folder(target.parent)
     number = 1
-    while goal.exists():
+    while target.exists():
         number += 1
-        goal = (folder / BROKEN / file).with_stem(f"{Path(file).stem}~{number}")
+        target = (folder / BROKEN / file).with_stem(f"{Path(file).stem}~{number}")
     try:
-        os.replace(folder / file, goal)
+        os.replace(folder / file, target)
     except OSError as error:
-        raise DataError(
-            f"{folder / file}: cannot be moved to {goal.parent} ({error.strerror}); run the same command again"
-        ) from error
+        reason = f"cannot be moved to {target.parent} ({error.strerror}); run the same command again"
+        raise DataError(f"{folder / file}: {reason}") from error
 
 
-def _mend_ledger(folder: PairFolder, plan: SetAsidePlan) -> None:
-    """Write in the ledger of songs how many pairs each has left, and how many were set aside."""
+def _update_journal(folder: InspectedFolder, plan: SetAsidePlan) -> None:
+    """Write in the journal how many pairs each song has left, and how many were set aside."""
     path = folder.path / SONGS_FILE
     if not path.exists():
         return
-    left = Counter(line.record.song for line in folder.readable if line.number not in plan.lines)
+    pairs_left = Counter(line.record.song for line in folder.readable if line.number not in plan.lines)
     text = path.read_text(encoding="utf-8")
-    mended = "".join(_mended(line, left) + "\n" for line in text.split("\n") if line.strip())
-    if mended != text:
-        write_text(path, mended)
+    updated = "".join(_updated(line, pairs_left) + "\n" for line in text.split("\n") if line.strip())
+    if updated != text:
+        write_text(path, updated)
 
 
-def _mended(text: str, left: Counter[str]) -> str:
+def _updated(text: str, pairs_left: Counter[str]) -> str:
     try:
         line: dict[str, Any] = json.loads(text)
         song, pairs = line["song"], line["pairs"]
     except (ValueError, KeyError, TypeError):
         return text
-    gone = pairs - left[song]
-    if gone <= 0:
+    removed = pairs - pairs_left[song]
+    if removed <= 0:
         return text
-    return json.dumps({**line, "pairs": left[song], "set_aside": line.get("set_aside", 0) + gone}, ensure_ascii=False)
+    return json.dumps({**line, "pairs": pairs_left[song], "set_aside": line.get("set_aside", 0) + removed}, ensure_ascii=False)
 
 
-def _named(folder: PairFolder, keep: set[int] | None) -> tuple[set[str], set[str]]:
-    """The files that records name, and the names of their clips: of the lines to keep, or all, and of other files of records."""
-    records = [(folder, line.record) for line in folder.readable if keep is None or line.number in keep]
+def _used_files(folder: InspectedFolder, leaving: Collection[int] = ()) -> set[str]:
+    """The normalised paths that the folder's records name, without those of lines that leave, and other files of records."""
+    lines = [line for line in folder.readable if line.number not in leaving]
     for path in sorted({*folder.path.glob(pairs_file("*")), *folder.path.glob(pairs_file()), folder.path / EDIT_RECORDS_FILE}):
-        if path.name != folder.records_file and path.exists():
-            other = PairFolder(folder.path, folder.kind, path.name, read_record_lines(path, folder.kind), {})
-            records += [(other, line.record) for line in other.readable]
-    files = {_plain(file) for where, record in records for file in where.pictures(record).values()}
-    return files, {Path(file).stem for file in files}
+        if path.name != folder.pair_type.records_file and path.exists():
+            lines += [line for line in read_record_lines(path, folder.pair_type) if line.record is not None]
+    return {os.path.normpath(file) for line in lines for file in folder.images(line).values()}
 
 
-def _plain(file: str) -> str:
-    """A path without `./` and the like, as listing a folder gives it."""
-    return os.path.normpath(file)
-
-
-def _files(folder: Path, place: str, endings: Sequence[str]) -> Iterator[str]:
-    if (folder / place).is_dir():
-        for path in sorted((folder / place).iterdir()):
-            if path.is_file() and not path.name.startswith(".") and path.name.lower().endswith(tuple(endings)):
-                yield f"{place}/{path.name}"
+def _clips_of(images: Collection[str]) -> set[str]:
+    return {Path(image).stem for image in images}
 
 
 def _clip_of_sound(file: str) -> str:
     return Path(file).stem.rpartition("_")[0]
 
 
-def _sounds_of(folder: PairFolder, record: Any) -> list[str]:
-    if not folder.kind.sounds:
-        return []
-    clips = sorted({Path(file).stem for file in folder.pictures(record).values()})
-    return [f"{folder.kind.sounds}/{clip}{ending}" for clip in clips for ending in SOUNDS]
+def _list_files(folder: Path, place: str, endings: Sequence[str]) -> Iterator[str]:
+    if (folder / place).is_dir():
+        for path in sorted((folder / place).iterdir()):
+            if path.is_file() and not path.name.startswith(".") and path.name.lower().endswith(tuple(endings)):
+                yield f"{place}/{path.name}"

@@ -1,4 +1,4 @@
-"""The results of an inspection as lines for a terminal."""
+"""The results of an inspection as text for a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from riff.inspection.findings import KINDS
 from riff.inspection.inspect import Inspection
 from riff.report.page import Cell
 
-LONGEST = 5  # of many named counts, those that a line holds
+MAX_COUNTS = 5  # of many named counts, printed on a line
 
 
 def verdict(inspection: Inspection) -> str:
@@ -17,7 +17,7 @@ def verdict(inspection: Inspection) -> str:
     errors = [finding for finding in inspection.findings if finding.error]
     path = inspection.folder.path
     if errors:
-        return f"{path} is not fit to train on: {'; '.join(f'{KINDS[e.kind].says}: {len(e.items):,}' for e in errors)}"
+        return f"{path} is not fit to train on: {'; '.join(f'{error.label}: {len(error.items):,}' for error in errors)}"
     warnings = len(inspection.findings)
     warned = f"; {warnings} kind{'s' * (warnings > 1)} of warnings" if warnings else ""
     pairs, songs = (inspection.facts["pairs"][key] for key in ("records", "songs"))
@@ -36,7 +36,7 @@ def table_text(inspection: Inspection) -> str:
 
 
 def error_lines(inspection: Inspection) -> Iterator[str]:
-    """A line for each kind of error, with the way out."""
+    """A line for each kind of error, with the remedy."""
     for finding in inspection.findings:
         if finding.error:
             fix = KINDS[finding.kind].fix
@@ -54,10 +54,10 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         if "median" in value:
             digits = 1 if max(abs(value["5 %"]), abs(value["95 %"])) > 1 else 3
-            low, middle, high = (f"{value[name]:.{digits}f}" for name in ("5 %", "median", "95 %"))
-            return f"{middle} (5 %: {low}, 95 %: {high}, of {value['of']:,})"
-        named = [f"{name} ({_text(count)})" for name, count in list(value.items())[:LONGEST]]
-        return ", ".join(named) + (" …" if len(value) > LONGEST else "")
+            low, median, high = (f"{value[name]:.{digits}f}" for name in ("5 %", "median", "95 %"))
+            return f"{median} (5 %: {low}, 95 %: {high}, of {value['of']:,})"
+        named = [f"{name} ({_text(count)})" for name, count in list(value.items())[:MAX_COUNTS]]
+        return ", ".join(named) + (" …" if len(value) > MAX_COUNTS else "")
     if isinstance(value, list):
         return ", ".join(f"{item:+g}" if item else "0" for item in value)
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""From songs to a folder of pairs: every song whole or not at all, going on where an earlier run stopped."""
+"""From songs to a folder of pairs: every song complete or not at all, resuming where an earlier run stopped."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from riff.data.records import prompt_of
 from riff.errors import RiffError
 from riff.pairs.clip_images import slug_of
 from riff.pairs.engines import Engine, one_process
-from riff.pairs.folder import PairsFolder
 from riff.pairs.journal import SongJournal, is_unchanged
-from riff.pairs.making import Failure, SongJob, SongMaker, StageSong
+from riff.pairs.output import OutputFolder
 from riff.pairs.songs import SongFile, unique_slugs
-from riff.pairs.staging import StagedSong, Staging
+from riff.pairs.staging import Failure, SongJob, SongMaker, StagedSong, StageSong, Staging
 
 
 @dataclass
 class BuildReport:
-    """What a run did, song by song.
+    """What a run did, in songs.
 
     Attributes:
-        left_out: songs that came after enough pairs. pairs: in the folder. clips: of the songs made.
+        left_out: songs after `max_pairs` was reached. pairs: in the folder. clips, dropped_clips: of the songs made.
     """
 
     made: int = 0
@@ -36,27 +35,27 @@ class BuildReport:
 
     @property
     def songs(self) -> int:
-        """Songs that are dealt with."""
+        """Songs processed so far."""
         return self.made + self.skipped + self.failed + self.left_out
 
 
 @dataclass
 class Build:
-    """The making of the pairs of every song that is not done yet; a song that cannot be made is named and the others go on.
+    """Makes the pairs of every song that is not done yet; a song that cannot be made is reported and the others go on.
 
     Attributes:
-        songs: in order. all_songs: those that may come into the folder, of which the names of files are told apart.
+        songs: in order. all_songs: those that may ever come into the folder, whose file names must differ.
         prompts: by the songs' names. default_prompt: of a song without one.
-        none_left: what to say of a song without a usable clip.
+        none_left: the warning for a song without a usable clip.
         max_pairs: in the whole folder; the song that reaches it is cut short.
-        engine: where the songs are made; the pairs are the same wherever that is.
+        engine: where the songs are made; the pairs are the same with any.
     """
 
     songs: Sequence[SongFile]
     all_songs: Sequence[SongFile]
     prompts: Mapping[str, Any]
     default_prompt: Any
-    folder: PairsFolder
+    folder: OutputFolder
     maker: SongMaker
     none_left: str
     max_pairs: int | None = None
@@ -65,51 +64,50 @@ class Build:
     report: BuildReport = field(default_factory=BuildReport)
 
     def run(self) -> BuildReport:
-        """Make them, in a folder that is `PairsFolder.prepared`."""
-        self._staging, self._journal = Staging(self.folder.path), SongJournal(self.folder.path / self.folder.records_file)
-        self._clear_up()
-        self._slugs = self._name_files()
+        """Make them, in a folder that is `OutputFolder.prepared`."""
+        self._staging, self._journal = Staging(self.folder.path), SongJournal(self.folder.records_file)
+        self._clean_up()
+        self._slugs = self._assign_slugs()
         lines = MinuteLines(len(self.songs), "songs")
         try:
             with progress_bar(total=len(self.songs), desc="songs", unit="song") as progress:
                 for result in self.engine(StageSong(self.folder.path, self.maker), self._jobs()):
-                    self._take(result)
-                    counted = f"{self.report.clips} clips, {self._journal.num_pairs} pairs"
+                    self._add(result)
+                    counts = f"{self.report.clips} clips, {self._journal.num_pairs} pairs"
                     progress.update(self.report.songs - progress.n)
-                    progress.set_postfix_str(counted)
-                    lines.tell(self.report.songs, counted)
+                    progress.set_postfix_str(counts)
+                    lines.tell(self.report.songs, counts)
         finally:
             self._staging.tidy()
         self._staging.finish()
         self.report.pairs = self._journal.num_pairs
         return self.report
 
-    def _clear_up(self) -> None:
-        """Remove what a run left that broke off, but for songs that are made and only have to be taken in."""
+    def _clean_up(self) -> None:
+        """Remove what an interrupted run left, except complete songs that only have to be moved."""
         self._staging.tidy()
         staged = {song.song: song.slug for song in self._staging.songs()}
         for song in staged.keys() & self._journal.done.keys():
             self._staging.drop(staged.pop(song))
-        self.folder.remove_pairs(record for record in self._journal.unfinished() if record.get("song") not in staged)
-        self._journal.clean()
+        self._remove_unfinished(staged)
 
-    def _name_files(self) -> dict[str, str]:
-        """song name -> what stands for it in file names; songs that are made, or staged, keep theirs."""
-        files = (
-            (record["song"], value)
-            for record in self._journal.finished()
-            for value in record.values()
-            if isinstance(value, str) and value.split("/")[0] in self.folder.image_folders
-        )
-        taken = {song: slug for song, file in files if (slug := slug_of(file))}
-        return unique_slugs(self.all_songs, taken | {song.song: song.slug for song in self._staging.songs()})
+    def _remove_unfinished(self, staged: Mapping[str, str] = {}) -> None:
+        """Remove the records of songs that are not done, and their images where the song is not staged."""
+        self.folder.remove_pairs(record for record in self._journal.unfinished() if record.get("song") not in staged)
+        self._journal.remove_unfinished()
+
+    def _assign_slugs(self) -> dict[str, str]:
+        """song name -> its name in file names; songs that are done or staged keep theirs."""
+        files = ((record["song"], file) for record in self._journal.finished() for file in self.folder.own_files(record))
+        used = {song: slug for song, file in files if (slug := slug_of(file))}
+        return unique_slugs(self.all_songs, used | {song.song: song.slug for song in self._staging.songs()})
 
     def _jobs(self) -> Iterator[SongJob]:
         for song in self.songs:
             prompt = prompt_of(song.name, self.prompts)
             if self._is_done(song, prompt):
                 self.report.skipped += 1
-            elif self._room() == 0:
+            elif self._pairs_wanted() == 0:
                 self.report.left_out += 1
             else:
                 if prompt is None:
@@ -123,8 +121,7 @@ class Build:
         if "content" in line and not self._is_unchanged(song, line["content"]):
             self.warn(f"{song.name}: has changed since its pairs were made; making them again")
             self._journal.forget(song.name)
-            self.folder.remove_pairs(self._journal.unfinished())
-            self._journal.clean()
+            self._remove_unfinished()
             return False
         if prompt is not None and prompt != line["prompt"]:
             self.warn(f"{song.name}: its prompt has changed since its pairs were made; use --overwrite to make them again")
@@ -133,27 +130,27 @@ class Build:
     def _is_unchanged(self, song: SongFile, content: Mapping[str, Any]) -> bool:
         try:
             return is_unchanged(self.maker.sources(song), content)
-        except (RiffError, OSError):  # it is gone, or a part of it; its pairs are there
+        except (RiffError, OSError):  # a file is missing; the pairs made from it stay
             return True
 
-    def _room(self) -> int | None:
-        """How many pairs more are wanted; None for all."""
+    def _pairs_wanted(self) -> int | None:
+        """How many more pairs `max_pairs` allows; None for any number."""
         return None if self.max_pairs is None else max(0, self.max_pairs - self._journal.num_pairs)
 
-    def _take(self, result: StagedSong | Failure) -> None:
-        """Take a song's pairs in among the others."""
+    def _add(self, result: StagedSong | Failure) -> None:
+        """Move a song's pairs to the others, and record the song as done."""
         if isinstance(result, Failure):
             self.warn(f"error: {result.message}")
             self.report.failed += 1
             return
         for warning in result.warnings:
             self.warn(f"warning: {warning}")
-        room = self._room()
-        if room == 0:
+        wanted = self._pairs_wanted()
+        if wanted == 0:
             self._staging.undo(result.slug)
             self.report.left_out += 1
             return
-        records = result.records[:room]
+        records = result.records[:wanted]
         self._staging.move(result, result.files_of(records))
         self._journal.add(
             result.song, records, prompt=result.prompt, clips=result.clips, dropped=result.dropped, content=result.content

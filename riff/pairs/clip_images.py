@@ -1,4 +1,4 @@
-"""Clips of a song's parts -> spectrogram images at every pitch."""
+"""Clips of a song's parts -> spectrogram images, with pitch augmentation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from riff.spectrogram.image import SpectrogramImage, mel_to_image
 from riff.spectrogram.mel import magnitude_to_mel, top_frequency, waveform_to_magnitude, waveform_to_mel
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 
-CLIPS_ON_DEVICE = 8  # transformed at once on a GPU, in about a gigabyte for two parts
+CLIPS_ON_DEVICE = 8  # per batch on a GPU: about a gigabyte for two parts
 PITCH_SHIFTS = (0, -3, -2, -1, 1, 2, 3)  # semitones
 
 
@@ -36,17 +36,17 @@ def check_usable(song: SongFile, mix: np.ndarray, clip_samples: int = CLIP_SAMPL
         seconds, need = mix.shape[1] / STANDARD.sample_rate, clip_samples / STANDARD.sample_rate
         raise AudioError(f"{song.path}: {seconds:.2f} s is shorter than a clip ({need:.2f} s); use a longer song")
     if rms(mix) == 0:
-        raise AudioError(f"{song.path}: holds only silence; take it out")
+        raise AudioError(f"{song.path}: is silent; take it out")
 
 
 def shift_pitch(waveform: np.ndarray, semitones: int) -> np.ndarray:
-    """Shift the pitch of a sound in time, by librosa's phase vocoder, which smears its onsets a little.
+    """Shift the pitch by librosa's phase vocoder, which smears onsets a little.
 
     Args:
         waveform: float32, shape (channels, samples), at 44.1 kHz.
 
     Returns:
-        The same shape and kind; the waveform itself for no shift.
+        float32 of the same shape; the waveform itself for no shift.
     """
     if semitones == 0:
         return waveform
@@ -55,19 +55,19 @@ def shift_pitch(waveform: np.ndarray, semitones: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ClipImages:
-    """One clip at one pitch: an image of each part, in the order in which the parts were given."""
+    """One clip at one pitch: an image of each part, in the given order."""
 
     start_s: float
     semitones: int
     images: tuple[SpectrogramImage, ...]
 
     def name(self, slug: str) -> str:
-        """The file name of the clip's images: the song's slug, the start in ms, and the pitch."""
+        """The file name of the clip's images: slug of the song, start in ms, pitch shift."""
         return f"{slug}_{round(self.start_s * 1000):07d}ms{self.semitones:+d}.png"
 
 
 def slug_of(file: str) -> str | None:
-    """The song's slug in the name of a clip's file, as `ClipImages.name` makes it; None in another name."""
+    """The slug in a path that ends in `ClipImages.name`; None in another path."""
     match = re.fullmatch(r"(?:.*/)?(.+)_\d{7,}ms[+-]\d+\.png", file)
     return match[1] if match else None
 
@@ -85,9 +85,9 @@ def clip_images(
     Args:
         parts: float32, shape (channels, samples), at 44.1 kHz.
         starts: of the clips, in samples.
-        semitones: the pitches.
-        pitch_method: `warp` reads the mel bands of one transform at other frequencies, which leaves the timing exact; `stretch`
-            shifts the sound (`shift_pitch`) and transforms it anew.
+        semitones: the pitch shifts.
+        pitch_method: `warp` evaluates the mel bands of one transform at scaled frequencies, which keeps the timing exact;
+            `stretch` shifts the waveform (`shift_pitch`) and transforms it again.
     """
     if pitch_method == "stretch":
         for start in starts:
@@ -97,9 +97,9 @@ def clip_images(
                 yield ClipImages(start / STANDARD.sample_rate, shift, tuple(mel_to_image(mel) for mel in mels))
         return
     top_hz = max(top_frequency(STANDARD, shift) for shift in semitones)
-    at_once = 1 if device == "cpu" else CLIPS_ON_DEVICE
-    for first in range(0, len(starts), at_once):
-        clips = np.stack([_mono(parts, start, clip_samples) for start in starts[first:][:at_once]])
+    batch_size = 1 if device == "cpu" else CLIPS_ON_DEVICE
+    for first in range(0, len(starts), batch_size):
+        clips = np.stack([_mono(parts, start, clip_samples) for start in starts[first:][:batch_size]])
         magnitudes = waveform_to_magnitude(torch.from_numpy(clips).to(device), STANDARD, top_hz)
         for start, magnitude in zip(starts[first:], magnitudes, strict=False):  # (parts, bins, frames)
             for shift in semitones:

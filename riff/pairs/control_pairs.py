@@ -12,20 +12,20 @@ from riff.audio.clips import cut_clips, vocal_ratio
 from riff.data.records import CONTROL_PAIRS, PairRecord
 from riff.files import write_new
 from riff.pairs.clip_images import check_usable, clip_images, pitch_shifts, to_standard_rate
-from riff.pairs.folder import PairsFolder
-from riff.pairs.making import ClipCount, SongJob
+from riff.pairs.output import OutputFolder
 from riff.pairs.songs import SongFile
+from riff.pairs.staging import ClipCount, SongJob
 from riff.separation.separator import SongOpener
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges, edges_to_png
 from riff.spectrogram.image import SpectrogramImage, image_to_png
 from riff.spectrogram.params import CLIP_SAMPLES
 
-NONE_LEFT = "every clip has next to no vocal; no pairs (lower --min_vocal_ratio to keep them)"
+NONE_LEFT = "no clip has enough vocal; no pairs (lower --min_vocal_ratio to keep them)"
 
 
 @dataclass(frozen=True)
 class PairSettings:
-    """What decides how pairs look; a folder of pairs holds one setting."""
+    """Everything that the pairs' content depends on; all pairs of a folder have the same settings."""
 
     pitch_augment: bool = True
     min_vocal_ratio: float = 0.1
@@ -40,7 +40,7 @@ class PairSettings:
 
 @dataclass(frozen=True)
 class Pair:
-    """The images of one clip at one pitch, and the name of their files. edges: uint8 (512, 512), 0 or 255."""
+    """The images of one clip at one pitch, and their file name. edges: uint8 (512, 512), 0 or 255."""
 
     name: str
     start_s: float
@@ -50,12 +50,12 @@ class Pair:
     edges: np.ndarray
 
 
-def pairs_folder(folder: Path) -> PairsFolder:
-    return PairsFolder(folder, CONTROL_PAIRS.records_file, CONTROL_PAIRS.image_folders, "--train_data_dir")
+def pairs_folder(folder: Path) -> OutputFolder:
+    return OutputFolder(folder, CONTROL_PAIRS)
 
 
 def usable_clips(vocals: np.ndarray, mix: np.ndarray, settings: PairSettings) -> tuple[list[int], ClipCount]:
-    """Starts of the clips with enough vocal.
+    """The starts, in samples, of the clips with enough vocal, and their number.
 
     Args:
         vocals, mix: float32, shape (channels, samples), at 44.1 kHz.
@@ -74,12 +74,12 @@ def make_pairs(
     Args:
         accompaniment, mix: float32, shape (channels, samples), at 44.1 kHz.
         starts: of the clips, in samples.
-        slug: of the song, for the names.
+        slug: of the song, for the file names.
     """
     for clip in clip_images((mix, accompaniment), starts, settings.semitones, device, pitch_method=settings.pitch_method):
-        target, backing = clip.images
-        edges = canny_edges(backing.pixels, settings.canny_low, settings.canny_high)
-        yield Pair(clip.name(slug), clip.start_s, clip.semitones, target, backing, edges)
+        target, accompaniment_image = clip.images
+        edges = canny_edges(accompaniment_image.pixels, settings.canny_low, settings.canny_high)
+        yield Pair(clip.name(slug), clip.start_s, clip.semitones, target, accompaniment_image, edges)
 
 
 def save_pair(folder: Path, song: str, prompt: str, pair: Pair) -> PairRecord:
@@ -101,7 +101,7 @@ def save_pair(folder: Path, song: str, prompt: str, pair: Pair) -> PairRecord:
 
 @dataclass(frozen=True)
 class PairMaker:
-    """Makes songs into pairs (see `SongMaker`)."""
+    """The `SongMaker` of ControlNet pairs."""
 
     settings: PairSettings
     opener: SongOpener

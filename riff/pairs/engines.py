@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from argparse import Namespace
@@ -13,22 +15,21 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import torch
 from threadpoolctl import threadpool_limits
 
 from riff.errors import OptionError, RiffError
-from riff.pairs.making import Failure, SongJob
-from riff.pairs.staging import StagedSong
+from riff.pairs.staging import Failure, SongJob, StagedSong
 
 Work = Callable[[SongJob], StagedSong | Failure]
-Engine = Callable[[Work, Iterable[SongJob]], Iterator[StagedSong | Failure]]  # in the jobs' order
+Engine = Callable[[Work, Iterable[SongJob]], Iterator[StagedSong | Failure]]  # results come in the order of the jobs
 
-AHEAD = 2  # songs a worker that are begun or wait, while the first of them is not done
+JOBS_PER_WORKER = 2  # submitted before the first of them has finished
 WORKER_BYTES = 1.5 * 2**30  # of a worker that separates a song of five minutes
-MOST_ON_CUDA = 4  # processes that share a GPU
+MAX_CUDA_WORKERS = 4  # processes that share a GPU
 PRELOADED = ("riff.pairs.control_pairs", "riff.pairs.edit_pairs")
 
 
@@ -39,8 +40,6 @@ def choose_engine(args: Namespace, device: str, num_songs: int) -> Engine:
         OptionError: a flag of Ray's without it, or Ray without its package.
     """
     if args.engine == "ray":
-        from riff.pairs.ray_engine import ray_engine
-
         return ray_engine(args.num_workers, args.ray_address, device)
     if args.ray_address is not None:
         raise OptionError(f"--ray_address {args.ray_address}: only --engine ray takes it")
@@ -48,15 +47,15 @@ def choose_engine(args: Namespace, device: str, num_songs: int) -> Engine:
 
 
 def choose_num_workers(device: str) -> int:
-    """A process a core, as many as memory has room for; a few on CUDA, which share the GPU."""
+    """One process per core, as far as memory allows; on CUDA at most `MAX_CUDA_WORKERS`."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    room = max(1, int(psutil.virtual_memory().available / WORKER_BYTES))
-    return min(cores, room, MOST_ON_CUDA) if device == "cuda" else min(cores, room)
+    fit_in_memory = max(1, int(psutil.virtual_memory().available / WORKER_BYTES))
+    return min(cores, fit_in_memory, MAX_CUDA_WORKERS) if device == "cuda" else min(cores, fit_in_memory)
 
 
 @contextmanager
 def on_one_thread() -> Iterator[None]:
-    """Compute on one thread, so that workers do not fight over cores and sums are the same however many there are."""
+    """Compute on one thread: workers do not compete for cores, and sums do not depend on the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -67,7 +66,7 @@ def on_one_thread() -> Iterator[None]:
 
 
 def one_process(work: Work, jobs: Iterable[SongJob]) -> Iterator[StagedSong | Failure]:
-    """Make one song after the other."""
+    """Make the songs one after another in this process."""
     for job in jobs:
         with on_one_thread():
             result = work(job)
@@ -75,17 +74,14 @@ def one_process(work: Work, jobs: Iterable[SongJob]) -> Iterator[StagedSong | Fa
 
 
 def processes(count: int) -> Engine:
-    """Make songs in so many processes."""
+    """An engine of `count` processes."""
     return partial(_in_processes, count) if count > 1 else one_process
 
 
 def worker_context(preloaded: Iterable[str]) -> Any:
-    """How worker processes start: from a process without threads, whose libraries are imported once; on Windows, each anew.
+    """A multiprocessing context: `forkserver` with the modules that the workers need preloaded, or `spawn` on Windows.
 
-    A process that is forked from one with OpenCV's or torch's threads waits for them for ever.
-
-    Args:
-        preloaded: modules that the workers need.
+    A plain fork of a process with OpenCV's or torch's threads deadlocks.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -95,42 +91,41 @@ def worker_context(preloaded: Iterable[str]) -> Any:
 
 
 def _in_processes(count: int, work: Work, jobs: Iterable[SongJob]) -> Iterator[StagedSong | Failure]:
-    context = worker_context(PRELOADED)
-    waiting: deque[Future[StagedSong | Failure]] = deque()
-    pool = ProcessPoolExecutor(count, context, _start_worker, (work,))
+    queue: deque[Future[StagedSong | Failure]] = deque()
+    pool = ProcessPoolExecutor(count, worker_context(PRELOADED), _start_worker, (work,))
+
+    def next_result() -> StagedSong | Failure:
+        result = queue[0].result()  # stays in the queue if it raises
+        queue.popleft()
+        return result
+
     try:
         for job in jobs:
-            waiting.append(pool.submit(_do, job))
-            if len(waiting) >= AHEAD * count:
-                yield _first(waiting)
-        while waiting:
-            yield _first(waiting)
+            queue.append(pool.submit(_run_job, job))
+            if len(queue) >= JOBS_PER_WORKER * count:
+                yield next_result()
+        while queue:
+            yield next_result()
     except BrokenProcessPool as error:
         raise RiffError(
             "a worker process was ended from outside; the machine's memory may be full: run it again with fewer --num_workers"
         ) from error
     finally:
-        if waiting:  # what is begun is made anew another time
+        if queue:  # the next run makes unfinished songs again
             for process in multiprocessing.active_children():
                 process.terminate()
         pool.shutdown(cancel_futures=True)
 
 
-def _first(waiting: deque[Future[StagedSong | Failure]]) -> StagedSong | Failure:
-    result = waiting[0].result()  # still waiting, should it raise
-    waiting.popleft()
-    return result
+_work: Work  # set in each worker process
 
 
-_work: Work  # of a worker
-
-
-def _do(job: SongJob) -> StagedSong | Failure:
+def _run_job(job: SongJob) -> StagedSong | Failure:
     return _work(job)
 
 
 def _start_worker(work: Work) -> None:
-    """Make a fresh process a worker: on one thread, deaf to Ctrl-C, which is its parent's to hear, and gone when that is."""
+    """Set up a worker process: one thread, Ctrl-C left to its parent, and an end when the parent ends."""
     global _work
     _work = work
     torch.set_num_threads(1)
@@ -138,9 +133,70 @@ def _start_worker(work: Work) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
 
 
-def _end_with(parent: Any) -> None:
+def _exit_after(parent: Any) -> None:
     parent.join()
     os._exit(1)
+
+
+def ray_engine(num_workers: int | None, address: str | None, device: str) -> Engine:
+    """An engine of Ray Data actors, each on one CPU of the cluster, or on one GPU.
+
+    Songs and pairs must lie in folders that all machines see, at the same paths.
+
+    Args:
+        num_workers: (default: as many as the cluster has CPUs or GPUs).
+        address: of the cluster; `auto` for the one this machine belongs to, None for a new one on this machine.
+
+    Raises:
+        OptionError: Ray is not installed.
+    """
+    try:
+        import ray.data  # noqa: F401
+    except ImportError as error:
+        raise OptionError("--engine ray: needs one more package: pip install ray") from error
+    return partial(_on_ray, num_workers, address, device)
+
+
+def _on_ray(
+    num_workers: int | None, address: str | None, device: str, work: Work, jobs: Iterable[SongJob]
+) -> Iterator[StagedSong | Failure]:
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its warnings concern its own internals
+    import ray
+
+    count = num_workers or choose_num_workers(device)
+    options: dict[str, Any] = {} if address else {"num_cpus": count, "include_dashboard": False}
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    try:
+        context = ray.data.DataContext.get_current()
+        context.execution_options.preserve_order = True
+        context.enable_progress_bars = False
+        if address and num_workers is None:
+            count = int(ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1))
+        pickled_work = pickle.dumps(work)
+        rows = [{"work": pickled_work, "folder": os.getcwd(), "job": pickle.dumps(job)} for job in jobs]
+        actors, worker = ray.data.ActorPoolStrategy(size=count), cast(Any, _RayWorker)
+        dataset = ray.data.from_items(rows, override_num_blocks=max(1, len(rows)))
+        results = dataset.map(worker, compute=actors, **cast(Any, {"num_gpus": 1} if device == "cuda" else {"num_cpus": 1}))
+        for row in results.iter_rows():
+            yield pickle.loads(row["result"])
+    finally:
+        ray.shutdown()
+
+
+class _RayWorker:
+    """A Ray actor: it loads the separator once, and works in the folder that paths are relative to."""
+
+    def __init__(self) -> None:
+        self._work: Work | None = None
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        if self._work is None:
+            os.chdir(row["folder"])
+            self._work = pickle.loads(row["work"])
+        with on_one_thread():
+            return {"result": pickle.dumps(self._work(pickle.loads(row["job"])))}

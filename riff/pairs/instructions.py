@@ -1,4 +1,4 @@
-"""What the edit model is told to do: instructions from a prompt file, and wordings for taking away and for doing nothing."""
+"""Instructions for the edit model: from a prompt file, and built-in wordings for removals and no-ops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from riff.data.lines import read_json_objects
 from riff.errors import DataError
 
-# What a song without a line in the prompt file is given.
+# Of songs without a line in the prompt file.
 DEFAULT_INSTRUCTIONS = {
     "vocals": "add a vocal melody",
     "drums": "add drums",
@@ -51,13 +51,13 @@ NOTHING = (
     "leave every part where it is",
     "no edit",
 )
-# A verb is an imperative where a clause begins: "add a vocal after the drop" tells nobody to drop anything.
+# A verb is an imperative where a clause begins: "add a vocal after the drop" removes nothing.
 _CLAUSE = r"(?:^|[,;.:!?]\s*|\b(?:and|then|but|or|to|please|just|now|also|you|we|let's|let us)\s+)(?:\w+ly\s+)?"
 _ADDING_VERBS = (
     "add|sing|put|insert|introduce|include|layer|overlay|bring|replace|swap|exchange|generate|create|compose|write|record|invent"
     "|mix in|drop in|cut in|fade in"
 )
-_PARTED = "take|leave|turn|fade|filter|pull|edit"  # which remove with a word further on; "take it slow and fade out" does not
+_PARTED = "take|leave|turn|fade|filter|pull|edit"  # they remove only with a later particle; "take it slow and fade out" does not
 _REMOVING_VERBS = (
     "remove|delete|mute|silence|erase|strip|drop|cut|get rid of|eliminate|exclude|omit|suppress|kill|lose|isolate"
     rf"|keep (?:only|just)|(?:{_PARTED})\b(?:(?!(?:,|\band|\bthen)\s+(?:{_ADDING_VERBS}|{_PARTED}|keep)\b)[^;.])*?"
@@ -78,25 +78,25 @@ _DOING_WITHOUT = re.compile(
 
 
 def removals(stem: str) -> list[str]:
-    """Every way in which the removal of a stem is worded."""
+    """All wordings for the removal of a stem."""
     return [wording.format(stem=words) for wording in REMOVALS for words in STEM_WORDS[stem]]
 
 
-def draw(*key: object) -> random.Random:
-    """Random numbers that depend on the key alone: not on the order of calls, nor on the machine."""
+def seeded_random(*key: object) -> random.Random:
+    """A random generator whose numbers depend on the key alone, not on the order of calls or the machine."""
     return random.Random("|".join(map(str, key)))
 
 
 def choose(wordings: Sequence[str], *key: object) -> str:
-    """One of the wordings, the same for the same key."""
-    return draw(*key).choice(wordings)
+    """One of the wordings, determined by the key."""
+    return seeded_random(*key).choice(wordings)
 
 
 def kind_of_prompt(prompt: str) -> str:
     """What an instruction asks for: `remove`, `noop`, or else `add`.
 
-    Its first imperative decides: "add a vocal without vibrato" adds, "cut the vocals and add nothing" removes. Where no verb
-    says it, "as it is" and the like change nothing, and "without vocals" and the like remove.
+    Its first imperative decides: "add a vocal without vibrato" adds, "cut the vocals and add nothing" removes. Without such
+    a verb, "as it is" and the like change nothing, and "without vocals" and the like remove.
     """
     words = " ".join(prompt.lower().replace("’", "'").split())
     verb = _IMPERATIVE.search(words)

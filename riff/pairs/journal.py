@@ -1,4 +1,4 @@
-"""Which songs are done, so that a run that broke off can go on and repeats nothing."""
+"""Which songs are done, so that an interrupted run resumes and repeats nothing."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SONGS_FILE = "songs.jsonl"
 class SongJournal:
     """The songs that are done, a line each in `songs.jsonl`, and the file of their records beside it.
 
-    A song's records are appended to their file first and its line to the journal second, so that records of a song without a
-    line are from a run that broke off. They stay until `clean`, because they tell which pictures that run left.
+    A song's records are appended first and its journal line second, so records of a song without a line come from an
+    interrupted run. They stay until `remove_unfinished`, because they name the images that the run left.
 
     Attributes:
         done: a song's line by its name: how many pairs, of which prompt, of which content. num_pairs: of all songs.
@@ -28,41 +28,40 @@ class SongJournal:
 
     def __init__(self, records_file: Path) -> None:
         self._records, self._songs = records_file, records_file.with_name(SONGS_FILE)
-        self.done: dict[str, dict[str, Any]] = {line["song"]: line for line in _whole_lines(self._songs)}
-        self.num_pairs = sum(record.get("song") in self.done for record in _whole_lines(self._records))
+        self.done: dict[str, dict[str, Any]] = {line["song"]: line for line in _complete_lines(self._songs)}
+        self.num_pairs = len(self.finished())
         self._write_songs()
 
     def finished(self) -> list[dict[str, Any]]:
         """The records of songs that are done."""
-        return [record for record in _whole_lines(self._records) if record.get("song") in self.done]
+        return [record for record in _complete_lines(self._records) if record.get("song") in self.done]
 
     def unfinished(self) -> list[dict[str, Any]]:
         """The records of songs that are not done."""
-        return [record for record in _whole_lines(self._records) if record.get("song") not in self.done]
+        return [record for record in _complete_lines(self._records) if record.get("song") not in self.done]
 
-    def clean(self) -> None:
-        """Drop the records of songs that are not done, and what is no whole line."""
-        write_text(self._records, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in self.finished()))
+    def remove_unfinished(self) -> None:
+        """Remove the records of songs that are not done, and an incomplete last line."""
+        write_text(self._records, _as_lines(self.finished()))
 
-    def add(self, song: str, records: Iterable[Mapping[str, Any]], **facts: Any) -> None:
-        """Note a song as done: its records, and what else is to be known of it; after `clean`."""
-        lines = [json.dumps(record, ensure_ascii=False) for record in records]
-        _append(self._records, lines)
-        self.done[song] = {"song": song, "pairs": len(lines), **facts}
-        _append(self._songs, [json.dumps(self.done[song], ensure_ascii=False)])
-        self.num_pairs += len(lines)
+    def add(self, song: str, records: Sequence[Mapping[str, Any]], **facts: Any) -> None:
+        """Record a song as done, with its records and further facts; requires `remove_unfinished` before."""
+        _append(self._records, records)
+        self.done[song] = {"song": song, "pairs": len(records), **facts}
+        _append(self._songs, [self.done[song]])
+        self.num_pairs += len(records)
 
     def forget(self, song: str) -> None:
-        """Take a song out again; its records are unfinished ones then."""
+        """Record a song as not done; its records are unfinished from then on."""
         self.num_pairs -= self.done.pop(song)["pairs"]
         self._write_songs()
 
     def _write_songs(self) -> None:
-        write_text(self._songs, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self.done.values()))
+        write_text(self._songs, _as_lines(self.done.values()))
 
 
-def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """JSON objects of a file that may end in the middle of a line.
+def _complete_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file that may end in the middle of a line.
 
     Raises:
         DataError: another line is no object; what follows it would be lost.
@@ -78,18 +77,22 @@ def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
             raise DataError(f"{path}: line {line.number} {line.problem}; {way_out}")
 
 
-def _append(path: Path, lines: list[str]) -> None:
+def _as_lines(objects: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in objects)
+
+
+def _append(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
     with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
-        file.writelines(line + "\n" for line in lines)
+        file.write(_as_lines(objects))
         file.flush()
         os.fsync(file.fileno())
 
 
-Content = dict[str, Any]  # as the journal keeps it
+Content = dict[str, Any]  # identifies what a song was read from, in the journal
 
 
 def content_of(files: Sequence[Path]) -> Content:
-    """The files' names, sizes and times, and a hash of all that they hold.
+    """The files' names, sizes and modification times, and a hash of their bytes.
 
     Raises:
         AudioError: one of them cannot be read.
@@ -100,12 +103,12 @@ def content_of(files: Sequence[Path]) -> Content:
             with open(file, "rb") as opened:
                 digest.update(hashlib.file_digest(opened, "blake2b").digest())
         except OSError as error:
-            raise _gone(file, error) from error
+            raise _unreadable(file, error) from error
     return {"files": _stats(files), "hash": digest.hexdigest()}
 
 
 def is_unchanged(files: Sequence[Path], earlier: Mapping[str, Any]) -> bool:
-    """Whether the files hold what they held; those of the same names, sizes and times are taken to.
+    """Whether the files hold the same bytes; assumed where names, sizes and modification times are equal.
 
     Raises:
         AudioError: one of them cannot be read.
@@ -117,8 +120,8 @@ def _stats(files: Sequence[Path]) -> list[list[Any]]:
     try:
         return [[readable(file.name), (stat := file.stat()).st_size, stat.st_mtime_ns] for file in files]
     except OSError as error:
-        raise _gone(Path(error.filename), error) from error
+        raise _unreadable(Path(error.filename), error) from error
 
 
-def _gone(file: Path, error: OSError) -> AudioError:
+def _unreadable(file: Path, error: OSError) -> AudioError:
     return AudioError(f"{file}: cannot be read ({error.strerror}); put it back, or take the song out")

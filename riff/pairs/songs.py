@@ -1,4 +1,4 @@
-"""Which songs a folder holds, and what they are called in prompt files and in the names of pictures."""
+"""The songs of a folder, and their names in prompt files and image files."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from riff.errors import AudioError, OptionError
 from riff.files import readable
 from riff.separation.stems import holds_stems
 
-LONGEST_SLUG = 100  # bytes: some encrypted file systems take names of 143, and a clip's name and a temporary one are longer
+MAX_SLUG = 100  # bytes: some encrypted file systems allow names of 143, and names of clips and temporary files are longer
 
 
 @dataclass(frozen=True)
 class SongFile:
-    """name: as prompts and stems know it, `readable`. path: of the mixture, or of what holds the stems."""
+    """name: in prompts and stems, `readable`. path: of the mixture, or of the folder or file with the stems."""
 
     name: str
     path: Path
 
     @property
     def plain_name(self) -> str:
-        """The name without the file's suffix, as folders of stems know it."""
+        """The name without the file's suffix, as folders of stems are named."""
         return plain_name(self.name)
 
 
@@ -35,7 +35,7 @@ def list_songs(folder: str | Path) -> list[SongFile]:
     """Audio files of a folder (`SONG.stem.mp4` among them), and its folders in MUSDB's layout (`SONG/mixture.wav`), by name.
 
     Raises:
-        AudioError: no such folder, no song in it, or two of one name.
+        AudioError: no such folder, no song in it, or two songs of one name.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -54,10 +54,10 @@ def list_stem_songs(root: str | Path, flag: str = "--root_data_dir") -> list[Son
     They may lie in the folder itself and in its `train` and `test`.
 
     Args:
-        flag: that named the folder, for the error; empty for none.
+        flag: that names the folder, for errors; empty for none.
 
     Raises:
-        AudioError: no such folder, no song in it, or two of one name.
+        AudioError: no such folder, no song in it, or two songs of one name.
     """
     root = Path(root)
     if not root.is_dir():
@@ -72,21 +72,21 @@ def list_stem_songs(root: str | Path, flag: str = "--root_data_dir") -> list[Son
 
 
 def _in_order(songs: Sequence[SongFile]) -> list[SongFile]:
-    """Songs by name, which is theirs alone."""
+    """Songs sorted by name, which must be unique."""
     first: dict[str, SongFile] = {}
     for song in songs:
         if first.setdefault(song.name, song) is not song:
-            raise AudioError(f"{song.path}: {first[song.name].path} is this song too; take one of them out")
+            raise AudioError(f"{song.path}: {first[song.name].path} has the same song name; take one of them out")
     return sorted(songs, key=lambda song: song.name)
 
 
 def shard_of_songs(songs: Sequence[SongFile], shard_index: int | None, num_shards: int | None) -> tuple[list[SongFile], str]:
-    """The songs of one shard, and the name of the folder for their pairs; all songs, and none, where neither number is given.
+    """The songs of one shard, and the name of its folder; all songs, and "", where neither number is given.
 
-    A song's shard follows from its name, so that songs that are added later move no other.
+    A song's shard depends on its name alone, so songs that are added later move no other.
 
     Raises:
-        OptionError: one number without the other, or no such shard.
+        OptionError: only one of the numbers, or no such shard.
     """
     if shard_index is None and num_shards is None:
         return list(songs), ""
@@ -102,33 +102,33 @@ def shard_of_songs(songs: Sequence[SongFile], shard_index: int | None, num_shard
 
 
 def unique_slugs(songs: Iterable[SongFile], taken: Mapping[str, str] = {}) -> dict[str, str]:
-    """song name -> a file name without odd characters or suffix, at most about 100 bytes long, different for every song.
+    """song name -> a unique file name without suffix or special characters, at most about 100 bytes long.
 
     Args:
-        taken: the slugs of songs that have one already and keep it.
+        taken: slugs of songs that keep theirs.
     """
     slugs = dict(taken)
-    used = {_on_disk(slug) for slug in slugs.values()}
+    used = {_folded(slug) for slug in slugs.values()}
     for song in songs:
         if song.name in slugs:
             continue
         plain = re.sub(r"[^\w.-]+", "_", song.plain_name).strip("._")
-        plain = plain.encode()[:LONGEST_SLUG].decode(errors="ignore") or "song"
+        plain = plain.encode()[:MAX_SLUG].decode(errors="ignore") or "song"
         slug, count = plain, 1
-        while _on_disk(slug) in used:
+        while _folded(slug) in used:
             count += 1
             slug = f"{plain}~{count}"
         slugs[song.name] = slug
-        used.add(_on_disk(slug))
+        used.add(_folded(slug))
     return slugs
 
 
-def _on_disk(slug: str) -> str:
-    """What two names have in common that are one file where a disk does not tell upper from lower case, or accents' codes apart."""
+def _folded(slug: str) -> str:
+    """Equal for names that are one file on a case-insensitive or Unicode-normalising disk."""
     return unicodedata.normalize("NFC", slug).casefold()
 
 
 def names_without_song(names: Iterable[str], songs: Sequence[SongFile]) -> list[str]:
-    """The names, of a prompt file, that no song bears."""
+    """The names in a prompt file that belong to no song."""
     known = {song.plain_name for song in songs}
     return sorted(name for name in names if name not in known and plain_name(name) not in known)
