@@ -4,7 +4,7 @@
     python cnet_riff_training.py --train_data_dir 'train-shards/*.tar' --max_steps 100000 --memory 8
     python cnet_riff_training.py --memory 8 --dry_run
     python cnet_riff_training.py --resume
-    python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000 --devices 4 --strategy fsdp
+    python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000 --devices 4
 
 Latents and text embeddings are computed once and kept beside the pairs, or in the user's cache for those of the hub. Losses,
 samples of held-out songs and checkpoints lie in lightning_logs/version_N/ and image_log/version_N/; validation.jsonl beside
@@ -174,12 +174,10 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.training.prediction import MemoryWatch, control_on_meta
     from riff.training.run import kept_by_checkpoint
     from riff.training.run_dir import RunDir, find_checkpoint
-    from riff.training.strategies import check_strategy
 
     options, precision, preset = _training_options(args, device)
     watch = MemoryWatch(device, preset)
     settings = _run_settings(args, device, precision, watch.log)
-    check_strategy(settings.strategy, settings.precision)
     resume = processes.from_first(lambda: find_checkpoint(args.log_dir, args.resume, cli.warn) if args.resume else None)
     if processes.is_first:  # better now than after hours of training
         check_loggers(args.logger)
@@ -237,8 +235,7 @@ def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[Any, s
         "moments": args.optimizer_state,
     }
     asked = None if args.precision == "auto" else args.precision
-    sharded = args.strategy == "fsdp"
-    savings, precision = choose_savings(preset, said, asked, device, averaged=args.use_ema, sharded=sharded)
+    savings, precision = choose_savings(preset, said, asked, device, averaged=args.use_ema)
     options = TrainingOptions(
         learning_rate=_learning_rate(args),
         batch_size=args.batch_size,
@@ -275,7 +272,6 @@ def _run_settings(args: cli.argparse.Namespace, device: str, precision: str, mem
         command=cli.called_as(),
         lower_rate=f"--learning_rate {_learning_rate(args) / 10:g}",
         other_ways=steadier_ways(precision, "--precision", "32", "--warmup_steps"),
-        strategy=args.strategy,
         loggers=args.logger,
         project=args.wandb_project,
         callbacks=(memory_log,),

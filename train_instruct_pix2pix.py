@@ -3,7 +3,7 @@
     python train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --resolution 512 --max_train_steps 15000
     python train_instruct_pix2pix.py --memory 8 --dry_run
     accelerate launch train_instruct_pix2pix.py --dataset_name USER/NAME --mixed_precision fp16 --resume_from_checkpoint latest
-    python train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --devices 4 --strategy fsdp
+    python train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --devices 4
 
 The flags of diffusers' example are taken. Latents and text embeddings are computed once and kept beside the pairs. Losses,
 samples of held-out songs and checkpoints lie in lightning_logs/version_N/ and image_log/version_N/ under --logging_dir;
@@ -211,8 +211,6 @@ def _say_what_has_no_effect(args: cli.argparse.Namespace, device: str) -> None:
         reasons["allow_tf32"] = "only CUDA has TF32"
     if args.use_8bit_adam and (device != "cuda" or find_spec("bitsandbytes") is None):
         reasons["use_8bit_adam"] = "it needs CUDA and bitsandbytes; plain AdamW is taken"
-    elif args.use_8bit_adam and args.strategy == "fsdp":
-        reasons["use_8bit_adam"] = "fsdp shares out what it would make smaller; plain AdamW is taken"
     for flag, reason in reasons.items():
         cli.warn(f"--{flag} has no effect: {reason}")
 
@@ -254,7 +252,6 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.training.prediction import MemoryWatch, edit_on_meta
     from riff.training.run import kept_by_checkpoint
     from riff.training.run_dir import RunDir
-    from riff.training.strategies import check_strategy
 
     resume = processes.from_first(lambda: _checkpoint(args, cli.warn))
     # Better now than after hours of training.
@@ -294,7 +291,6 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     options, precision, preset = _training_options(args, epoch, processes.count, device)
     watch = MemoryWatch(device, preset)
     settings = _run_settings(args, device, epoch, precision, watch.log)
-    check_strategy(settings.strategy, settings.precision)
     if processes.is_first:
         configs = {name: getattr(pipeline, name).config for name in ("unet", "vae")}
         watch.predict(lambda: edit_on_meta(configs), configs, options, settings)
@@ -366,8 +362,7 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, 
     }
     precision_said = args.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION")
     precision = choose_precision(args.mixed_precision, device) if precision_said else None
-    sharded = args.strategy == "fsdp"
-    savings, precision = choose_savings(preset, said, precision, device, averaged=args.use_ema, sharded=sharded)
+    savings, precision = choose_savings(preset, said, precision, device, averaged=args.use_ema)
     examples = processes * args.gradient_accumulation_steps * args.train_batch_size  # of an optimizer step
     options = TrainingOptions(
         learning_rate=args.learning_rate * (examples if args.scale_lr else 1),
@@ -407,7 +402,6 @@ def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, precisi
         resume_flag="--resume_from_checkpoint",
         lower_rate=f"--learning_rate {args.learning_rate / 10:g}",
         other_ways=steadier_ways(precision, "--mixed_precision", "no", "--lr_warmup_steps"),
-        strategy=args.strategy,
         loggers=args.report_to,
         project=args.wandb_project,
         callbacks=(memory_log,),

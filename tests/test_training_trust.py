@@ -89,7 +89,7 @@ def test_the_loss_on_held_out_songs_is_the_same_at_every_look(tiny_base: Path, e
 
 
 def test_processes_share_a_look_out(tiny_base: Path, examples: list, tmp_path: Path) -> None:
-    """Each predicts as often as the others, and together they find what one finds alone: 8 pictures, 4 processes, batches of 3."""
+    """Together they find what one finds alone: 8 images, 4 processes, batches of 3, of which the last process gets none."""
     alone = look(tiny_module(tiny_base, batch_size=3), examples, tmp_path)
     sums: list[torch.Tensor] = []
     for rank in range(4):
@@ -103,7 +103,7 @@ def test_processes_share_a_look_out(tiny_base: Path, examples: list, tmp_path: P
 
         trainer.strategy.reduce = keep
         ValidationLog(examples, FigureLog(tmp_path / f"{rank}.jsonl"), 1, 8).on_train_start(trainer, module)  # type: ignore[arg-type]
-        assert trainer.strategy.validation_step.call_count == 1
+        assert trainer.strategy.validation_step.call_count == (rank < 3)
     total, count = torch.stack(sums).sum(dim=0).tolist()
     assert (count, total / count) == (8, pytest.approx(alone, rel=1e-5))
 

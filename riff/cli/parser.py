@@ -132,7 +132,7 @@ class ArgumentParser(argparse.ArgumentParser):
         self.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where tensors live")
 
     def add_machines(self) -> None:
-        """Add the flags of where a training run takes place; `riff.training.launch` and `.strategies` read them."""
+        """Add the flags of where a training run takes place; `riff.training.launch` reads them."""
         self.heading("machine")
         self.add_device()
         add = self.add_argument
@@ -150,13 +150,8 @@ class ArgumentParser(argparse.ArgumentParser):
             help="machines; run the same command on each, with MASTER_ADDR (of the first) and NODE_RANK (0, 1, ...) set; all of "
             "them must see the same folders",
         )
-        add(
-            "--strategy",
-            default="auto",
-            choices=("auto", "ddp", "fsdp", "deepspeed"),
-            help="with several processes: ddp keeps the models in each; fsdp shares weights, gradients and optimizer out, for "
-            "models that do not fit into one; auto is ddp; deepspeed is refused, fsdp does the same",
-        )
+        strategy = "several processes train data-parallel, each with the whole model: auto and ddp mean the same"
+        add("--strategy", default="auto", choices=("auto", "ddp"), help=strategy)
 
     def add_separation(self, none: str = "") -> None:
         """Add the flags of `riff.separation.separator.SeparationOptions`; `separation_options` reads them.

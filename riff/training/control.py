@@ -145,9 +145,7 @@ def train_control(
     samples = SampleLog(sampler, draw, clips, place, settings.sample_every, options.seed, EdgeCurve(figures), draw_free)
     held_out = ControlDataset(data.store, some_of_all(data.held_out, settings.validation_pictures), data.encoded)
     validation = ValidationLog(held_out, figures, settings.validate_every, settings.validation_pictures)
-    ended = run_training(module, places, settings, figures, [validation, samples], resume, processes)
-    pipeline.register_modules(**objective.models)
-    return ended
+    return run_training(module, places, settings, figures, [validation, samples], resume, processes)
 
 
 def held_out_clips(data: ControlData, most: int = 4) -> list[HeldOutClip]:

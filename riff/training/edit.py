@@ -181,9 +181,7 @@ def train_edit(
     figures = FigureLog(places.validation)
     held_out = EditDataset(some_of_all(data.held_out, settings.validation_pictures), data.encoded)
     validation = ValidationLog(held_out, figures, settings.validate_every, settings.validation_pictures)
-    ended = run_training(module, places, settings, figures, [validation, samples], resume, processes)
-    pipeline.register_modules(**objective.models)
-    return ended
+    return run_training(module, places, settings, figures, [validation, samples], resume, processes)
 
 
 def held_out_edits(data: EditData, most: int, prompt: str | None = None) -> list[HeldOutClip]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch.distributed.tensor import DTensor
 
 from riff.errors import TrainingError
 from riff.files import write_text
@@ -51,8 +50,7 @@ class LossLog(pl.Callback):
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
         gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        self._gradient_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        self._gradient_norm = torch.nn.utils.get_total_norm(gradients)
         self._rate = optimizer.param_groups[0]["lr"]
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch.distributed.tensor import DTensor
 
 from riff.errors import OptionError
 from riff.training.module import Objective
@@ -50,7 +49,7 @@ def choose_preset(memory: str, save_gpu_memory: bool, device: str) -> str:
 
 
 def choose_savings(
-    preset: str, said: Mapping[str, Any], precision: str | None, device: str, averaged: bool = False, sharded: bool = False
+    preset: str, said: Mapping[str, Any], precision: str | None, device: str, averaged: bool = False
 ) -> tuple[Savings, str]:
     """The savings of a preset and the precision to compute in, with what was said for itself in place of the preset's.
 
@@ -59,20 +58,12 @@ def choose_savings(
     Args:
         said: fields of `Savings`, None where nothing was said. precision: `32`, `bf16`, `16`, or None likewise.
         averaged: whether an average of the weights is kept, which moves by less than bf16 weights can show.
-        sharded: whether the models are shared out over several GPUs, which are then stored in float32.
 
     Raises:
         OptionError: things were said that do not go together, or bf16 on a GPU that has none.
     """
     explicit = {name: value for name, value in said.items() if value is not None}
     fields = {**vars(PRESETS[preset]), **explicit}
-    if sharded:
-        for name in ("frozen", "trained", "moments"):
-            if explicit.get(name, "32") != "32":
-                raise OptionError(
-                    f"--strategy fsdp shares out weights and moments of 32 bits; leave out what asks for {explicit[name]}"
-                )
-            fields[name] = "32"
     if precision is None:
         stores_half = fields["frozen"] == HALF or fields["trained"] == BF16
         precision = BF16 if stores_half and computes_bf16(device) else default_precision(device)
@@ -111,23 +102,18 @@ def stored(objective: Objective, vae: Any, savings: Savings, precision: str) -> 
 
     Samples are decoded one picture at a time where anything is saved, for the VAE at its full width takes more than training.
     """
-    frozen = {name: value.data for name, value in _parameters(objective) if not value.requires_grad}
+    parameters = [parameter for model in objective.models.values() for parameter in model.parameters()]
+    frozen = [(parameter, parameter.data) for parameter in parameters if not parameter.requires_grad]
     if savings != Savings():
         vae.enable_slicing()
     store_weights(objective.models, savings, precision)
     try:
         yield
     finally:
-        for name, parameter in _parameters(objective):
-            if not isinstance(parameter, DTensor):  # a run that was ended leaves models shared out
-                parameter.data = frozen[name] if name in frozen else parameter.data.float()
-
-
-def _parameters(objective: Objective) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """Those of all models, by names that stay when a run that shares its models out puts others in their place."""
-    for model in objective.models:
-        for name, parameter in objective.models[model].named_parameters():
-            yield f"{model}.{name}", parameter
+        for parameter in parameters:
+            parameter.data = parameter.data.float()
+        for parameter, data in frozen:
+            parameter.data = data
 
 
 class MemoryLog(pl.Callback):

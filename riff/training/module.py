@@ -20,7 +20,6 @@ from riff.training.compilation import compile_blocks
 from riff.training.optimizers import adamw, learning_rate_factor
 from riff.training.options import TrainingOptions
 from riff.training.processes import ALONE, Processes
-from riff.training.sharding import local_parts, reshard, shard_models, shared_like, whole_of_parts
 
 
 class Objective(Protocol):
@@ -74,31 +73,14 @@ class NoiseTraining(pl.LightningModule):
         self._average = EMAModel(self.trained, decay=options.ema_decay, foreach=True) if options.ema_decay else None
 
     @property
-    def trained(self) -> list[torch.Tensor]:
-        """What is trained, or this process's parts of it where the models are shared out."""
-        return local_parts(self._trained_parameters())
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters that are trained."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     @property
     def _examples_a_batch(self) -> int:
         """Of all processes together."""
         return self.options.batch_size * self.processes.count
-
-    @property
-    def is_sharded(self) -> bool:
-        """Whether each process holds a part of the models, so that they only compute together."""
-        return self.device_mesh is not None
-
-    def configure_model(self) -> None:
-        if self.device_mesh is None:
-            return
-        half = str(self.trainer.precision).startswith("bf16")
-        shard_models(self.objective.models.values(), self.device_mesh["data_parallel"], half)
-        if self._average is not None:
-            self._average.shadow_params = [part.detach().clone() for part in self.trained]
-
-    def _trained_parameters(self) -> list[nn.Parameter]:
-        reshard(self)
-        return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def train_dataloader(self) -> DataLoader:
         options, processes = self.options, self.processes
@@ -210,10 +192,7 @@ class NoiseTraining(pl.LightningModule):
         checkpoint["examples_done"] = self.batches_done * self._examples_a_batch
         checkpoint["data"], checkpoint["seed"] = self.data, self.options.seed
         if self._average is not None:
-            average = self._average.state_dict()
-            checkpoint["average"] = average | {
-                "shadow_params": whole_of_parts(average["shadow_params"], like=self._trained_parameters())
-            }
+            checkpoint["average"] = self._average.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # With batches of another size, go on at the next one that begins behind what was seen.
@@ -225,5 +204,3 @@ class NoiseTraining(pl.LightningModule):
         progress.update(dict.fromkeys(("ready", "started", "processed", "completed"), batches))
         if self._average is not None and "average" in checkpoint:
             self._average.load_state_dict(checkpoint["average"])
-            pairs = zip(self._average.shadow_params, self._trained_parameters(), strict=True)
-            self._average.shadow_params = local_parts(shared_like(average, parameter) for average, parameter in pairs)

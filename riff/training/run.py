@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from pytorch_lightning.strategies import DDPStrategy
 
 from riff import cli
 from riff.errors import Interrupted, OptionError, TrainingError
@@ -26,9 +27,7 @@ from riff.training.precision import computes_bf16
 from riff.training.processes import ALONE, Processes
 from riff.training.progress import ProgressLog
 from riff.training.run_dir import RunDir, checkpoints_in, step_of
-from riff.training.sharding import whole_models
 from riff.training.stopping import EndedAtOnce, StopInTime
-from riff.training.strategies import new_strategy
 from riff.training.validation import FigureLog
 
 LOCK_WAIT_S = 10  # processes that read pairs for a run that was killed have its lock for some seconds
@@ -43,7 +42,7 @@ class RunSettings:
         device: `cpu` or `cuda`. precision: `32`, `bf16` or `16`. max_seconds: after which it ends.
         sample_every, validate_every, checkpoint_every: optimizer steps; 0 is never, but a checkpoint is written at the end.
         validation_pictures: noised pictures to such a look. checkpoints_kept: the newest so many, None for all.
-        max_grad_norm: that gradients are scaled down to. strategy: `auto`, `ddp` or `fsdp`, of several processes.
+        max_grad_norm: that gradients are scaled down to.
         command: that started it. resume_flag: of that command, before a checkpoint's path. lower_rate: its flag, with a lower one.
         other_ways: what else may help a run that came to no number.
         loggers: names of `riff.training.loggers.KINDS`. project: that Weights & Biases has the run in.
@@ -64,7 +63,6 @@ class RunSettings:
     resume_flag: str = "--resume"
     lower_rate: str = ""
     other_ways: str = ""
-    strategy: str = "auto"
     loggers: Sequence[str] = ("tensorboard",)
     project: str = DEFAULT_PROJECT
     on_start: Callable[[], None] = lambda: None
@@ -81,9 +79,6 @@ def run_training(
     processes: Processes = ALONE,
 ) -> tuple[int, str]:
     """Train the module's models in place, and leave losses, samples and checkpoints in their places.
-
-    Models that were shared out stay so: the objective's `models` are then other ones, whole, in the first process, and none
-    in the others.
 
     Args:
         figures, looks: what is found out about held-out songs, and the callbacks that find it.
@@ -108,7 +103,7 @@ def run_training(
         accelerator="gpu" if settings.device == "cuda" else "cpu",
         devices=processes.local_count,
         num_nodes=processes.count // processes.local_count,
-        strategy=new_strategy(settings.strategy, processes),
+        strategy=DDPStrategy(gradient_as_bucket_view=True) if processes.count > 1 else "auto",
         # The environment, not what else Lightning might find; checkpoints do not go through the folder for temporary files.
         plugins=[TorchElasticEnvironment() if processes.count > 1 else LightningEnvironment(), CheckpointFiles()],
         use_distributed_sampler=False,  # StepSampler shares the batches out
@@ -149,8 +144,6 @@ def run_training(
     except EndedAtOnce as end:
         raise Interrupted(f"{end.cause}: {_go_on(places, settings)}", end.signal) from None
     module.keep_average()
-    if module.is_sharded:
-        module.objective.models = whole_models(module.objective.models, wanted=processes.is_first)
     return trainer.global_step, stop.reason
 
 

@@ -81,7 +81,7 @@ class SampleLog(pl.Callback):
         if trainer.is_global_zero:
             for clip in self._clips:
                 _show_references(trainer, clip)
-        if self._edges is None or self._draw_free is None or not self._takes_part(trainer, pl_module):
+        if self._edges is None or self._draw_free is None or not trainer.is_global_zero:
             return
         conditions = [clip.condition for clip in self._clips]
         targets = [clip.target.pixels for clip in self._clips if clip.target]
@@ -104,22 +104,15 @@ class SampleLog(pl.Callback):
 
     def _log(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._last_step = trainer.global_step
-        if not self._clips or not self._takes_part(trainer, pl_module):
+        if not self._clips or not trainer.is_global_zero:
             return
         folder = self._folder / f"step={trainer.global_step:06d}"
         with pl_module.averaged(), self._at_work(trainer, pl_module.device):
             drawn = self._draw(self._draw_samples)
         if self._edges is not None and self._edges.is_bounded:
             self._edges.look(trainer, [clip.condition for clip in self._clips], drawn)
-        if not trainer.is_global_zero:
-            return
         for clip, pixels in zip(self._clips, drawn, strict=True):
             self._keep(trainer, folder, clip, pixels)
-
-    @staticmethod
-    def _takes_part(trainer: pl.Trainer, pl_module: Any) -> bool:
-        """Models that are shared out only compute together, so all processes draw, and the first keeps it."""
-        return trainer.is_global_zero or pl_module.is_sharded
 
     def _keep(self, trainer: pl.Trainer, folder: Path, clip: HeldOutClip, pixels: np.ndarray) -> None:
         if clip.backing is not None:

@@ -115,9 +115,8 @@ class ValidationLog(pl.Callback):
         for start in range(0, self._pictures, batch * processes.count):
             first = start + batch * processes.rank
             own = range(first, min(first + batch, self._pictures))
-            # Where a model is shared out, each process takes part in all predictions, with an example of its own or without.
-            errors = trainer.strategy.validation_step(*self._noised(own or range(1), module))
             if own:
+                errors = trainer.strategy.validation_step(*self._noised(own, module))
                 sums += torch.stack([errors.double().sum(), torch.tensor(len(own)).to(sums)])
         total, count = trainer.strategy.reduce(sums, reduce_op="sum").tolist()
         return total / count
