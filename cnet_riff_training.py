@@ -168,12 +168,13 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.models.control import load_control_pipeline, save_control_pipeline
     from riff.models.folders import check_output, read_origin
     from riff.sampling.control import SamplingOptions
-    from riff.training.control import ControlObjective, held_out_clips, prepare_control_data, train_control
+    from riff.training.control import ControlObjective, control_samples, held_out_clips, prepare_control_data
     from riff.training.loggers import check_loggers
-    from riff.training.memory import stored
     from riff.training.prediction import MemoryWatch, control_on_meta
     from riff.training.run import kept_by_checkpoint
     from riff.training.run_dir import RunDir, find_checkpoint
+    from riff.training.train import train
+    from riff.training.validation import FigureLog
 
     options, precision, preset = _training_options(args, device)
     watch = MemoryWatch(device, preset)
@@ -183,7 +184,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         check_loggers(args.logger)
         version = RunDir.of_checkpoint(resume).version if resume else None
         logs = RunDir(args.log_dir, 0)
-        replaces = check_output(args.output, "--output", args.overwrite, beside=(logs.run, logs.images), version=version)
+        replaces = check_output(args.output, "--output", args.overwrite, beside=(logs.path, logs.images), version=version)
     with processes.first_goes_first():
         pipeline = load_control_pipeline(args.model, args.base)
         data = prepare_control_data(args.train_data_dir, args.control_method, pipeline, device, args.val_share)
@@ -198,28 +199,20 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         configs = {name: getattr(pipeline, name).config for name in ("unet", "vae", "controlnet")}
         how = {"sd_locked": args.sd_locked, "only_mid_control": args.only_mid_control}
         watch.predict(lambda: control_on_meta(configs, **how), configs, options, settings)
-    places = RunDir.of_checkpoint(resume) if resume else processes.from_first(lambda: RunDir.claim(args.log_dir))
-    with stored(objective, pipeline.vae, options.savings, precision):
-        step, reason = train_control(
-            pipeline,
-            objective,
-            data,
-            options,
-            places,
-            replace(settings, on_start=lambda: cli.write_config(places.config, args)),
-            sampling=SamplingOptions(steps=args.sample_steps),
-            clips=held_out_clips(data),
-            resume=resume,
-            processes=processes,
-        )
+    run_dir = RunDir.of_checkpoint(resume) if resume else processes.from_first(lambda: RunDir.claim(args.log_dir))
+    settings = replace(settings, on_start=lambda: cli.write_config(run_dir.config, args))
+    figures, sampling = FigureLog(run_dir.validation), SamplingOptions(steps=args.sample_steps)
+    clips = held_out_clips(data)
+    samples = control_samples(pipeline, clips, sampling, run_dir.images, figures, settings.sample_every, args.seed)
+    step, reason = train(pipeline, objective, data, options, run_dir, settings, figures, samples, resume, processes)
     if not processes.is_first:
         return
-    origin |= {"base": base, "steps": step, "version": places.version}
+    origin |= {"base": base, "steps": step, "version": run_dir.version}
     arguments, memory = {**vars(args), "base": base}, watch.report()
-    with kept_by_checkpoint(places, settings):
+    with kept_by_checkpoint(run_dir, settings):
         save_control_pipeline(pipeline, args.output, origin, args.controlnet_only, half=args.controlnet_only, replaces=replaces)
-        cli.write_manifest(args.output / "manifest.json", arguments, steps=step, version=places.version, memory=memory)
-    print(f"{reason + '; ' if reason else ''}step {step}: {args.output} (samples in {places.images}, losses in {places.run})")
+        cli.write_manifest(args.output / "manifest.json", arguments, steps=step, version=run_dir.version, memory=memory)
+    print(f"{reason + '; ' if reason else ''}step {step}: {args.output} (samples in {run_dir.images}, losses in {run_dir.path})")
 
 
 def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[Any, str, str]:

@@ -243,15 +243,16 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         ConditioningDropout,
         EditObjective,
         edit_of_image,
+        edit_samples,
         held_out_edits,
         prepare_edit_data,
-        train_edit,
     )
     from riff.training.loggers import check_loggers
-    from riff.training.memory import stored
     from riff.training.prediction import MemoryWatch, edit_on_meta
     from riff.training.run import kept_by_checkpoint
     from riff.training.run_dir import RunDir
+    from riff.training.train import train
+    from riff.training.validation import FigureLog
 
     resume = processes.from_first(lambda: _checkpoint(args, cli.warn))
     # Better now than after hours of training.
@@ -259,7 +260,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         check_loggers(args.report_to)
         version = RunDir.of_checkpoint(resume).version if resume else None
         logs = RunDir(args.logging_dir, 0)
-        replaces = check_output(args.output_dir, "--output_dir", args.overwrite, beside=(logs.run, logs.images), version=version)
+        replaces = check_output(args.output_dir, "--output_dir", args.overwrite, beside=(logs.path, logs.images), version=version)
     repo_id = args.hub_model_id or args.output_dir.name
     if args.push_to_hub:
         check_repo_id(repo_id)
@@ -294,35 +295,31 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     if processes.is_first:
         configs = {name: getattr(pipeline, name).config for name in ("unet", "vae")}
         watch.predict(lambda: edit_on_meta(configs), configs, options, settings)
-    places = RunDir.of_checkpoint(resume) if resume else processes.from_first(lambda: RunDir.claim(args.logging_dir))
-    with stored(objective, pipeline.vae, options.savings, precision):
-        step, reason = train_edit(
-            pipeline,
-            objective,
-            data,
-            options,
-            places,
-            replace(settings, on_start=lambda: cli.write_config(places.config, args)),
-            sampling=EditOptions(args.sample_steps, args.guidance_scale, args.image_guidance_scale),
-            clips=clips,
-            resume=resume,
-            processes=processes,
-        )
+    run_dir = RunDir.of_checkpoint(resume) if resume else processes.from_first(lambda: RunDir.claim(args.logging_dir))
+    settings = replace(settings, on_start=lambda: cli.write_config(run_dir.config, args))
+    figures, sampling = (
+        FigureLog(run_dir.validation),
+        EditOptions(args.sample_steps, args.guidance_scale, args.image_guidance_scale),
+    )
+    samples = edit_samples(pipeline, clips, sampling, run_dir.images, settings.sample_every, args.seed)
+    step, reason = train(pipeline, objective, data, options, run_dir, settings, figures, samples, resume, processes)
     if not processes.is_first:
         return
-    origin = {"base": base, "steps": step, "version": places.version, "target": data.target}
+    origin = {"base": base, "steps": step, "version": run_dir.version, "target": data.target}
     arguments, memory = {**vars(args), "base": base}, watch.report()
-    with kept_by_checkpoint(places, settings):
+    with kept_by_checkpoint(run_dir, settings):
         save_edit_pipeline(pipeline, args.output_dir, origin, args.unet_only, half=args.unet_only, replaces=replaces)
-        cli.write_manifest(args.output_dir / "manifest.json", arguments, steps=step, version=places.version, memory=memory)
-    print(f"{reason + '; ' if reason else ''}step {step}: {args.output_dir} (samples in {places.images}, losses in {places.run})")
+        cli.write_manifest(args.output_dir / "manifest.json", arguments, steps=step, version=run_dir.version, memory=memory)
+    print(
+        f"{reason + '; ' if reason else ''}step {step}: {args.output_dir} (samples in {run_dir.images}, losses in {run_dir.path})"
+    )
     if args.push_to_hub:
         from riff.hub.card import read_run_card
         from riff.hub.files import collect
         from riff.hub.publish import publish
 
-        files = collect(places.version, places.run.parent, places.images.parent, args.output_dir)
-        card, message = read_run_card(repo_id, places.run, args.output_dir), f"Upload version {places.version}"
+        files = collect(run_dir.version, run_dir.path.parent, run_dir.images.parent, args.output_dir)
+        card, message = read_run_card(repo_id, run_dir.path, args.output_dir), f"Upload version {run_dir.version}"
         publish(repo_id, files, find_token(args.hub_token), card=card.text, message=message)
 
 

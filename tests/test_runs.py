@@ -35,7 +35,7 @@ from riff.training.control import ControlObjective
 from riff.training.edit import ConditioningDropout, EditObjective
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
-from riff.training.run import RunSettings, kept_by_checkpoint, quieten_lightning, run_training
+from riff.training.run import RunSettings, kept_by_checkpoint, run_training
 from riff.training.run_dir import RunDir, checkpoints_in, default_output, find_checkpoint, newest_checkpoint
 from riff.training.validation import FigureLog
 
@@ -61,19 +61,18 @@ def small_module(base: Path, fingerprint: str = "vae-text", data: dict[str, Any]
 def small_run(
     module: NoiseTraining, root: Path, resume: Path | None = None, callbacks: Sequence[pl.Callback] = (), **more: Any
 ) -> tuple[int, str]:
-    quieten_lightning()
-    places = RunDir.of_checkpoint(resume) if resume else RunDir.claim(root)
+    run_dir = RunDir.of_checkpoint(resume) if resume else RunDir.claim(root)
     chosen: dict[str, Any] = {"sample_every": 0, "checkpoint_every": 1000, "loggers": ()} | more
     settings = RunSettings(
         "cpu",
         "32",
         1e6,
         command="python train.py",
-        on_start=lambda: write_text(places.config, "seed: 0\n"),
+        on_start=lambda: write_text(run_dir.config, "seed: 0\n"),
         callbacks=callbacks,
         **chosen,
     )
-    return run_training(module, places, settings, FigureLog(places.validation), [], resume)
+    return run_training(module, run_dir, settings, FigureLog(run_dir.validation), [], resume)
 
 
 @pytest.fixture(scope="module")
@@ -179,10 +178,10 @@ def test_both_trainers_refuse_before_they_train(
 
 def test_what_prevents_the_result_is_told_with_what_rescues_it(stopped: Path, tmp_path: Path) -> None:
     settings = RunSettings("cpu", "32", 1, 0, 0, command="python train.py")
-    places, command = RunDir.of_checkpoint(stopped), f"python train.py --resume {stopped}"
+    run_dir, command = RunDir.of_checkpoint(stopped), f"python train.py --resume {stopped}"
 
     def prevented(act: Callable[[], Any]) -> str:
-        with pytest.raises((TrainingError, Interrupted)) as raised, kept_by_checkpoint(places, settings):
+        with pytest.raises((TrainingError, Interrupted)) as raised, kept_by_checkpoint(run_dir, settings):
             act()
         assert command in str(raised.value)
         return str(raised.value)

@@ -14,7 +14,7 @@ import torch
 from diffusers import UniPCMultistepScheduler
 
 from riff.data.datasets import EditDataset, Example, one_of_each_song, split_by_song
-from riff.data.latents import Encoded, encode, of_one_size
+from riff.data.latents import encode, of_one_size
 from riff.data.pair_types import settings_of
 from riff.data.records import EditRecord
 from riff.data.stores import PairStore
@@ -25,14 +25,8 @@ from riff.models.prompts import warn_of_long
 from riff.sampling.edit import EditOptions, sample_edit
 from riff.spectrogram.image import load_image
 from riff.training.batch_rng import BatchRng
-from riff.training.checkpoints import describe_data
-from riff.training.module import NoiseTraining
-from riff.training.options import TrainingOptions
-from riff.training.processes import ALONE, Processes
-from riff.training.run import RunSettings, quieten_lightning, run_training
-from riff.training.run_dir import RunDir
 from riff.training.samples import HeldOutClip, SampleLog
-from riff.training.validation import FigureLog, ValidationLog, some_of_all
+from riff.training.train import TrainingData
 
 
 @dataclass(frozen=True)
@@ -77,13 +71,13 @@ class EditObjective:
     ) -> None:
         # Channels last halves a step on a CPU.
         self.models = {"unet": unet.requires_grad_(True).to(memory_format=torch.channels_last)}
-        self._unet, self._scaling_factor = unet, scaling_factor
-        self._dropout = dropout
+        self.frozen_name = ""
+        self._unet, self._scaling_factor, self._dropout = unet, scaling_factor, dropout
 
-    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: BatchRng | None) -> torch.Tensor:
+    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, rng: BatchRng | None) -> torch.Tensor:
         text, image = batch["text"], batch["image"] / self._scaling_factor
-        if draws is not None:
-            with_text, with_image = self._dropout.kept(draws.uniform(1, 1))
+        if rng is not None:
+            with_text, with_image = self._dropout.kept(rng.uniform(1, 1))
             text = torch.where(with_text, text, batch["no_text"])
             image = torch.where(with_image[..., None], image, 0.0)
         pictures = torch.cat([noisy, image], dim=1).contiguous(memory_format=torch.channels_last)
@@ -91,21 +85,20 @@ class EditObjective:
 
 
 @dataclass(frozen=True)
-class EditData:
-    """What an edit model is trained on.
+class EditData(TrainingData[EditRecord]):
+    """Edit pairs.
 
     Attributes:
-        store: of their pictures. training, held_out: of different songs.
-        encoded: all their pictures and texts. names: `encoder_names` they belong to.
-        target: what the edited pictures show, `mix`, or `vocals` for what is added alone (a voice or another stem).
+        target: what the edited images show: `mix`, or `vocals` for the added stem alone.
     """
 
-    store: PairStore
-    training: list[EditRecord]
-    held_out: list[EditRecord]
-    encoded: Encoded
-    names: tuple[str, str]
     target: str = "mix"
+
+    def examples(self, records: Sequence[EditRecord]) -> EditDataset:
+        return EditDataset(records, self.encoded)
+
+    def content(self, record: EditRecord) -> str:
+        return " ".join([*(self.encoded.keys[path] for path in _images(record)), record.edit_prompt])
 
 
 def prepare_edit_data(
@@ -128,7 +121,7 @@ def prepare_edit_data(
     Raises:
         DataError: pictures that are missing, or none that fits the model.
     """
-    records, (height, width) = of_one_size(store, records, _pictures, partial(check_size, pipeline, what="a picture"))
+    records, (height, width) = of_one_size(store, records, _images, partial(check_size, pipeline, what="a picture"))
     if resolution is not None and (height, width) != (resolution, resolution):
         raise DataError(
             f"--resolution {resolution}: the pictures in {store.folder} are {height}x{width}, and a spectrogram that is scaled is "
@@ -137,51 +130,19 @@ def prepare_edit_data(
     training, held_out = split_by_song(records, val_share)
     warn_of_long(pipeline.tokenizer, [record.edit_prompt for record in records])
     names = encoder_names(pipeline)
-    pictures = [path for record in records for path in _pictures(record)]
+    pictures = [path for record in records for path in _images(record)]
     encoded = encode(store, pictures, [record.edit_prompt for record in records], pipeline, names, device)
     shown = _target(store.folder) if target == "auto" else target
     return EditData(store, training[:most], held_out, encoded, names, shown)
 
 
-def train_edit(
-    pipeline: Any,
-    objective: EditObjective,
-    data: EditData,
-    options: TrainingOptions,
-    places: RunDir,
-    settings: RunSettings,
-    *,
-    sampling: EditOptions,
-    clips: Sequence[HeldOutClip],
-    resume: Path | None = None,
-    processes: Processes = ALONE,
-) -> tuple[int, str]:
-    """Train the pipeline's UNet in place.
-
-    Returns:
-        The step it reached, and why it stopped early ("" if it did not).
-
-    Raises:
-        ModelError: `resume` is of another model. DataError: or of another split of the songs.
-        TrainingError: as `run_training`.
-    """
-    quieten_lightning()
-    dataset = EditDataset(data.training, data.encoded)
-    keys = data.encoded.keys
-    content = describe_data(
-        data.training,
-        data.held_out,
-        lambda record: f"{keys[record.input_file_path]} {keys[record.edited_file_path]} {record.edit_prompt}",
-    )
-    module = NoiseTraining(objective, pipeline.scheduler, dataset, options, "-".join(data.names), processes, content)
+def edit_samples(
+    pipeline: Any, clips: Sequence[HeldOutClip], options: EditOptions, folder: Path, every: int, seed: int
+) -> SampleLog:
+    """Sample clips with the pipeline's UNet every so many steps."""
     sampler = with_unet(pipeline, pipeline.unet)
     sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
-    draw = partial(sample_edit, sampler, options=sampling)
-    samples = SampleLog(sampler, draw, clips, places.images, settings.sample_every, options.seed)
-    figures = FigureLog(places.validation)
-    held_out = EditDataset(some_of_all(data.held_out, settings.validation_pictures), data.encoded)
-    validation = ValidationLog(held_out, figures, settings.validate_every, settings.validation_pictures)
-    return run_training(module, places, settings, figures, [validation, samples], resume, processes)
+    return SampleLog(sampler, partial(sample_edit, sampler, options=options), clips, folder, every, seed)
 
 
 def held_out_edits(data: EditData, most: int, prompt: str | None = None) -> list[HeldOutClip]:
@@ -226,7 +187,7 @@ def edit_of_image(place: str, prompt: str) -> HeldOutClip:
     return HeldOutClip("validation", prompt, image.pixels, {"input": image}, image, None)
 
 
-def _pictures(record: EditRecord) -> tuple[str, str]:
+def _images(record: EditRecord) -> tuple[str, str]:
     return record.input_file_path, record.edited_file_path
 
 

@@ -50,8 +50,8 @@ class RunLogger(Protocol):
 class BoardLogger(TensorBoardLogger):
     """TensorBoard. What an attempt that ended early logged after `step`, from which a run goes on, is taken back."""
 
-    def __init__(self, places: RunDir, project: str, step: int) -> None:
-        super().__init__(places.root, name=LOGS, version=places.version, purge_step=step + 1 if step else None)
+    def __init__(self, run_dir: RunDir, project: str, step: int) -> None:
+        super().__init__(run_dir.root, name=LOGS, version=run_dir.version, purge_step=step + 1 if step else None)
 
     def begin(self, config: Path) -> None:
         self.experiment.add_custom_scalars(CHARTS)
@@ -71,12 +71,12 @@ class BoardLogger(TensorBoardLogger):
 class WeightsAndBiasesLogger(WandbLogger):
     """Weights & Biases, online or, with WANDB_MODE=offline, in the run's folder."""
 
-    def __init__(self, places: RunDir, project: str, step: int) -> None:
-        self._id_file = places.run / WANDB_ID
+    def __init__(self, run_dir: RunDir, project: str, step: int) -> None:
+        self._id_file = run_dir.path / WANDB_ID
         known = self._id_file.read_text().strip() if self._id_file.exists() else None
         # It would note the command line, and a token may stand there; the configuration says the same without.
         settings = {"x_disable_meta": True}
-        super().__init__(f"version_{places.version}", str(places.run), id=known, project=project, settings=settings)
+        super().__init__(f"version_{run_dir.version}", str(run_dir.path), id=known, project=project, settings=settings)
 
     def begin(self, config: Path) -> None:
         """As for all.
@@ -114,9 +114,9 @@ class WeightsAndBiasesLogger(WandbLogger):
 class TableLogger(CSVLogger):
     """`metrics.csv` in the run's folder, figures alone; a run that goes on from `step` adds to it."""
 
-    def __init__(self, places: RunDir, project: str, step: int) -> None:
-        super().__init__(places.root, name=LOGS, version=places.version)
-        self._step, self._file = step, places.run / "metrics.csv"
+    def __init__(self, run_dir: RunDir, project: str, step: int) -> None:
+        super().__init__(run_dir.root, name=LOGS, version=run_dir.version)
+        self._step, self._file = step, run_dir.path / "metrics.csv"
 
     def begin(self, config: Path) -> None:
         earlier: list[dict[str, Any]] = []
@@ -150,13 +150,13 @@ KINDS: dict[str, Callable[[RunDir, str, int], RunLogger]] = {
 }
 
 
-def new_loggers(names: Sequence[str], places: RunDir, project: str, step: int = 0) -> list[RunLogger]:
+def new_loggers(names: Sequence[str], run_dir: RunDir, project: str, step: int = 0) -> list[RunLogger]:
     """The loggers of a run, all into its own folder.
 
     Args:
         names: of `KINDS`. project: at Weights & Biases. step: that a resumed run goes on from.
     """
-    return [KINDS[name](places, project, step) for name in dict.fromkeys(names)]
+    return [KINDS[name](run_dir, project, step) for name in dict.fromkeys(names)]
 
 
 def check_loggers(names: Sequence[str]) -> None:

@@ -26,13 +26,15 @@ class Objective(Protocol):
     """What the noise is predicted from.
 
     Attributes:
-        models: by the names that checkpoints know them by; what of them requires gradients is trained.
+        models: by their names in checkpoints; their parameters that require gradients are trained.
+        frozen_name: short hash of the weights that are not trained, "" where all are.
     """
 
     models: dict[str, Any]
+    frozen_name: str
 
-    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: BatchRng | None) -> torch.Tensor:
-        """The noise in `noisy`, of its shape. draws: decide which conditions are dropped; None keeps all."""
+    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, rng: BatchRng | None) -> torch.Tensor:
+        """The noise in `noisy`, of its shape. rng: decides which conditions are dropped; None drops none."""
 
 
 class NoiseTraining(pl.LightningModule):
@@ -112,10 +114,10 @@ class NoiseTraining(pl.LightningModule):
             batch: stacked examples. seed: fixes latents, noise, timesteps and which conditions are dropped.
         """
         moments = batch["moments"]
-        draws = BatchRng(seed, len(moments), self.processes, moments.device)
-        latent_noise, noise = draws.normal(*moments.shape[2:]), draws.normal(*moments.shape[2:])
-        timesteps = draws.integers(self.noise_levels)
-        predicted = self._predict(batch, latent_noise, noise, timesteps, draws)
+        rng = BatchRng(seed, len(moments), self.processes, moments.device)
+        latent_noise, noise = rng.normal(*moments.shape[2:]), rng.normal(*moments.shape[2:])
+        timesteps = rng.integers(self.noise_levels)
+        predicted = self._predict(batch, latent_noise, noise, timesteps, rng)
         if not self.options.snr_gamma:
             return mse_loss(predicted, noise)
         snr = compute_snr(self._noise_scheduler, timesteps)
@@ -133,11 +135,11 @@ class NoiseTraining(pl.LightningModule):
         return (self._predict(batch, latent_noise, added, timesteps, None) - added).square().mean(dim=(1, 2, 3))
 
     def _predict(
-        self, batch: Example, latent_noise: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, draws: BatchRng | None
+        self, batch: Example, latent_noise: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, rng: BatchRng | None
     ) -> torch.Tensor:
         mean, std = batch["moments"].unbind(dim=1)
         noisy = self._noise_scheduler.add_noise(mean + std * latent_noise, noise, timesteps)
-        return self.objective.predict_noise(batch, noisy, timesteps, draws).float()
+        return self.objective.predict_noise(batch, noisy, timesteps, rng).float()
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = adamw(self.named_parameters(), self.options)

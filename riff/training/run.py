@@ -71,14 +71,14 @@ class RunSettings:
 
 def run_training(
     module: NoiseTraining,
-    places: RunDir,
+    run_dir: RunDir,
     settings: RunSettings,
     figures: FigureLog,
     looks: Sequence[pl.Callback],
     resume: Path | None = None,
     processes: Processes = ALONE,
 ) -> tuple[int, str]:
-    """Train the module's models in place, and leave losses, samples and checkpoints in their places.
+    """Train the module's models in place, and write losses, samples and checkpoints to the run directory.
 
     Args:
         figures, looks: what is found out about held-out songs, and the callbacks that find it.
@@ -93,12 +93,13 @@ def run_training(
         TrainingError: a loss, a gradient or a weight was no longer finite, or a disk is full.
         Interrupted: a signal ended it; the text says what is saved.
     """
+    _quieten_lightning()
     first_step = check_checkpoint(resume, module) if resume is not None else 0
     stop = StopInTime(settings.max_seconds, speaks=processes.is_first)
     # The losses are looked at before a step is kept in any way, and a step is kept before the time that samples take.
-    losses = LossLog(places.losses, (settings.sample_every, settings.validate_every, settings.checkpoint_every))
-    checkpoints = CheckpointLog(places.checkpoints, settings.checkpoint_every, settings.checkpoints_kept)
-    loggers = new_loggers(settings.loggers, places, settings.project, first_step)
+    losses = LossLog(run_dir.losses, (settings.sample_every, settings.validate_every, settings.checkpoint_every))
+    checkpoints = CheckpointLog(run_dir.checkpoints, settings.checkpoint_every, settings.checkpoints_kept)
+    loggers = new_loggers(settings.loggers, run_dir, settings.project, first_step)
     trainer = pl.Trainer(
         accelerator="gpu" if settings.device == "cuda" else "cpu",
         devices=processes.local_count,
@@ -126,29 +127,29 @@ def run_training(
     try:
         with ExitStack() as stack:
             if processes.is_first:
-                _enter_as_only_writer(stack, places.run, settings.resume_flag)
-                remove_leftovers(places.checkpoints)
+                _enter_as_only_writer(stack, run_dir.path, settings.resume_flag)
+                remove_leftovers(run_dir.checkpoints)
                 settings.on_start()
                 for logger in loggers:
-                    logger.begin(places.config)
+                    logger.begin(run_dir.config)
             stack.enter_context(stop.handling_signals())
             trainer.fit(module, ckpt_path=resume, weights_only=True)
     except TrainingError as error:
         if not processes.is_first:  # all have come to it, and one says so
             raise SystemExit(cli.EXIT_FAILURE) from error
-        raise TrainingError(f"{error}; {_way_on(places, settings)}") from error
+        raise TrainingError(f"{error}; {_way_on(run_dir, settings)}") from error
     except OSError as error:
         if error.errno not in cli.OUT_OF_SPACE:
             raise
-        raise TrainingError(f"{_full_disk(error, places.run)}; make room, then {_go_on(places, settings)}") from error
+        raise TrainingError(f"{_full_disk(error, run_dir.path)}; make room, then {_go_on(run_dir, settings)}") from error
     except EndedAtOnce as end:
-        raise Interrupted(f"{end.cause}: {_go_on(places, settings)}", end.signal) from None
+        raise Interrupted(f"{end.cause}: {_go_on(run_dir, settings)}", end.signal) from None
     module.keep_average()
     return trainer.global_step, stop.reason
 
 
 @contextmanager
-def kept_by_checkpoint(places: RunDir, settings: RunSettings) -> Iterator[None]:
+def kept_by_checkpoint(run_dir: RunDir, settings: RunSettings) -> Iterator[None]:
     """While a result is written: whatever prevents it, the run is safe in its last checkpoint, and the message says so.
 
     Raises:
@@ -156,16 +157,16 @@ def kept_by_checkpoint(places: RunDir, settings: RunSettings) -> Iterator[None]:
     """
     stop = StopInTime(0)
     stop.end_at_once()
-    way_out = f"make room or name another --output, and {_go_on(places, settings)}"
+    way_out = f"make room or name another --output, and {_go_on(run_dir, settings)}"
     try:
         with stop.handling_signals():
             yield
     except OSError as error:
-        raise TrainingError(f"the result was not written: {_full_disk(error, places.run)}; {way_out}") from error
+        raise TrainingError(f"the result was not written: {_full_disk(error, run_dir.path)}; {way_out}") from error
     except OptionError as error:
         raise TrainingError(f"the result was not written: {error}; {way_out}") from error
     except EndedAtOnce as end:
-        raise Interrupted(f"{end.cause}: the result was not written; {_go_on(places, settings)}", end.signal) from None
+        raise Interrupted(f"{end.cause}: the result was not written; {_go_on(run_dir, settings)}", end.signal) from None
 
 
 def _enter_as_only_writer(stack: ExitStack, run: Path, flag: str) -> None:
@@ -187,17 +188,17 @@ def _full_disk(error: OSError, folder: Path) -> str:
     return f"{file}: {error.strerror} (the disk at {disk})"
 
 
-def _go_on(places: RunDir, settings: RunSettings) -> str:
+def _go_on(run_dir: RunDir, settings: RunSettings) -> str:
     """The command that goes on from the last checkpoint of a run, or that there is none."""
-    kept = checkpoints_in(places.checkpoints)
+    kept = checkpoints_in(run_dir.checkpoints)
     if not kept:
         return "start anew, for no checkpoint was written yet"
     return f"go on from step {step_of(kept[-1])}, the last that was saved: {_resume(settings, kept[-1])}"
 
 
-def _way_on(places: RunDir, settings: RunSettings) -> str:
+def _way_on(run_dir: RunDir, settings: RunSettings) -> str:
     """What to try after a run that came to no number."""
-    kept = checkpoints_in(places.checkpoints)
+    kept = checkpoints_in(run_dir.checkpoints)
     if not kept:
         return f"no checkpoint was written before; start anew with a lower --learning_rate, or {settings.other_ways}"
     command = _resume(settings, kept[-1], settings.lower_rate)
@@ -214,8 +215,8 @@ def steadier_ways(precision: str, flag: str, full: str, warmup: str) -> str:
     return {"16": f"{flag} {bf16}{full}", "bf16": f"{flag} {full}"}.get(precision, f"more {warmup}")
 
 
-def quieten_lightning() -> None:
-    """Keep Lightning's advice about itself off the terminal; its errors still come."""
+def _quieten_lightning() -> None:
+    """Show Lightning's errors alone."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")

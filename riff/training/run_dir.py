@@ -29,12 +29,12 @@ class RunDir:
         """Make the folder of a new run, of the first number above all that are there; no other run can take it as well."""
         make_folder(root / LOGS)
         while True:
-            places = cls(root, 1 + max(run_versions(root / LOGS) | run_versions(root / IMAGES), default=-1))
+            run_dir = cls(root, 1 + max(run_versions(root / LOGS) | run_versions(root / IMAGES), default=-1))
             try:
-                places.run.mkdir()
+                run_dir.path.mkdir()
             except FileExistsError:
                 continue  # another run was quicker
-            return places
+            return run_dir
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Path) -> RunDir:
@@ -45,16 +45,16 @@ class RunDir:
         return cls(run.parent.parent, int(match[1]))
 
     @property
-    def run(self) -> Path:
+    def path(self) -> Path:
         return self.root / LOGS / f"version_{self.version}"
 
     @property
     def config(self) -> Path:
-        return self.run / "config.yaml"
+        return self.path / "config.yaml"
 
     @property
     def checkpoints(self) -> Path:
-        return self.run / "checkpoints"
+        return self.path / "checkpoints"
 
     @property
     def images(self) -> Path:
@@ -62,11 +62,11 @@ class RunDir:
 
     @property
     def losses(self) -> Path:
-        return self.run / "losses.jsonl"
+        return self.path / "losses.jsonl"
 
     @property
     def validation(self) -> Path:
-        return self.run / "validation.jsonl"
+        return self.path / "validation.jsonl"
 
 
 def run_versions(folder: Path) -> set[int]:
@@ -124,8 +124,8 @@ def newest_checkpoint(
 def writes_to(output: Path) -> Callable[[RunDir], bool]:
     """Whether a run's result is meant for this folder, as its configuration says."""
 
-    def wanted(places: RunDir) -> bool:
-        folder = read_mapping(places.config).get("output_dir") if places.config.exists() else None
+    def wanted(run_dir: RunDir) -> bool:
+        folder = read_mapping(run_dir.config).get("output_dir") if run_dir.config.exists() else None
         return isinstance(folder, str) and Path(folder).resolve() == output.resolve()
 
     return wanted

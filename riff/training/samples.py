@@ -51,11 +51,11 @@ class SampleLog(pl.Callback):
 
     Args:
         pipeline: whose VAE and text encoder come to the device for it; it shares its other models with the module in training.
-        every_n_steps: 0 never draws.
-        draw: draws with it: conditions, prompts and seeds to uint8 pictures.
+        every_n_steps: 0 is never.
+        draw: samples with it: conditions, prompts and seeds to uint8 pictures.
         folder: `image_log/version_N`; a step's files go to `step=000500/` there, and to the loggers.
         edges: follows how the samples keep the accompaniment's edges, where that is what they are drawn from.
-        draw_free: draws without them, for its floor.
+        draw_free: samples without control, for the floor of the edge F1.
     """
 
     def __init__(

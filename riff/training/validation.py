@@ -61,7 +61,7 @@ class ValidationLog(pl.Callback):
 
     It is the mean squared error of the predicted noise, at the same noise and at noise levels spread evenly over the schedule
     each time, all of one weight, with no condition dropped: `loss`, with the averaged weights where there are any, and then
-    `plain_loss` with those in training. It draws none of the training's random numbers.
+    `plain_loss` with those in training. It uses none of the training's random numbers.
 
     Args:
         dataset: held-out examples, possibly none.
