@@ -188,7 +188,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     with processes.first_goes_first():
         pipeline = load_control_pipeline(args.model, args.base)
         data = prepare_control_data(args.train_data_dir, args.control_method, pipeline, device, args.val_share)
-    processes.say(f"{len(data.training)} pairs to train on, {len(data.held_out)} held out (other songs)")
+    processes.print(f"{len(data.training)} pairs to train on, {len(data.held_out)} held out (other songs)")
     few = low_variety([pair.prompt for pair in data.training], [pair.song for pair in data.training])
     if few and processes.is_first:
         cli.warn(f"{few}; describe every song in the --prompt_file of make_cnet_dataset.py and make the pairs again")
@@ -251,7 +251,7 @@ def _learning_rate(args: cli.argparse.Namespace) -> float:
 
 
 def _run_settings(args: cli.argparse.Namespace, device: str, precision: str, memory_log: Any) -> Any:
-    from riff.training.run import RunSettings, steadier_ways
+    from riff.training.run import RunSettings, stability_flags
     from riff.training.stopping import parse_duration
 
     return RunSettings(
@@ -261,10 +261,10 @@ def _run_settings(args: cli.argparse.Namespace, device: str, precision: str, mem
         sample_every=args.logger_freq,
         checkpoint_every=args.checkpoint_freq,
         validate_every=args.val_freq,
-        validation_pictures=args.val_pictures,
+        validation_images=args.val_pictures,
         command=cli.called_as(),
         lower_rate=f"--learning_rate {_learning_rate(args) / 10:g}",
-        other_ways=steadier_ways(precision, "--precision", "32", "--warmup_steps"),
+        suggestions=stability_flags(precision, "--precision", "32", "--warmup_steps"),
         loggers=args.logger,
         project=args.wandb_project,
         callbacks=(memory_log,),

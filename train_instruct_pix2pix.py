@@ -266,7 +266,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         check_repo_id(repo_id)
         find_token(args.hub_token)
     if args.resume_from_checkpoint and resume is None:
-        processes.say(f"no checkpoint of {args.output_dir} yet: starting anew")
+        processes.print(f"no checkpoint of {args.output_dir} yet: starting anew")
     with processes.first_goes_first():
         pipeline, base = load_to_edit(args.pretrained_model_name_or_path, args.copy_bias, **_downloads(args))
         data = prepare_edit_data(
@@ -281,7 +281,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         clips = held_out_edits(data, args.num_validation_images, args.validation_prompt)
         if args.val_image_url:
             clips.append(edit_of_image(args.val_image_url, args.validation_prompt))
-    processes.say(f"{len(data.training)} pairs to train on, {len(data.held_out)} held out (other songs)")
+    processes.print(f"{len(data.training)} pairs to train on, {len(data.held_out)} held out (other songs)")
     few = low_variety([pair.edit_prompt for pair in data.training], [pair.song for pair in data.training])
     if few and processes.is_first:
         cli.warn(f"{few}; describe every song in the --prompt_filepath of preprocess_musdb.py and make the pairs again")
@@ -382,7 +382,7 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, 
 
 
 def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, precision: str, memory_log: Any) -> Any:
-    from riff.training.run import RunSettings, steadier_ways
+    from riff.training.run import RunSettings, stability_flags
     from riff.training.stopping import parse_duration
 
     return RunSettings(
@@ -392,13 +392,13 @@ def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, precisi
         sample_every=args.validation_steps if args.validation_epochs is None else args.validation_epochs * epoch,
         checkpoint_every=args.checkpointing_steps,
         validate_every=args.val_freq,
-        validation_pictures=args.val_pictures,
+        validation_images=args.val_pictures,
         checkpoints_kept=args.checkpoints_total_limit or None,
         max_grad_norm=args.max_grad_norm,
         command=cli.called_as(),
         resume_flag="--resume_from_checkpoint",
         lower_rate=f"--learning_rate {args.learning_rate / 10:g}",
-        other_ways=steadier_ways(precision, "--mixed_precision", "no", "--lr_warmup_steps"),
+        suggestions=stability_flags(precision, "--mixed_precision", "no", "--lr_warmup_steps"),
         loggers=args.report_to,
         project=args.wandb_project,
         callbacks=(memory_log,),

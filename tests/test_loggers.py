@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import cnet_riff_training
 import train_instruct_pix2pix
 from riff.errors import OptionError
-from riff.training.loggers import KINDS, check_loggers, new_loggers
+from riff.training.loggers import LOGGERS, check_loggers, new_loggers
 from riff.training.losses import read_losses
 from riff.training.run_dir import RunDir
 
@@ -52,7 +52,7 @@ def run(pairs: Path, tiny_control: Path, tmp_path_factory: pytest.TempPathFactor
             "--device",
             "cpu",
         ),
-        *("--val_pictures", 2, "--val_freq", 3, "--max_steps", STEPS, "--logger", *KINDS, "--wandb_project", "voices"),
+        *("--val_pictures", 2, "--val_freq", 3, "--max_steps", STEPS, "--logger", *LOGGERS, "--wandb_project", "voices"),
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
@@ -249,7 +249,7 @@ def test_wandb_that_cannot_be_had_is_said_at_once(
 
 def test_flags(tmp_path: Path) -> None:
     assert cnet_riff_training.parse_args([]).logger == ["tensorboard"]
-    assert cnet_riff_training.parse_args(["--logger", *KINDS]).logger == list(KINDS)
+    assert cnet_riff_training.parse_args(["--logger", *LOGGERS]).logger == list(LOGGERS)
     assert cnet_riff_training.parse_args(["--logger", "csv", "wandb"]).logger == ["csv", "wandb"]
     for said in ("--report_to", "--logger"):
         assert train_instruct_pix2pix.parse_args([said, "wandb"]).report_to == ["wandb"]

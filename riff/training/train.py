@@ -71,8 +71,8 @@ def train(
     """
     content = describe_data(data.training, data.held_out, data.content)
     fingerprint = "-".join(filter(None, (*data.names, objective.frozen_name)))
-    held_out = data.examples(some_of_all(data.held_out, settings.validation_pictures))
-    validation = ValidationLog(held_out, figures, settings.validate_every, settings.validation_pictures)
+    held_out = data.examples(some_of_all(data.held_out, settings.validation_images))
+    validation = ValidationLog(held_out, figures, settings.validate_every, settings.validation_images)
     with stored(objective, pipeline.vae, options.savings, settings.precision):
         module = NoiseTraining(
             objective, pipeline.scheduler, data.examples(data.training), options, fingerprint, processes, content
