@@ -1,4 +1,4 @@
-"""The page in the browser, from the command line and as a Hugging Face Space: riff/app/ is all of it.
+"""The page in the browser, from the command line and as a Hugging Face Space; see riff/app/.
 
 python app.py
 """

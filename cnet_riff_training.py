@@ -167,7 +167,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.inspection.prompt_stats import low_variety
     from riff.models.control import load_control_pipeline, save_control_pipeline
     from riff.models.folders import check_output, read_origin
-    from riff.sampling.control import SamplingOptions
+    from riff.sampling.options import SamplingOptions
     from riff.training.control import ControlObjective, control_samples, held_out_clips, prepare_control_data
     from riff.training.loggers import check_loggers
     from riff.training.prediction import MemoryWatch, control_on_meta

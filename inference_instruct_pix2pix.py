@@ -1,12 +1,12 @@
-"""Change spectrograms by instruction, and say whether the change was made.
+"""Edit spectrograms by instruction, and judge whether the edit was performed.
 
     python inference_instruct_pix2pix.py --audio raw-audio/rock-0001.ogg --prompt "add a female vocal rock melody" --best_of 4
     python inference_instruct_pix2pix.py --model_id models/riff-pix2pix-final --data_root edit-data --max_samples 8 --sweep
 
-Inputs are 5.11 s of a song, whose vocal is taken out first (without any flag: of the songs in raw-audio/), or the pairs of a data
-set: a folder with metadata.jsonl (--data_root), or a hub id or folder of Parquet files (--dataset_id). BASE_SAVE_PATH gets, for
-every clip, original, sample and target as PNG and WAV and a sheet of them, scores.json, and index.html to look and listen.
-Whether an edit was performed is judged from the pictures, without a network; --best_of N draws N candidates and keeps the best.
+Inputs are 5.11 s of a song whose vocal is removed first (default: of the songs in raw-audio/), or the pairs of a data set: a
+folder with metadata.jsonl (--data_root), or a hub id or folder of Parquet files (--dataset_id). BASE_SAVE_PATH gets, for every
+clip, original, sample and target as PNG and WAV and a contact sheet, scores.json, and index.html to look and listen. Whether an
+edit was performed is judged from the images, without a neural network; --best_of N generates N candidates and keeps the best.
 The same seed gives the same bytes.
 """
 
@@ -27,26 +27,26 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add = parser.add_argument
     add("--model_id", default="models/riff-pix2pix-mini", help="folder, .ckpt or hub id of an InstructPix2Pix pipeline or its UNet")
     add("--base", help="base to use instead of the one that --model_id names")
-    parser.heading("what is changed")
+    parser.heading("input")
     add("--dataset_id", help="hub id or Parquet folder of a data set with original_image, edit_prompt, edited_image")
     add("--data_root", type=Path, help="folder of edit pairs (metadata.jsonl), or their shards as 'DIR/*.tar'")
-    add("--max_samples", type=cli.whole(1), default=8, help="clips of the data set, from its beginning")
-    add("--audio", type=Path, help="song to edit, instead of a data set (default: those of raw-audio/, as of a data set)")
+    add("--max_samples", type=cli.whole(1), default=8, help="number of clips, from the beginning of the data set")
+    add("--audio", type=Path, help="song to edit, instead of a data set (default: the songs of raw-audio/)")
     add("--start", type=cli.seconds, default=0.0, metavar="TIME", help="where in the song the clip begins: 32, 0:32 or 1:02:03.5")
-    parser.add_separation(none="--audio is edited as it is: an accompaniment, or a song whose vocal shall be removed")
+    parser.add_separation(none="--audio is edited as it is: an accompaniment, or a song whose vocal is to be removed")
     parser.heading("sampling")
     add("--prompt", help="the instruction (default: the data set's own; for a song, add a vocal melody)")
     add("--num_inference_steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
     add(
         "--image_guidance_scale",
         type=cli.GUIDANCE,
-        help="pull of the input, may be below 1 (default: what the model recommends, else 1.5)",
+        help="guidance by the input image, may be below 1 (default: the model's recommendation, else 1.5)",
     )
-    add("--guidance_scale", type=cli.GUIDANCE, help="pull of the instruction (default: what the model recommends, else 7.5)")
-    add("--negative_prompt", default="", help="what not to do")
-    add("--best_of", type=cli.whole(1), default=1, help="candidates to draw; the best by score is kept")
+    add("--guidance_scale", type=cli.GUIDANCE, help="guidance by the instruction (default: the model's recommendation, else 7.5)")
+    add("--negative_prompt", default="", help="what to avoid")
+    add("--best_of", type=cli.whole(1), default=1, help="candidates to generate; the best by score is kept")
     parser.heading("grid of scales")
-    parser.add_flag("sweep", default=False, help="draw every clip at a grid of guidance scales too, with each one's scores")
+    parser.add_flag("sweep", default=False, help="generate every clip at a grid of guidance scales too, with scores")
     add("--sweep_image_scales", type=cli.GUIDANCE, nargs="+", default=[0.8, 1.2, 1.6, 2.0], help="rows of the grid")
     add("--sweep_text_scales", type=cli.GUIDANCE, nargs="+", default=[1.5, 3.0, 5.0, 7.5], help="columns of the grid")
     parser.heading("results")
@@ -55,12 +55,12 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         "--vocal_db",
         type=cli.real(-100, 100),
         default=3.0,
-        help="how loud a vocal that the model paints alone is added, dB over the input",
+        help="level of the vocal of a model that generates vocals alone, dB relative to the input",
     )
     parser.add_griffin_lim_iterations()
     parser.add_device()
     parser.add_sampling_seed()
-    parser.add_overwrite("results that are there")
+    parser.add_overwrite("existing results")
     args = parser.parse_args(argv)
     if sum(given is not None for given in (args.audio, args.data_root, args.dataset_id)) > 1:
         parser.error("give one of --audio FILE, --data_root FOLDER and --dataset_id NAME, or none for the songs of raw-audio/")
@@ -74,51 +74,51 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     inputs = (args.audio, args.data_root, args.dataset_id, args.model_id, args.base, args.stems_dir)
     with cli.ResultFolder(args.base_save_path, "--base_save_path", FILES, inputs, args.overwrite).written() as folder:
-        said, failures = edit_clips(args, folder)
-    print(f"{said}: open {args.base_save_path / 'index.html'}")
+        summary, failures = edit_clips(args, folder)
+    print(f"{summary}: open {args.base_save_path / 'index.html'}")
     if failures:
         raise RiffError(failures)
 
 
 def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
-    """Write the results into `folder`, which becomes --base_save_path; returns what came out and what did not, a line each."""
+    """Write the results into `folder`, which becomes --base_save_path; returns a summary line and one about failures."""
     from riff.files import write_json
     from riff.models.edit import load_edit_pipeline
     from riff.report.edit_pages import ShownEdit, write_edits_page
     from riff.report.report import Take
     from riff.sampling.control import prepare_pipeline
-    from riff.sampling.edit import edit_options_for
     from riff.sampling.edit_clip import edit_target, vocal_at_level, write_edit
     from riff.sampling.edit_takes import best_take, generate_candidates, generate_sweep, write_sweep
+    from riff.sampling.options import edit_options_for
     from riff.seeds import seed_after
 
     device, target = cli.choose_device(args.device), edit_target(args.model_id)
-    more = {"steps": args.num_inference_steps, "negative_prompt": args.negative_prompt}
-    options = edit_options_for(args.model_id, args.guidance_scale, args.image_guidance_scale, **more)
+    further = {"steps": args.num_inference_steps, "negative_prompt": args.negative_prompt}
+    options = edit_options_for(args.model_id, args.guidance_scale, args.image_guidance_scale, **further)
     clips, failures = load_clips(args, target, device)
     pipeline = prepare_pipeline(load_edit_pipeline(args.model_id, args.base), device)
-    clips, unfit = clips_that_fit(pipeline, clips)
-    failures += unfit
+    clips, of_other_sizes = clips_that_fit(pipeline, clips)
+    failures += of_other_sizes
     for failure in failures:
         cli.warn(f"left out: {failure}")
     if not clips:
         raise failures[0]
     grid = (args.sweep_image_scales, args.sweep_text_scales)
-    draws = args.best_of + (len(grid[0]) * len(grid[1]) if args.sweep else 0)
+    samples = args.best_of + (len(grid[0]) * len(grid[1]) if args.sweep else 0)
     shown, scores = [], []
-    with cli.progress_bar(total=len(clips) * draws * options.steps, desc="sampling", unit="step") as progress:
-        drawing = {"target": target, "vocal_db": args.vocal_db, "on_step": progress.update}
+    with cli.progress_bar(total=len(clips) * samples * options.steps, desc="sampling", unit="step") as progress:
+        settings = {"target": target, "vocal_db": args.vocal_db, "on_step": progress.update}
         for number, clip in enumerate(clips):
-            place, seed = folder / f"{number:03d}-{clip.name}", seed_after(args.seed, number)
-            takes = generate_candidates(pipeline, clip, options, seed, args.best_of, **drawing)
+            clip_folder, seed = folder / f"{number:03d}-{clip.name}", seed_after(args.seed, number)
+            takes = generate_candidates(pipeline, clip, options, seed, args.best_of, **settings)
             best = best_take(takes)
             vocal = vocal_at_level(best.painted, clip.before, args.vocal_db) if target == "vocals" else None
-            files = write_edit(place, clip, best.after, vocal, clip.prompt, args.griffin_lim_iterations)
-            sweep = generate_sweep(pipeline, clip, options, seed, *grid, **drawing) if args.sweep else []
-            sheet = place / "sweep.png"
+            files = write_edit(clip_folder, clip, best.after, vocal, clip.prompt, args.griffin_lim_iterations)
+            sweep = generate_sweep(pipeline, clip, options, seed, *grid, **settings) if args.sweep else []
+            sheet = clip_folder / "sweep.png"
             swept = Take(f"seed {seed} at other scales; {write_sweep(sheet, sweep, len(grid[1]))}", sheet) if sweep else None
             shown.append(ShownEdit(clip, best, files, args.best_of, swept))
-            scores.append(describe(place.name, clip, best, takes, sweep))
+            scores.append(describe(clip_folder.name, clip, best, takes, sweep))
     write_json(folder / "scores.json", {"target": target, "clips": scores})
     performed = sum(score["performed"] for score in scores)
     command = f"python inference_instruct_pix2pix.py --model_id {args.model_id} --seed {args.seed} --best_of {args.best_of}"
@@ -126,8 +126,8 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
     cli.write_manifest(folder / "manifest.json", vars(args), target=target, performed=performed, clips=len(clips))
     for score in scores:
         if not score["performed"]:
-            drawn = f"none of {args.best_of} candidates counts" if args.best_of > 1 else "this does not count"
-            cli.warn(f"{score['name']}: {drawn} as the edit; try --best_of, another --seed, or --sweep to find better scales")
+            failed = f"none of {args.best_of} candidates performed" if args.best_of > 1 else "the sample did not perform"
+            cli.warn(f"{score['name']}: {failed} the edit; try --best_of, another --seed, or --sweep to find better scales")
     failed = f"{len(failures)} of {len(failures) + len(clips)} clips could not be edited" if failures else ""
     return f"{performed} of {len(clips)} edits performed", f"{failed}; the first: {failures[0]}" if failures else ""
 
@@ -144,8 +144,7 @@ def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[
 
     if not args.data_root and not args.dataset_id:
         songs = [args.audio] if args.audio else [song.path for song in list_songs("raw-audio")[: args.max_samples]]
-        taken_apart = args.separator != "none"
-        opener = open_songs(separation_options(args, device), songs, say=cli.warn) if taken_apart else None
+        opener = open_songs(separation_options(args, device), songs, say=cli.warn) if args.separator != "none" else None
         prompt = args.prompt or "add a vocal melody"
         return [clip_from_audio(song, opener, args.start, prompt, kind_of_prompt(prompt), device) for song in songs], []
     clips, failures = [], []
@@ -161,7 +160,7 @@ def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[
 
 
 def clips_that_fit(pipeline: Any, clips: list) -> tuple[list, list]:
-    """The clips that the model can take, and the errors of those of other sizes."""
+    """The clips of sizes that fit the model, and the errors of the others."""
     from riff.errors import DataError
     from riff.sampling.edit import check_image
 

@@ -1,15 +1,15 @@
-"""Replace the vocal of a song of any length, over its own untouched backing.
+"""Replace the vocal of a song of any length over its own untouched backing.
 
     python inpaint_song.py --audio raw-audio/rock-0001.ogg --prompt "Generate an uplifting male vocal rock melody"
     python inpaint_song.py --audio song.wav --stems_dir stems --model models/riff-cnet-final --start 0:32 --end 0:48 --num_samples 3
     python inpaint_song.py --audio song.wav --model models/riff-pix2pix-mini --prompt "add a sad female vocal" --best_of 4
 
-The song is separated, a model paints the spectrogram of a new vocal over the whole of it in overlapping windows, and the vocal's
-sound is added to the accompaniment's own samples, at the song's rate, channels and full band. OUTPUT gets accompaniment.wav,
-and for every take mix.wav, vocal.wav and spectrogram.png (mix-SEED.wav and so on where there are several), index.html to listen
-and compare, and manifest.json with levels and times. The files add up: mix = accompaniment + vocal, to the bit, and none exceeds
-full scale; where the sum would, the vocal alone is limited. With --start and --end only that part gets a new vocal. Outside it
-mix.wav and accompaniment.wav are the input, sample for sample, unless that exceeds full scale by itself and all is lowered alike.
+The song is separated, a model generates the spectrogram of a new vocal in overlapping windows, and the vocal's waveform is added
+to the accompaniment's own samples, at the song's sample rate, channels and bandwidth. OUTPUT gets accompaniment.wav, for every
+take mix.wav, vocal.wav and spectrogram.png (mix-SEED.wav and so on if there are several), index.html to listen and compare, and
+manifest.json with levels and times. mix = accompaniment + vocal, to the bit, and none exceeds full scale: where the sum would, a
+limiter lowers the vocal alone. With --start and --end only that part gets a new vocal. Outside it mix.wav and accompaniment.wav
+are the input, sample for sample, unless the input exceeds full scale by itself; one gain then lowers the whole song.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         type=cli.seconds,
         default=[],
         metavar="TIME",
-        help="where each part to replace begins: 32, 0:32 or 1:02:03.5",
+        help="beginning of each part to replace: 32, 0:32 or 1:02:03.5",
     )
-    add("--end", nargs="+", type=cli.seconds, default=[], metavar="TIME", help="where each ends; as many as --start")
+    add("--end", nargs="+", type=cli.seconds, default=[], metavar="TIME", help="end of each part; as many as --start")
     parser.add_flag(
-        "keep_original_vocal", default=True, help="outside --start and --end; otherwise the accompaniment alone is there"
+        "keep_original_vocal", default=True, help="outside --start and --end; without it that is the accompaniment alone"
     )
-    add("--fade", type=cli.real(0), default=0.05, help="seconds over which a part fades in and out, inside its borders")
+    add("--fade", type=cli.real(0), default=0.05, help="seconds of fade-in and fade-out of a part, inside its borders")
     parser.add_separation()
     parser.heading("model")
     add(
@@ -50,23 +50,27 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     )
     add("--base", help="base to use instead of the one that --model names")
     parser.heading("sampling")
-    add("--prompt", help="what to sing, or for an edit model the instruction (default: a vocal melody)")
-    add("--negative_prompt", default="", help="what not to sing")
-    add("--num_samples", type=cli.whole(1), default=1, help="takes, of seeds from --seed on")
-    add("--best_of", type=cli.whole(1), default=1, help="candidates for each take, of which the best by score is kept")
+    add("--prompt", help="description of the vocal, or for an edit model the instruction (default: a vocal melody)")
+    add("--negative_prompt", default="", help="what to avoid")
+    add("--num_samples", type=cli.whole(1), default=1, help="number of takes, of consecutive seeds from --seed")
+    add("--best_of", type=cli.whole(1), default=1, help="candidates for each take; the best by score is kept")
     add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
-    add("--scale", type=cli.GUIDANCE, help="guidance by the prompt (default: what the model recommends, else 4; edit models: 7.5)")
-    add("--strength", type=cli.GUIDANCE, help="of the control (default: what the model recommends, else 1)")
+    add("--scale", type=cli.GUIDANCE, help="guidance by the prompt (default: the model's recommendation, else 4; edit models: 7.5)")
+    add("--strength", type=cli.GUIDANCE, help="of the ControlNet (default: the model's recommendation, else 1)")
     add(
         "--image_scale",
         type=cli.GUIDANCE,
-        help="edit models: guidance by the picture (default: what the model recommends, else 1.5)",
+        help="edit models: guidance by the image (default: the model's recommendation, else 1.5)",
     )
     parser.add_canny()
-    add("--overlap", type=cli.real(0, below=1), default=0.5, help="share that neighbouring windows have in common")
-    add("--window_batch_size", type=cli.whole(1), help="windows a forward pass (default: 1 on a CPU, 8 on CUDA); changes no result")
+    add("--overlap", type=cli.real(0, below=1), default=0.5, help="share of a window that the next one covers as well")
+    add(
+        "--window_batch_size",
+        type=cli.whole(1),
+        help="windows a forward pass (default: 1 on a CPU, 8 on CUDA); does not change results",
+    )
     parser.heading("sound")
-    loudness = "of the vocal in dB; auto sets it by loudness against the backing (ITU-R BS.1770)"
+    loudness = "of the vocal in dB; auto sets its loudness relative to the backing (ITU-R BS.1770)"
     add(
         "--gain",
         "--gain_db",
@@ -81,7 +85,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--output", type=Path, default=Path("outputs/song"), help="folder for the results")
     parser.add_device()
     parser.add_sampling_seed()
-    parser.add_overwrite("results that are there")
+    parser.add_overwrite("existing results")
     args = parser.parse_args(argv)
     parser.check_canny(args)
     if len(args.start) != len(args.end):
@@ -94,31 +98,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     inputs = (args.audio, args.model, args.base, args.stems_dir)
     with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
-        said = replace_vocal(args, folder)
-    print(f"{args.output / 'index.html'}: {said}")
+        summary = replace_vocal(args, folder)
+    print(f"{args.output / 'index.html'}: {summary}")
 
 
 def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
-    """Write the results into `folder`, which becomes --output; returns what came out, in a line."""
-    clock = cli.Stopwatch()  # loading begins with the libraries
+    """Write the results into `folder`, which becomes --output; returns a summary line."""
+    clock = cli.Stopwatch()  # loading includes the imports
     import math
     from dataclasses import asdict
 
     from riff.audio.io import write_audio
     from riff.report.song_page import lowered_line, save_take_files, write_song_page
     from riff.sampling.mixback import check_regions
-    from riff.sampling.song import SongPainter, load_song_model
+    from riff.sampling.song import SongPainter, generate_take, load_song_model
     from riff.sampling.song_sound import backing_image, in_frames, known_image, new_vocal_lu, render_mix
-    from riff.sampling.song_takes import generate_take
     from riff.sampling.windows import WindowLayout
     from riff.seeds import seed_after
     from riff.separation.separator import open_songs, separation_options
     from riff.separation.song import open_song
 
     device = cli.choose_device(args.device)
-    more = {"steps": args.steps, "negative_prompt": args.negative_prompt}
+    further = {"steps": args.steps, "negative_prompt": args.negative_prompt}
     canny = (args.canny_low, args.canny_high)
-    model = load_song_model(args.model, args.base, device, args.scale, args.strength, args.image_scale, canny, **more)
+    model = load_song_model(args.model, args.base, device, args.scale, args.strength, args.image_scale, canny, **further)
     layout = WindowLayout(overlap=args.overlap, batch_size=args.window_batch_size)
     prompt = args.prompt or model.default_prompt
     clock.lap("loading")
@@ -130,33 +133,33 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     known = known_image(song, backing, model.target, args.keep_original_vocal, device) if regions else None
     painter = SongPainter(model, backing, prompt, known, in_frames(regions, backing), layout)
     clock.lap("pictures")
-    takes, shown = [], []
+    takes, rendered = [], []
     with cli.progress_bar(total=args.num_samples * args.best_of * painter.num_steps, desc="sampling", unit="step") as progress:
         for number in range(args.num_samples):
             takes.append(generate_take(painter, seed_after(args.seed, number), args.best_of, progress.update))
     clock.lap("sampling")
     vocal_lu = new_vocal_lu(song)
-    around = {"fade_s": args.fade, "keep_original_vocal": args.keep_original_vocal}
+    borders = {"fade_s": args.fade, "keep_original_vocal": args.keep_original_vocal}
     sound = {"iterations": args.griffin_lim_iterations, "vocal_lu": vocal_lu}
     for number, take in enumerate(cli.progress_bar(takes, desc="sound", unit="take")):
-        mix = render_mix(song, take.painted, model.target, regions, args.gain_db, **around, **sound)
-        if number == 0:  # the same for all
+        mix = render_mix(song, take.painted, model.target, regions, args.gain_db, **borders, **sound)
+        if number == 0:  # the same for all takes
             write_audio(folder / "accompaniment.wav", mix.accompaniment, mix.sample_rate, subtype="FLOAT")
-        shown.append(save_take_files(folder, f"-{seed_after(args.seed, number)}" if args.num_samples > 1 else "", take, mix))
+        rendered.append(save_take_files(folder, f"-{seed_after(args.seed, number)}" if args.num_samples > 1 else "", take, mix))
     clock.lap("sound")
-    write_song_page(folder, args.audio, prompt, shown, clock.laps, song.duration_s, mix.song_gain_db, place=args.output)
+    write_song_page(folder, args.audio, prompt, rendered, clock.laps, song.duration_s, mix.song_gain_db, place=args.output)
     cli.write_manifest(
         folder / "manifest.json",
         vars(args),
         prompt=prompt,
         separator=opener.name,
-        residue_db=song.residue_db if math.isfinite(song.residue_db) else None,  # JSON knows no infinity
+        residue_db=song.residue_db if math.isfinite(song.residue_db) else None,  # JSON has no infinity
         sampling=asdict(model.options) | {"target": model.target},
         seconds=clock.laps,
         real_time_factor=sum(clock.laps.values()) / song.duration_s,
         vocal_lu=vocal_lu,
         song_gain_db=mix.song_gain_db,
-        takes=[one.to_json() for one in shown],
+        takes=[take.to_json() for take in rendered],
     )
     lowered = f"; {lowered_line(mix.song_gain_db)}" if mix.song_gain_db < 0 else ""
     return f"{song.duration_s:.1f} s in {sum(clock.laps.values()):.0f} s{lowered}"

@@ -1,9 +1,9 @@
-"""Draw a new vocal over a song's accompaniment: spectrogram, sound, and a sheet to look at.
+"""Generate a new vocal over a song's accompaniment: spectrogram image, audio and a contact sheet.
 
     python sample_riff_cnet.py --audio raw-audio/rock-0001.ogg --prompt "Generate an uplifting male vocal rock melody"
     python sample_riff_cnet.py --control edges.png --prompt "Generate a sad female vocal pop melody" --num_samples 2
 
-The song is separated, 5.11 s of its accompaniment become an edge map, and the model draws spectrograms that follow it.
+The song is separated, 5.11 s of its accompaniment become an edge map, and the model generates spectrograms that follow it.
 OUTPUT gets accompaniment.{png,wav}, control.png, and for every sample sample-N.png, sample-N.wav and sheet-N.png. The same
 seed gives the same bytes.
 """
@@ -25,25 +25,25 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--model", default="models/riff-cnet-mini", help="folder, .ckpt or hub id of a control pipeline or a ControlNet")
     add("--base", help="base to use instead of the one that --model names")
     parser.heading("song")
-    add("--audio", type=Path, help="song to sing over")
+    add("--audio", type=Path, help="song that gets a new vocal")
     add("--control", type=Path, help="edge map to follow, instead of a song")
     add("--start", type=cli.seconds, default=0.0, metavar="TIME", help="where in the song the clip begins: 32, 0:32 or 1:02:03.5")
     parser.add_separation(none="--audio is an accompaniment already")
     parser.heading("sampling")
-    add("--prompt", default="Generate a vocal melody", help="what to sing")
-    add("--negative_prompt", default="", help="what not to sing")
-    add("--num_samples", type=cli.whole(1), default=4, help="how many")
+    add("--prompt", default="Generate a vocal melody", help="description of the vocal")
+    add("--negative_prompt", default="", help="what to avoid")
+    add("--num_samples", type=cli.whole(1), default=4, help="number of samples")
     add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
-    add("--scale", type=cli.GUIDANCE, help="classifier-free guidance, 1 is off (default: what the model recommends, else 4)")
-    add("--strength", type=cli.GUIDANCE, help="of the control, 0 is none (default: what the model recommends, else 1)")
-    parser.add_flag("guess_mode", default=False, help="let the control act without the prompt's help")
+    add("--scale", type=cli.GUIDANCE, help="classifier-free guidance, 1 is off (default: the model's recommendation, else 4)")
+    add("--strength", type=cli.GUIDANCE, help="of the ControlNet, 0 is none (default: the model's recommendation, else 1)")
+    parser.add_flag("guess_mode", default=False, help="apply the control to the conditional prediction alone")
     parser.add_canny()
     parser.add_griffin_lim_iterations()
     parser.heading("results")
     add("--output", type=Path, default=Path("outputs/samples"), help="folder for the results")
     parser.add_device()
     parser.add_sampling_seed()
-    parser.add_overwrite("results that are there")
+    parser.add_overwrite("existing results")
     args = parser.parse_args(argv)
     if (args.audio is None) == (args.control is None):
         parser.error("give one of --audio FILE and --control IMAGE")
@@ -56,25 +56,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     inputs = (args.audio, args.control, args.model, args.base, args.stems_dir)
     with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
-        first = draw_samples(args, folder)
+        first = write_samples(args, folder)
     print(f"{args.num_samples} samples in {args.output}: listen to {args.output / first}")
 
 
-def draw_samples(args: cli.argparse.Namespace, folder: Path) -> str:
-    """Write the results into `folder`, which becomes --output; returns the first sound's name."""
+def write_samples(args: cli.argparse.Namespace, folder: Path) -> str:
+    """Write the results into `folder`, which becomes --output; returns the name of the first sample's audio."""
     from dataclasses import asdict
 
     from riff.models.base import check_size
     from riff.models.control import load_control_pipeline
-    from riff.sampling.clip import blank_control, control_from_audio, control_from_image, write_samples
-    from riff.sampling.control import options_for, prepare_pipeline, sample_control
+    from riff.sampling.clip import blank_control, control_from_audio, control_from_image, write_sample_files
+    from riff.sampling.control import prepare_pipeline, sample_control
+    from riff.sampling.options import options_for
     from riff.seeds import seed_after
     from riff.separation.separator import open_songs, separation_options
 
     device = cli.choose_device(args.device)
     if args.audio:
-        taken_apart = args.separator != "none"
-        opener = open_songs(separation_options(args, device), [args.audio], say=cli.warn) if taken_apart else None
+        opener = open_songs(separation_options(args, device), [args.audio], say=cli.warn) if args.separator != "none" else None
         control = control_from_audio(args.audio, opener, args.start, args.canny_low, args.canny_high, device)
     else:
         control = control_from_image(args.control)
@@ -84,12 +84,12 @@ def draw_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     pipeline = prepare_pipeline(load_control_pipeline(args.model, args.base), device)
     height, width = control.edges.shape
     check_size(pipeline, height, width, f"--control {args.control}: an image")
-    more = {"steps": args.steps, "guess_mode": args.guess_mode, "negative_prompt": args.negative_prompt}
-    options = options_for(args.model, args.scale, args.strength, **more)
-    drawn = []
+    further = {"steps": args.steps, "guess_mode": args.guess_mode, "negative_prompt": args.negative_prompt}
+    options = options_for(args.model, args.scale, args.strength, **further)
+    samples = []
     with cli.progress_bar(total=args.num_samples * args.steps, desc="sampling", unit="step") as progress:
-        for index in range(args.num_samples):  # one at a time: a sample is the same alone and among others
-            drawn += sample_control(
+        for index in range(args.num_samples):  # one at a time: a sample does not depend on --num_samples
+            samples += sample_control(
                 pipeline,
                 [control.edges],
                 [args.prompt],
@@ -97,9 +97,9 @@ def draw_samples(args: cli.argparse.Namespace, folder: Path) -> str:
                 options,
                 on_step=lambda _: progress.update(),
             )
-    sounds = write_samples(folder, control, drawn, args.prompt, args.griffin_lim_iterations)
+    audio = write_sample_files(folder, control, samples, args.prompt, args.griffin_lim_iterations)
     cli.write_manifest(folder / "manifest.json", vars(args), sampling=asdict(options))
-    return sounds[0].name
+    return audio[0].name
 
 
 if __name__ == "__main__":

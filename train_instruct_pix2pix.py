@@ -238,7 +238,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     from riff.inspection.prompt_stats import low_variety
     from riff.models.edit import load_to_edit, save_edit_pipeline
     from riff.models.folders import check_output
-    from riff.sampling.edit import EditOptions
+    from riff.sampling.options import EditOptions
     from riff.training.edit import (
         ConditioningDropout,
         EditObjective,

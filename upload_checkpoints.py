@@ -1,9 +1,9 @@
 """python upload_checkpoints.py 3 USER/NAME
 
-Upload what training left to a model repository on the Hugging Face hub: the image log of version 3, its newest
-checkpoint and configuration, and the final pipeline, with a model card that says what it is and how well it does.
-Running it again sends only what changed, and goes on where a connection broke. What looks like a secret stays here, and
-texts go with ~ in place of home folders. A card that nobody edited is written anew each time, with the --report given then.
+Upload a training run to a model repository on the Hugging Face hub: the image log of version 3, its newest checkpoint and
+configuration, and the final pipeline, with a model card. Running it again sends only what changed, and resumes an interrupted
+upload. Files that look like secrets are left out, and texts are uploaded with ~ in place of home folders. A card that nobody
+edited is rewritten each time, with the --report given then.
 
     python upload_checkpoints.py 3 USER/NAME --what model log --private
     python upload_checkpoints.py 3 USER/NAME --report outputs/evaluation --revision steps-5000
@@ -23,13 +23,13 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
     add("version", metavar="VERSION", type=cli.whole(0), help="number of the training run, N in version_N")
-    add("repo_id", metavar="REPO_ID", help="USER/NAME on the hub; made if it is missing")
-    parts = "the final pipeline, the samples and losses of training, the newest checkpoint with the run's configuration"
-    add("--what", nargs="+", default=["all"], choices=WHAT, help=f"what to upload: {parts}; a card goes with each")
+    add("repo_id", metavar="REPO_ID", help="USER/NAME on the hub; created if it is missing")
+    parts = "the final pipeline, the samples and losses of the training, the newest checkpoint with its configuration"
+    add("--what", nargs="+", default=["all"], choices=WHAT, help=f"what to upload: {parts}; always with a model card")
     add("--lightning_logs", type=Path, default=Path("lightning_logs"), help="folder of the training runs")
-    add("--image_log", type=Path, default=Path("image_log"), help="folder of the samples drawn while training")
-    add("--model", type=Path, help="folder of the final pipeline (default: where the run left it, or models/riff-cnet-final)")
-    add("--base", help="base model for the model card to name, instead of what the run's files say")
+    add("--image_log", type=Path, default=Path("image_log"), help="folder of the samples generated during training")
+    add("--model", type=Path, help="folder of the final pipeline (default: where the run wrote it, or models/riff-cnet-final)")
+    add("--base", help="base model that the model card names, instead of the one in the run's files")
     add(
         "--report",
         type=Path,
@@ -38,11 +38,13 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         metavar="DIR",
         help="for the card: --output of tools/evaluate_samples.py on this model",
     )
-    add("--revision", metavar="BRANCH", help="branch to upload to, made if it is missing (default: the main one)")
+    add("--revision", metavar="BRANCH", help="branch to upload to, created if it is missing (default: main)")
     parser.add_flag(
-        "private", default=None, help="the repository is private, or with --no-private public (default: as it is, or public)"
+        "private",
+        default=None,
+        help="the repository is private, or with --no-private public (default: unchanged, and public for a new one)",
     )
-    parser.add_flag("dry_run", default=False, help="list what would go, and contact nobody")
+    parser.add_flag("dry_run", default=False, help="list what would be uploaded, without contacting the hub")
     add("--token", help="token of the hub, instead of HF_TOKEN or `hf auth login`")
     return parser.parse_args(argv)
 
@@ -58,14 +60,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.hub.publish import announce, publish
 
     check_repo_id(args.repo_id)
-    run, model, is_wanted = args.lightning_logs / f"version_{args.version}", args.model, bool({ALL, MODEL} & set(args.what))
+    run, model, needs_model = args.lightning_logs / f"version_{args.version}", args.model, bool({ALL, MODEL} & set(args.what))
     try:
-        model = model or final_model(run)  # its card tells of it even where it does not go
+        model = model or final_model(run)  # the card describes it even if it is not uploaded
     except OptionError:
-        if is_wanted:
+        if needs_model:
             raise
-    if model is None and is_wanted:
-        print("the run's final pipeline is not there, so it stays out; name its folder with --model")
+    if model is None and needs_model:
+        print("the run's final pipeline was not found, so it is left out; name its folder with --model")
     files = collect(args.version, args.lightning_logs, args.image_log, model, args.what)
     card = read_run_card(args.repo_id, run, model, args.base, args.report, args.revision)
     if args.dry_run:

@@ -1,12 +1,12 @@
-"""Upload a folder of edit pairs to the Hugging Face hub as a data set, or write it as one to disk.
+"""Upload a folder of edit pairs to the Hugging Face hub as a data set, or write the data set to disk.
 
     python upload_musdb.py --data_root musdb-pix2pix/train --repo_id USER/NAME
     python upload_musdb.py --data_root musdb-pix2pix/train
 
 Without --repo_id nothing is uploaded: the data set goes to --to_disk, or else beside the pairs, to musdb-pix2pix/train-parquet.
-It is a handful of Parquet files that hold the pictures, with the columns original_image, edit_prompt, edited_image, song, start_s,
-semitones, kind; train_instruct_pix2pix.py --dataset_name reads it by either name. Running it again changes nothing. On the way to
-the hub the Parquet files need room in the folder for temporary files, or in --to_disk, where they stay.
+It consists of Parquet files that hold the images, with the columns original_image, edit_prompt, edited_image, song, start_s,
+semitones, kind; train_instruct_pix2pix.py --dataset_name reads it from either place. Running it again changes nothing. For an
+upload, the Parquet files are written to the folder for temporary files, or to --to_disk, where they stay.
 """
 
 from __future__ import annotations
@@ -21,19 +21,23 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
     add("--data_root", type=Path, required=True, help="folder of pairs that preprocess_musdb.py made")
-    add("--repo_id", help="USER/NAME on the hub, to upload to; made if it is missing")
+    add("--repo_id", help="USER/NAME on the hub to upload to; created if it is missing")
     add(
         "--to_disk",
         type=Path,
         metavar="DIR",
         help="folder for the data set (default: beside --data_root, as DATA_ROOT-parquet, unless --repo_id is given)",
     )
-    add("--num_samples_to_use", type=cli.whole(1), help="take this many pairs, drawn at random (default: all)")
+    add("--num_samples_to_use", type=cli.whole(1), help="take this many pairs, chosen at random (default: all)")
     parser.add_seed()
     parser.add_flag(
-        "private", default=None, help="the repository is private, or with --no-private public (default: as it is, or public)"
+        "private",
+        default=None,
+        help="the repository is private, or with --no-private public (default: unchanged, and public for a new one)",
     )
-    parser.add_flag("dry_run", default=False, help="list what would go, write nothing and contact nobody")
+    parser.add_flag(
+        "dry_run", default=False, help="list what would be written and uploaded, without doing it or contacting the hub"
+    )
     add("--token", help="token of the hub, instead of HF_TOKEN or `hf auth login`")
     parser.add_overwrite("another data set in --to_disk")
     args = parser.parse_args(argv)
@@ -62,13 +66,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         records = sample_records(records, args.num_samples_to_use, args.seed)
     plan = plan_dataset(args.data_root, records)
     card = dataset_card(plan, settings_of(args.data_root))
-    total = f"{len(records)} pairs in {len(plan.shards)} files, {num_bytes(args.data_root, records):,} bytes of pictures"
+    total = f"{len(records)} pairs in {len(plan.shards)} files, {num_bytes(args.data_root, records):,} bytes of images"
     if args.dry_run:
-        for name, of_shard in plan.shards.items():
-            print(f"{num_bytes(args.data_root, of_shard):>15,}  {name}  ({len(of_shard)} pairs)")
+        for name, shard in plan.shards.items():
+            print(f"{num_bytes(args.data_root, shard):>15,}  {name}  ({len(shard)} pairs)")
         print(f"would go to {' and '.join(str(place) for place in (args.to_disk, args.repo_id) if place)}: {total}")
         return
-    token = find_token(args.token) if args.repo_id else ""  # missed before the work, not after
+    token = find_token(args.token) if args.repo_id else ""  # a missing token is reported before the work
     with tempfile.TemporaryDirectory(prefix="riff-") as temporary:
         folder = args.to_disk or Path(temporary) / "data-set"
         written = write_dataset(plan, card, folder, args.overwrite)

@@ -93,7 +93,8 @@ def draw(pipeline: Any, way: Way, edges: Sequence[Any], prompts: Sequence[str], 
     import diffusers
     import torch
 
-    from riff.sampling.control import SamplingOptions, sample_control
+    from riff.sampling.control import sample_control
+    from riff.sampling.options import SamplingOptions
 
     pipeline.scheduler = getattr(diffusers, SAMPLERS[way.sampler]).from_config(pipeline.scheduler.config)
     drawn: list[Any] = []

@@ -224,7 +224,8 @@ class Bench:
         from diffusers import UniPCMultistepScheduler
 
         from riff.models.control import with_control
-        from riff.sampling.control import SamplingOptions, sample_control
+        from riff.sampling.control import sample_control
+        from riff.sampling.options import SamplingOptions
         from riff.spectrogram.image import load_grey
 
         sampler = with_control(pipeline, pipeline.controlnet)

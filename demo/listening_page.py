@@ -16,9 +16,8 @@ from riff.files import atomic_path
 from riff.report.page import write_page
 from riff.report.report import Take
 from riff.sampling.clip import without_clipping
-from riff.sampling.song import SongModel, SongPainter
+from riff.sampling.song import SongModel, SongPainter, generate_take
 from riff.sampling.song_sound import backing_image, render_mix
-from riff.sampling.song_takes import generate_take
 from riff.separation.song import Song
 from riff.spectrogram.edges import canny_edges
 

@@ -19,11 +19,11 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add = parser.add_argument
     add("--output", type=Path, default=Path("docs"), help="folder for listen.html and listen/")
     add("--models", nargs="+", default=["models/riff-cnet-mini", "models/riff-pix2pix-mini"], help="control and edit models")
-    add("--songs", type=int, nargs="+", default=[0, 2, 4], help="numbers of the songs to hear a part of")
-    add("--seconds", type=float, default=8.0, help="length of the parts")
-    add("--whole_song", type=int, default=21, help="number of the song to hear as a whole")
-    add("--whole_seconds", type=float, default=24.0, help="its length")
-    add("--steps", type=int, default=20, help="denoising steps")
+    add("--songs", type=cli.whole(0), nargs="+", default=[0, 2, 4], help="numbers of the songs to hear a part of")
+    add("--seconds", type=cli.real(1, 60), default=8.0, help="length of the parts")
+    add("--whole_song", type=cli.whole(0), default=21, help="number of the song to hear as a whole")
+    add("--whole_seconds", type=cli.real(1, 600), default=24.0, help="its length")
+    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
     parser.add_seed()
     return parser.parse_args(argv)
 

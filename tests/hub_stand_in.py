@@ -1,6 +1,6 @@
-"""A stand-in for the Hugging Face hub: the few requests that uploads and downloads make, answered on the loopback interface.
+"""A local stand-in for the Hugging Face hub: an HTTP server for the requests that uploads and downloads make.
 
-It speaks the older protocol for large files (LFS), not the newer one (xet), so tests switch that off.
+It supports LFS for large files, not the newer xet, which the tests disable.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from hub_card_rules import broken_rules
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "hf_stand_in"
-LARGE = (".ckpt", ".safetensors", ".png", ".wav", ".parquet")  # what the hub keeps in large-file storage
+LARGE = (".ckpt", ".safetensors", ".png", ".wav", ".parquet")  # stored by LFS
 DROPPED = "dropped"  # a fault: the connection is closed in the middle of the request
 SCRIPT = """
 import os, runpy, sys, time
-nap, sys.argv = time.sleep, sys.argv[1:]
-time.sleep = lambda seconds: nap(seconds / 100)  # the waits between attempts, a hundred times as fast
+sleep, sys.argv = time.sleep, sys.argv[1:]
+time.sleep = lambda seconds: sleep(seconds / 100)  # shortens the waits between attempts
 sys.path[0] = os.path.dirname(sys.argv[0])
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -37,7 +37,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @dataclass
 class Repository:
-    """One with a main branch, of these files, and further branches: name -> files."""
+    """files: of the main branch, path -> content. branches: name -> files of further branches."""
 
     private: bool
     files: dict[str, bytes] = field(default_factory=dict)
@@ -45,15 +45,15 @@ class Repository:
     branches: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
     def branch(self, name: str) -> dict[str, bytes] | None:
-        """The files of a branch, or of a commit, which are not kept apart from the main branch's newest."""
+        """The files of a branch; every commit counts as the newest one of the main branch."""
         return self.files if name == "main" or name in self.commits else self.branches.get(name)
 
 
 @dataclass
 class Fault:
-    """What goes wrong with requests whose line holds `part`: a status, or `DROPPED`.
+    """An error for requests whose line contains `part`. kind: HTTP status, or `DROPPED`.
 
-    times: so many go wrong, and then no more. after: so many go well before.
+    times: number of requests that fail. after: number of requests that succeed before.
     """
 
     part: str
@@ -82,11 +82,11 @@ class Hub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def uploads(self) -> list[str]:
-        """The requests that sent a large file, among those since the list was cleared."""
+        """The requests that sent a large file, since the list was last cleared."""
         return [line for line in self.requests if line.startswith("PUT ")]
 
     def fault(self, line: str) -> int | str | None:
-        """What is to go wrong with this request."""
+        """The fault of this request, None if it succeeds."""
         with self._lock:
             for fault in self.faults:
                 if fault.part in line:
@@ -97,7 +97,7 @@ class Hub(ThreadingHTTPServer):
         return None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a connection that was closed on purpose."""
+        """Print nothing about connections that were closed on purpose."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -133,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._read_body()
         if isinstance(fault, int):
             return self._send(fault, {"error": "the stand-in was told to fail"})
-        if stored := re.fullmatch(r"/large/(\w+)", path):  # an address made for one upload needs no token
+        if stored := re.fullmatch(r"/large/(\w+)", path):  # a signed upload address needs no token
             self.server.large[stored[1]] = body
             return self._send(200, {})
         if self.headers["Authorization"] != f"Bearer {TOKEN}":
@@ -170,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "/preupload/" in path:
             return self._send(200, {"files": [_upload_mode(file["path"], files) for file in json.loads(body)["files"]]})
         if path.endswith(".git/info/lfs/objects/batch"):
-            return self._send(200, {"transfer": "basic", "objects": [self._place(one) for one in json.loads(body)["objects"]]})
+            return self._send(200, {"transfer": "basic", "objects": [self._place(item) for item in json.loads(body)["objects"]]})
         assert "/commit/" in path, path
         return self._commit(name, repository, files, [json.loads(line) for line in body.splitlines()])
 
@@ -190,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(400 if errors else 200, {"errors": errors, "warnings": []})
 
     def _place(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        """Where a large file goes; no address for one that is here already."""
+        """LFS batch answer: an upload address, unless the content is stored already."""
         where = {"actions": {"upload": {"href": f"{self.server.url}/large/{wanted['oid']}"}}}
         return wanted if wanted["oid"] in self.server.large else wanted | where
 
@@ -261,9 +261,9 @@ def _tree_entry(name: str, content: bytes) -> dict[str, Any]:
 
 
 def _upload_mode(path: str, files: dict[str, bytes]) -> dict[str, Any]:
-    """How a file is to be sent, and the identity of the one that is there: git's for small files, sha256 for large ones."""
-    large, held = path.endswith(LARGE), files.get(path)
-    oid = None if held is None else hashlib.sha256(held).hexdigest() if large else _git_hash(held)
+    """Upload mode of a file, and the hash of the stored one: git's for small files, SHA-256 for large ones."""
+    large, stored = path.endswith(LARGE), files.get(path)
+    oid = None if stored is None else hashlib.sha256(stored).hexdigest() if large else _git_hash(stored)
     return {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False, "oid": oid}
 
 
@@ -276,7 +276,7 @@ def run_against_hub(
     stderr: int = subprocess.PIPE,
     **environment: str,
 ) -> subprocess.CompletedProcess:
-    """Run a script in a folder, with the stand-in as its hub and none of this machine's settings for the real one."""
+    """Run a script in a folder, with the stand-in as its hub and without this machine's hub settings."""
     kept = {key: value for key, value in os.environ.items() if not key.lower().startswith(("hf_", "hugging", "http"))}
     settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hf"), "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
     settings |= environment | ({"HF_TOKEN": token} if token else {})
@@ -285,7 +285,7 @@ def run_against_hub(
 
 
 def assert_one_line(result: subprocess.CompletedProcess, *words: str) -> None:
-    """The command failed, and said why in one line; lines before it tell of further attempts."""
+    """Assert that the command failed with one error line, after nothing but lines about retries."""
     assert result.returncode == 2, result
     *attempts, line = result.stderr.splitlines()
     assert line.startswith("error: ")

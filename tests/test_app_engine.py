@@ -1,4 +1,4 @@
-"""What the page can do, without a browser: parts and takes, jobs in their order, and whose files are whose."""
+"""The page without a browser: parts and takes, the order of jobs, and the files of sessions."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from stem_files import write_stem_file
 
-from riff.app.actions import Actions, Shown
+from riff.app.actions import Actions, PageUpdate
 from riff.app.cards import clock, take_card
 from riff.app.engine import Engine, TakeRequest, edges_of, offered_models
 from riff.app.jobs import Job, Stopped, Worker
 from riff.app.painted_edges import read_painted_edges
 from riff.app.sessions import Session, Sessions
-from riff.app.songs import SHORTEST_S, Limits, Part, Separation, fit_part, receive
+from riff.app.songs import SHORTEST_S, Limits, Part, Region, Separation, fit_part, receive
 from riff.audio.io import Audio, read_audio, resample, write_audio
 from riff.errors import AudioError, DataError, ModelError, OptionError, RiffError
-from riff.sampling.control import SamplingOptions
-from riff.sampling.edit import EditOptions
+from riff.sampling.options import EditOptions, SamplingOptions
 from riff.separation.separator import SeparationOptions
 
 RATE = 48_000
@@ -58,7 +57,7 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def part(song: Path, tmp_path_factory: pytest.TempPathFactory) -> Part:
     separation = Separation(SeparationOptions("repet"), pytest.fail)
-    return separation.open_part(receive(song, LIMITS), 2.0, 8.0, tmp_path_factory.mktemp("part"))
+    return separation.open_part(receive(song, LIMITS), Region(2.0, 8.0), tmp_path_factory.mktemp("part"))
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +85,7 @@ def test_too_long_a_song_is_not_even_decoded(tmp_path: Path, monkeypatch: pytest
     path = tmp_path / "long.flac"
     soundfile.write(path, np.zeros(8_000 * 40, np.float32), 8_000)
     monkeypatch.setattr("riff.app.songs.read_audio", pytest.fail)
-    with pytest.raises(AudioError, match=r"lasts 0.7 minutes, and 0.5 are taken here"):
+    with pytest.raises(AudioError, match=r"lasts 0.7 minutes, and the limit is 0.5"):
         receive(path, LIMITS)
 
 
@@ -121,9 +120,9 @@ def test_a_part_is_the_song_s_own_samples(part: Part, song: Path) -> None:
 
 def test_a_stem_file_brings_its_own_backing(tmp_path: Path) -> None:
     stems = np.random.default_rng(0).normal(0, 0.05, (4, 2, 7 * 44_100)).astype(np.float32)  # drums, bass, other, vocals
-    path = write_stem_file(tmp_path / "pop.stem.mp4", [Audio(one, 44_100) for one in (stems.sum(axis=0), *stems)], "alac")
+    path = write_stem_file(tmp_path / "pop.stem.mp4", [Audio(stem, 44_100) for stem in (stems.sum(axis=0), *stems)], "alac")
     separation = Separation(SeparationOptions("auto"), pytest.fail)
-    part = separation.open_part(receive(path, LIMITS), 1.0, 6.5, tmp_path)
+    part = separation.open_part(receive(path, LIMITS), Region(1.0, 6.5), tmp_path)
     assert part.separator == "stems"
     np.testing.assert_allclose(part.song.accompaniment, stems[:3, :, 44_100 : 44_100 * 13 // 2].sum(axis=0), atol=1e-6)
 
@@ -155,14 +154,14 @@ def test_painted_edges_reach_the_controlnet_as_they_are(part: Part, engine: Engi
     windows = [(255 * hint[0, 0]).round().byte().numpy() for hint in seen]
     assert [window.shape for window in windows] == [(512, 512)] * 2
     np.testing.assert_array_equal(windows[0], edges[:, :512])
-    shift = 608 - 512  # the last window ends with the picture, padded to whole latent columns
+    shift = 608 - 512  # the last window ends with the image, padded to whole latent columns
     np.testing.assert_array_equal(windows[1][:, : 601 - shift], edges[:, shift:])
     own = engine.painter(part, quick(model)).paint(0)
     assert (painter.paint(0).pixels != own.pixels).mean() > 0.1
 
 
 def test_edges_of_another_shape_are_refused(part: Part, engine: Engine) -> None:
-    with pytest.raises(DataError, match=r"edges of \(512, 600\) for a picture of \(512, 601\)"):
+    with pytest.raises(DataError, match=r"edges of \(512, 600\) for an image of \(512, 601\)"):
         engine.painter(part, quick(next(iter(engine.models))), np.zeros((512, 600), np.uint8))
 
 
@@ -188,7 +187,7 @@ def test_models_are_offered_by_title_with_what_they_recommend(engine: Engine, ti
 @pytest.mark.parametrize(
     "wrong", [{"steps": 0}, {"steps": 101}, {"takes": 5}, {"best_of": 9}, {"seed": -1}, {"prompt": "a" * 1001}]
 )
-def test_wishes_have_bounds(wrong: dict) -> None:
+def test_requests_have_bounds(wrong: dict) -> None:
     with pytest.raises(OptionError):
         TakeRequest(**{"model": "riff-cnet-mini", "prompt": "a song", **wrong})
 
@@ -214,7 +213,7 @@ def test_painted_edges_are_read_exactly(part: Part) -> None:
 # Jobs
 
 
-def test_jobs_are_done_in_their_order_and_know_their_place() -> None:
+def test_jobs_run_in_order_and_know_their_place() -> None:
     worker, go, done = Worker(), threading.Event(), []
 
     def wait(_: Job) -> None:
@@ -238,7 +237,7 @@ def test_a_job_stops_within_a_step_and_the_next_goes_on() -> None:
     worker, begun = Worker(), threading.Event()
 
     def endless(job: Job) -> None:
-        job.begin("Singing", 1_000_000)
+        job.begin("Generating", 1_000_000)
         while True:
             time.sleep(0.01)
             job.step()
@@ -254,10 +253,10 @@ def test_a_job_stops_within_a_step_and_the_next_goes_on() -> None:
         job.future.result(1)
     worker.submit(lambda job: None).future.result(1)
     worker.submit(endless)
-    worker.close()  # does not wait for an end that never comes
+    worker.close()  # stops the endless job
 
 
-def test_no_more_may_wait_than_said() -> None:
+def test_the_queue_has_a_limit() -> None:
     worker, go = Worker(longest_queue=2), threading.Event()
     for _ in range(3):
         worker.submit(lambda job: go.wait(10))
@@ -273,38 +272,38 @@ def test_no_more_may_wait_than_said() -> None:
 def upload(sessions: Sessions, visitor: str, name: str = "song.wav", content: bytes = b"x") -> Path:
     path = sessions.uploads / name
     path.write_bytes(content)
-    return sessions.take_upload(visitor, path)
+    return sessions.claim_upload(visitor, path)
 
 
 def test_files_belong_to_their_visitor(tmp_path: Path) -> None:
     sessions = Sessions(tmp_path)
-    mine, other_page = sessions.of("me", "1"), sessions.of("me", "2")
+    mine, other_page = sessions.get("me", "1"), sessions.get("me", "2")
     file = mine.folder / "mix.wav"
     file.write_bytes(b"sound")
-    assert sessions.find("me", mine.address(file)) == file
+    assert sessions.find_file("me", mine.url(file)) == file
     for visitor, address in [
-        ("you", mine.address(file)),
+        ("you", mine.url(file)),
         ("me", "/files/../sessions/x"),
         ("me", f"/files/{mine.folder.name}/../{other_page.folder.name}"),
         ("me", f"/files/{mine.folder.name}"),
         ("me", "/files//etc/passwd"),
     ]:
         with pytest.raises(RiffError):
-            sessions.find(visitor, address)
+            sessions.find_file(visitor, address)
     path = upload(sessions, "me")
-    assert sessions.own_upload("me", str(path)) == path.resolve()
+    assert sessions.find_upload("me", str(path)) == path.resolve()
     for visitor, asked in [("you", path), ("me", file), ("me", "/etc/passwd"), ("me", path.parent), ("", path)]:
         with pytest.raises(OptionError, match="drop the song again"):
-            sessions.own_upload(visitor, str(asked))
+            sessions.find_upload(visitor, str(asked))
 
 
 def test_a_closed_page_leaves_nothing_and_keeps_the_other_page(tmp_path: Path) -> None:
     sessions = Sessions(tmp_path)
-    one, two = sessions.of("me", "1"), sessions.of("me", "2")
+    first, second = sessions.get("me", "1"), sessions.get("me", "2")
     upload(sessions, "me")
     sessions.close("me", "1")
-    assert not one.folder.exists()
-    assert two.folder.exists()
+    assert not first.folder.exists()
+    assert second.folder.exists()
     assert (sessions.uploads / "me").exists()
     sessions.close("me", "2")
     sessions.close("me", "2")
@@ -318,29 +317,29 @@ def test_uploads_do_not_pile_up(tmp_path: Path) -> None:
     assert sum(path.exists() for path in paths) == 3
 
 
-def test_what_was_left_behind_goes_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_abandoned_sessions_and_uploads_are_deleted_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sessions = Sessions(tmp_path)
-    old = sessions.of("me", "1")
+    old = sessions.get("me", "1")
     upload(sessions, "nobody")
     tomorrow = time.time() + 25 * 3600
     monkeypatch.setattr("riff.app.sessions.time.time", lambda: tomorrow)
-    sessions.of("you", "1")
+    sessions.get("you", "1")
     assert not old.folder.exists()
     assert not (sessions.uploads / "nobody").exists()
 
 
-def test_songs_stay_where_they_are_to_be_kept(tmp_path: Path, song: Path, engine: Engine) -> None:
+def test_songs_stay_with_keep(tmp_path: Path, song: Path, engine: Engine) -> None:
     sessions = Sessions(tmp_path / "root", keep=tmp_path / "kept")
     actions = Actions(engine, Separation(SeparationOptions("repet"), pytest.fail), sessions, LIMITS)
-    session, empty = sessions.of("me", "1"), sessions.of("me", "2")
-    actions.open_song(session, sessions.lend("me", song))
+    session, empty = sessions.get("me", "1"), sessions.get("me", "2")
+    actions.open_song(session, sessions.copy_upload("me", song))
     actions.close()
     assert (session.folder / song.name).read_bytes() == song.read_bytes()
     assert session.folder.parent == tmp_path / "kept"
     assert not empty.folder.exists()
 
 
-# What the buttons do
+# Actions of the buttons
 
 
 @pytest.fixture
@@ -352,32 +351,32 @@ def actions(engine: Engine, tmp_path: Path) -> Iterator[Actions]:
 
 @pytest.fixture
 def session(actions: Actions, song: Path) -> Session:
-    session = actions.sessions.of("me", "1")
-    actions.open_song(session, actions.sessions.lend("me", song))
+    session = actions.sessions.get("me", "1")
+    actions.open_song(session, actions.sessions.copy_upload("me", song))
     return session
 
 
-def shown_by(
-    actions: Actions, session: Session, request: TakeRequest, painted: dict | None = None, start_s: float = 2.0
-) -> list[Shown]:
-    async def collect() -> list[Shown]:
-        return [shown async for shown in actions.draw(session, start_s, start_s + 6, request, painted)]
+def generate(
+    actions: Actions, session: Session, request: TakeRequest, edges: dict | None = None, start_s: float = 2.0
+) -> list[PageUpdate]:
+    async def collect() -> list[PageUpdate]:
+        return [update async for update in actions.generate(session, start_s, start_s + 6, request, edges)]
 
     return asyncio.run(collect())
 
 
-def test_a_part_is_taken_apart_once(actions: Actions, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_is_separated_once(actions: Actions, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     request = quick(next(iter(actions.engine.models)), takes=2)
-    shown = shown_by(actions, session, request)
-    assert shown[0].busy
-    assert not shown[-1].busy
-    assert any(one.edges for one in shown)
-    assert session.drawn == 2
+    updates = generate(actions, session, request)
+    assert updates[0].busy
+    assert not updates[-1].busy
+    assert any(update.edges for update in updates)
+    assert session.take_count == 2
     assert [f">Take {number}<" in card for number, card in enumerate(session.takes, start=1)] == [True, True]
     monkeypatch.setattr(actions._separation, "open_part", pytest.fail)
-    shown = shown_by(actions, session, quick(request.model, "another song"), {"part": "2000-8000", "painted": None})
+    updates = generate(actions, session, quick(request.model, "another song"), {"part": "2000-8000", "painted": None})
     assert ">Take 3<" in session.takes[0]
-    assert not any(one.edges for one in shown)
+    assert not any(update.edges for update in updates)
     assert len(list(session.folder.glob("mix-*.wav"))) == 3
     assert not (session.folder / "cut.wav").exists()
 
@@ -386,41 +385,41 @@ def test_painted_edges_are_kept_with_their_part(actions: Actions, session: Sessi
     url = as_url(edges_of(part, (100, 200)))
     painted = {"part": "2000-8000", "painted": url}
     request = quick(next(iter(actions.engine.models)))
-    shown_by(actions, session, request, painted)
+    generate(actions, session, request, painted)
     assert "along painted edges" in session.takes[0]
-    shown = shown_by(actions, session, request, painted, start_s=0.0)
+    updates = generate(actions, session, request, painted, start_s=0.0)
     assert "along painted edges" not in session.takes[0]
-    assert next(one.edges for one in shown if one.edges)["painted"] is None
-    assert "Painted ones are kept for 0:02 to 0:08" in shown[-1].status
-    shown = shown_by(actions, session, request, {"part": "0-6000", "painted": None})
+    assert next(update.edges for update in updates if update.edges)["painted"] is None
+    assert "Painted ones are kept for 0:02 to 0:08" in updates[-1].status
+    updates = generate(actions, session, request, {"part": "0-6000", "painted": None})
     assert "along painted edges" in session.takes[0]
-    assert next(one.edges for one in shown if one.edges)["painted"] == url  # and seen again
-    assert shown[-1].status == ""
+    assert next(update.edges for update in updates if update.edges)["painted"] == url  # and shown again
+    assert updates[-1].status == ""
     kept = actions.edges(session, 2.0, 8.0, (50, 150), painted)
     assert kept.edges is not None
     assert kept.edges["painted"] == url
     assert "The painted edges stay" in kept.status
-    shown_by(actions, session, request, painted | {"painted": None})  # put back by "Start over"
+    generate(actions, session, request, painted | {"painted": None})  # reset by "Start over"
     assert "along painted edges" not in session.takes[0]
     with pytest.raises(DataError, match="did not arrive whole"):
-        shown_by(actions, session, request, painted | {"painted": "data:text/html,x"})
+        generate(actions, session, request, painted | {"painted": "data:text/html,x"})
 
 
 def test_another_song_has_no_painted_edges(actions: Actions, session: Session, song: Path) -> None:
     session.keep_painted("2000-8000", "data:image/png;base64,x")
-    actions.open_song(session, actions.sessions.lend("me", song))
+    actions.open_song(session, actions.sessions.copy_upload("me", song))
     assert not session.painted
 
 
-def test_an_edit_model_is_not_said_to_follow_painted_edges(actions: Actions, session: Session, part: Part) -> None:
+def test_an_edit_model_ignores_painted_edges(actions: Actions, session: Session, part: Part) -> None:
     painted = {"part": "2000-8000", "painted": as_url(edges_of(part, (100, 200)))}
-    shown = shown_by(actions, session, quick("riff-pix2pix-mini", "add a song"), painted)
+    updates = generate(actions, session, quick("riff-pix2pix-mini", "add a song"), painted)
     assert "painted" not in session.takes[0]
-    assert "painted" not in shown[-1].status
+    assert "painted" not in updates[-1].status
     assert "2000-8000" in session.painted  # for a model that follows them
 
 
-def test_a_second_press_sings_something_else_unless_a_seed_is_given(actions: Actions, session: Session) -> None:
+def test_a_second_press_generates_another_take_unless_a_seed_is_given(actions: Actions, session: Session) -> None:
     model = next(iter(actions.engine.models))
 
     def seed() -> str:
@@ -430,61 +429,71 @@ def test_a_second_press_sings_something_else_unless_a_seed_is_given(actions: Act
 
     seeds = set()
     for _ in range(2):
-        shown_by(actions, session, quick(model))
+        generate(actions, session, quick(model))
         seeds.add(seed())
     assert len(seeds) == 2
-    shown_by(actions, session, quick(model, seed=0))
+    generate(actions, session, quick(model, seed=0))
     assert seed() == "0"
-    shown_by(actions, session, quick(model, seed=int(max(seeds))))
+    generate(actions, session, quick(model, seed=int(max(seeds))))
     assert seed() in seeds
     repeated = [read_audio(path).waveform for path in session.folder.glob("vocal-*.wav") if path.stem[6:] in ("1", "2", "4")]
-    assert sum(np.array_equal(one, other) for one in repeated for other in repeated) == 5  # each itself, and one twice
+    assert sum(np.array_equal(vocal, other) for vocal in repeated for other in repeated) == 5  # each itself, and one twice
 
 
-def test_a_part_above_full_scale_is_lowered_and_says_so(actions: Actions, session: Session, part: Part) -> None:
+def test_a_part_above_full_scale_is_lowered_and_reported(actions: Actions, session: Session, part: Part) -> None:
     loud = replace(part.song, accompaniment=part.song.accompaniment * np.float32(2 / np.abs(part.song.accompaniment).max()))
     session.keep_part(replace(part, song=loud))
-    shown_by(actions, session, quick(next(iter(actions.engine.models))))
+    generate(actions, session, quick(next(iter(actions.engine.models))))
     assert "all of it is 6.0 dB softer" in session.takes[0]
     backing, vocal, mix = (
         read_audio(session.folder / f"{name}.wav").waveform for name in ("accompaniment-2000-8000", "vocal-1", "mix-1")
     )
     np.testing.assert_array_equal(mix, backing + vocal)
-    assert max(np.abs(one).max() for one in (backing, vocal, mix)) <= 1
+    assert max(np.abs(waveform).max() for waveform in (backing, vocal, mix)) <= 1
 
 
 @pytest.mark.parametrize("samples", [1, 100])
-def test_a_song_of_a_sample_is_sung(actions: Actions, tmp_path: Path, samples: int) -> None:
+def test_a_song_of_one_sample(actions: Actions, tmp_path: Path, samples: int) -> None:
     path = tmp_path / "short.wav"
     write_audio(path, np.full((2, samples), 0.3, np.float32), 44_100)
-    session = actions.sessions.of("me", "short")
-    actions.open_song(session, actions.sessions.lend("me", path))
-    shown_by(actions, session, quick(next(iter(actions.engine.models))), start_s=0.0)
+    session = actions.sessions.get("me", "short")
+    actions.open_song(session, actions.sessions.copy_upload("me", path))
+    generate(actions, session, quick(next(iter(actions.engine.models))), start_s=0.0)
     assert read_audio(session.folder / "mix-1.wav").waveform.shape == (2, samples)
 
 
-def test_whoever_stops_listening_stops_the_work(actions: Actions, session: Session) -> None:
+def test_closing_the_updates_stops_the_job(actions: Actions, session: Session) -> None:
     request = TakeRequest(next(iter(actions.engine.models)), "a song", steps=100)
 
     async def leave() -> None:
-        drawing = actions.draw(session, 2.0, 8.0, request, None)
-        async for shown in drawing:
-            if "step 1" in shown.status:
+        generating = actions.generate(session, 2.0, 8.0, request, None)
+        async for update in generating:
+            if "step 1" in update.status:
                 break
-        await drawing.aclose()
+        await generating.aclose()
 
     asyncio.run(leave())
     assert session.job is not None
     with pytest.raises(Stopped):
         session.job.future.result(10)
     assert session.takes == []
-    shown_by(actions, session, quick(request.model))
+    generate(actions, session, quick(request.model))
     assert len(session.takes) == 1
 
 
-def test_without_a_song_nothing_is_sung(actions: Actions) -> None:
+def test_without_a_song_nothing_is_generated(actions: Actions) -> None:
     with pytest.raises(OptionError, match="drop one first"):
-        shown_by(actions, actions.sessions.of("me", "2"), TakeRequest(next(iter(actions.engine.models)), "a song"))
+        generate(actions, actions.sessions.get("me", "2"), TakeRequest(next(iter(actions.engine.models)), "a song"))
+
+
+def test_a_busy_page_refuses_another_song_and_another_request(actions: Actions, session: Session, song: Path) -> None:
+    may_end = threading.Event()
+    session.job = actions._worker.submit(lambda job: may_end.wait(10))
+    with pytest.raises(OptionError, match="cancel it or wait"):
+        actions.open_song(session, actions.sessions.copy_upload("me", song))
+    with pytest.raises(OptionError, match="generating already"):
+        generate(actions, session, quick(next(iter(actions.engine.models))))
+    may_end.set()
 
 
 def test_a_song_that_cannot_be_read_is_gone_and_the_one_before_stays(actions: Actions, session: Session, tmp_path: Path) -> None:
@@ -498,16 +507,16 @@ def test_a_song_that_cannot_be_read_is_gone_and_the_one_before_stays(actions: Ac
     assert before.path.is_file()
 
 
-def test_names_are_no_html() -> None:
+def test_names_are_escaped() -> None:
     name = '<img src=x onerror="alert(1)">'
     card = take_card(name, [name], {name: name}, name, {name: name})
     assert "<img src=x" not in card
     assert 'onerror="' not in card
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(0, "0:00"), (5.04, "0:05"), (59.96, "1:00"), (75.5, "1:15.5"), (3661, "61:01")])
-def test_times_are_said_as_on_a_clock(seconds: float, said: str) -> None:
-    assert clock(seconds) == said
+@pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (5.04, "0:05"), (59.96, "1:00"), (75.5, "1:15.5"), (3661, "61:01")])
+def test_times_are_shown_as_on_a_clock(seconds: float, shown: str) -> None:
+    assert clock(seconds) == shown
 
 
 def test_without_any_model_there_is_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

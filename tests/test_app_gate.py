@@ -1,4 +1,4 @@
-"""What lies between the network and the page, without a browser: the cookie, what may be asked for, and uploads."""
+"""The middleware without a browser: cookie, allowed paths, uploads, and messages of errors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from riff.app.gate import COOKIE, UPLOAD, UPLOADED, Gate, visitor_of_request
-from riff.app.page import said_to_visitor
-from riff.app.sessions import Sessions, visitor_of
+from riff.app.page import visitor_message
+from riff.app.sessions import Sessions, visitor_id
 from riff.errors import AudioError, OptionError, RiffError
 
 
@@ -27,7 +27,7 @@ def sessions(tmp_path: Path) -> Sessions:
 
 @pytest.fixture
 def client(sessions: Sessions) -> TestClient:
-    """A browser at a server that takes uploads as Gradio does, and gives away any file it is asked for."""
+    """Client of a server that receives uploads as Gradio does, and serves every file."""
 
     async def receive(request: Request) -> Response:
         paths = []
@@ -37,33 +37,34 @@ def client(sessions: Sessions) -> TestClient:
             paths.append(str(path))
         return JSONResponse(paths)
 
-    async def give(request: Request) -> Response:
+    async def serve(request: Request) -> Response:
         path = request.path_params.get("path")
         return PlainTextResponse(Path("/" + path).read_text() if path else "page")
 
-    routes = [Route(UPLOAD, receive, methods=["POST"]), Route(UPLOADED + "/{path:path}", give), Route("/{_:path}", give)]
+    routes = [Route(UPLOAD, receive, methods=["POST"]), Route(UPLOADED + "/{path:path}", serve), Route("/{_:path}", serve)]
     app = Starlette(routes=routes)
     app.add_middleware(Gate, sessions=sessions)
     return TestClient(app)
 
 
 def test_an_upload_goes_to_its_visitor_alone(client: TestClient, sessions: Sessions) -> None:
-    assert client.post(UPLOAD, json=["la"]).status_code == 403  # nobody yet
+    assert client.post(UPLOAD, json=["la"]).status_code == 403  # no cookie yet
     assert "HttpOnly" in client.get("/").headers["set-cookie"]
     assert "set-cookie" not in client.get("/").headers
     answer = client.post(UPLOAD, json=["la", "li"])
     assert int(answer.headers["content-length"]) == len(answer.content)
     path = Path(answer.json()[1])
-    assert path.is_relative_to(sessions.uploads / visitor_of(client.cookies[COOKIE]))
+    assert path.is_relative_to(sessions.uploads / visitor_id(client.cookies[COOKIE]))
     assert client.get(f"{UPLOADED}{path}").text == "li"
-    client.cookies.set(COOKIE, "somebody else's")
+    client.cookies.clear()
+    client.cookies.set(COOKIE, "another")
     assert client.get(f"{UPLOADED}{path}").status_code == 404
     client.cookies.clear()
     assert client.get(f"{UPLOADED}{path}").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "https://example.org/", "..%2f..%2fetc%2fpasswd", "%00", "a" * 5000])
-def test_no_other_file_is_given(client: TestClient, path: str) -> None:
+def test_no_other_file_is_served(client: TestClient, path: str) -> None:
     client.get("/")
     assert client.get(f"{UPLOADED}{path}").status_code == 404
 
@@ -80,45 +81,45 @@ def test_no_other_file_is_given(client: TestClient, path: str) -> None:
         "/file=/x",
     ],
 )
-def test_what_the_page_does_not_ask_for_is_not_there(client: TestClient, path: str) -> None:
+def test_paths_that_the_page_does_not_request_are_not_found(client: TestClient, path: str) -> None:
     client.get("/")
     assert client.get(path).status_code == 404
     assert client.get("/config").status_code == 200
 
 
-def test_a_session_s_files_are_given_as_what_they_are(client: TestClient, sessions: Sessions) -> None:
+def test_a_session_s_files_have_their_media_types(client: TestClient, sessions: Sessions) -> None:
     client.get("/")
-    session = sessions.of(visitor_of(client.cookies[COOKIE]), "1")
-    kinds = {
+    session = sessions.get(visitor_id(client.cookies[COOKIE]), "1")
+    media_types = {
         "mix.wav": "audio/",
         "spectrogram.png": "image/png",
         "song.html": "application/octet-stream",
         "x.svg": "application/octet",
     }
-    for name, kind in kinds.items():
+    for name, media_type in media_types.items():
         (session.folder / name).write_bytes(b"0123456789")
-        answer = client.get(session.address(session.folder / name), headers={"Range": "bytes=2-4"})
-        assert (answer.status_code, answer.content) == (206, b"234")  # players ask for parts
-        assert answer.headers["content-type"].startswith(kind)
+        answer = client.get(session.url(session.folder / name), headers={"Range": "bytes=2-4"})
+        assert (answer.status_code, answer.content) == (206, b"234")  # players request ranges
+        assert answer.headers["content-type"].startswith(media_type)
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize(
-    ("headers", "said"),
+    ("headers", "ending"),
     [({}, "SameSite=Lax"), ({"x-forwarded-proto": "https"}, "SameSite=None; Secure; Partitioned")],
 )
-def test_behind_https_the_cookie_works_in_a_frame(client: TestClient, headers: dict[str, str], said: str) -> None:
-    assert client.get("/", headers=headers).headers["set-cookie"].endswith(said)
+def test_behind_https_the_cookie_works_in_a_frame(client: TestClient, headers: dict[str, str], ending: str) -> None:
+    assert client.get("/", headers=headers).headers["set-cookie"].endswith(ending)
 
 
-def test_without_a_cookie_there_is_a_sentence() -> None:
+def test_a_refused_cookie_is_an_error() -> None:
     with pytest.raises(RiffError, match="needs its cookie"):
         visitor_of_request({})
-    assert visitor_of_request({COOKIE: "secret"}) == visitor_of("secret")
+    assert visitor_of_request({COOKIE: "secret"}) == visitor_id("secret")
 
 
 @pytest.mark.parametrize(
-    ("error", "sentence"),
+    ("error", "message"),
     [
         (AudioError("/tmp/riff-app-x/sessions/y/My song.wav: damaged; get it again"), "My song.wav: damaged; get it again"),
         (OptionError("the part is (see /home/me/My Music/x.wav)"), "The part is (see x.wav)"),
@@ -126,5 +127,5 @@ def test_without_a_cookie_there_is_a_sentence() -> None:
         (RiffError(json.dumps({"a": 1 / 2})), '{"a": 0.5}'),
     ],
 )
-def test_a_sentence_names_no_places_of_the_server(error: RiffError, sentence: str) -> None:
-    assert said_to_visitor(error) == sentence
+def test_a_message_names_no_folder_of_the_server(error: RiffError, message: str) -> None:
+    assert visitor_message(error) == message

@@ -1,4 +1,4 @@
-"""The page in headless Chromium, end to end on the small models: one server, and for every test a visitor of its own."""
+"""The page in headless Chromium, end to end on the small models: one server, and a new visitor for every test."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ BROWSERS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-c
 CHROMIUM = next((path for path in BROWSERS if Path(path).exists()), "")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here; install one (Debian: apt install chromium)")
 SCREENSHOTS = Path(os.environ.get("APP_SCREENSHOTS", ROOT / "outputs" / "app-screenshots"))
-TIMEOUT = 60_000  # milliseconds, of anything that a page waits for
+TIMEOUT = 60_000  # milliseconds
 
 
 @dataclass
 class Server:
-    """A running app.py. folder: where its temporary files lie."""
+    """A running app.py. folder: of its temporary files."""
 
     url: str
     folder: Path
@@ -67,7 +67,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield Server(f"http://127.0.0.1:{port}/", folder)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 130
-    assert [path.name for path in folder.iterdir()] == ["log"]  # whatever the visitors had is gone with the server
+    assert [path.name for path in folder.iterdir()] == ["log"]  # all files of visitors are deleted
     assert "Traceback" not in (folder / "log").read_text()
 
 
@@ -82,14 +82,14 @@ def browser() -> Iterator[Browser]:
 
 
 class Visitor:
-    """Somebody at the page, and what their browser asked for."""
+    """A visitor with a browser of their own. requests: that the browser sent."""
 
     def __init__(self, browser: Browser, server: Server) -> None:
         self.context = browser.new_context(viewport={"width": 1280, "height": 900}, permissions=["microphone"])
         self.server, self.page = server, self.context.new_page()
         self.page.set_default_timeout(TIMEOUT)
-        self.asked: list[Request] = []
-        self.page.on("request", lambda request: self.asked.append(request))
+        self.requests: list[Request] = []
+        self.page.on("request", lambda request: self.requests.append(request))
         self.page.goto(server.url)
         self.page.wait_for_selector("#song-file input[type=file]", state="attached")
 
@@ -97,7 +97,7 @@ class Visitor:
         self.page.set_input_files("#song-file input[type=file]", song)
 
     def open(self, song: Path, seconds: float | None = None) -> None:
-        """Drop a song that can be used, and choose its first seconds."""
+        """Drop a valid song and select its first seconds."""
         self.drop(song)
         self.page.wait_for_selector("#waveform .region")
         if seconds is not None:
@@ -108,24 +108,26 @@ class Visitor:
         self.page.locator(f"{place} input[type=number]").blur()
 
     def set_up(self, steps: int, model: str | None = None) -> None:
-        """Choose in the folded settings."""
+        """Change the advanced settings, and generate one take."""
         if model:
             self.page.get_by_label(model).check()
         self.page.click("#advanced button")
         self.page.wait_for_selector("#steps input[type=number]")
         self.number("#steps", steps)
-        self.number("#takes-wanted", 1)
+        self.number("#num-takes", 1)
 
     def status(self, text: str) -> None:
-        """Wait until the page says so; asked by a clock, because a page that is not in front may draw no frames."""
+        """Wait for a status; polled by time, because a page in the background may render no frames."""
         state = self.page.locator("#state")
         deadline = time.monotonic() + 2 * TIMEOUT / 1000
-        while text not in (said := state.text_content() or ""):
-            assert time.monotonic() < deadline, f"the page says {said!r}, not {text!r}\n{(self.server.folder / 'log').read_text()}"
+        while text not in (status := state.text_content() or ""):
+            assert time.monotonic() < deadline, (
+                f"the status is {status!r}, not {text!r}\n{(self.server.folder / 'log').read_text()}"
+            )
             self.page.wait_for_timeout(50)
 
-    def said(self, text: str) -> str:
-        """Wait for an error that says so, and return the whole."""
+    def error(self, text: str) -> str:
+        """Wait for an error message that contains the text, and return it."""
         toast = self.page.locator(".toast-body", has_text=text).first
         toast.wait_for()
         return toast.inner_text()
@@ -146,9 +148,9 @@ class Visitor:
 
 @pytest.fixture
 def visitor(browser: Browser, server: Server) -> Iterator[Visitor]:
-    somebody = Visitor(browser, server)
-    yield somebody
-    somebody.context.close()
+    visitor = Visitor(browser, server)
+    yield visitor
+    visitor.context.close()
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +170,7 @@ def download(visitor: Visitor, link: Locator, folder: Path) -> Path:
     return path
 
 
-def test_a_song_is_sung_anew(visitor: Visitor, song: Path, tmp_path: Path) -> None:
+def test_takes_of_a_song(visitor: Visitor, song: Path, tmp_path: Path) -> None:
     visitor.screenshot("empty")
     visitor.open(song)
     visitor.screenshot("song")
@@ -176,13 +178,13 @@ def test_a_song_is_sung_anew(visitor: Visitor, song: Path, tmp_path: Path) -> No
     visitor.page.wait_for_selector("#edges canvas[data-ready]")
     visitor.screenshot("backing")
     visitor.set_up(steps=2)
-    visitor.number("#takes-wanted", 2)
-    visitor.page.click("#sing")
+    visitor.number("#num-takes", 2)
+    visitor.page.click("#generate")
     visitor.status(" of 4")
-    visitor.screenshot("singing")
+    visitor.screenshot("generating")
     cards = [visitor.take(1), visitor.take(2)]
-    assert all(card.locator("img").evaluate("one => one.decode().then(() => one.naturalWidth)") > 500 for card in cards)
-    played = "one => one.play().then(() => new Promise(done => setTimeout(() => done(one.currentTime), 700)))"
+    assert all(card.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") > 500 for card in cards)
+    played = "audio => audio.play().then(() => new Promise(done => setTimeout(() => done(audio.currentTime), 700)))"
     assert cards[1].locator("audio").first.evaluate(played) > 0.2
     visitor.status("")
     visitor.screenshot("takes")
@@ -191,58 +193,58 @@ def test_a_song_is_sung_anew(visitor: Visitor, song: Path, tmp_path: Path) -> No
     visitor.screenshot("narrow")
 
     names = ("mix.wav", "vocal.wav", "spectrogram.png")
-    mix, vocal, picture = (download(visitor, cards[0].get_by_text(name, exact=True), tmp_path) for name in names)
+    mix, vocal, image = (download(visitor, cards[0].get_by_text(name, exact=True), tmp_path) for name in names)
     backing = download(visitor, visitor.page.locator("#backing a"), tmp_path)
     assert mix.name == "rock, take 1, mix.wav"
-    ours, voice, band = (read_audio(path).waveform for path in (mix, vocal, backing))
-    assert ours.shape == voice.shape == band.shape == read_audio(song).waveform.shape
-    np.testing.assert_array_equal(ours, band + voice)
-    assert load_image(picture).max_value > 0
-    assert Image.open(picture).getexif()[11000] == 44_100
-    assert {urlparse(request.url).netloc for request in visitor.asked} == {urlparse(visitor.server.url).netloc}
+    mixed, sung, accompaniment = (read_audio(path).waveform for path in (mix, vocal, backing))
+    assert mixed.shape == sung.shape == accompaniment.shape == read_audio(song).waveform.shape
+    np.testing.assert_array_equal(mixed, accompaniment + sung)
+    assert load_image(image).max_value > 0
+    assert Image.open(image).getexif()[11000] == 44_100
+    assert {urlparse(request.url).netloc for request in visitor.requests} == {urlparse(visitor.server.url).netloc}
 
 
 @pytest.mark.slow
-def test_painted_edges_are_sent_as_they_are_seen(visitor: Visitor, song: Path) -> None:
+def test_painted_edges_are_sent_as_shown(visitor: Visitor, song: Path) -> None:
     visitor.open(song)
     visitor.page.click("#prepare")
     visitor.page.wait_for_selector("#edges canvas[data-ready]")
-    before = edges_seen(visitor)
+    before = edges_shown(visitor)
     drag(visitor, "#edges canvas", (0.1, 0.2), (0.6, 0.3))
     visitor.page.click("#edges .erase")
     drag(visitor, "#edges canvas", (0.2, 0.9), (0.8, 0.9))
-    after = edges_seen(visitor)
+    after = edges_shown(visitor)
     visitor.screenshot("painted")
     assert np.isin(after, (0, 255)).all()
     assert (after > before).sum() > 500
     assert (after < before).sum() > 20
     visitor.set_up(steps=1)
-    visitor.page.click("#sing")
+    visitor.page.click("#generate")
     assert "along painted edges" in visitor.take(1).inner_text()
-    posted = [request.post_data_json for request in visitor.asked if request.url.endswith("/queue/join?")]
-    values = [one for data in posted if data for one in data["data"] if isinstance(one, dict)]
-    painted = next(one["painted"] for one in values if one.get("painted"))
-    np.testing.assert_array_equal(np.array(picture_of(painted).convert("L")), after)
+    posted = [request.post_data_json for request in visitor.requests if request.url.endswith("/queue/join?")]
+    values = [value for data in posted if data for value in data["data"] if isinstance(value, dict)]
+    painted = next(value["painted"] for value in values if value.get("painted"))
+    np.testing.assert_array_equal(np.array(image_of(painted).convert("L")), after)
     visitor.status("")
-    for end, seen in ((5.2, None), (6.0, after)):  # another part, and back
+    for end, expected in ((5.2, None), (6.0, after)):  # another part, and back
         shown = visitor.page.locator("#edges canvas").get_attribute("data-ready")
         visitor.number("#end", end)
         visitor.page.click("#prepare")
         visitor.page.wait_for_selector(f'#edges canvas[data-ready]:not([data-ready="{shown}"])')
-        if seen is None:
+        if expected is None:
             visitor.status("Painted ones are kept for 0:00 to 0:06")
         else:
-            np.testing.assert_array_equal(edges_seen(visitor), seen)
-    visitor.page.click("#edges .again")
-    np.testing.assert_array_equal(edges_seen(visitor), before)
+            np.testing.assert_array_equal(edges_shown(visitor), expected)
+    visitor.page.click("#edges .reset")
+    np.testing.assert_array_equal(edges_shown(visitor), before)
 
 
-def edges_seen(visitor: Visitor) -> np.ndarray:
-    """What the canvas shows: uint8, 0 or 255."""
-    return np.array(picture_of(visitor.page.locator("#edges canvas").evaluate("canvas => canvas.toDataURL()")).getchannel("A"))
+def edges_shown(visitor: Visitor) -> np.ndarray:
+    """The edges on the canvas: uint8, 0 or 255."""
+    return np.array(image_of(visitor.page.locator("#edges canvas").evaluate("canvas => canvas.toDataURL()")).getchannel("A"))
 
 
-def picture_of(url: str) -> Image.Image:
+def image_of(url: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(url.split(",")[1])))
 
 
@@ -259,7 +261,7 @@ def drag(visitor: Visitor, place: str, start: tuple[float, float], end: tuple[fl
 
 
 @pytest.mark.slow
-def test_the_part_on_the_waveform_and_in_seconds_is_one(visitor: Visitor) -> None:
+def test_waveform_and_numbers_select_the_same_part(visitor: Visitor) -> None:
     visitor.page.click("#demo-song")
     visitor.page.wait_for_selector("#waveform .region")
     start, end = (visitor.page.locator(f"{place} input") for place in ("#start", "#end"))
@@ -280,7 +282,7 @@ def test_the_part_on_the_waveform_and_in_seconds_is_one(visitor: Visitor) -> Non
 def test_cancel_stops_and_leaves_the_page_usable(visitor: Visitor, song: Path) -> None:
     visitor.open(song)
     visitor.set_up(steps=100)
-    visitor.page.click("#sing")
+    visitor.page.click("#generate")
     visitor.status(" of 100")
     visitor.page.click("#cancel")
     began = time.monotonic()
@@ -288,7 +290,7 @@ def test_cancel_stops_and_leaves_the_page_usable(visitor: Visitor, song: Path) -
     assert time.monotonic() - began < 10
     assert visitor.page.locator("#takes .take").count() == 0
     visitor.number("#steps", 1)
-    visitor.page.click("#sing")
+    visitor.page.click("#generate")
     visitor.take(1)
 
 
@@ -296,51 +298,51 @@ def test_cancel_stops_and_leaves_the_page_usable(visitor: Visitor, song: Path) -
 def test_an_edit_model_shows_only_what_applies(visitor: Visitor, song: Path) -> None:
     visitor.open(song)
     visitor.set_up(steps=1, model="riff-pix2pix-mini")
-    visitor.page.get_by_label("Picture scale").first.wait_for()
+    visitor.page.get_by_label("Image scale").first.wait_for()
     assert visitor.page.get_by_label("Strength").count() == 0
     assert visitor.page.get_by_label("Guess mode").count() == 0
     assert visitor.page.locator("#prompt textarea").input_value().startswith("add ")
-    visitor.page.click("#sing")
+    visitor.page.click("#generate")
     assert "riff-pix2pix-mini" in visitor.take(1).inner_text()
     assert not visitor.page.locator("#edges").is_visible()
 
 
 @pytest.mark.slow
-def test_bad_files_end_in_a_sentence(visitor: Visitor, song: Path, tmp_path: Path) -> None:
+def test_bad_files_end_in_a_message(visitor: Visitor, song: Path, tmp_path: Path) -> None:
     noise, long, big = tmp_path / "noise.wav", tmp_path / "long.mp3", tmp_path / "big.wav"
     noise.write_bytes(b"this is no sound" * 50)
     visitor.drop(noise)
-    sentence = visitor.said("cannot be read as audio")
-    assert "noise.wav: cannot" in sentence
-    assert "/" not in sentence
+    message = visitor.error("cannot be read as audio")
+    assert "noise.wav: cannot" in message
+    assert "/" not in message
     assert "cannot be read as audio" in visitor.page.locator("#state [role=alert]").inner_text()
     visitor.screenshot("error")
     import soundfile
 
     soundfile.write(long, np.zeros(31 * 16_000), 16_000, format="MP3")
     visitor.drop(long)
-    assert "long.mp3: lasts 0.5 minutes" in visitor.said("lasts")
+    assert "long.mp3: lasts 0.5 minutes" in visitor.error("lasts")
     write_audio(big, np.zeros((2, 900_000), np.float32), 44_100)
     visitor.drop(big)
-    visitor.said("maximum allowed size")
+    visitor.error("maximum allowed size")
     visitor.open(song)
 
 
 @pytest.mark.slow
 def test_a_second_visitor_waits_and_a_closed_page_leaves_nothing(browser: Browser, server: Server, song: Path) -> None:
     first, second = Visitor(browser, server), Visitor(browser, server)
-    for somebody in (first, second):
-        somebody.open(song)
-        somebody.set_up(steps=100)
-    first.page.click("#sing")
+    for visitor in (first, second):
+        visitor.open(song)
+        visitor.set_up(steps=100)
+    first.page.click("#generate")
     first.status(" of 100")
-    second.page.click("#sing")
-    second.status("being made before yours")
+    second.page.click("#generate")
+    second.status("1 job is before yours")
     second.screenshot("waiting")
     second.page.click("#cancel")
     second.status("Cancelled.")
-    second.page.click("#sing")
-    second.status("being made before yours")
+    second.page.click("#generate")
+    second.status("1 job is before yours")
     before = len(server.sessions())
     first.page.close()
     second.status(" of 100")
@@ -354,18 +356,20 @@ def test_a_second_visitor_waits_and_a_closed_page_leaves_nothing(browser: Browse
 
 
 @pytest.mark.slow
-def test_nobody_fetches_what_is_not_theirs(visitor: Visitor, browser: Browser, server: Server, song: Path) -> None:
+def test_visitors_fetch_their_own_files_only(visitor: Visitor, browser: Browser, server: Server, song: Path) -> None:
     visitor.open(song)
-    own = next(request.url for request in visitor.asked if "/files/" in request.url).removeprefix(server.url)
+    own = next(request.url for request in visitor.requests if "/files/" in request.url).removeprefix(server.url)
     upload = next(path for path in server.sessions() if path.name in own) / "rock.ogg"
     assert upload.is_file()
     assert visitor.fetch(own) == 200
     stranger = Visitor(browser, server)
     assert stranger.fetch(own) == 404
     for path in (upload, "/etc/passwd", ROOT / "README.md", server.folder / "log", "https://example.org/", "../README.md"):
-        assert {somebody.fetch(f"gradio_api/file={path}") for somebody in (visitor, stranger)} == {404}
-    shown = [stranger.fetch(path) for path in ("gradio_api/info", "docs", "openapi.json", "gradio_api/openapi.json", "monitoring")]
-    assert set(shown) == {404}
+        assert {one.fetch(f"gradio_api/file={path}") for one in (visitor, stranger)} == {404}
+    statuses = [
+        stranger.fetch(path) for path in ("gradio_api/info", "docs", "openapi.json", "gradio_api/openapi.json", "monitoring")
+    ]
+    assert set(statuses) == {404}
     stranger.context.close()
 
 
@@ -380,16 +384,16 @@ def test_a_recording_is_a_song(visitor: Visitor) -> None:
 
 
 @pytest.mark.slow
-def test_the_picture_of_the_page(visitor: Visitor) -> None:
+def test_screenshot_of_the_page(visitor: Visitor) -> None:
     """Makes docs/app.png where APP_SCREENSHOTS is docs."""
     visitor.page.click("#demo-song")
     visitor.page.wait_for_selector("#waveform .region")
     visitor.number("#start", 5)
     visitor.number("#end", 15.2)
-    visitor.page.click("#sing")
+    visitor.page.click("#generate")
     visitor.take(2)
     visitor.status("")
-    visitor.page.locator("#takes img").evaluate_all("images => Promise.all(images.map(one => one.decode()))")
+    visitor.page.locator("#takes img").evaluate_all("images => Promise.all(images.map(image => image.decode()))")
     visitor.screenshot("app")
     path = SCREENSHOTS / "app.png"
     Image.open(path).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)

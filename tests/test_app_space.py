@@ -1,4 +1,4 @@
-"""The folder that makes a Hugging Face Space of this repository: its metadata, its requirements, and that what goes there runs."""
+"""The Hugging Face Space: its metadata, its requirements, and that the uploaded files run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SPACE = ROOT / "space"
 COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 
 
-def test_the_metadata_is_what_the_hub_takes() -> None:
+def test_the_metadata_is_valid() -> None:
     card = SpaceCard.load(SPACE / "README.md")
     data = card.data.to_dict()
     assert set(data) <= {
@@ -57,17 +57,17 @@ def test_the_requirements_are_the_project_s() -> None:
 
 
 def uploaded() -> list[str]:
-    """The files that the card's two commands take to the Space, by their paths there."""
+    """The files that the card's two commands upload, by their paths in the Space."""
     commands = [shlex.split(line) for line in (SPACE / "README.md").read_text().splitlines() if line.startswith("hf upload")]
     assert [command[:3] for command in commands] == [["hf", "upload", "OWNER/riff-cnet"]] * 2
     assert [command[3] for command in commands] == [".", "space"]
-    patterns = [after for word, after in zip(commands[0], commands[0][1:], strict=False) if word == "--include"]
+    patterns = [pattern for flag, pattern in zip(commands[0], commands[0][1:], strict=False) if flag == "--include"]
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    kept = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True)
-    return list(filter_repo_objects(kept.stdout.splitlines(), allow_patterns=patterns))
+    listed = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True)
+    return list(filter_repo_objects(listed.stdout.splitlines(), allow_patterns=patterns))
 
 
-def test_what_is_uploaded_runs_as_a_space_does(tmp_path: Path) -> None:
+def test_the_uploaded_files_run_as_a_space(tmp_path: Path) -> None:
     pytest.importorskip("gradio")
     files = uploaded()
     assert not any(file.startswith(("tests/", "demo/", "README")) for file in files)
@@ -79,11 +79,11 @@ def test_what_is_uploaded_runs_as_a_space_does(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    of_a_space = {"SPACE_ID": "me/riff-cnet", "SYSTEM": "spaces", "GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_SERVER_PORT": port}
-    environment = os.environ | of_a_space | {"TMPDIR": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    space = {"SPACE_ID": "me/riff-cnet", "SYSTEM": "spaces", "GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_SERVER_PORT": port}
+    environment = os.environ | space | {"TMPDIR": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     environment.pop("PYTHONPATH", None)
-    place: dict[str, Any] = {"cwd": tmp_path / "home", "env": environment}
-    process = subprocess.Popen([sys.executable, "app.py"], **place, stdout=subprocess.PIPE, text=True)
+    process_options: dict[str, Any] = {"cwd": tmp_path / "home", "env": environment}
+    process = subprocess.Popen([sys.executable, "app.py"], **process_options, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         assert any("open http" in line for line in iter(process.stdout.readline, ""))
@@ -91,7 +91,7 @@ def test_what_is_uploaded_runs_as_a_space_does(tmp_path: Path) -> None:
             page = answer.read().decode()
         assert "riff-pix2pix-mini" in page
         addresses = Path("/proc/net/tcp").read_text() if Path("/proc/net/tcp").exists() else f"00000000:{int(port):04X}"
-        assert f"00000000:{int(port):04X}" in addresses  # it listens to the world outside its container
+        assert f"00000000:{int(port):04X}" in addresses  # reachable from outside its container
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
@@ -103,7 +103,7 @@ def test_what_is_uploaded_runs_as_a_space_does(tmp_path: Path) -> None:
     ("flags", "message"),
     [
         (["--model", "models/nowhere"], "error: models/nowhere: no such folder"),
-        (["--max_seconds", "2"], "--max_seconds 6 or more"),
+        (["--max_seconds", "2"], "6 or more"),
         (["--separator", "magic"], "invalid choice: 'magic'"),
     ],
 )
@@ -112,7 +112,7 @@ def test_bad_flags_end_in_one_line(flags: list[str], message: str) -> None:
     assert message in run_script("app.py", *flags, code=2).stderr
 
 
-def test_only_this_machine_reaches_the_page_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_default_only_this_machine_reaches_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GRADIO_SERVER_NAME", raising=False)
     assert parse_args([]).host == "127.0.0.1"
     monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")

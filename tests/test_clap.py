@@ -1,4 +1,4 @@
-"""CLAP's real classes at a small size: embeddings and scores hold what they promise, and without a model there is one line."""
+"""CLAP's real classes at a small size: embeddings, scores, and the warning without a model."""
 
 from __future__ import annotations
 

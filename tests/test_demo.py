@@ -18,7 +18,7 @@ from conftest import ROOT, run_script
 from demo.composition import MOODS, REGISTERS, STYLES, compose
 from demo.voice import Singer, Syllable, sing
 from riff.models.folders import read_origin
-from riff.sampling.control import options_for
+from riff.sampling.options import options_for
 
 
 def test_a_song_depends_on_its_seed_and_number_alone() -> None:

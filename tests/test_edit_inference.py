@@ -30,9 +30,9 @@ from riff.models.base import load_base
 from riff.models.edit import attach_edit, load_edit_pipeline, save_edit_pipeline
 from riff.pairs.instructions import DEFAULT_INSTRUCTIONS, NOTHING, kind_of_prompt, removals
 from riff.sampling.control import prepare_pipeline
-from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target, finish_edit, vocal_at_level
 from riff.sampling.edit_takes import best_take, generate_candidates, generate_sweep
+from riff.sampling.options import EditOptions, edit_options_for
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, load_grey, load_image, save_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES
 
@@ -86,7 +86,7 @@ def test_a_data_sets_clips_are_edited_judged_and_shown(
     inference_instruct_pix2pix.main(flags(tiny_edit, place, "--data_root", edit_data, "--max_samples", 2, "--best_of", 2, *sweep))
     said = capsys.readouterr()
     assert "0 of 2 edits performed" in said.out
-    assert said.err.count("none of 2 candidates counts as the edit") == 2
+    assert said.err.count("none of 2 candidates performed the edit") == 2
     folders = sorted(path for path in place.iterdir() if path.is_dir())
     assert len(folders) == 2
     takes = {f"{name}.{suffix}" for name in ("original", "sample", "target") for suffix in ("png", "wav")}
@@ -123,7 +123,7 @@ def test_a_song_is_edited_and_the_same_seed_gives_the_same_bytes(tiny_edit: Path
     np.testing.assert_allclose(original, soundfile.read(song)[0][:CLIP_SAMPLES], atol=1e-4)
 
 
-def test_what_cannot_be_edited_ends_in_one_line_after_the_good(tiny_edit: Path, edit_data: Path, tmp_path: Path) -> None:
+def test_clips_that_cannot_be_edited_are_named_after_the_good_ones(tiny_edit: Path, edit_data: Path, tmp_path: Path) -> None:
     lines = (edit_data / "metadata.jsonl").read_text().splitlines()
     broken = tmp_path / "broken"
     shutil.copytree(edit_data, broken)
@@ -168,13 +168,13 @@ def test_a_folder_of_parquet_files_is_read_like_a_folder_of_pairs(
         (["--audio", "nowhere.wav", "--separator", "magic"], "--separator magic"),
     ],
 )
-def test_what_is_not_there_is_named_before_anything_is_loaded(tiny_edit: Path, tmp_path: Path, more: list, words: str) -> None:
+def test_missing_inputs_are_named_before_anything_is_loaded(tiny_edit: Path, tmp_path: Path, more: list, words: str) -> None:
     with pytest.raises(RiffError, match=words):
         inference_instruct_pix2pix.main(flags(tiny_edit, tmp_path, *more))
 
 
-@pytest.mark.parametrize("more", [[], ["--audio", "a.wav", "--data_root", "b"], ["--audio", "a.wav", "--best_of", "0"]])
-def test_flags_that_make_no_sense_are_refused(more: list, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize("more", [["--audio", "a.wav", "--data_root", "b"], ["--audio", "a.wav", "--best_of", "0"]])
+def test_contradictory_flags_are_refused(more: list, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit, match="2"):
         inference_instruct_pix2pix.main(more)
     assert "error: " in capsys.readouterr().err
@@ -221,7 +221,7 @@ def test_an_edit_is_put_at_the_inputs_level(clips: list) -> None:
     np.testing.assert_allclose(unchanged.astype(int), backing.pixels, atol=1)  # grey levels are cut, not rounded
 
 
-def test_a_vocal_only_data_sets_right_answer_is_the_sum(edit_data: Path, clips: list, tmp_path: Path) -> None:
+def test_the_reference_of_a_vocal_only_data_set_is_the_sum(edit_data: Path, clips: list, tmp_path: Path) -> None:
     vocal = waveform_to_image(torch.from_numpy(clips[0].mix - clips[0].accompaniment))
     record = read_edit_records(edit_data)[0]
     for sub, image in (("input_image", load_image(edit_data / record.input_file_path)), ("edited_image", vocal)):
@@ -275,7 +275,7 @@ def test_the_experiment_puts_a_model_between_floor_and_ceiling(tiny_edit: Path, 
 
 
 @pytest.mark.parametrize("kind", ["add", "remove", "noop"])
-def test_every_kinds_right_answer_counts(clips: list, kind: str) -> None:
+def test_the_reference_of_every_kind_is_performed(clips: list, kind: str) -> None:
     mix, backing = (waveform_to_image(torch.from_numpy(part)) for part in (clips[0].mix, clips[0].accompaniment))
     case = edit_case(kind, clips[0], mix, backing)
     assert case.truth is not None
@@ -316,7 +316,7 @@ def test_the_experiment_as_a_command(tiny_edit: Path, edit_data: Path, tmp_path:
     assert "nearest training example" in page
 
 
-def test_a_picture_of_another_size_is_named_and_the_others_are_done(
+def test_an_image_of_another_size_is_named_and_the_others_are_edited(
     tiny_edit: Path, edit_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, widths = tmp_path / "data", (500, 568, 528)  # the model's latents are 16 pixels wide, and 528 are 33 of them
@@ -328,7 +328,7 @@ def test_a_picture_of_another_size_is_named_and_the_others_are_done(
             save_image(data / path, replace(image, pixels=np.ascontiguousarray(pixels)))
     with pytest.raises(RiffError, match=r"1 of 3 clips could not be edited; the first: .*512x500 does not fit this model"):
         inference_instruct_pix2pix.main(flags(tiny_edit, tmp_path / "out", "--data_root", data))
-    assert f"left out: {Path(read_edit_records(data)[0].input_file_path).stem}: a picture of 512x500" in capsys.readouterr().err
+    assert f"left out: {Path(read_edit_records(data)[0].input_file_path).stem}: an image of 512x500" in capsys.readouterr().err
     assert len(json.loads((tmp_path / "out" / "scores.json").read_text())["clips"]) == 2
     made = sorted((tmp_path / "out").glob("*/sample.png"))
     assert [load_grey(path).shape for path in made] == [(512, 568), (512, 528)]

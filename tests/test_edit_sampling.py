@@ -1,4 +1,4 @@
-"""Edits are drawn by InstructPix2Pix's three-way guidance at every pair of scales."""
+"""Edits use InstructPix2Pix's guidance by image and text at every pair of scales."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from riff.errors import DataError, OptionError
 from riff.models.base import load_base
 from riff.models.edit import attach_edit
 from riff.sampling.control import prepare_pipeline
-from riff.sampling.edit import EditOptions, sample_edit
+from riff.sampling.edit import sample_edit
+from riff.sampling.options import EditOptions
 
 SIZE = 128
 PROMPTS = ["add a female vocal pop melody", "add a male vocal rock melody"]
@@ -24,10 +25,10 @@ PROMPTS = ["add a female vocal pop melody", "add a male vocal rock melody"]
 
 @pytest.fixture(scope="module")
 def pipeline(tiny_base: Path) -> StableDiffusionInstructPix2PixPipeline:
-    """The tiny base with an eight-channel first layer that looks at the input picture as well."""
+    """The tiny base with an eight-channel first layer that takes the input image as well."""
     made = attach_edit(load_base(str(tiny_base)))
     torch.manual_seed(1)
-    torch.nn.init.normal_(made.unet.conv_in.weight, std=0.1)  # as if it were trained
+    torch.nn.init.normal_(made.unet.conv_in.weight, std=0.1)  # as if trained
     return prepare_pipeline(made)
 
 
@@ -55,25 +56,25 @@ def difference(a: np.ndarray, b: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize(("image_scale", "text_scale"), [(1.5, 7.5), (1.0, 3.0), (2.0, 1.1)])
-def test_where_the_stock_pipeline_guides_the_pictures_are_its_own(pipeline, pictures, image_scale, text_scale) -> None:
+def test_images_equal_the_stock_pipelines_where_it_uses_guidance(pipeline, pictures, image_scale, text_scale) -> None:
     options = EditOptions(3, text_scale, image_scale, negative_prompt="noise")
     ours = sample_edit(pipeline, pictures[:1], PROMPTS[:1], [5], options)[0]
     assert difference(ours, stock(pipeline, pictures[0], PROMPTS[0], 5, options)) <= 1  # the order of a sum
 
 
-def test_below_one_the_input_is_let_go_but_the_guidance_stays(pipeline, pictures) -> None:
+def test_guidance_works_at_image_scales_below_one(pipeline, pictures) -> None:
     options = EditOptions(3, 7.5, 0.8)
     ours = sample_edit(pipeline, pictures[:1], PROMPTS[:1], [5], options)[0]
     assert difference(ours, stock(pipeline, pictures[0], PROMPTS[0], 5, options)) > 8
 
 
-def test_scales_of_one_are_the_prediction_from_picture_and_instruction(pipeline, pictures) -> None:
+def test_scales_of_one_are_the_prediction_from_image_and_instruction(pipeline, pictures) -> None:
     ours = sample_edit(pipeline, pictures[:1], PROMPTS[:1], [5], EditOptions(3, 1.0, 1.0))[0]
     unguided = stock(pipeline, pictures[0], PROMPTS[0], 5, EditOptions(3, 1.0, 1.0))  # stock predicts the conditional alone
     assert difference(ours, unguided) <= 1
 
 
-def test_scales_of_zero_know_neither_picture_nor_instruction(pipeline, pictures) -> None:
+def test_scales_of_zero_are_the_unconditional_prediction(pipeline, pictures) -> None:
     first, second = (
         sample_edit(pipeline, [one], [prompt], [5], EditOptions(2, 0.0, 0.0))[0]
         for one, prompt in zip(pictures, PROMPTS, strict=True)
@@ -85,7 +86,7 @@ def test_scales_of_zero_know_neither_picture_nor_instruction(pipeline, pictures)
 
 @settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.floats(0, 3), st.floats(0, 10), st.lists(st.integers(0, 2**31), min_size=2, max_size=2))
-def test_a_seed_gives_the_same_picture_alone_and_among_others(pipeline, pictures, image_scale, text_scale, seeds) -> None:
+def test_a_seeds_image_does_not_depend_on_the_batch(pipeline, pictures, image_scale, text_scale, seeds) -> None:
     options = EditOptions(2, text_scale, image_scale)
     steps: list[int] = []
     together = sample_edit(pipeline, pictures, PROMPTS, seeds, options, on_step=steps.append)
@@ -95,11 +96,11 @@ def test_a_seed_gives_the_same_picture_alone_and_among_others(pipeline, pictures
     assert all(one.shape == (SIZE, SIZE) and one.dtype == np.uint8 for one in together)
 
 
-def test_what_cannot_be_drawn_is_said_first(pipeline, pictures) -> None:
+def test_invalid_inputs_are_refused_before_sampling(pipeline, pictures) -> None:
     with pytest.raises(DataError, match="multiples of 64"):
         sample_edit(pipeline, [np.zeros((100, SIZE), np.uint8)], PROMPTS[:1], [0])
-    with pytest.raises(DataError, match="2 pictures, 1 instructions and 1 seeds"):
+    with pytest.raises(DataError, match="2 images, 1 instructions and 1 seeds"):
         sample_edit(pipeline, pictures, PROMPTS[:1], [0])
-    with pytest.raises(OptionError, match="--num_inference_steps 0"):
+    with pytest.raises(OptionError, match="steps 0: give 1 or more"):
         sample_edit(pipeline, pictures[:1], PROMPTS[:1], [0], EditOptions(steps=0))
     assert sample_edit(pipeline, [], [], []) == []

@@ -1,4 +1,4 @@
-"""Whether an edit was performed is seen from the pictures alone."""
+"""Whether an edit was performed is judged from the images alone."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_an_edit_outranks_what_is_none(clips: list) -> None:
         assert min(score[kind] for kind in (*EDITS, QUIET_EDIT)) > max(score[kind] for kind in NO_EDITS)
 
 
-def test_scores_do_not_know_the_pictures_maxima(clips: list) -> None:
+def test_scores_are_invariant_to_the_images_maxima(clips: list) -> None:
     case = clips[0].cases[0]
     paler = np.round(255 - (255 - case.before.astype(float)) * 0.8).astype(np.uint8)
     ours, theirs = score_edit(case.before, case.after), score_edit(paler, case.after)
@@ -91,7 +91,7 @@ def test_a_silent_input_and_a_silent_output() -> None:
     assert (excess_image(white, white) == 255).all()
 
 
-def test_pictures_of_another_form_are_refused() -> None:
+def test_images_of_another_type_are_refused() -> None:
     good = np.zeros((512, 8), np.uint8)
     for before, after in ((good, good[:, :4]), (good.astype(float), good), (good[:100], good[:100])):
         with pytest.raises(DataError):
@@ -106,7 +106,7 @@ def _vocal(index: int) -> np.ndarray:
 
 
 def harmonic_tone(notes: np.ndarray, harmonics: int = 8) -> np.ndarray:
-    """uint8 picture of a tone whose pitch follows MIDI numbers, one a frame."""
+    """uint8 image of a tone whose pitch follows MIDI numbers, one a frame."""
     frequency = np.interp(np.arange(CLIP_SAMPLES) / STANDARD.hop_length, np.arange(len(notes)), 440 * 2 ** ((notes - 69) / 12))
     phase = 2 * np.pi * np.cumsum(frequency) / STANDARD.sample_rate
     wave = np.sum([np.sin(k * phase) / k for k in range(1, harmonics + 1)], axis=0) / 4
@@ -131,7 +131,7 @@ def test_vibrato_and_glides_move_and_jumps_do_not() -> None:
     assert jumps.moving.mean() < 0.03
 
 
-def test_noise_and_silence_sing_nothing() -> None:
+def test_noise_and_silence_have_no_melody() -> None:
     random = np.random.default_rng(0)
     noise = waveform_to_image(torch.from_numpy(random.standard_normal(CLIP_SAMPLES).astype(np.float32)))
     assert melody_of(noise.pixels).sung.mean() < 0.05
@@ -147,7 +147,7 @@ def test_bands_are_where_the_filters_peak() -> None:
         assert band_of(bank[band].argmax() * 2.5) == pytest.approx(band, abs=0.3)
 
 
-def test_registers_are_read_from_the_prompt_and_heard_in_the_melody() -> None:
+def test_registers_are_read_from_prompt_and_melody() -> None:
     assert register_of_prompt("Add a Female vocal pop melody") == "female"
     assert register_of_prompt("add a man's voice") == "male"
     for register, singers in SINGERS.items():
@@ -164,11 +164,11 @@ def test_registers_are_read_from_the_prompt_and_heard_in_the_melody() -> None:
         assert register_obeyed(prompt, note) is obeyed
 
 
-# A vocal picture over a backing picture, and training examples
+# Combined images and training examples
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
-def test_a_combined_picture_is_the_mixs(index: int) -> None:
+def test_a_combined_image_is_the_mixs(index: int) -> None:
     song = compose(4, index, 5.2)
     parts = {name: torch.from_numpy(stem[:, :CLIP_SAMPLES]) for name, stem in song.stems.items()}
     backing = waveform_to_image(sum(part for name, part in parts.items() if name != "vocals"))
@@ -191,10 +191,10 @@ def test_a_copy_is_at_distance_zero_and_ranks_first() -> None:
     known = fingerprints(vocals)
     for index, vocal in enumerate(vocals):
         found = nearest_distance(vocal, known)
-        assert found.place == index
+        assert found.index == index
         assert found.distance == pytest.approx(0, abs=1e-3)
         quieter = np.round(255 - (255 - vocal.astype(float)) * 0.7).astype(np.uint8)
-        assert nearest_distance(quieter, known).place == index
+        assert nearest_distance(quieter, known).index == index
         assert nearest_distance(quieter, known).distance < 0.05
         assert nearest_distance(vocal, np.delete(known, index, axis=0)).distance > 0.3
     with pytest.raises(DataError):
@@ -202,7 +202,7 @@ def test_a_copy_is_at_distance_zero_and_ranks_first() -> None:
 
 
 def test_a_single_frame_is_judged() -> None:
-    """What a song of one sample comes to."""
+    """A song of one sample."""
     frame = np.full((512, 1), 100, np.uint8)
     assert not score_edit(frame, frame).is_edit
     assert edit.judge("noop", frame, frame).performed

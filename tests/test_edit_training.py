@@ -141,7 +141,7 @@ def test_going_on_equals_going_straight_through(
     place = ["--output_dir", str(tmp_path / "final"), "--logging_dir", str(tmp_path), "--max_train_time", "01:00:00:00"]
     resumed = [*place, "--resume_from_checkpoint", "latest", "--learning_rate"]
     with pytest.raises(
-        TrainingError, match=r"step 3: the loss is not .* --learning_rate 1e\+29 --resume_from_checkpoint .*001.ckpt"
+        TrainingError, match=r"step 3: the loss is not .* --learning_rate 1e\+08 --resume_from_checkpoint .*001.ckpt"
     ):
         train_instruct_pix2pix.main([*resumed, "1e9"])
     train_instruct_pix2pix.main([*resumed, "1e-3"])
@@ -338,7 +338,6 @@ def test_bad_input_is_named(edit_pairs: Path, tiny_base: Path, tmp_path: Path) -
         (broken(edit_pairs, tmp_path / "outside", outside), [], "line 2"),
         (broken(edit_pairs, tmp_path / "missing", missing), [], "none.png: no such image"),
         (broken(edit_pairs, tmp_path / "json", "{"), [], "line 2: is no JSON"),
-        (broken(edit_pairs, tmp_path / "sizes", resize=True), [], "512x256 pixels, but"),
         (broken(edit_pairs, tmp_path / "empty"), [], "holds no edit pairs"),
         (tmp_path / "nowhere", [], "no edit pairs there"),
         (edit_pairs, ["--resolution", 256], "--resolution 256: the pictures in"),

@@ -24,7 +24,8 @@ from riff.experiments.kept_samples import KeptSamples
 from riff.experiments.pages import Answer, table_text, write_overview, write_page
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT
-from riff.sampling.control import SamplingOptions, sample_control
+from riff.sampling.control import sample_control
+from riff.sampling.options import SamplingOptions
 from riff.separation.stems import STEM_NAMES
 from riff.spectrogram.edges import FOLLOWED, MISSED, canny_edges, overlay_edges
 from riff.spectrogram.image import SpectrogramImage
@@ -172,7 +173,7 @@ def test_several_experiments_as_a_command(tmp_path: Path) -> None:
     """An experiment that cannot be done is named at the end, and the others' results are there."""
     quick = ("--songs", "demo:1", "--steps", 1, "--num_shown", 1, "--num_seeds", 2)
     done = run_script("tools/evaluate_samples.py", "--experiment", "need", "seeds", *quick, "--output", tmp_path / "out", code=2)
-    assert last_error(done) == "error: --experiment need: --steps 1: too few to change a picture by 0.3; give 4 or more"
+    assert last_error(done) == "error: --experiment need: steps 1: too few to change an image by 0.3; give 4 or more"
     results = json.loads((tmp_path / "out" / "seeds" / "results.json").read_text())
     assert results["arguments"]["model"] == "models/riff-cnet-mini"
     assert results["arguments"]["experiment"] == ["seeds"]

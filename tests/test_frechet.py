@@ -48,7 +48,7 @@ def test_sets_smaller_than_their_dimension_are_measured():
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 12), st.integers(2, 12), st.integers(1, 8))
-def test_the_distance_is_symmetric_and_knows_no_rotation_or_shift(seed, examples, others, dimensions):
+def test_the_distance_is_symmetric_and_invariant_to_rotation_and_shift(seed, examples, others, dimensions):
     random = np.random.default_rng(seed)
     ours, theirs = random.standard_normal((examples, dimensions)), random.standard_normal((others, dimensions)) * 3 + 1
     rotation = np.linalg.qr(random.standard_normal((dimensions, dimensions)))[0]

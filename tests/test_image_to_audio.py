@@ -100,7 +100,7 @@ def test_a_stereo_image_is_a_stereo_sound(sound: np.ndarray, tmp_path: Path) -> 
         load_image(image)
 
 
-def test_a_sound_that_would_clip_is_lowered_and_its_level_said(
+def test_audio_that_would_clip_is_lowered_and_its_level_reported(
     sound: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = waveform_to_image(torch.from_numpy(sound))
@@ -117,7 +117,7 @@ def test_a_sound_that_would_clip_is_lowered_and_its_level_said(
     assert "level not known" in capsys.readouterr().out
 
 
-def test_in_a_batch_the_good_images_are_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_in_a_batch_the_good_images_are_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = SpectrogramImage(np.full((512, 20), 255, np.uint8), 0.0)
     for name in ("a.png", "c.png", "e.png"):
         save_image(tmp_path / name, good)

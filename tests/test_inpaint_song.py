@@ -62,7 +62,7 @@ def test_the_mix_is_the_accompaniments_own_samples_and_the_vocal(two_takes: Path
             assert loudness_against(vocal, accompaniment, 44_100) == pytest.approx(manifest["vocal_lu"], abs=0.01)
 
 
-def test_a_take_is_the_same_alone_and_among_others(two_takes: Path, song: Path, tiny_control: Path, tmp_path: Path) -> None:
+def test_a_take_does_not_depend_on_the_number_of_takes(two_takes: Path, song: Path, tiny_control: Path, tmp_path: Path) -> None:
     sing(tmp_path / "alone", song, tiny_control, "--seed", 4)
     alone, among, other = (
         samples(path) for path in (tmp_path / "alone" / "vocal.wav", two_takes / "vocal-4.wav", two_takes / "vocal-3.wav")
@@ -71,7 +71,7 @@ def test_a_take_is_the_same_alone_and_among_others(two_takes: Path, song: Path, 
     assert np.abs(other - among).max() > 0.01
 
 
-def test_the_page_has_players_and_the_whole_picture(two_takes: Path) -> None:
+def test_the_page_has_players_and_the_whole_spectrogram(two_takes: Path) -> None:
     page = (two_takes / "index.html").read_text()
     assert page.count("<audio") == 6
     for link in re.findall(r'(?:src|href)="([^"]+)"', page):
@@ -112,8 +112,8 @@ def test_a_song_at_another_rate_is_separated_and_keeps_it(tiny_control: Path, so
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--start", 20, "--end", 22), "--start 20: the song lasts 11.00 s"),
-        (("--start", 5, "--end", 30), "--end 30: the song lasts"),
+        (("--start", 20, "--end", 22), "start 20: the song lasts 11.00 s"),
+        (("--start", 5, "--end", 30), "end 30: the song lasts"),
         (("--start", 5, "--end", 4), "ends before it begins"),
         (("--start", 1, 2, "--end", 3, 4), "overlaps with"),
         (("--start", 1, 2, "--end", 3), "give as many of each"),

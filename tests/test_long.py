@@ -1,4 +1,4 @@
-"""Songs of any length to a picture and back, block by block, as if they had been done at once."""
+"""Songs of any length to an image and back in blocks give the result of a single pass."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def window_phases(waveform: torch.Tensor) -> torch.Tensor:
 
 @given(samples=st.integers(1, 80_000), block=st.integers(20, 150))
 @settings(max_examples=10, deadline=None)
-def test_a_picture_by_blocks_is_the_picture(song: torch.Tensor, samples: int, block: int) -> None:
+def test_an_image_by_blocks_is_the_image(song: torch.Tensor, samples: int, block: int) -> None:
     part = song[:, 60_000 : 60_000 + samples]
     whole = magnitude_to_mel(waveform_to_magnitude(part.mean(dim=0)))
     with pytest.MonkeyPatch.context() as patch:
@@ -62,7 +62,7 @@ def test_no_transform_is_longer_than_a_block(monkeypatch: pytest.MonkeyPatch) ->
     assert max(lengths) <= 65 + 2 * 41  # and the surroundings that the outer frames see
 
 
-def test_joints_are_like_everywhere_else(song: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_block_borders_are_inaudible(song: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = waveform_to_image(song)
     mel = image_to_mel(picture)
     monkeypatch.setattr(phase, "BLOCK_FRAMES", 450)
@@ -121,7 +121,7 @@ def test_a_start_with_the_right_phases_keeps_the_waveform(song: torch.Tensor) ->
     torch.testing.assert_close(griffin_lim(magnitude, WINDOW, HOP, iterations=0, start=begin), plain, rtol=1e-3, atol=1e-4)
 
 
-def test_a_silent_start_is_none(song: torch.Tensor) -> None:
+def test_a_silent_start_is_ignored(song: torch.Tensor) -> None:
     mel = waveform_to_mel(song.mean(dim=0)[: 441 * 50])
     expected = mel_to_waveform(mel, iterations=3, seed=4)
     for silence in (torch.zeros(441 * 49), torch.zeros(10), torch.zeros(441 * 99)):  # cut, or followed by silence

@@ -17,9 +17,10 @@ from riff.models.base import load_base
 from riff.models.control import attach_control
 from riff.models.edit import attach_edit
 from riff.models.prompts import warn_of_long, words_left_out
-from riff.sampling.control import SamplingOptions, prepare_pipeline, sample_control
-from riff.sampling.edit import EditOptions, sample_edit
+from riff.sampling.control import prepare_pipeline, sample_control
+from riff.sampling.edit import sample_edit
 from riff.sampling.image_to_image import image_to_image_pipeline, sample_image_to_image
+from riff.sampling.options import EditOptions, SamplingOptions
 from riff.sampling.song import SongModel, SongPainter
 from riff.spectrogram.edges import save_edges
 from riff.spectrogram.image import SpectrogramImage, save_image

@@ -14,7 +14,7 @@ from riff.audio.loudness import block_loudness, loudness_against
 from riff.errors import OptionError
 from riff.sampling.mixback import (
     VOCAL_LU,
-    Elsewhere,
+    OutsideRegions,
     auto_gain_db,
     check_regions,
     crossfade_gain,
@@ -87,7 +87,7 @@ def test_nothing_above_the_vocals_band_is_lost() -> None:
     assert above.max() < 1e-3 * np.abs(np.fft.rfft(backing[0])).max()
 
 
-def test_the_vocal_alone_gives_way_to_peaks_and_only_near_them() -> None:
+def test_the_limiter_lowers_the_vocal_alone_and_only_near_peaks() -> None:
     rate, peak = 44_100, 40_000
     backing = noise(2, 2 * rate, level=0.05)
     backing[0, peak - 5 : peak + 5] = 0.95
@@ -114,14 +114,14 @@ def test_a_long_vocal_is_limited_by_blocks_as_in_one(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("level", [0.05, 0.2, 0.9])
 def test_a_region_changes_neither_the_songs_level_nor_a_sample_outside(level: float) -> None:
-    """Headroom used to be made inside the region only: the band ducked there by up to 16 dB."""
+    """Lowering the region alone would duck the backing there by up to 16 dB."""
     rate = 44_100
     song = noise(2, 4 * rate, seed=2)
     song *= np.float32(1.0 / np.abs(song).max())  # a loud master
     backing = song - noise(2, 4 * rate, level=0.002, seed=3)
     backing = np.clip(backing, -1, 1)
     heard = crossfade_gain(4 * rate, rate, [(1.0, 3.0)])
-    made = mix_back(tone(4.0, level=level), backing, rate, gain_db=12.0, elsewhere=Elsewhere(song, heard))
+    made = mix_back(tone(4.0, level=level), backing, rate, gain_db=12.0, outside=OutsideRegions(song, heard))
     np.testing.assert_array_equal(made.mix[:, heard == 0], song[:, heard == 0])
     np.testing.assert_array_equal(made.accompaniment[:, heard == 1], backing[:, heard == 1])
     np.testing.assert_array_equal(made.mix, made.accompaniment + made.vocal)
@@ -135,7 +135,7 @@ def test_a_song_above_full_scale_is_lowered_as_a_whole() -> None:
     song *= np.float32(1.5 / np.abs(song).max())
     backing = song * np.float32(0.5)
     heard = crossfade_gain(2 * rate, rate, [(0.5, 1.0)])
-    made = mix_back(tone(2.0), backing, rate, gain_db=0.0, elsewhere=Elsewhere(song, heard))
+    made = mix_back(tone(2.0), backing, rate, gain_db=0.0, outside=OutsideRegions(song, heard))
     assert made.song_gain_db == pytest.approx(20 * np.log10(1 / 1.5), abs=1e-3)
     np.testing.assert_allclose(made.mix[:, heard == 0], song[:, heard == 0] / 1.5, atol=1e-6)
     np.testing.assert_allclose(made.accompaniment[:, heard == 1], backing[:, heard == 1] / 1.5, atol=1e-6)
@@ -162,7 +162,7 @@ def test_a_surround_mix_has_its_singer_in_the_centre_or_in_front(channels: int) 
     backing_level=st.floats(0.01, 0.3),
 )
 @settings(max_examples=10, deadline=None)
-def test_the_gain_makes_the_asked_difference_in_loudness(
+def test_automatic_gain_reaches_the_target_loudness(
     rate: int, channels: int, difference: float, offset: float, backing_level: float
 ) -> None:
     backing = noise(channels, 4 * rate, backing_level)
@@ -175,7 +175,7 @@ def test_the_gain_makes_the_asked_difference_in_loudness(
     assert loudness_against(louder, backing, rate) == pytest.approx(offset, abs=0.5)
 
 
-def test_next_to_nothing_is_not_blown_up_and_too_much_is_turned_down() -> None:
+def test_automatic_gain_has_a_maximum_and_no_minimum() -> None:
     backing = noise(2, 88_200)
     assert auto_gain_db(noise(2, 88_200, 0.002), backing, 44_100) == 12.0
     assert auto_gain_db(noise(2, 88_200, 5.0), backing, 44_100) == pytest.approx(VOCAL_LU - 34, abs=0.1)
@@ -264,22 +264,22 @@ def test_a_region_that_is_the_song_has_no_borders() -> None:
 @pytest.mark.parametrize(
     ("regions", "message"),
     [
-        ([(-1.0, 2.0)], r"--start -1: .* lasts 10\.00 s"),
-        ([(10.0, 11.0)], r"--start 10: .* lasts 10\.00 s"),
-        ([(float("nan"), 2.0)], "--start nan"),
-        ([(2.0, 10.5)], r"--end 10\.5: .* lasts 10\.00 s"),
-        ([(2.0, float("nan"))], "--end nan"),
-        ([(5.0, 4.0)], "--start 5 --end 4: .* ends before it begins"),
-        ([(5.0, 5.0)], "--start 5 --end 5: .* ends before it begins"),
-        ([(6.0, 8.0), (2.0, 6.5)], r"--start 6 --end 8: overlaps with --start 2 --end 6\.5"),
+        ([(-1.0, 2.0)], r"start -1: .* lasts 10\.00 s"),
+        ([(10.0, 11.0)], r"start 10: .* lasts 10\.00 s"),
+        ([(float("nan"), 2.0)], "start nan"),
+        ([(2.0, 10.5)], r"end 10\.5: .* lasts 10\.00 s"),
+        ([(2.0, float("nan"))], "end nan"),
+        ([(5.0, 4.0)], "region 5 to 4: .* ends before it begins"),
+        ([(5.0, 5.0)], "region 5 to 5: .* ends before it begins"),
+        ([(6.0, 8.0), (2.0, 6.5)], r"region 6 to 8: it overlaps with 2 to 6\.5"),
     ],
 )
-def test_regions_that_cannot_be(regions: list[tuple[float, float]], message: str) -> None:
+def test_invalid_regions_are_refused(regions: list[tuple[float, float]], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         check_regions(regions, 10.0)
 
 
-def test_an_end_said_with_two_places_is_the_songs_end() -> None:
+def test_an_end_with_two_decimals_is_the_songs_end() -> None:
     assert check_regions([(0.0, 4.0), (5.0, 10.0)], 9.996) == [(0.0, 4.0), (5.0, 9.996)]
 
 

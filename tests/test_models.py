@@ -16,10 +16,10 @@ from riff.experiments.edit_experiment import edit_case
 from riff.metrics.melody import register_obeyed
 from riff.models.control import load_control_pipeline
 from riff.models.edit import load_edit_pipeline
-from riff.sampling.control import options_for, prepare_pipeline
-from riff.sampling.edit import edit_options_for
+from riff.sampling.control import prepare_pipeline
 from riff.sampling.edit_clip import edit_target
 from riff.sampling.edit_takes import generate_candidates
+from riff.sampling.options import edit_options_for, options_for
 from riff.spectrogram.image import waveform_to_image
 
 MODELS = Path(__file__).parent.parent / "models"

@@ -15,8 +15,8 @@ from riff.experiments.control import ClipPictures
 from riff.experiments.need import EXPERIMENT, METRICS, ROWS, ink
 from riff.metrics.pictures import gradient_correlation
 from riff.models.control import CONTROL
-from riff.sampling.control import SamplingOptions
 from riff.sampling.image_to_image import image_to_image_pipeline, sample_image_to_image
+from riff.sampling.options import SamplingOptions
 from riff.sampling.windows import through_autoencoder
 
 MODEL = Path(__file__).parent.parent / "models" / "riff-cnet-mini"
@@ -75,7 +75,7 @@ def test_a_seed_decides_the_draw_alone_and_among_others(bench: Bench) -> None:
 
 def test_what_cannot_be_drawn_is_said_in_one_line(bench: Bench) -> None:
     pipeline = image_to_image_pipeline(bench.pipeline)
-    with pytest.raises(OptionError, match=r"--steps 2: .* give 4 or more"):
+    with pytest.raises(OptionError, match=r"steps 2: too few .* give 4 or more"):
         sample_image_to_image(pipeline, [np.zeros((512, 512), np.uint8)], ["a"], [0], SamplingOptions(steps=2), 0.3)
     with pytest.raises(DataError, match="multiples of"):
         sample_image_to_image(pipeline, [np.zeros((511, 512), np.uint8)], ["a"], [0], SamplingOptions(steps=4), 0.5)

@@ -1,4 +1,4 @@
-"""A hub that does not answer: said at once, in one line, and what was downloaded before still serves."""
+"""A hub that does not answer: one error line at once, and earlier downloads are used."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ run(main)
 
 
 def load(folder: Path, endpoint: str) -> subprocess.CompletedProcess[str]:
-    """Run `LOAD` as a command whose hub is at this address."""
+    """Run `LOAD` as a command with this address of the hub."""
     (folder / "load.py").write_text(LOAD)
     return run_against_hub(str(folder / "load.py"), folder, endpoint, PYTHONPATH=str(ROOT))
 
 
 @pytest.fixture
 def refusing() -> str:
-    """An address where nobody listens."""
+    """An address without a listener."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -41,13 +41,13 @@ def refusing() -> str:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """One where everybody is let in and nobody gets an answer."""
+    """An address that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("address", ["refusing", "silent", "http://no-such-host.invalid"])
-def test_a_hub_that_does_not_answer_is_asked_once(
+def test_a_hub_that_does_not_answer_is_contacted_once(
     address: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = address if "://" in address else request.getfixturevalue(address)
@@ -64,16 +64,16 @@ def test_a_hub_that_does_not_answer_is_asked_once(
     assert "cannot be reached" in str(explain(caught.value, "me/part", "give a folder"))
 
 
-def test_a_hub_that_answered_is_asked_as_the_library_does(hub: Hub, refusing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_answered_once_may_fail_as_the_library_does(hub: Hub, refusing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     hub.faults = [Fault("/api/models/me/part", 503, times=1)]
     client = _FirstContact().new_client()
     assert client.get(f"{hub.url}/api/models/me/part", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 503
-    with pytest.raises(HTTPError):  # which it tries again
+    with pytest.raises(HTTPError):  # which the library retries
         client.get(refusing)
 
 
-def test_what_caused_an_error_is_found() -> None:
+def test_the_cause_of_an_error_is_found() -> None:
     cause, other = HubUnreachable("ConnectError"), OSError("of a library")
     other.__cause__ = ValueError("between")
     other.__cause__.__context__ = cause
@@ -81,8 +81,8 @@ def test_what_caused_an_error_is_found() -> None:
     assert unreachable(OSError("another")) is None
 
 
-def test_a_command_says_one_line(refusing: str, tmp_path: Path) -> None:
-    """And nothing of the attempts and pauses of the libraries."""
+def test_a_command_prints_one_line(refusing: str, tmp_path: Path) -> None:
+    """None of the libraries' retry messages is printed."""
     done = load(tmp_path, refusing)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -90,7 +90,7 @@ def test_a_command_says_one_line(refusing: str, tmp_path: Path) -> None:
     assert line.endswith("; give a folder")
 
 
-def test_an_earlier_download_serves(hub: Hub, refusing: str, tmp_path: Path) -> None:
+def test_an_earlier_download_is_used(hub: Hub, refusing: str, tmp_path: Path) -> None:
     hub.repositories["me/part"] = Repository(private=False, files={"config.json": b"{}", "riff.json": b'{"base": "mini"}'})
     first, again = load(tmp_path, hub.url), load(tmp_path, refusing)
     assert first.stdout == again.stdout == "{'base': 'mini'} ['config.json', 'riff.json']\n", (first, again)

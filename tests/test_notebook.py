@@ -1,4 +1,4 @@
-"""The notebooks: thin, without outputs, and they run from top to bottom, showing and playing each step."""
+"""The notebooks: thin, without outputs, and they run from top to bottom and display each step."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def code_cells(book: nbformat.NotebookNode) -> list:
 
 
 def set_fields(book: nbformat.NotebookNode, folder: Path, **fields: object) -> None:
-    """Fill in the form as a person would, and let the results go to a folder of the test's own."""
+    """Fill in the form, and write the results to a folder of the test."""
     for name, value in fields.items():
         found = 0
         for cell in code_cells(book):
@@ -48,17 +48,17 @@ def set_fields(book: nbformat.NotebookNode, folder: Path, **fields: object) -> N
         cell.source = re.sub(r'Path\("outputs/[a-z-]+"\)', f'Path("{folder}")', cell.source)
 
 
-def execute(book: nbformat.NotebookNode, place: Path = ROOT) -> None:
-    NotebookClient(book, timeout=TIMEOUT, kernel_name="python3", resources={"metadata": {"path": str(place)}}).execute()
+def execute(book: nbformat.NotebookNode, folder: Path = ROOT) -> None:
+    NotebookClient(book, timeout=TIMEOUT, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
 
 
-def shown(book: nbformat.NotebookNode) -> tuple[list[np.ndarray], list[tuple[np.ndarray, int]]]:
-    """The pictures and the sounds that an executed notebook shows, in order."""
+def displayed(book: nbformat.NotebookNode) -> tuple[list[np.ndarray], list[tuple[np.ndarray, int]]]:
+    """Images and sounds that an executed notebook displays, in order."""
     outputs = [output.data for cell in code_cells(book) for output in cell.outputs if output.output_type == "display_data"]
-    pictures = [np.array(Image.open(io.BytesIO(base64.b64decode(data["image/png"])))) for data in outputs if "image/png" in data]
+    images = [np.array(Image.open(io.BytesIO(base64.b64decode(data["image/png"])))) for data in outputs if "image/png" in data]
     players = [re.search(r'src="data:audio/flac;base64,([^"]+)"', data.get("text/html", "")) for data in outputs]
     sounds = [soundfile.read(io.BytesIO(base64.b64decode(player[1]))) for player in players if player]
-    return pictures, sounds
+    return images, sounds
 
 
 @pytest.mark.parametrize("name", [CONTROL, EDIT])
@@ -85,28 +85,28 @@ def test_the_badge_and_the_installation_take_the_repository(name: str) -> None:
 
 
 def test_the_control_notebook_runs(tmp_path: Path) -> None:
-    """And shows song, stems, edges, takes and mixes; the mixes are heard as they are kept."""
+    """It displays song, stems, edges, takes and mixes; the displayed mixes equal the saved files."""
     book = read(CONTROL)
     set_fields(book, tmp_path, **QUICK, seconds=6, takes=2, strength=1.5, scale=3.0)
     execute(book)
-    pictures, sounds = shown(book)
+    images, sounds = displayed(book)
     frames = 601
-    sizes = [picture.shape[:2] for picture in pictures]
+    sizes = [image.shape[:2] for image in images]
     sheet = Image.open(tmp_path / "sheet.png")
     assert sizes == [(512, frames)] * 4 + [(sheet.height, sheet.width)] + [(512, frames)] * 4  # vocal, mix, vocal, mix
-    edges = pictures[3]
+    edges = images[3]
     assert set(np.unique(edges)) == {0, 255}
-    song, vocals, accompaniment, *others = sounds
-    assert len(others) == 4
+    song, vocals, accompaniment, *takes = sounds
+    assert len(takes) == 4
     assert all(rate == 44_100 and waveform.shape == (6 * 44_100, 2) for waveform, rate in sounds)
     assert np.abs(song[0] - vocals[0] - accompaniment[0]).max() < 1e-4
-    for number, heard in enumerate(others[1::2]):
+    for number, displayed_mix in enumerate(takes[1::2]):
         mix, vocal = (read_audio(tmp_path / f"{name}-{number}.wav").waveform for name in ("mix", "vocal"))
-        assert np.abs(heard[0].T - mix).max() < 1e-4
+        assert np.abs(displayed_mix[0].T - mix).max() < 1e-4
         parts = np.stack([accompaniment[0].ravel(), vocal.T.ravel()], axis=1)
         _, residue, *_ = np.linalg.lstsq(parts, mix.T.ravel().astype(np.float64), rcond=None)
-        assert np.sqrt(residue[0] / mix.size) < 1e-4  # the accompaniment's own samples and the vocal, and nothing else
-    assert not np.array_equal(others[1][0], others[3][0])
+        assert np.sqrt(residue[0] / mix.size) < 1e-4  # the mix is the accompaniment's own samples and the vocal
+    assert not np.array_equal(takes[1][0], takes[3][0])
 
 
 @pytest.mark.slow
@@ -114,25 +114,25 @@ def test_the_edit_notebook_runs(tmp_path: Path) -> None:
     book = read(EDIT)
     set_fields(book, tmp_path, **QUICK, candidates=2, scale=3.0, image_scale=1.0)
     execute(book)
-    pictures, sounds = shown(book)
-    assert [picture.shape[:2] for picture in pictures] == [(512, 512)] * 4  # before, painted, before, after
+    images, sounds = displayed(book)
+    assert [image.shape[:2] for image in images] == [(512, 512)] * 4  # before, output, before, after
     before, again, after = (waveform for waveform, _ in sounds)
     assert np.abs(before - again).max() < 1e-3
     assert not np.allclose(before, after, atol=1e-3)
     assert {path.name for path in tmp_path.iterdir()} == {
         *("original.png", "original.wav", "sample.png", "sample.wav", "sheet.png")
     }
-    said = "".join(output.text for cell in code_cells(book) for output in cell.outputs if output.get("name") == "stdout")
-    assert said.count("edited, score") == 2
-    assert f"saved in {tmp_path}" in said
+    printed = "".join(output.text for cell in code_cells(book) for output in cell.outputs if output.get("name") == "stdout")
+    assert printed.count("edited, score") == 2
+    assert f"saved in {tmp_path}" in printed
 
 
 def test_the_installation_in_colab(tmp_path: Path) -> None:
-    """As far as it can be had elsewhere: the clone is what is imported then, and pip is told what to leave alone."""
+    """With stand-ins for Colab, git and pip: the clone is imported, and pip keeps the installed PyTorch and NumPy."""
     clone, tools = tmp_path / "work", tmp_path / "bin"
     clone.mkdir()
     tools.mkdir()
-    note = f'#!/bin/sh\necho "$(basename $0) $@" >> {tmp_path}/said\n'
+    note = f'#!/bin/sh\necho "$(basename $0) $@" >> {tmp_path}/calls\n'
     (tools / "git").write_text(f"{note}mkdir riff-cnet && cp -r {ROOT}/riff riff-cnet/riff\n")
     (tools / "pip").write_text(f'{note}[ "$1" = list ] && printf "torch==2.8.0+cu126\\nnumpy==2.0.2\\ntorchcodec==0.7\\n"\n')
     for tool in tools.iterdir():
@@ -145,9 +145,9 @@ def test_the_installation_in_colab(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PYTHONPATH", raising=False)
         execute(book, clone)
-    said = (tmp_path / "said").read_text().splitlines()
-    assert [line.split()[:2] for line in said] == [["git", "clone"], ["pip", "list"], ["pip", "install"]]
-    assert said[-1] == f"pip install --quiet --constraint {tmp_path}/as-in-colab.txt --editable ."
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [line.split()[:2] for line in calls] == [["git", "clone"], ["pip", "list"], ["pip", "install"]]
+    assert calls[-1] == f"pip install --quiet --constraint {tmp_path}/as-in-colab.txt --editable ."
     assert (tmp_path / "as-in-colab.txt").read_text() == "torch==2.8.0+cu126\nnumpy==2.0.2\n"
     assert book.cells[-1].outputs[0].text.strip() == str(clone / "riff-cnet/riff/__init__.py")
 
@@ -162,7 +162,7 @@ def test_the_installation_in_colab(tmp_path: Path) -> None:
         ("models/mine", "cuda", "models/mine"),
     ],
 )
-def test_which_model_draws(name: str, device: str, chosen: str) -> None:
+def test_choice_of_the_model(name: str, device: str, chosen: str) -> None:
     assert notebook.choose_model(name, "control", device) == chosen
 
 
@@ -172,14 +172,14 @@ def test_the_small_models_are_there() -> None:
 
 
 def test_uploads_and_google_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a stand-in for Colab; elsewhere they say in a line that they need it."""
+    """With a stand-in for Colab; without it they raise an error that names Colab."""
     assert notebook.choose_song("song.ogg", upload=False) == Path("song.ogg")
     results = tmp_path / "results"
     results.mkdir()
     (results / "mix.wav").write_bytes(b"sound")
     with pytest.raises(OptionError, match="only Colab takes uploads"):
         notebook.choose_song("song.ogg", upload=True)
-    with pytest.raises(OptionError, match=f"only Colab reaches Google Drive; the results lie in {results}"):
+    with pytest.raises(OptionError, match=f"only Colab reaches Google Drive; the results are in {results}"):
         notebook.copy_to_drive(results)
     colab, files, drive = (ModuleType(name) for name in ("google.colab", "google.colab.files", "google.colab.drive"))
     mounted: list[str] = []

@@ -1,4 +1,4 @@
-"""The metrics of pictures give the answers that their definitions give on paper."""
+"""Metrics of images agree with their definitions."""
 
 from __future__ import annotations
 
@@ -141,10 +141,10 @@ def test_images_made_in_two_ways_have_no_common_region(random):
         vocal_region(accompaniment, other)
 
 
-# Pictures
+# Images
 
 
-def test_gradient_correlation_sees_outlines_and_not_brightness(random):
+def test_gradient_correlation_depends_on_edges_and_not_on_brightness(random):
     picture = np.zeros((64, 80), np.uint8)
     picture[20:30, 10:60] = 200
     assert gradient_correlation(picture, picture) == pytest.approx(1.0)
@@ -178,7 +178,7 @@ def test_grey_difference_does_not_wrap():
 
 
 @given(pictures, pictures)
-def test_picture_scores_are_symmetric_and_bounded(a, b):
+def test_image_scores_are_symmetric_and_bounded(a, b):
     assert gradient_correlation(a, b) == pytest.approx(gradient_correlation(b, a))
     assert -1 <= gradient_correlation(a, b) <= 1
     assert gradient_correlation(a, a) == pytest.approx(1.0)
@@ -211,7 +211,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(score, arguments, messag
     assert "\n" not in str(caught.value)
 
 
-def test_scores_leave_their_arguments_alone(random):
+def test_scores_do_not_change_their_arguments(random):
     picture = random.integers(0, 256, (16, 16), dtype=np.uint8)
     kept = picture.copy()
     for score in (gradient_correlation, grey_difference):

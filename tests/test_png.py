@@ -1,4 +1,4 @@
-"""What is written as PNG is read the same by everything that reads PNG."""
+"""PNG files are read identically by other libraries."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_tags_come_through_with_and_without_their_prefix() -> None:
         assert picture.getexif()[11080] == 12.5
 
 
-def test_a_flat_picture_is_small_and_a_noisy_one_is_not_much_larger_than_its_pixels() -> None:
+def test_a_flat_image_is_small_and_noise_is_not_much_larger_than_its_pixels() -> None:
     assert len(encode_png(np.full((512, 512), 255, np.uint8), 3)) < 5_000
     noise = np.random.default_rng(0).integers(0, 256, (512, 512), np.uint8)
     assert len(encode_png(noise)) < noise.nbytes * 1.02

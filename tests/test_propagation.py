@@ -1,4 +1,4 @@
-"""Phases from magnitudes alone, and what they save."""
+"""Phases from magnitudes alone, and the iterations they save."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def tone(frequency: float, seconds: float = 1.0) -> torch.Tensor:
 
 
 def inconsistency(magnitude: torch.Tensor, waveform: torch.Tensor) -> float:
-    """Spectral convergence: the distance of a sound's magnitude from the wanted one, over the wanted one's norm."""
+    """Spectral convergence: the distance of a waveform's magnitude from the target, over the target's norm."""
     inner = slice(10, -10)  # the outer frames hold the reflected edge
     return float((spectrum_of(waveform).abs() - magnitude)[:, inner].norm() / magnitude[:, inner].norm())
 
 
 @pytest.mark.parametrize("frequencies", [(440.0,), (333.3,), (220.0, 277.2, 329.6, 1_234.5)])
-def test_steady_tones_need_no_rounds(frequencies: tuple[float, ...]) -> None:
+def test_steady_tones_need_no_iterations(frequencies: tuple[float, ...]) -> None:
     sound = torch.stack([tone(frequency) for frequency in frequencies]).sum(dim=0)
     magnitude = spectrum_of(sound).abs()
     ready, random = (griffin_lim(magnitude, WINDOW, HOP, iterations=0, propagate=way) for way in (True, False))
@@ -38,7 +38,7 @@ def test_steady_tones_need_no_rounds(frequencies: tuple[float, ...]) -> None:
     assert inconsistency(magnitude, random) > 0.5
 
 
-def test_a_glide_needs_no_rounds() -> None:
+def test_a_glide_needs_no_iterations() -> None:
     seconds = torch.arange(24_000, dtype=torch.float64) / 24_000
     sound = 0.3 * torch.sin(2 * torch.pi * (300 * seconds + 200 * seconds**2)).float()
     magnitude = spectrum_of(sound).abs()
@@ -46,7 +46,7 @@ def test_a_glide_needs_no_rounds() -> None:
 
 
 @pytest.mark.parametrize("index", range(3))
-def test_sixteen_rounds_are_better_than_sixty_four_from_random_phases(index: int) -> None:
+def test_sixteen_iterations_are_better_than_sixty_four_from_random_phases(index: int) -> None:
     image = waveform_to_image(torch.from_numpy(compose(9, index, 3.0).mixture))
 
     def error(iterations: int, propagate: bool) -> float:

@@ -1,4 +1,4 @@
-"""The page opens from disk, links to what is there, and shows users' text as text; sheets have the size they say."""
+"""Pages open from disk, link to existing files and escape text; contact sheets have the documented size."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_file_name_that_is_no_text_is_linked_all_the_same(tmp_path):
     assert "caf?.wav" in page.text
 
 
-def test_players_and_pictures_load_only_when_wanted(tmp_path):
+def test_players_and_images_load_lazily(tmp_path):
     report = Report("Lazy")
     report.takes([make_take(tmp_path, "one", size=(40, 30)), make_take(tmp_path, "sheet", size=(96, 32)), Take("words")])
     tags = Page(report.write(tmp_path / "index.html")).tags
@@ -150,7 +150,7 @@ def test_users_text_stays_text_wherever_it_appears(tmp_path):
     assert page.open == []
 
 
-def test_half_a_character_in_a_prompt_does_not_lose_the_page(tmp_path):
+def test_a_lone_surrogate_in_a_prompt_does_not_lose_the_page(tmp_path):
     report = Report("Prompts", "half \ud83c")
     assert "half ?" in report.write(tmp_path / "index.html").read_text(encoding="utf-8")
 
@@ -236,7 +236,7 @@ def test_points_are_placed_in_proportion():
     assert y0 > y4  # upwards
 
 
-def test_points_that_cannot_be_drawn_are_left_out():
+def test_points_that_are_not_finite_are_skipped():
     points = [(0, 1.0), (1, math.nan), (2, math.inf), (3, 0.0), (4, -1.0), (5, 2.0)]
     assert len(polylines(line_chart({"a": points}, "x", "y"))[0]) == 4
 
@@ -255,7 +255,7 @@ def test_a_chart_of_nothing_or_too_much_is_refused(series):
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=20))
 @example([(0.0, 5.938168402284321e-307)])  # a slope in pixels per unit would be infinite
-def test_any_points_stay_inside_the_picture(points):
+def test_any_points_stay_inside_the_chart(points):
     svg = line_chart({"a": points}, "x", "y")
     assert all(0 <= x <= 720 and 0 <= y <= 320 for x, y in polylines(svg)[0])
     assert len(labels(svg)) < 40
@@ -264,7 +264,7 @@ def test_any_points_stay_inside_the_picture(points):
 # Sheets
 
 
-def test_a_sheet_holds_its_pictures_untouched_at_the_stated_size(tmp_path):
+def test_a_sheet_holds_its_images_untouched_at_the_stated_size(tmp_path):
     random = np.random.default_rng(0)
     grey, colour = random.integers(0, 256, (50, 60), np.uint8), random.integers(0, 256, (40, 70, 3), np.uint8)
     contact_sheet([grey, colour], ["edges", "a caption\nthat is much too long for its picture"], tmp_path / "sheet.png")
@@ -307,7 +307,7 @@ def test_the_same_sheet_is_the_same_bytes(tmp_path):
         ([np.zeros((0, 4), np.uint8)], ["empty"]),
     ],
 )
-def test_what_makes_no_sheet_is_refused_and_nothing_written(tmp_path, images, captions):
+def test_invalid_sheets_are_refused_and_nothing_is_written(tmp_path, images, captions):
     with pytest.raises(DataError, match=r"sheet\.png"):
         contact_sheet(images, captions, tmp_path / "sheet.png")
     assert list(tmp_path.iterdir()) == []

@@ -259,14 +259,18 @@ def test_separated_parts_are_all_there_or_none(tmp_path: Path) -> None:
 def test_a_model_is_attached_anew_beside_what_is_not_of_it(tiny_base: Path, tmp_path: Path) -> None:
     flags = ["--base", str(tiny_base), "--output", str(tmp_path)]
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(OptionError, match=r"holds notes\.txt"):
+    for more in ([], ["--overwrite"]):
+        with pytest.raises(OptionError, match=r"holds notes\.txt, and no model of this project"):
+            cnet_riff_add_control.main([*flags, *more])
+    (tmp_path / "notes.txt").unlink()
+    cnet_riff_add_control.main(flags)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OptionError, match="holds a model already"):
         cnet_riff_add_control.main(flags)
     cnet_riff_add_control.main([*flags, "--overwrite"])
-    with pytest.raises(OptionError, match="holds results already"):
-        cnet_riff_add_control.main(flags)
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    listed = json.loads((tmp_path / "manifest.json").read_text())["files"]
-    assert {*listed, "manifest.json", "notes.txt"} == files
+    listed = json.loads((tmp_path / "riff.json").read_text())["files"]
+    assert {*listed, "notes.txt"} == files
     assert "controlnet/diffusion_pytorch_model.safetensors" in listed
 
 

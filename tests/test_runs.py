@@ -170,7 +170,7 @@ def test_both_trainers_refuse_before_they_train(
         (tmp_path / name).write_text("mine")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OptionError, match=rf"^--output {output}: holds .*, and no model of this project"):
-        cnet_riff_training.main(["--output", output, "--overwrite", "--device", "cpu"])
+        cnet_riff_training.main(["--output", output, "--overwrite", "--device", "cpu", "--model", str(tiny_base)])
     with pytest.raises(OptionError, match=rf"^--output_dir {output}: holds"):
         train_instruct_pix2pix.main(["--output_dir", output, "--overwrite", "--device", "cpu"])
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["config.json", "mine.txt"]
@@ -448,7 +448,7 @@ def test_the_result_of_a_way_of_control_is_found(tmp_path: Path, monkeypatch: py
     seen: list[Any] = []
     monkeypatch.setattr(cnet_riff_training, "_train", lambda args, device, processes: seen.append(args))
     monkeypatch.setattr(sys, "argv", ["cnet_riff_training.py"])
-    cnet_riff_training.main(["--control_method", "canny", "--device", "cpu"])
+    cnet_riff_training.main(["--control_method", "canny", "--device", "cpu", "--model", str(tmp_path)])
     cli.write_config(tmp_path / "config.yaml", seen[0])
     written = read_mapping(tmp_path / "config.yaml")
     assert (written["output"], written["memory"], "overwrite" in written) == (str(output), "auto", False)

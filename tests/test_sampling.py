@@ -18,7 +18,8 @@ from demo.composition import compose
 from riff.errors import DataError
 from riff.models.control import load_control_pipeline
 from riff.sampling.clip import control_from_image
-from riff.sampling.control import SamplingOptions, match_level, prepare_pipeline, sample_control
+from riff.sampling.control import match_level, prepare_pipeline, sample_control
+from riff.sampling.options import SamplingOptions
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES
 
@@ -71,7 +72,7 @@ def test_an_edge_map_alone_is_enough(tiny_control: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("level", "words"), [(0, "holds no edges (all black)"), (255, "is white all over")])
-def test_a_blank_control_is_drawn_with_a_warning(
+def test_a_blank_control_is_sampled_with_a_warning(
     tiny_control: Path, tmp_path: Path, capsys: pytest.CaptureFixture, level: int, words: str
 ) -> None:
     path = tmp_path / "blank.png"
@@ -83,7 +84,7 @@ def test_a_blank_control_is_drawn_with_a_warning(
 
 
 def in_mode(edges: np.ndarray, mode: str) -> Image.Image:
-    """Edges as a program may save them: transparent where nothing was drawn, on a background that counts for nothing."""
+    """Edges saved with a transparent background of any colour."""
     white = Image.fromarray(np.full_like(edges, 255))
     if mode in ("LA", "RGBA"):
         drawn = white.convert(mode)
@@ -120,7 +121,7 @@ def test_levels_of_16_and_32_bits(tmp_path: Path) -> None:
         load_grey(tmp_path / "float.tiff")
 
 
-def test_what_cannot_be_sampled_ends_in_one_line(tiny_control: Path, song: Path, tmp_path: Path) -> None:
+def test_invalid_inputs_end_in_one_line(tiny_control: Path, song: Path, tmp_path: Path) -> None:
     Image.fromarray(np.full((512, 512), 100, np.uint8)).save(tmp_path / "grey.png")
     Image.new("L", (100, 100)).save(tmp_path / "small.png")
     Image.new("L", (100, 512)).save(tmp_path / "narrow.png")
@@ -128,7 +129,7 @@ def test_what_cannot_be_sampled_ends_in_one_line(tiny_control: Path, song: Path,
         (["--control", tmp_path / "grey.png"], "holds grey levels"),
         (["--control", tmp_path / "small.png"], "small.png: 100x100 pixels; it must be as high as a spectrogram"),
         (["--control", tmp_path / "narrow.png"], "narrow.png: an image of 512x100 does not fit this model"),
-        (["--audio", song, "--start", 99], "--start 99"),
+        (["--audio", song, "--start", 99], "start 99"),
         (["--audio", tmp_path / "none.wav"], "none.wav"),
         (["--audio", song, "--separator", "magic"], "--separator magic"),
         (["--audio", song, "--output", song / "below-a-file"], "cannot create this folder"),
@@ -140,7 +141,7 @@ def test_what_cannot_be_sampled_ends_in_one_line(tiny_control: Path, song: Path,
 def test_control_at_strength_zero_is_no_control(tiny_control: Path) -> None:
     pipeline = prepare_pipeline(load_control_pipeline(tiny_control))
     for zero in (pipeline.controlnet.controlnet_mid_block, pipeline.controlnet.controlnet_cond_embedding.conv_out):
-        torch.nn.init.normal_(zero.weight)  # as if it were trained
+        torch.nn.init.normal_(zero.weight)  # as if trained
     edges = [np.zeros((512, 512), np.uint8), np.full((512, 512), 255, np.uint8)]
 
     def draw(strength: float) -> list[np.ndarray]:
@@ -162,6 +163,6 @@ def test_the_loudness_of_a_true_mix_is_found_from_its_accompaniment(index: int) 
     assert found == pytest.approx(mix.max_value, rel=0.03)
 
 
-def test_a_silent_accompaniment_says_nothing_of_loudness() -> None:
+def test_a_silent_accompaniment_has_no_loudness() -> None:
     white = SpectrogramImage(np.full((512, 8), 255, np.uint8), 0.0)
     assert match_level(white.pixels, white).max_value > 0

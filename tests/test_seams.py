@@ -1,4 +1,4 @@
-"""Seams are found where there are some, and not where there are none."""
+"""Seam curves detect joins of different music and nothing else."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def ratios(pixels: np.ndarray, borders: list[int]) -> dict[str, float]:
     return {measure: border_ratio([curve], [borders]) for measure, curve in seam_curves(pixels)._asdict().items()}
 
 
-def test_a_picture_without_seams_changes_at_the_borders_as_elsewhere(random) -> None:
+def test_without_seams_the_border_ratio_is_one(random) -> None:
     for pixels, tolerance in ((uniform(random, 4000), 0.2), (np.full((512, 4000), 90, np.uint8), 0.0)):
         assert ratios(pixels, list(range(50, 3950, 50))) == pytest.approx(dict.fromkeys(SeamCurves._fields, 1), abs=tolerance)
 
 
-def test_pieces_of_different_music_are_found(random) -> None:
+def test_joins_of_different_music_are_detected(random) -> None:
     glued = np.concatenate([smooth(random, 200) for _ in range(4)], axis=1)
     found = ratios(glued, BORDERS)
     assert found["flux"] > 5
@@ -82,7 +82,7 @@ def test_silence_is_like_silence(random) -> None:
 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.integers(2 * CONTEXT, 300), st.integers(0, 2**31))
-def test_every_place_with_enough_around_it_is_measured(frames, seed) -> None:
+def test_every_frame_with_enough_context_is_measured(frames, seed) -> None:
     for curve in seam_curves(uniform(np.random.default_rng(seed), frames)):
         assert curve.shape == (frames,)
         np.testing.assert_array_equal(np.flatnonzero(~np.isnan(curve)), np.arange(CONTEXT, frames - CONTEXT + 1))
@@ -96,7 +96,7 @@ def test_songs_are_taken_together() -> None:
     assert border_ratio([first, second], [[100], [50]]) == pytest.approx(6.0 / elsewhere)
 
 
-def test_what_cannot_be_measured_is_said(random) -> None:
+def test_invalid_seam_inputs_are_refused(random) -> None:
     with pytest.raises(DataError, match="20 frames or more"):
         seam_curves(uniform(random, 19))
     with pytest.raises(DataError, match="uint8"):

@@ -17,7 +17,7 @@ from riff.experiments.bench import Bench, load_bench
 from riff.experiments.control import ClipPictures
 from riff.experiments.settings import EXPERIMENT, METRICS, Variant, named_model, variants
 from riff.models.control import CONTROL
-from riff.sampling.control import SamplingOptions
+from riff.sampling.options import SamplingOptions
 
 SETTINGS = ("strength", "canny", "guidance", "steps", "sampler")
 FLAGS = {"steps": 1, "scale": None, "strength": None, "settings": ["sampler"]}

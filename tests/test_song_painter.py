@@ -1,4 +1,4 @@
-"""A new vocal painted over a whole song or parts of it: what is looked at, what is kept, and that it depends on the seed alone."""
+"""A new vocal for a whole song or regions of it: spans, known frames, and dependence on the seed alone."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from riff.models.base import load_base
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT, attach_edit, save_edit_pipeline
 from riff.models.model_types import model_type_of
-from riff.sampling import song_takes
-from riff.sampling.song import SongModel, SongPainter, load_song_model, spans
-from riff.sampling.song_takes import score_song
+from riff.sampling import song
+from riff.sampling.song import SongModel, SongPainter, load_song_model, score_song, spans
 from riff.spectrogram.image import SpectrogramImage, waveform_to_image
 
 
 @pytest.fixture(scope="module")
 def tiny_edit(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny base widened to an edit model that paints vocals, not trained."""
+    """The tiny base widened to an edit model that generates vocals, not trained."""
     folder = tmp_path_factory.mktemp("edit") / "tiny-edit"
     origin = {"base": str(tiny_base), "target": "vocals"}
     save_edit_pipeline(attach_edit(load_base(str(tiny_base))), folder, origin, unet_only=True)
@@ -48,7 +47,7 @@ def picture(frames: int, seed: int) -> SpectrogramImage:
     st.integers(512, 3_000),
     st.sampled_from([64, 256, 512]),
 )
-def test_spans_hold_their_regions_and_what_is_around_them(times: list[int], frames: int, width: int) -> None:
+def test_spans_contain_their_regions_with_context(times: list[int], frames: int, width: int) -> None:
     times = sorted({min(time, frames) for time in times})
     regions = list(zip(times[::2], times[1::2], strict=False))
     found = spans(regions, frames, width)
@@ -58,7 +57,7 @@ def test_spans_hold_their_regions_and_what_is_around_them(times: list[int], fram
     assert all(before[1] < after[0] for before, after in pairwise(found))
 
 
-def test_the_whole_song_is_painted_the_same_from_a_seed(model: SongModel) -> None:
+def test_a_seed_determines_the_whole_song(model: SongModel) -> None:
     backing = picture(700, 0)
     painter = SongPainter(model, backing, "a song")
     steps: list[int] = []
@@ -70,7 +69,7 @@ def test_the_whole_song_is_painted_the_same_from_a_seed(model: SongModel) -> Non
     assert len(steps) == 3 * painter.num_steps == 3 * 2
 
 
-def test_what_lies_outside_the_regions_is_kept(model: SongModel) -> None:
+def test_frames_outside_the_regions_are_kept(model: SongModel) -> None:
     backing, known = picture(1_200, 0), picture(1_200, 1)
     painted = SongPainter(model, backing, "a song", known, [(200, 330), (900, 1_000)]).paint(0)
     inside = np.zeros(1_200, bool)
@@ -79,11 +78,11 @@ def test_what_lies_outside_the_regions_is_kept(model: SongModel) -> None:
     assert (painted.pixels[:, inside] != known.pixels[:, inside]).mean() > 0.5
 
 
-def test_a_song_shorter_than_a_window_is_painted(model: SongModel) -> None:
+def test_a_song_shorter_than_a_window_is_padded(model: SongModel) -> None:
     assert SongPainter(model, picture(90, 0), "a song").paint(0).pixels.shape == (512, 90)
 
 
-def test_models_are_told_apart(tiny_control: Path, tiny_edit: Path, tiny_base: Path, tmp_path: Path) -> None:
+def test_model_types_are_detected(tiny_control: Path, tiny_edit: Path, tiny_base: Path, tmp_path: Path) -> None:
     assert model_type_of(tiny_control) is CONTROL
     assert model_type_of(tiny_edit) is EDIT
     with pytest.raises(ModelError, match="is a base model, and a ControlNet or an edit model is needed"):
@@ -94,13 +93,13 @@ def test_models_are_told_apart(tiny_control: Path, tiny_edit: Path, tiny_base: P
         model_type_of(tmp_path)
 
 
-def test_a_long_song_is_judged_in_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_song_is_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     clip = demo_clips(4, 1)[0]
     before, after = (waveform_to_image(torch.from_numpy(part)).pixels for part in (clip.accompaniment, clip.mix))
     whole, once = judge("add", before, after), score_song(before, after, np.arange(512))
     np.testing.assert_allclose(once.scores, whole.scores, rtol=1e-12)
     assert once.performed == whole.performed
-    monkeypatch.setattr(song_takes, "STRETCH_FRAMES", 512)
+    monkeypatch.setattr(song, "SCORED_FRAMES", 512)
     silence = np.full_like(before, 255)
     long_before, long_after = (np.concatenate([one, silence, one], axis=1) for one in (before, after))
     found = score_song(long_before, long_after, np.arange(3 * 512))

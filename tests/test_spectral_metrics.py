@@ -64,7 +64,7 @@ def test_what_is_80_db_below_the_loudest_point_does_not_count():
         assert audible > 20 * inaudible
 
 
-def test_what_lies_above_the_pictures_band_does_not_count(noise):
+def test_frequencies_above_the_images_band_do_not_count(noise):
     whistle = np.sin(2 * np.pi * 15_000 * np.arange(RATE) / RATE).astype(np.float32)
     for distance in DISTANCES:
         assert distance(noise + 0.05 * whistle, noise, RATE) < 0.1

@@ -1,4 +1,4 @@
-"""The shared module: Riffusion's definition, there and back, and what is not music."""
+"""The spectrogram image: Riffusion's definition, its inverse, and edge cases."""
 
 from __future__ import annotations
 
@@ -170,11 +170,11 @@ def test_edges_of_a_step_lie_on_the_step() -> None:
     assert not canny_edges(np.full((32, 32), 7, np.uint8)).any()
 
 
-def test_bad_pictures_and_thresholds(tmp_path: Path) -> None:
+def test_bad_images_and_thresholds(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(DataError, match=r"text\.png: cannot be read as an image"):
         load_image(tmp_path / "text.png")
     with pytest.raises(DataError, match="no such image"):
         load_image(tmp_path / "missing.png")
-    with pytest.raises(OptionError, match="--canny_low 9 is above"):
+    with pytest.raises(OptionError, match="low 9 is above high"):
         canny_edges(np.zeros((4, 4), np.uint8), 9, 3)

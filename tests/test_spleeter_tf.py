@@ -245,7 +245,7 @@ def test_a_failing_song_is_named_and_the_others_are_done(
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert "b.wav: spleeter-tf: the process" in errors[0]
-    assert sorted(path.name for path in (stand_in / "out").iterdir()) == ["a", "c"]
+    assert sorted(path.name for path in (stand_in / "out").iterdir()) == ["a", "c", "songs.json"]
 
 
 def test_a_worker_that_was_killed_between_songs_is_replaced(stand_in: Path) -> None:

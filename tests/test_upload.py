@@ -1,4 +1,4 @@
-"""upload_checkpoints.py by subprocess against a stand-in for the hub: what arrives, and how failures end."""
+"""upload_checkpoints.py as a process, against a local stand-in for the hub: uploaded files, resumption and errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MORE_STEPS = checkpoint("more steps")
 
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
-    """A working folder as training leaves it, with a version before, half-written files, and older checkpoints."""
+    """A working folder after training, with an earlier version, temporary files and older checkpoints."""
     contents = {
         "image_log/version_3/step=000200/sample_0-sheet.png": b"\x89PNG sample",
         "image_log/version_3/step=000200/sample_0.wav": b"RIFF sample",
@@ -79,26 +79,24 @@ LARGE_FILES = 4
 
 
 def uploaded(hub: Hub, run_folder: Path, *flags: str) -> str:
-    """Run it, and give back what it said."""
+    """Run the script. Returns its output."""
     done = upload_run(run_folder, hub.url, "3", REPO, *flags)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_exactly_the_run_arrives_in_one_commit(hub: Hub, run_folder: Path) -> None:
-    said = uploaded(hub, run_folder)
+    output = uploaded(hub, run_folder)
     repository = hub.repositories[REPO]
     card = repository.files.pop("README.md").decode()
     assert repository.files == {path: (run_folder / local).read_bytes() for path, local in EXPECTED.items()}
     assert len(repository.commits) == 2
     assert not repository.private
-    large = sum(len(content) for content in hub.large.values())
-    assert f"uploaded to {hub.url}/{REPO}: 8 files, " in said
-    assert f"{large:,} bytes of large files sent" in said
-    assert "model: 2 new or changed (59 bytes), 0 there already" in said
-    assert "checkpoint: 2 new or changed" in said
-    assert "card: written" in said
-    assert f"load it with: python sample_riff_cnet.py --model {REPO}" in said
+    assert f"uploaded to {hub.url}/{REPO}: 8 files, " in output
+    assert "model: 2 new or changed (59 bytes), 0 there already" in output
+    assert "checkpoint: 2 new or changed" in output
+    assert "card: written" in output
+    assert f"load it with: python sample_riff_cnet.py --model {REPO}" in output
     assert "pairs: 700" in card
     assert "/home/me" not in card
     assert ModelCard(card).data.to_dict()["license"] == "mit"
@@ -113,7 +111,7 @@ def test_exactly_the_run_arrives_in_one_commit(hub: Hub, run_folder: Path) -> No
         (("log", "all"), EXPECTED),
     ],
 )
-def test_what_goes_may_be_said_and_the_card_shows_only_what_is_there(
+def test_parts_can_be_chosen_and_the_card_shows_only_uploaded_files(
     hub: Hub, run_folder: Path, what: tuple[str, ...], files: dict[str, str]
 ) -> None:
     uploaded(hub, run_folder, "--what", *what)
@@ -122,10 +120,10 @@ def test_what_goes_may_be_said_and_the_card_shows_only_what_is_there(
     assert set(there) == set(files)
     assert ("sample_0-sheet.png)" in card) == ("log" in what)
     assert ("from_pretrained" in card) == (what != ("log",))
-    assert "| 1.5 | 0.5 | 0.5 |" in card  # the figures are those of the run, whatever goes
+    assert "| 1.5 | 0.5 | 0.5 |" in card  # the figures are shown with every part
 
 
-def test_parts_that_go_one_after_another_end_up_on_one_card(hub: Hub, run_folder: Path) -> None:
+def test_parts_uploaded_one_after_another_share_one_card(hub: Hub, run_folder: Path) -> None:
     uploaded(hub, run_folder, "--what", "log")
     assert "card: refreshed" in uploaded(hub, run_folder, "--what", "model")
     card = hub.repositories[REPO].files["README.md"].decode()
@@ -144,9 +142,8 @@ def test_second_call_sends_only_what_changed(hub: Hub, run_folder: Path) -> None
     assert len(hub.repositories[REPO].commits) == 2
 
     (run_folder / RUN / "checkpoints/step=000400.ckpt").write_bytes(MORE_STEPS)
-    said = uploaded(hub, run_folder)
-    assert f"checkpoint: 1 new or changed ({len(MORE_STEPS):,} bytes), 1 there already" in said
-    assert f"{len(MORE_STEPS):,} bytes of large files sent" in said
+    output = uploaded(hub, run_folder)
+    assert f"checkpoint: 1 new or changed ({len(MORE_STEPS):,} bytes), 1 there already" in output
     assert len(hub.uploads()) == 1
     assert hub.repositories[REPO].files[f"{RUN}/checkpoints/step=000400.ckpt"] == MORE_STEPS
 
@@ -156,12 +153,12 @@ def test_a_commit_that_fails_ends_in_one_line_and_the_same_command_sends_nothing
     hub: Hub, run_folder: Path, kind: int | str
 ) -> None:
     hub.faults = [Fault("/commit/", kind)]
-    words: dict[int | str, tuple[str, ...]] = {
+    expected: dict[int | str, tuple[str, ...]] = {
         500: (REPO, "500", "told to fail", "again"),
         401: ("401", "make a new one", "goes on"),
         DROPPED: (hub.url, "goes on"),
     }
-    assert_one_line(upload_run(run_folder, hub.url, "3", REPO), *words[kind])
+    assert_one_line(upload_run(run_folder, hub.url, "3", REPO), *expected[kind])
     assert not hub.repositories[REPO].files
     assert len(hub.uploads()) == LARGE_FILES
     hub.faults.clear()
@@ -172,7 +169,7 @@ def test_a_commit_that_fails_ends_in_one_line_and_the_same_command_sends_nothing
 
 
 @pytest.mark.parametrize("kind", [503, DROPPED])
-def test_a_connection_that_breaks_in_the_middle_of_the_files(hub: Hub, run_folder: Path, kind: int | str) -> None:
+def test_a_connection_that_breaks_between_large_files_is_resumed(hub: Hub, run_folder: Path, kind: int | str) -> None:
     hub.faults = [Fault("PUT /large/", kind, after=2)]
     failed = upload_run(run_folder, hub.url, "3", REPO)
     assert_one_line(failed, "503" if kind == 503 else hub.url)
@@ -186,14 +183,14 @@ def test_a_connection_that_breaks_in_the_middle_of_the_files(hub: Hub, run_folde
 
 
 @pytest.mark.parametrize("kind", [502, DROPPED])
-def test_what_fails_in_passing_is_tried_again(hub: Hub, run_folder: Path, kind: int | str) -> None:
-    first = ("/api/repos/create", "PUT /large/", "/preupload/")
-    hub.faults = [Fault(part, kind, times=1) for part in first]
+def test_passing_failures_are_retried(hub: Hub, run_folder: Path, kind: int | str) -> None:
+    requests = ("/api/repos/create", "PUT /large/", "/preupload/")
+    hub.faults = [Fault(part, kind, times=1) for part in requests]
     uploaded(hub, run_folder)
     assert set(hub.repositories[REPO].files) == {*EXPECTED, "README.md"}
     assert all(fault.times == 0 for fault in hub.faults)
-    then = ("GET ", "validate-yaml", "objects/batch")
-    hub.faults = [Fault(part, kind, times=1) for part in then]
+    requests = ("GET ", "validate-yaml", "objects/batch")
+    hub.faults = [Fault(part, kind, times=1) for part in requests]
     (run_folder / RUN / "checkpoints/step=000400.ckpt").write_bytes(MORE_STEPS)
     (run_folder / RUN / "validation.jsonl").write_text(HELD_OUT.replace("0.5", "0.4"))  # a new card
     uploaded(hub, run_folder)
@@ -215,14 +212,14 @@ def test_a_card_is_refreshed_unless_somebody_edited_it(hub: Hub, run_folder: Pat
     assert is_own_card(first)
     (run_folder / RUN / "validation.jsonl").write_text(HELD_OUT + '{"step": 400, "loss": 0.25}\n')
     assert "card: refreshed" in uploaded(hub, run_folder)
-    assert "last look, step 400" in files["README.md"].decode()
+    assert "last validation, step 400" in files["README.md"].decode()
     files["README.md"] = (edited := files["README.md"].replace(b"## Limits", b"## Thanks\n\nTo all.\n\n## Limits"))
     (run_folder / RUN / "validation.jsonl").write_text(HELD_OUT)
     assert "left alone; delete it there" in uploaded(hub, run_folder)
     assert files["README.md"] == edited
 
 
-def test_a_card_of_the_model_folder_goes_as_it_is(hub: Hub, run_folder: Path) -> None:
+def test_a_card_in_the_model_folder_is_uploaded_unchanged(hub: Hub, run_folder: Path) -> None:
     (run_folder / "models/riff-cnet-final/README.md").write_text("My own words.\n")
     uploaded(hub, run_folder)
     assert hub.repositories[REPO].files["README.md"] == b"My own words.\n"
@@ -234,18 +231,18 @@ def test_a_card_of_the_model_folder_goes_as_it_is(hub: Hub, run_folder: Path) ->
 def test_private_and_public(hub: Hub, run_folder: Path) -> None:
     assert "(private)" in uploaded(hub, run_folder, "--private")
     assert hub.repositories[REPO].private
-    assert "(private)" in uploaded(hub, run_folder)  # taken as it is
+    assert "(private)" in uploaded(hub, run_folder)  # the visibility stays
     assert_one_line(upload_run(run_folder, hub.url, "3", REPO, "--no-private"), REPO, "--no-private", "is private")
     hub.repositories["me/public"] = Repository(private=False)
     assert_one_line(upload_run(run_folder, hub.url, "3", "me/public", "--private"), "me/public", "--private")
     assert not hub.repositories["me/public"].files
 
 
-def test_a_branch_is_made_and_used_again(hub: Hub, run_folder: Path) -> None:
-    said = uploaded(hub, run_folder, "--what", "model", "--revision", "steps/200")
+def test_a_branch_is_created_and_reused(hub: Hub, run_folder: Path) -> None:
+    output = uploaded(hub, run_folder, "--what", "model", "--revision", "steps/200")
     repository = hub.repositories[REPO]
-    assert f"{hub.url}/{REPO}/tree/steps/200" in said
-    assert f"hf download {REPO} --revision steps/200" in said
+    assert f"{hub.url}/{REPO}/tree/steps/200" in output
+    assert f"hf download {REPO} --revision steps/200" in output
     assert not repository.files
     assert set(repository.branches["steps/200"]) == {*MODEL_FILES, "README.md"}
     assert 'revision="steps/200"' in repository.branches["steps/200"]["README.md"].decode()
@@ -254,19 +251,19 @@ def test_a_branch_is_made_and_used_again(hub: Hub, run_folder: Path) -> None:
     assert set(repository.branches["steps/200"]) == {*EXPECTED, "README.md"}
 
 
-def test_without_a_final_pipeline_the_log_and_the_checkpoint_go(hub: Hub, run_folder: Path) -> None:
+def test_without_a_final_pipeline_log_and_checkpoint_are_uploaded(hub: Hub, run_folder: Path) -> None:
     (run_folder / "models/riff-cnet-final").rename(run_folder / "models/elsewhere")
     assert "--model" in uploaded(hub, run_folder)
     assert set(hub.repositories[REPO].files) == {*LOG_FILES, *CHECKPOINT_FILES, "README.md"}
     assert_one_line(upload_run(run_folder, hub.url, "3", REPO, "--model", "models/none"), "models/none", "--model")
 
 
-def test_a_pipeline_that_another_version_left_is_refused(hub: Hub, run_folder: Path) -> None:
+def test_a_pipeline_of_another_version_is_refused(hub: Hub, run_folder: Path) -> None:
     model = run_folder / "models/riff-cnet-final"
     (model / "riff.json").write_text('{"version": 4}')
     assert_one_line(upload_run(run_folder, hub.url, "3", REPO), "models/riff-cnet-final", "version 4", "--model")
     assert not hub.requests
-    uploaded(hub, run_folder, "--what", "log")  # it is not asked for
+    uploaded(hub, run_folder, "--what", "log")  # the model is not selected
     (model / "riff.json").write_text('{"version": 3}')
     uploaded(hub, run_folder)
 
@@ -278,7 +275,7 @@ def test_a_run_without_checkpoints(hub: Hub, run_folder: Path) -> None:
     uploaded(hub, run_folder, "--what", "log", "model")
 
 
-def test_dry_run_lists_all_and_contacts_nobody(hub: Hub, run_folder: Path) -> None:
+def test_dry_run_lists_all_files_without_requests(hub: Hub, run_folder: Path) -> None:
     result = upload_run(run_folder, hub.url, "3", REPO, "--dry_run", token=None)
     assert result.returncode == 0, result.stderr
     assert not hub.requests
@@ -299,22 +296,22 @@ def test_tokens(hub: Hub, run_folder: Path) -> None:
     assert upload_run(run_folder, hub.url, "3", REPO, "--token", TOKEN, token=None).returncode == 0
 
 
-def test_errors_before_the_hub_is_asked(hub: Hub, run_folder: Path) -> None:
+def test_errors_before_the_first_request(hub: Hub, run_folder: Path) -> None:
     assert_one_line(upload_run(run_folder, hub.url, "7", REPO), "version 7", "2, 3")
     assert_one_line(upload_run(run_folder, hub.url, "3", "not a/name/at all"), "not a/name/at all", "USER/NAME")
     assert not hub.requests
 
 
 def test_a_hub_that_cannot_be_reached(run_folder: Path) -> None:
-    with socket.socket() as bound:  # a port that nobody listens on
+    with socket.socket() as bound:  # a port without a listener
         bound.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{bound.getsockname()[1]}"
         assert_one_line(upload_run(run_folder, endpoint, "3", REPO), endpoint, "cannot be reached")
     assert_one_line(upload_run(run_folder, endpoint, "3", REPO, HF_HUB_OFFLINE="1"), "HF_HUB_OFFLINE")
 
 
-def test_an_upload_needs_no_room_for_a_cache(hub: Hub, run_folder: Path) -> None:
-    hub.repositories[REPO] = Repository(private=False, files={"README.md": b"theirs"})  # it is read
+def test_an_upload_needs_no_cache_folder(hub: Hub, run_folder: Path) -> None:
+    hub.repositories[REPO] = Repository(private=False, files={"README.md": b"theirs"})  # this card is downloaded
     done = upload_run(run_folder, hub.url, "3", REPO, HF_HOME="/dev/null/full")
     assert done.returncode == 0, done.stderr
     assert re.search(r"card: .*left alone", done.stdout)
@@ -326,13 +323,13 @@ def test_a_disk_that_fails_is_named_in_one_line(number: int, way_out: str) -> No
         raise OSError(number, os.strerror(number), "/full")
 
 
-def test_a_progress_bar_is_for_terminals(hub: Hub, run_folder: Path) -> None:
+def test_a_progress_bar_is_shown_on_a_terminal(hub: Hub, run_folder: Path) -> None:
     ours, theirs = pty.openpty()
-    termios.tcsetwinsize(ours, (24, 80))  # a bar is not drawn where there is no room
+    termios.tcsetwinsize(ours, (24, 80))  # tqdm shows no bar on a terminal without a size
     os.set_blocking(ours, False)
     done = upload_run(run_folder, hub.url, "3", REPO, stderr=theirs)
     assert done.returncode == 0
-    assert "uploading: " in os.read(ours, 10_000).decode()
+    assert "Upload 4 LFS files" in os.read(ours, 10_000).decode()
     os.close(theirs)
     os.close(ours)
 

@@ -1,4 +1,4 @@
-"""What a model card says, where its figures come from, and what never goes up."""
+"""The model card, its figures, and the scan for secrets."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_metadata(base: str | None, base_model: str | None, licence: str) -> Non
     assert "How to load" not in bare
 
 
-def test_a_part_alone_names_the_base_it_needs() -> None:
+def test_a_trained_part_names_its_base() -> None:
     part = {"config.json", "riff.json"}
     assert "--base" not in RunCard(3, "mini", {}, {}).text(REPO, part)
     assert "--base base-7" in RunCard(3, "/home/me/base-7", {}, {}).text(REPO, part)
@@ -69,11 +69,11 @@ def test_a_part_alone_names_the_base_it_needs() -> None:
 
 def test_samples_are_those_of_the_newest_step() -> None:
     text = RunCard(3, "mini", {}, {}).text(REPO, PIPELINE | SHEETS | SOUNDS)
-    assert "Drawn at step 1000:" in text
-    pictures = re.findall(r"!\[.*\]\((.*)\)", text)
-    assert pictures == [f"image_log/version_3/step%3D001000/a%20%5Bsong%5D%2B{n}-sheet.png" for n in range(4)]
+    assert "Generated at step 1000:" in text
+    images = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert images == [f"image_log/version_3/step%3D001000/a%20%5Bsong%5D%2B{n}-sheet.png" for n in range(4)]
     sounds = re.findall(r'<audio controls src="(.*)"></audio>', text)
-    assert sounds[0] == f"https://huggingface.co/{REPO}/resolve/main/{pictures[0].replace('-sheet.png', '.wav')}"
+    assert sounds[0] == f"https://huggingface.co/{REPO}/resolve/main/{images[0].replace('-sheet.png', '.wav')}"
     assert len(sounds) == 4
     assert "<audio" not in RunCard(3, "mini", {}, {}).text(REPO, SHEETS)
     assert "Samples" not in RunCard(2, "mini", {}, {}).text(REPO, SHEETS)
@@ -96,12 +96,12 @@ def run(tmp_path: Path) -> Path:
 
 
 def metadata_of(text: str) -> Any:
-    """A card's metadata, whose fields the library sets as it reads them."""
+    """A card's metadata as the library reads it."""
     return ModelCard(text).data
 
 
 def listed(text: str) -> dict[str, float]:
-    """metric's name -> value, of a card's model-index."""
+    """metric name -> value in a card's model-index."""
     return {result.metric_name or "": result.metric_value for result in metadata_of(text).eval_results or []}
 
 
@@ -110,12 +110,12 @@ def test_figures_of_the_run(run: Path) -> None:
     assert broken_rules(text, "model") == []
     assert "| loss (mean squared error of the noise) | 1.5 | 0.5 | 0.25 |" in text
     assert "edge F1 of the samples (without control 0.250, true mixes through the autoencoder 0.750) | 0.625" in text
-    assert "last look, step 400" in text
+    assert "last validation, step 400" in text
     assert list(listed(text).values()) == [0.5, 0.625]
-    (run / "validation.jsonl").write_text('{"step": 400, "edge_f1": 0.625}\n')  # nothing was held out
+    (run / "validation.jsonl").write_text('{"step": 400, "edge_f1": 0.625}\n')  # no held-out songs
     text = read_run_card(REPO, run, None).text(REPO, PIPELINE)
     assert "0.625" in text
-    assert "held out" not in text
+    assert "held-out" not in text
     assert listed(text) == {}
     (run / "validation.jsonl").unlink()
     assert "Figures" not in read_run_card(REPO, run, None).text(REPO, PIPELINE)
@@ -152,7 +152,7 @@ def test_figures_of_a_report(run: Path, tmp_path: Path) -> None:
         read_run_card(REPO, run, model, reports=[tmp_path])
 
 
-def test_rules_refuse_what_the_hub_refuses() -> None:
+def test_the_rules_refuse_invalid_metadata() -> None:
     good = RunCard(3, "riffusion/riffusion-model-v1", {}, {}).text(REPO, PIPELINE)
     for before, after in (
         ("license: creativeml-openrail-m", "license: mine"),
@@ -165,11 +165,11 @@ def test_rules_refuse_what_the_hub_refuses() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.just("\n")), st.text(min_size=1, alphabet="abc"))
-def test_a_signed_card_is_known_until_it_is_edited(text: str, more: str) -> None:
+def test_a_signed_card_is_recognised_until_it_is_edited(text: str, added: str) -> None:
     card = sign_card(text)
     assert is_own_card(card)
     assert is_own_card(card.replace("\n", "\r\n") + "\n")
-    assert not is_own_card(more + card)
+    assert not is_own_card(added + card)
     assert not is_own_card(text)
 
 
@@ -191,7 +191,7 @@ def test_names_of_no_secrets(name: str) -> None:
     assert not has_secret_name(name)
 
 
-HIDDEN_IN = [
+SECRET_LINES = [
     "hf_" + "aB3" * 11,
     "AKIA" + "ABCDEFGH" * 2,
     "-----BEGIN OPENSSH PRIVATE KEY-----\nabc",
@@ -204,9 +204,9 @@ HIDDEN_IN = [
 ]
 
 
-@given(st.sampled_from(HIDDEN_IN), st.lists(st.sampled_from(["max_steps: 5", "{", "prompt", "# words", ""])), st.booleans())
-def test_secrets_in_texts(secret: str, around: list[str], first: bool) -> None:
-    lines = [secret, *around] if first else [*around, secret]
+@given(st.sampled_from(SECRET_LINES), st.lists(st.sampled_from(["max_steps: 5", "{", "prompt", "# words", ""])), st.booleans())
+def test_secrets_in_texts(secret: str, other_lines: list[str], first: bool) -> None:
+    lines = [secret, *other_lines] if first else [*other_lines, secret]
     assert find_secret("notes.txt", "\n".join(lines).encode())
 
 
@@ -220,21 +220,21 @@ def test_secrets_in_texts(secret: str, around: list[str], first: bool) -> None:
         "the secret of the song",
     ],
 )
-def test_what_is_no_secret(text: str) -> None:
+def test_no_secrets(text: str) -> None:
     assert find_secret("notes.json", text.encode()) == ""
     assert find_secret("notes.json", text.encode(), ("the one token",)) == ""
     assert find_secret("notes.json", (text + "the one token").encode(), ("the one token",)) == "the token in use"
 
 
 @pytest.mark.parametrize("home", ["/home/alice", "/Users/alice", "/root", "C:\\\\Users\\\\alice"])
-def test_home_folders_lose_their_names(home: str, tmp_path: Path) -> None:
+def test_home_folders_are_replaced(home: str, tmp_path: Path) -> None:
     text = f'{{"base": "{home}/models/base", "other": "/data/home/x"}}\n'
     assert without_home(text.encode()) == b'{"base": "~/models/base", "other": "/data/home/x"}\n'
     (tmp_path / "plain.json").write_text('{"base": "models/base"}')
     assert without_home(tmp_path / "plain.json") == tmp_path / "plain.json"
 
 
-def test_a_run_with_secrets_is_announced_without_them(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_secrets_are_left_out_of_the_listing(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("model_index.json", ".env", ".hidden", "unet/notes.txt"):
         (tmp_path / "model" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "model" / name).write_text("hf_" + "x" * 30 if name.startswith("unet") else "{}")
@@ -246,7 +246,7 @@ def test_a_run_with_secrets_is_announced_without_them(run: Path, tmp_path: Path,
     refuse_secrets({})
 
 
-def test_of_other_kinds_of_figures_only_numbers_are_told() -> None:
+def test_the_card_shows_only_numbers_of_data_and_settings() -> None:
     card = RunCard(3, "mini", {}, {"pairs": 700, "audio_dir": "/home/me", "pitch_augment": True})
     assert "- pairs: 700\n- pitch_augment: True" in card.text(REPO, PIPELINE)
     with_data = replace(card, settings={"dataset_name": "me/pairs"}).text(REPO, PIPELINE)

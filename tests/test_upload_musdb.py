@@ -1,4 +1,4 @@
-"""upload_musdb.py by subprocess: the data set it writes, and its way to a stand-in for the hub."""
+"""upload_musdb.py as a process: the data set that it writes, and its upload to a local stand-in for the hub."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REPO = f"datasets/{NAME}"
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve pairs of small pictures, four of each kind, in a folder as preprocess_musdb.py leaves it."""
+    """Twelve pairs of small images, four of each kind, in a folder as preprocess_musdb.py writes it."""
     folder = tmp_path_factory.mktemp("work") / "pairs"
     rng = np.random.default_rng(0)
     records = []
@@ -62,7 +62,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_datasets_reads_the_pictures_unchanged(pairs: Path, data_set: Path, tmp_path: Path) -> None:
+def test_datasets_reads_the_images_unchanged(pairs: Path, data_set: Path, tmp_path: Path) -> None:
     import datasets
 
     wanted = {"original_image", "edit_prompt", "edited_image", "song", "start_s", "semitones", "kind"}
@@ -72,7 +72,7 @@ def test_datasets_reads_the_pictures_unchanged(pairs: Path, data_set: Path, tmp_
         datasets.load_dataset("parquet", data_files=str(data_set / "data" / "*.parquet"), split="train", cache_dir=str(tmp_path)),
     ):
         assert wanted <= set(loaded.column_names)
-        assert loaded[0]["edited_image"].size == (64, 64)  # datasets knows that it is a picture
+        assert loaded[0]["edited_image"].size == (64, 64)  # decoded as an image
         raw = loaded.cast_column("original_image", datasets.Image(decode=False))
         raw = raw.cast_column("edited_image", datasets.Image(decode=False))
         assert len(raw) == len(given)
@@ -83,7 +83,7 @@ def test_datasets_reads_the_pictures_unchanged(pairs: Path, data_set: Path, tmp_
                 assert row[column] == getattr(record, column), column
 
 
-def test_read_again_it_is_the_folder_that_it_was(pairs: Path, data_set: Path, tmp_path: Path) -> None:
+def test_the_data_set_read_back_equals_the_folder(pairs: Path, data_set: Path, tmp_path: Path) -> None:
     base, wanted = FolderStore(pairs), read_edit_records(pairs)
     for store, records in (
         open_pairs(data_set, EDIT_PAIRS),
@@ -97,7 +97,7 @@ def test_read_again_it_is_the_folder_that_it_was(pairs: Path, data_set: Path, tm
             assert load_image(store.open(record.edited_file_path)).max_value == pytest.approx(before.edited_max)
 
 
-def test_the_card_tells_the_settings_and_no_paths_of_this_machine(data_set: Path) -> None:
+def test_the_card_shows_the_settings_and_no_local_paths(data_set: Path) -> None:
     card = DatasetCard((data_set / "README.md").read_text())
     assert card.data.to_dict()["configs"] == [
         {"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*"}]}
@@ -133,15 +133,15 @@ def test_shards_are_written_whole_in_order(pairs: Path, tmp_path: Path) -> None:
 
 
 @given(st.integers(1, 30), st.integers(1, 40), st.integers(0, 3))
-def test_a_share_of_the_pairs_is_drawn_in_order(size: int, count: int, seed: int) -> None:
+def test_a_random_choice_of_pairs_keeps_their_order(size: int, count: int, seed: int) -> None:
     records = [EditRecord("i", "e", "p", start_s=float(number)) for number in range(size)]
-    drawn = sample_records(records, count, seed)
-    assert drawn == sample_records(records, count, seed)
-    assert len(drawn) == min(size, count)
-    assert [record.start_s for record in drawn] == sorted({record.start_s for record in drawn})
+    chosen = sample_records(records, count, seed)
+    assert chosen == sample_records(records, count, seed)
+    assert len(chosen) == min(size, count)
+    assert [record.start_s for record in chosen] == sorted({record.start_s for record in chosen})
 
 
-def test_what_is_on_disk_arrives_at_the_hub_and_again_nothing(hub: Hub, pairs: Path, data_set: Path) -> None:
+def test_the_upload_is_the_data_set_on_disk_and_a_second_one_sends_nothing(hub: Hub, pairs: Path, data_set: Path) -> None:
     work, flags = pairs.parent, ("--data_root", "pairs", "--repo_id", NAME)
     first = upload_pairs(work, hub.url, *flags)
     assert f"uploaded to {hub.url}/{REPO}: 2 files" in first.stdout, first.stderr
@@ -155,7 +155,7 @@ def test_what_is_on_disk_arrives_at_the_hub_and_again_nothing(hub: Hub, pairs: P
     assert len(hub.repositories[REPO].commits) == 2
 
 
-def test_files_of_an_earlier_data_set_do_not_stay_beside_the_new_ones(hub: Hub, pairs: Path) -> None:
+def test_files_of_an_earlier_data_set_are_deleted(hub: Hub, pairs: Path) -> None:
     old = {f"{SHARDS}00003-of-00004.parquet": b"old", "data/notes.txt": b"mine", "README.md": b"mine"}
     hub.repositories[REPO] = Repository(private=False, files=dict(old))
     result = upload_pairs(pairs.parent, hub.url, "--data_root", "pairs", "--repo_id", NAME)
@@ -165,7 +165,7 @@ def test_files_of_an_earlier_data_set_do_not_stay_beside_the_new_ones(hub: Hub, 
     assert files["README.md"] == b"mine"
 
 
-def test_a_dry_run_writes_nothing_and_contacts_nobody(hub: Hub, pairs: Path) -> None:
+def test_a_dry_run_writes_nothing_and_sends_no_request(hub: Hub, pairs: Path) -> None:
     flags = ("--data_root", "pairs", "--repo_id", NAME, "--to_disk", "not-there", "--num_samples_to_use", "5", "--dry_run")
     result = upload_pairs(pairs.parent, hub.url, *flags, token=None)
     assert result.returncode == 0, result.stderr
@@ -175,7 +175,7 @@ def test_a_dry_run_writes_nothing_and_contacts_nobody(hub: Hub, pairs: Path) -> 
     assert not (pairs.parent / "not-there").exists()
 
 
-def test_a_hub_that_fails_ends_in_one_line_and_the_same_command_goes_on(hub: Hub, pairs: Path) -> None:
+def test_a_failing_hub_ends_in_one_line_and_the_same_command_resumes(hub: Hub, pairs: Path) -> None:
     flags = ("--data_root", "pairs", "--repo_id", NAME, "--private")
     hub.faults = [Fault("/commit/", 400)]
     failed = upload_pairs(pairs.parent, hub.url, *flags)
@@ -198,14 +198,14 @@ def test_errors_before_any_work(hub: Hub, pairs: Path, tmp_path: Path) -> None:
     assert not hub.requests
 
 
-def test_pictures_that_are_missing_or_broken(pairs: Path, tmp_path: Path) -> None:
+def test_missing_and_broken_images(pairs: Path, tmp_path: Path) -> None:
     (record, *_) = read_edit_records(pairs)
     (tmp_path / "input_image").mkdir()
     (tmp_path / "edited_image").mkdir()
     with pytest.raises(DataError, match="no such image"):
         plan_dataset(tmp_path, [record])
     for path in (record.input_file_path, record.edited_file_path):
-        (tmp_path / path).write_text("not a picture")
+        (tmp_path / path).write_text("not an image")
     with pytest.raises(DataError, match="cannot be read as an image"):
         write_dataset(plan_dataset(tmp_path, [record]), "card", tmp_path / "set")
     assert not (tmp_path / "set").exists()

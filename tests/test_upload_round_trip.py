@@ -1,4 +1,4 @@
-"""A model that was really trained goes up, comes down by its name, and is the same."""
+"""A trained model is uploaded, loaded by its repository id, and equal to the local one."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from riff.models.edit import load_edit_pipeline
 from riff.models.model_types import model_type_of
 from riff.models.sources import read_origin
 
-def check(one, other):
-    for name, part in one.components.items():
+def check(local, remote):
+    for name, part in local.components.items():
         if isinstance(part, torch.nn.Module):
-            here, there = part.state_dict(), other.components[name].state_dict()
-            assert here.keys() == there.keys() and all(torch.equal(value, there[key]) for key, value in here.items()), name
-    assert one.tokenizer.get_vocab() == other.tokenizer.get_vocab()
-    print(sum(parameter.numel() for parameter in one.unet.parameters()))
+            ours, theirs = part.state_dict(), remote.components[name].state_dict()
+            assert ours.keys() == theirs.keys() and all(torch.equal(value, theirs[key]) for key, value in ours.items()), name
+    assert local.tokenizer.get_vocab() == remote.tokenizer.get_vocab()
+    print(sum(parameter.numel() for parameter in local.unet.parameters()))
 
 none = {{'safety_checker': None}}
-kinds = {{"final": StableDiffusionControlNetPipeline, "edit": StableDiffusionInstructPix2PixPipeline}}
+pipelines = {{"final": StableDiffusionControlNetPipeline, "edit": StableDiffusionInstructPix2PixPipeline}}
 for folder, name in (("final", "me/control"), ("edit", "me/edit")):
-    kind = kinds[folder]
-    check(kind.from_pretrained(folder, **none), kind.from_pretrained(name, **none))
+    pipeline = pipelines[folder]
+    check(pipeline.from_pretrained(folder, **none), pipeline.from_pretrained(name, **none))
     print(model_type_of(name).name == model_type_of(folder).name, read_origin(name) == read_origin(folder))
 check(load_control_pipeline("part"), load_control_pipeline("me/part"))
 print(model_type_of("me/part").name == model_type_of("part").name, read_origin("me/part") == read_origin("part"))
@@ -63,13 +63,13 @@ def work(tiny_base: Path, tiny_control: Path, pairs: Path, tmp_path_factory: pyt
 
 @pytest.fixture(scope="module")
 def filled() -> Hub:
-    """A stand-in for the hub that stays for the module."""
+    """A stand-in for the hub, shared by the module."""
     return Hub()
 
 
 @pytest.fixture(scope="module")
 def card(work: Path, filled: Hub) -> str:
-    """The card of the whole run, after everything went up."""
+    """The card of the whole run, after all uploads."""
     done = run_against_hub("upload_checkpoints.py", work, filled.url, "0", "me/control")
     assert done.returncode == 0, done.stderr
     for name in ("part", "edit"):
@@ -79,7 +79,7 @@ def card(work: Path, filled: Hub) -> str:
     return filled.repositories["me/control"].files["README.md"].decode()
 
 
-def test_what_went_up_is_what_lay_there(work: Path, filled: Hub, card: str) -> None:
+def test_uploaded_files_are_the_local_files(work: Path, filled: Hub, card: str) -> None:
     files = filled.repositories["me/control"].files
     final = {path.relative_to(work / "final").as_posix(): path for path in (work / "final").rglob("*") if path.is_file()}
     assert {path: files.get(path) for path in final} == {path: file.read_bytes() for path, file in final.items()}
@@ -90,18 +90,18 @@ def test_what_went_up_is_what_lay_there(work: Path, filled: Hub, card: str) -> N
     assert [path for path in files if path.startswith("image_log/version_0/step=000002/")]
 
 
-def test_the_card_tells_what_the_run_left(work: Path, card: str) -> None:
+def test_the_card_shows_the_figures_of_the_run(work: Path, card: str) -> None:
     metadata: Any = ModelCard(card).data
     assert broken_rules(card, "model") == []
     assert [result.metric_type for result in metadata.eval_results or []] == ["mse", "f1"]
-    assert "last look, step 2" in card
+    assert "last validation, step 2" in card
     assert "- pairs: 8\n- songs: 4\n" in card
     assert "-sheet.png)" in card
     assert "<audio controls" in card
     assert str(work) not in card
 
 
-def test_what_comes_down_is_what_went_up(work: Path, filled: Hub, card: str) -> None:
+def test_downloaded_models_are_the_local_models(work: Path, filled: Hub, card: str) -> None:
     root = Path(__file__).resolve().parent.parent
     (work / "compare.py").write_text(COMPARE.format(root=str(root)))
     done = run_against_hub(str(work / "compare.py"), work, filled.url)
@@ -112,7 +112,7 @@ def test_what_comes_down_is_what_went_up(work: Path, filled: Hub, card: str) -> 
 
 
 @pytest.mark.slow
-def test_samples_from_the_name_are_those_from_the_folder(work: Path, filled: Hub, card: str) -> None:
+def test_samples_by_repository_id_are_those_by_folder(work: Path, filled: Hub, card: str) -> None:
     Image.fromarray(np.tile(np.array([0, 255], np.uint8), (512, 256))).save(work / "edges.png")
     sampling = ("--control", "edges.png", "--num_samples", "1", "--steps", "2", "--device", "cpu")
     done = run_against_hub("sample_riff_cnet.py", work, filled.url, "--model", "me/control", *sampling, "--output", "by-name")
@@ -121,7 +121,7 @@ def test_samples_from_the_name_are_those_from_the_folder(work: Path, filled: Hub
     assert (work / "by-name/sample-0.png").read_bytes() == (work / "by-folder/sample-0.png").read_bytes()
 
 
-def test_a_secret_stays_here_and_the_rest_goes(work: Path, filled: Hub) -> None:
+def test_a_secret_is_left_out_and_the_rest_is_uploaded(work: Path, filled: Hub) -> None:
     (work / "part" / "notes.txt").write_text("export HF_TOKEN=hf_" + "a1B2c3" * 6)
     flags = ("--model", "part", "--what", "model")
     done = run_against_hub("upload_checkpoints.py", work, filled.url, "0", "me/secret", *flags)

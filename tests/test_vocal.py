@@ -1,4 +1,4 @@
-"""The vocal out of painted pictures."""
+"""The vocal of generated images."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def redrawn(waveform: np.ndarray, like: SpectrogramImage) -> np.ndarray:
     return mel_to_image(waveform_to_mel(torch.from_numpy(waveform)), max_value=like.max_value).pixels
 
 
-def test_a_sine_over_noise_is_taken_out_of_the_mix() -> None:
+def test_a_sine_over_noise_is_extracted_from_the_mix() -> None:
     seconds = np.arange(SAMPLES) / 44_100
     vocal = (0.3 * np.sin(2 * np.pi * 500 * seconds) * np.sin(2 * np.pi * 0.5 * seconds) ** 2).astype(np.float32)
     backing = (0.02 * np.random.default_rng(0).standard_normal((2, SAMPLES))).astype(np.float32)
@@ -67,7 +67,7 @@ def test_the_phases_are_the_mixs() -> None:
 
 
 @pytest.mark.parametrize(("target", "most"), [("mix", 16.0), ("vocals", 3.0)])
-def test_the_true_pictures_vocal_is_the_true_vocal(song: Song, target: str, most: float) -> None:
+def test_the_vocal_of_the_true_image_is_the_true_vocal(song: Song, target: str, most: float) -> None:
     vocal, backing = parts(song)
     true = picture(vocal)
     found = vocal_waveform(picture(vocal + backing) if target == "mix" else true, backing, 44_100, target)
@@ -115,14 +115,14 @@ def test_more_channels_and_odd_lengths() -> None:
     assert vocal_waveform(picture(backing), backing, 44_100, iterations=1).shape == (20_001,)
 
 
-def test_a_picture_of_another_width_is_refused() -> None:
+def test_an_image_of_another_width_is_refused() -> None:
     with pytest.raises(DataError, match="512 frames for an accompaniment of 511"):
         vocal_waveform(
             SpectrogramImage(np.full((512, 512), 255, np.uint8), 1.0), np.zeros((1, CLIP_SAMPLES - 1), np.float32), 44_100
         )
 
 
-def test_long_songs_go_by_blocks(song: Song, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_songs_are_processed_in_blocks(song: Song, monkeypatch: pytest.MonkeyPatch) -> None:
     vocal, backing = parts(song)
     painted = picture(vocal + backing)
     whole = vocal_waveform(painted, backing, 44_100, iterations=4)

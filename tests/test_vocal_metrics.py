@@ -45,24 +45,24 @@ def test_only_frames_that_the_reference_sings_count():
     assert raw_pitch_accuracy(track(half), track(60), tolerance=101) == 1.0
 
 
-def test_tracks_that_sing_nothing_are_defined():
+def test_unvoiced_tracks_have_a_score():
     nothing = track(60, slice(0))
     assert raw_pitch_accuracy(nothing, nothing) == 1.0
     assert raw_pitch_accuracy(nothing, track(60)) == raw_pitch_accuracy(track(60), nothing) == 0.0
 
 
 def test_tracks_of_two_lengths_are_refused():
-    with pytest.raises(DataError, match="cut them alike"):
+    with pytest.raises(DataError, match="cut them to the same length"):
         raw_pitch_accuracy(PitchTrack(*(part[:50] for part in track(60))), track(60))
 
 
 @given(st.floats(45, 80), st.floats(-12, 12))
-def test_pitch_accuracy_knows_intervals_and_not_keys(note, interval):
+def test_a_transposed_melody_is_wrong(note, interval):
     assume(abs(abs(interval) - 0.5) > 1e-6)
     assert raw_pitch_accuracy(track(note + interval), track(note)) == float(abs(interval) < 0.5)
 
 
-def test_a_sung_melody_is_found_again_over_a_backing():
+def test_a_melody_is_extracted_over_a_backing():
     vocal = singing(62)
     backing = 0.2 * np.random.default_rng(0).standard_normal(vocal.shape).astype(np.float32)
     true = melody_of(waveform_to_image(torch.from_numpy(vocal)).pixels)

@@ -1,4 +1,4 @@
-"""A picture of any length is drawn in windows that nobody can find again in it."""
+"""Images of any length are sampled in windows without seams."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from riff.errors import DataError, OptionError
 from riff.models.base import load_base
 from riff.models.control import load_control_pipeline
 from riff.models.edit import attach_edit
-from riff.sampling.control import SamplingOptions, prepare_pipeline, sample_control
-from riff.sampling.edit import EditOptions, sample_edit
+from riff.sampling.control import prepare_pipeline, sample_control
+from riff.sampling.edit import sample_edit
 from riff.sampling.known_region import SOFT_COLUMNS, KnownRegion
+from riff.sampling.options import EditOptions, SamplingOptions
 from riff.sampling.window_models import ControlWindows, EditWindows
 from riff.sampling.windows import WindowLayout, encode_image, sample_windows
 
-HEIGHT, WIDTH, FACTOR = 64, 128, 16  # of the small pictures drawn here, and of the tiny base's latents
+HEIGHT, WIDTH, FACTOR = 64, 128, 16  # of the small test images, and of the tiny base's latents
 SMALL = WindowLayout(WIDTH)
 PROMPT = "add a female vocal pop melody"
 GUIDED = EditOptions(2, 7.5, 1.5)
@@ -39,7 +40,7 @@ no_fixture_reset = settings(
 def edit(tiny_base: Path):  # type: ignore[no-untyped-def]
     made = attach_edit(load_base(str(tiny_base)))
     torch.manual_seed(1)
-    torch.nn.init.normal_(made.unet.conv_in.weight, std=0.1)  # as if it were trained
+    torch.nn.init.normal_(made.unet.conv_in.weight, std=0.1)  # as if trained
     return prepare_pipeline(made)
 
 
@@ -86,7 +87,7 @@ class Constant:
 
 @contextmanager
 def inputs_of(module: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
-    """What a part of a model is given, call by call."""
+    """Records the inputs of a module, call by call."""
     seen: list[torch.Tensor] = []
     hook = module.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     try:
@@ -99,7 +100,7 @@ def inputs_of(module: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
 
 
 @given(st.integers(1, 3000), st.integers(1, 16), st.floats(0, 0.98), st.sampled_from([8, 16]))
-def test_windows_cover_a_picture_of_any_length_with_smooth_weights_that_add_up_to_one(more, columns, overlap, factor) -> None:
+def test_windows_cover_any_length_with_weights_that_sum_to_one(more, columns, overlap, factor) -> None:
     width = columns * factor
     layout, frames = WindowLayout(width, overlap), width + more
     starts = layout.starts(frames, factor)
@@ -118,7 +119,7 @@ def test_windows_cover_a_picture_of_any_length_with_smooth_weights_that_add_up_t
 
 
 @pytest.mark.parametrize("overlap", [0.25, 0.5, 0.75])
-def test_weights_rise_and_fall_without_a_jump(overlap: float) -> None:
+def test_weights_are_continuous(overlap: float) -> None:
     layout = WindowLayout(512, overlap)
     starts = layout.starts(3000, 16)
     for number, weights in enumerate(layout.weights(starts, 1).numpy()):
@@ -127,7 +128,7 @@ def test_weights_rise_and_fall_without_a_jump(overlap: float) -> None:
         assert weights[-1] == 1 if number == len(starts) - 1 else weights[-1] < 1e-3
 
 
-def test_what_makes_no_layout_is_said() -> None:
+def test_invalid_layouts_are_refused() -> None:
     with pytest.raises(OptionError, match=r"overlap by 1"):
         WindowLayout(overlap=1.0)
     with pytest.raises(OptionError, match=r"batch of 0"):
@@ -141,7 +142,7 @@ def test_what_makes_no_layout_is_said() -> None:
 
 @no_fixture_reset
 @given(frames=st.integers(WIDTH, 500), value=st.floats(-1, 1), overlap=st.floats(0, 0.9))
-def test_with_a_constant_prediction_windows_change_nothing(edit, frames, value, overlap) -> None:
+def test_with_a_constant_prediction_windows_have_no_effect(edit, frames, value, overlap) -> None:
     layout = WindowLayout(WIDTH, overlap)
     with inputs_of(edit.vae.decoder) as decoded:
         drawn = sample_windows(edit, Constant(value), frames, 5, 3, layout, height=HEIGHT)
@@ -173,7 +174,7 @@ def test_one_window_is_the_single_clip(edit) -> None:
         SamplingOptions(2, 4.0, 0.0),
     ],
 )
-def test_one_window_under_control_is_what_the_stock_pipeline_draws(control, options: SamplingOptions) -> None:
+def test_one_window_with_a_controlnet_equals_the_stock_pipeline(control, options: SamplingOptions) -> None:
     hint = edges(WIDTH)
     stock = sample_control(control, [hint], [PROMPT], [3], options)[0]
     ours = draw_control(control, hint, options)
@@ -183,7 +184,7 @@ def test_one_window_under_control_is_what_the_stock_pipeline_draws(control, opti
 
 @settings(no_fixture_reset, max_examples=3)
 @given(frames=st.integers(WIDTH + 1, 400), seed=st.integers(0, 2**31), batch_size=st.integers(2, 6))
-def test_a_picture_depends_on_its_seed_and_not_on_the_batch(edit, control, frames, seed, batch_size) -> None:
+def test_an_image_depends_on_its_seed_and_not_on_the_batch_size(edit, control, frames, seed, batch_size) -> None:
     many = WindowLayout(WIDTH, batch_size=batch_size)
     one_by_one = draw_edit(edit, frames, seed)
     assert difference(one_by_one, draw_edit(edit, frames, seed, layout=many)) <= 1
@@ -193,7 +194,7 @@ def test_a_picture_depends_on_its_seed_and_not_on_the_batch(edit, control, frame
     assert difference(*controlled) <= 1
 
 
-def test_half_precision_is_the_models_alone(edit, control) -> None:
+def test_only_the_models_run_in_half_precision(edit, control) -> None:
     """The latents, their averages and their steps stay in float32."""
     for pipeline, draw in (
         (edit, lambda made: draw_edit(made, 200)),
@@ -207,7 +208,7 @@ def test_half_precision_is_the_models_alone(edit, control) -> None:
 
 
 def test_memory_does_not_grow_with_the_song(edit, control) -> None:
-    """The UNet and the autoencoder see windows alone, as many at once as they are told."""
+    """The UNet and the autoencoder process single windows, as many at once as the batch size."""
     steps: list[int] = []
     with inputs_of(edit.unet) as predicted, inputs_of(edit.vae.decoder) as decoded, inputs_of(edit.vae.encoder) as encoded:
         draw_edit(edit, 10 * WIDTH, layout=WindowLayout(WIDTH, batch_size=2), on_step=steps.append)
@@ -231,7 +232,7 @@ def test_memory_does_not_grow_with_the_song(edit, control) -> None:
     ("image_scale", "text_scale", "predictions"),
     [(1.5, 7.5, 3), (1.0, 7.5, 2), (1.0, 1.0, 1), (0.0, 0.0, 1), (0.0, 2.0, 3), (2.0, 2.0, 2)],
 )
-def test_what_counts_for_nothing_is_not_predicted(edit, image_scale, text_scale, predictions) -> None:
+def test_predictions_of_weight_zero_are_skipped(edit, image_scale, text_scale, predictions) -> None:
     with inputs_of(edit.unet) as predicted:
         draw_edit(edit, WIDTH, options=EditOptions(1, text_scale, image_scale))
     assert [len(one) for one in predicted] == [predictions]
@@ -259,7 +260,7 @@ def test_three_way_guidance_is_its_formula_at_every_scale(edit, image_scale, tex
     torch.testing.assert_close(predict(image_scale, text_scale), formula, atol=2e-4, rtol=1e-4)
 
 
-# KnownRegion pictures
+# Known regions
 
 
 def region(frames: int, *spans: tuple[int, int]) -> np.ndarray:
@@ -271,27 +272,27 @@ def region(frames: int, *spans: tuple[int, int]) -> np.ndarray:
 
 @no_fixture_reset
 @given(frames=st.integers(WIDTH, 600), start=st.integers(0, 560), length=st.integers(1, 300))
-def test_what_is_held_stays_and_the_rest_is_new(edit, frames, start, length) -> None:
+def test_known_frames_are_kept_and_the_others_generated(edit, frames, start, length) -> None:
     start = min(start, frames - 1)
     known, replace = picture(frames, 7), region(frames, (start, start + length))
-    drawn = draw_edit(edit, frames, held=KnownRegion(known, replace))
+    drawn = draw_edit(edit, frames, known_region=KnownRegion(known, replace))
     np.testing.assert_array_equal(drawn[:, ~replace], known[:, ~replace])
     assert difference(drawn[:, replace], known[:, replace]) > 1
 
 
-def test_nothing_to_replace_costs_nothing_and_a_part_costs_a_part(edit) -> None:
+def test_only_windows_with_generated_frames_are_predicted(edit) -> None:
     frames = 8 * WIDTH
     known = picture(frames)
     with inputs_of(edit.unet) as predicted:
-        np.testing.assert_array_equal(draw_edit(edit, frames, held=KnownRegion(known, region(frames))), known)
+        np.testing.assert_array_equal(draw_edit(edit, frames, known_region=KnownRegion(known, region(frames))), known)
         assert predicted == []
-        draw_edit(edit, frames, held=KnownRegion(known, region(frames, (4 * WIDTH, 4 * WIDTH + 10))))
+        draw_edit(edit, frames, known_region=KnownRegion(known, region(frames, (4 * WIDTH, 4 * WIDTH + 10))))
     assert len(predicted) == 2 * 2  # two windows, two steps
 
 
 @no_fixture_reset
 @given(st.integers(1, 400), st.integers(0, 399), st.integers(1, 400), st.sampled_from([8, 16]))
-def test_what_is_painted_fades_in_beside_what_is_held(frames, start, length, factor) -> None:
+def test_the_soft_mask_fades_in_beside_known_frames(frames, start, length, factor) -> None:
     start = min(start, frames - 1)
     replace = region(frames, (start, start + length))
     share = KnownRegion(picture(frames), replace).share(factor)
@@ -306,12 +307,12 @@ def test_what_is_painted_fades_in_beside_what_is_held(frames, start, length, fac
     assert stop < frames or share[-1] == 1
 
 
-def test_the_model_sees_what_is_held_as_noisy_as_every_step_is(edit) -> None:
+def test_known_latents_have_the_noise_level_of_every_step(edit) -> None:
     columns, kept = WIDTH // FACTOR, WIDTH // FACTOR // 2
     known = picture(WIDTH)
     held = KnownRegion(known, region(WIDTH, (kept * FACTOR, WIDTH)))
     with inputs_of(edit.unet) as predicted, inputs_of(edit.vae.post_quant_conv) as decoded:
-        draw_edit(edit, WIDTH, seed=9, options=EditOptions(3, 1.0, 1.0), held=held)
+        draw_edit(edit, WIDTH, seed=9, options=EditOptions(3, 1.0, 1.0), known_region=held)
     scale = edit.vae.config.scaling_factor
     with torch.inference_mode():
         latents = encode_image(edit.vae, known) * scale
@@ -325,17 +326,17 @@ def test_the_model_sees_what_is_held_as_noisy_as_every_step_is(edit) -> None:
 
 
 def test_a_join_is_continuous(edit) -> None:
-    """A known picture without anything, and a model that paints dots: they rise out of it slowly."""
+    """With a blank known image and a model that generates dots, the dots fade in slowly."""
     frames, start = 4 * WIDTH, 2 * WIDTH
     known = np.full((HEIGHT, frames), 255, np.uint8)
-    drawn = draw_edit(edit, frames, held=KnownRegion(known, region(frames, (start, frames)))).astype(float)
+    drawn = draw_edit(edit, frames, known_region=KnownRegion(known, region(frames, (start, frames)))).astype(float)
     inside = np.abs(drawn[:, start:] - 255).mean(axis=0)
     assert inside[-WIDTH:].mean() > 30
     assert inside[0] < 0.05 * inside[-WIDTH:].mean()
     assert inside[:FACTOR].mean() < inside[FACTOR : 2 * FACTOR].mean() < inside[-WIDTH:].mean()
 
 
-def test_what_does_not_fit_is_said(edit) -> None:
+def test_sizes_that_do_not_fit_are_refused(edit) -> None:
     with pytest.raises(DataError, match="multiples of 64"):
         draw_edit(edit, 300, layout=WindowLayout(100))
     with pytest.raises(DataError, match="narrower than a window of 128"):
@@ -345,5 +346,5 @@ def test_what_does_not_fit_is_said(edit) -> None:
         KnownRegion(picture(300), region(200)),
         KnownRegion(picture(300, height=32), region(300)),
     ):
-        with pytest.raises(DataError, match="does not fit one of 64x300"):
-            draw_edit(edit, 300, held=wrong)
+        with pytest.raises(DataError, match="does not fit an output of 64x300"):
+            draw_edit(edit, 300, known_region=wrong)

@@ -1,14 +1,14 @@
-"""Turn spectrogram images into sound: this project's, and Riffusion's own.
+"""Convert spectrogram images to audio: this project's, and Riffusion's own.
 
     python tools/image_to_audio.py sample-0.png
     python tools/image_to_audio.py riffusion-images --output sounds --max_value 30e6
 
-IMAGE is a file or a folder of PNG, JPEG or WebP files; each becomes NAME.wav beside it, or in --output. How an image was made, and
-how loud it is, is read from its EXIF tags. Riffusion's maxima are of 16-bit samples: one above 32,768, which no sound in [-1, 1]
-has, is divided by 32,768. An image without tags is taken as Riffusion does, in its standard definition with a maximum of 30e6.
-Of a stereo image the green and blue channels are left and right. A sound that would clip is lowered, and its level is said.
+IMAGE is a file or a folder of PNG, JPEG or WebP files; each becomes NAME.wav beside it, or in --output. An image's parameters and
+level are read from its EXIF tags. Riffusion's maxima are of 16-bit samples: one above 32,768, which no waveform in [-1, 1] has,
+is divided by 32,768. An image without tags is read as Riffusion does: standard parameters and a maximum of 30e6. Green and blue
+of a stereo image are left and right. Audio that would clip is lowered and its level is reported.
 
-Files that are there are left alone. An image that cannot be read is named, the others are done, and the exit status is 2.
+Existing files are kept. An image that cannot be read is reported, the others are converted, and the exit status is 2.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
     add("image", type=Path, nargs="+", metavar="IMAGE", help="images, or folders of them")
-    add("--output", type=Path, metavar="DIR", help="folder for the sounds (default: beside the images)")
-    add("--max_value", type=float, help="mel value of black, on either scale (default: as the image says, else 30e6)")
-    parser.add_flag("stereo", default=None, help="green and blue are left and right (default: as the image says)")
-    add("--griffin_lim_iterations", type=int, default=16, help="rounds of phase reconstruction")
+    add("--output", type=Path, metavar="DIR", help="folder for the audio (default: beside the images)")
+    add("--max_value", type=cli.real(above=0), help="mel value of black, on either scale (default: from the image, else 30e6)")
+    parser.add_flag("stereo", default=None, help="green and blue are left and right (default: from the image)")
+    parser.add_griffin_lim_iterations()
     parser.add_seed()
-    parser.add_overwrite("sounds that are there")
+    parser.add_overwrite("existing audio")
     args = parser.parse_args(argv)
     if args.max_value is not None and not 0 < args.max_value < math.inf:
         parser.error(f"argument --max_value: {args.max_value} must be above 0")
@@ -49,41 +49,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from riff.errors import DataError, RiffError
 
-    first_of: dict[Path, Path] = {}
+    image_of: dict[Path, Path] = {}
     failed = 0
     for image in find_images(args.image):
-        sound = (args.output or image.parent) / f"{image.stem}.wav"
+        audio = (args.output or image.parent) / f"{image.stem}.wav"
         try:
-            if first_of.setdefault(sound, image) != image:
-                raise DataError(f"{image}: its sound would replace that of {first_of[sound]}; rename one of them")
-            print(convert(image, sound, args))
+            if image_of.setdefault(audio, image) != image:
+                raise DataError(f"{image}: its audio would replace that of {image_of[audio]}; rename one of them")
+            print(convert(image, audio, args))
         except RiffError as error:
             cli.warn(f"error: {error}")
             failed += 1
     return cli.EXIT_FAILURE if failed else 0
 
 
-def find_images(places: Sequence[Path]) -> list[Path]:
-    """The images of these files and folders, each once, a folder's in the order of their names.
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """The images among these files and folders, each once, a folder's by name.
 
     Raises:
-        DataError: there is no image.
+        DataError: no image.
     """
     from riff.errors import DataError
 
     images: list[Path] = []
-    for place in places:
-        images += sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES) if place.is_dir() else [place]
+    for path in paths:
+        images += sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
     if not images:
-        raise DataError(f"{places[0]}: holds no images ({', '.join(SUFFIXES)}); name a file, or another folder")
+        raise DataError(f"{paths[0]}: holds no images ({', '.join(SUFFIXES)}); name a file, or another folder")
     return list(dict.fromkeys(images))
 
 
-def convert(image: Path, sound: Path, args: cli.argparse.Namespace) -> str:
-    """Write an image's sound; returns what there is to say of it.
+def convert(image: Path, audio: Path, args: cli.argparse.Namespace) -> str:
+    """Write an image's audio; returns a line about its length and level.
 
     Raises:
-        RiffError: the image cannot be read, or the sound is there already.
+        RiffError: the image cannot be read, or the audio file exists.
     """
     from dataclasses import replace
 
@@ -93,7 +93,7 @@ def convert(image: Path, sound: Path, args: cli.argparse.Namespace) -> str:
     from riff.spectrogram.image import image_to_waveform, load_channels
     from riff.spectrogram.params import unit_maximum
 
-    cli.check_new_files([sound], [image], args.overwrite)
+    cli.check_new_files([audio], [image], args.overwrite)
     channels, is_known = load_channels(image, args.stereo)
     if args.max_value is not None:
         channels = [replace(channel, max_value=unit_maximum(args.max_value)) for channel in channels]
@@ -101,13 +101,13 @@ def convert(image: Path, sound: Path, args: cli.argparse.Namespace) -> str:
     peak = float(np.abs(waveform).max(initial=0.0))
     lowered = max(1.0, peak / HIGHEST_PEAK)
     rate = channels[0].params.sample_rate
-    write_audio(sound, waveform / lowered, rate)
-    said = [f"{waveform.shape[1] / rate:.2f} s", "silent" if peak == 0 else f"peak {20 * math.log10(peak):+.1f} dB"]
+    write_audio(audio, waveform / lowered, rate)
+    facts = [f"{waveform.shape[1] / rate:.2f} s", "silent" if peak == 0 else f"peak {20 * math.log10(peak):+.1f} dB"]
     if lowered > 1:
-        said.append(f"lowered by {20 * math.log10(lowered):.1f} dB so that it does not clip")
+        facts.append(f"lowered by {20 * math.log10(lowered):.1f} dB so that it does not clip")
     if not is_known and args.max_value is None:
-        said.append("level not known, the image holds no maximum (--max_value)")
-    return f"{sound}: {', '.join(said)}"
+        facts.append("level not known, the image holds no maximum (--max_value)")
+    return f"{audio}: {', '.join(facts)}"
 
 
 if __name__ == "__main__":

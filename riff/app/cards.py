@@ -1,11 +1,11 @@
-"""What the page shows, as HTML: how far a job is, the backing, and the takes side by side."""
+"""What the page shows, as HTML: progress, the accompaniment, and takes side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from riff.app.jobs import Job
-from riff.app.songs import Upload
+from riff.app.songs import Region, Upload
 from riff.metrics.edit import MIN_BACKING_KEPT, Verdict
 from riff.report.page import macros
 
@@ -14,63 +14,62 @@ _HTML = macros("cards.html")
 
 def clock(seconds: float) -> str:
     """75.5 as 1:15.5, 75 as 1:15."""
-    tenths = round(seconds * 10)
-    minutes, rest = divmod(tenths, 600)
-    whole, tenth = divmod(rest, 10)
+    minutes, tenths = divmod(round(seconds * 10), 600)
+    whole, tenth = divmod(tenths, 10)
     return f"{minutes}:{whole:02d}" + (f".{tenth}" if tenth else "")
 
 
 def song_line(upload: Upload) -> str:
-    """One line on a song."""
+    """Name, duration and format of a song."""
     channels = {1: "mono", 2: "stereo"}.get(upload.channels, f"{upload.channels} channels")
     facts = (clock(round(upload.duration_s)), f"{upload.sample_rate / 1000:g} kHz", channels)
     return str(_HTML.song(upload.name, facts))
 
 
 def status_line(text: str, kind: str = "", share: float | None = None) -> str:
-    """One line on what is going on.
+    """The status of the page; empty without text.
 
     Args:
-        kind: `error`, or nothing. share: of the work that is done, [0, 1]; None for no bar.
+        kind: CSS class, `error` or empty. share: of the work that is done, [0, 1]; None for no progress bar.
     """
     return str(_HTML.status(text, kind, share)) if text else ""
 
 
 def progress_line(job: Job, place: int) -> str:
-    """How far a job is, or how many are before it."""
+    """Progress of a job, or how many jobs are before it."""
     if job.stopping:
         return status_line("Stopping …")
     if place:
-        before = "Someone else's music is" if place == 1 else f"{place} others are"
-        return status_line(f"{before} being made before yours. You need not do anything.", share=0.0)
+        jobs = "1 job is" if place == 1 else f"{place} jobs are"
+        return status_line(f"Waiting: {jobs} before yours, which then starts by itself.", share=0.0)
     if not job.total:
-        return status_line(f"{job.stage} …" if job.stage else "Starting …", share=0.0)
+        return status_line(f"{job.stage or 'Starting'} …", share=0.0)
     left = job.seconds_left
     time_left = "" if left is None else f", about {max(1, round(left))} s left"
     return status_line(f"{job.stage}: step {job.done} of {job.total}{time_left}", share=job.done / job.total)
 
 
-def backing_card(start_s: float, end_s: float, sound: str, picture: str, separator: str) -> str:
-    """The accompaniment to hear and to see.
+def backing_card(region: Region, sound: str, image: str, separator: str) -> str:
+    """Player and spectrogram of the accompaniment.
 
     Args:
-        sound, picture: addresses. separator: that took the vocal out.
+        sound, image: URLs. separator: as in `Part`.
     """
-    how = "from the song's own stems" if separator == "stems" else f"separated by {separator}"
-    return str(_HTML.backing(f"{clock(start_s)} to {clock(end_s)}", sound, picture, how))
+    source = "from the song's own stems" if separator == "stems" else f"separated by {separator}"
+    return str(_HTML.backing(" to ".join(map(clock, region)), sound, image, source))
 
 
-def take_card(title: str, lines: Sequence[str], sounds: Mapping[str, str], picture: str, downloads: Mapping[str, str]) -> str:
-    """A take.
+def take_card(title: str, lines: Sequence[str], sounds: Mapping[str, str], image: str, downloads: Mapping[str, str]) -> str:
+    """Spectrogram, players and downloads of a take.
 
     Args:
-        lines: of small print. sounds: addresses by their names. picture: address. downloads: addresses by the files' names.
+        lines: caption. sounds: URLs by name. image: URL. downloads: URLs by file name.
     """
-    return str(_HTML.take(title, lines, sounds, picture, downloads))
+    return str(_HTML.take(title, lines, sounds, image, downloads))
 
 
-def judged(verdict: Verdict) -> str:
-    """What the score of edits says of a take, and what to try where it is not good."""
+def verdict_line(verdict: Verdict) -> str:
+    """Whether the edit score found a vocal, and what to try if not."""
     if verdict.performed:
         return "A vocal was found in it."
     if verdict.scores.backing_kept < MIN_BACKING_KEPT:
@@ -79,5 +78,5 @@ def judged(verdict: Verdict) -> str:
 
 
 def takes_page(cards: Sequence[str]) -> str:
-    """Takes side by side, as many as there is room for."""
+    """Takes side by side, as many as fit."""
     return str(_HTML.takes(cards)) if cards else ""

@@ -1,12 +1,12 @@
-"""A page in the browser: drop in a song, choose a part, say what is to be sung, and listen to new vocals over its own backing.
+"""A page in the browser: drop in a song, choose a part, describe the vocal, and listen to takes over the song's own backing.
 
     python app.py
     python app.py --host 0.0.0.0 --port 7860 --max_minutes 8 --separator demucs
     python app.py --model models/riff-cnet-final --model OWNER/NAME --keep outputs/sessions
 
-The small models of this repository are there at once, on a CPU and without a network; what training has left in models/ is offered
-by itself, and anything else with --model. Only this machine reaches the page unless --host says otherwise. Songs and takes are
-gone when their page is closed or the server ends, unless there is a folder to --keep them in. Needs Gradio: pip install '.[app]'.
+The small models of this repository need neither a GPU nor a network. Models trained into models/ are offered too, others with
+--model. The page is reachable from this machine only, unless --host is given. Songs and takes are deleted when their page is closed
+or the server ends, unless --keep names a folder. Needs Gradio: pip install '.[app]'.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add = parser.add_argument
     host, port = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), os.environ.get("GRADIO_SERVER_PORT", "7860")
     parser.heading("server")
-    add("--host", default=host, help="address to listen at; 0.0.0.0 is every network that this machine is in")
+    add("--host", default=host, help="address to listen at; 0.0.0.0 is all networks of this machine")
     add("--port", type=cli.whole(0, 65535), default=port, help="to listen at; 0 is the first free one from 7860 on")
     parser.heading("models")
     add(
@@ -47,33 +47,33 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         "--separator",
         default="auto",
         choices=SEPARATORS,
-        help="how songs are taken apart: spleeter (80 MB of weights, downloaded once), demucs or demucs_ft (better; pip install "
+        help="how songs are separated: spleeter (80 MB of weights, downloaded once), demucs or demucs_ft (better; pip install "
         "demucs), repet (no weights, any machine, far worse), auto (spleeter, else repet; a .stem.mp4 has its own stems)",
     )
-    add("--spleeter_model_dir", type=Path, help="where Spleeter's weights lie (default: MODEL_PATH, else the user's cache)")
+    add("--spleeter_model_dir", type=Path, help="folder of Spleeter's weights (default: MODEL_PATH, else the user's cache)")
     parser.heading("visitors")
     add("--max_megabytes", type=cli.real(above=0), default=100.0, help="of an upload")
     add("--max_minutes", type=cli.real(above=0), default=15.0, help="of an upload")
-    add("--max_seconds", type=cli.real(6), default=30.0, help="of a part that is sung anew at once")
-    add("--keep", type=Path, metavar="DIR", help="keep songs and takes there (default: they are gone when their page is closed)")
+    add("--max_seconds", type=cli.real(6), default=30.0, help="of a part that vocals are generated for")
+    add("--keep", type=Path, metavar="DIR", help="keep songs and takes there (default: deleted when their page is closed)")
     return parser.parse_args(argv)
 
 
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    for end in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:  # Windows has no SIGHUP
-        signal.signal(end, _end)
+    for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:  # Windows has no SIGHUP
+        signal.signal(number, _interrupt)
     root = Path(tempfile.mkdtemp(prefix="riff-app-"))
     try:
         _serve(args, root)
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever says it twice is as much in earnest about this
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the deletion
         shutil.rmtree(root, ignore_errors=True)
 
 
 def _serve(args: cli.argparse.Namespace, root: Path) -> None:
-    # Uploads on their way lie there too, and Gradio reads these only when it is imported.
+    # Partial uploads are written there too; Gradio reads these variables when it is imported.
     tempfile.tempdir = str(root)
     os.environ.update(GRADIO_TEMP_DIR=str(root / "uploads"), GRADIO_ANALYTICS_ENABLED="False")
     try:
@@ -97,9 +97,9 @@ def _serve(args: cli.argparse.Namespace, root: Path) -> None:
     sessions = Sessions(root, args.keep)
     actions = Actions(engine, Separation(options, cli.warn), sessions, Limits(args.max_minutes, args.max_seconds))
     blocks = Page(actions, args.max_megabytes).build()
-    undocumented = dict.fromkeys(("docs_url", "redoc_url", "openapi_url"))
+    no_api_docs = dict.fromkeys(("docs_url", "redoc_url", "openapi_url"))
     server: dict[str, Any] = {
-        "app_kwargs": {"middleware": [Middleware(Gate, sessions=sessions)], **undocumented},
+        "app_kwargs": {"middleware": [Middleware(Gate, sessions=sessions)], **no_api_docs},
         "max_file_size": round(args.max_megabytes * 2**20),
         "allowed_paths": [],
         "footer_links": [],
@@ -128,6 +128,6 @@ def _serve(args: cli.argparse.Namespace, root: Path) -> None:
         blocks.close()
 
 
-def _end(_number: int, _frame: object) -> None:
-    """As Ctrl-C, so that everything is cleared away on the way out."""
+def _interrupt(_number: int, _frame: object) -> None:
+    """Handle the signal as Ctrl-C, so that temporary files are deleted."""
     raise KeyboardInterrupt

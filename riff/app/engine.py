@@ -1,4 +1,4 @@
-"""What the page can do, without the page: one model in memory, its takes of a part, and the edges that it follows."""
+"""Generation for the page: one model in memory, its takes of a part, and the edges that control them."""
 
 from __future__ import annotations
 
@@ -15,27 +15,24 @@ from riff.errors import OptionError
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT
 from riff.models.model_types import model_type_of
-from riff.sampling.control import SamplingOptions, options_for
-from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.mixback import Mix
-from riff.sampling.song import SongModel, SongPainter, load_song_model
+from riff.sampling.options import EditOptions, SamplingOptions, edit_options_for, options_for
+from riff.sampling.song import SongModel, SongPainter, SongTake, generate_take, load_song_model
 from riff.sampling.song_sound import render_mix
-from riff.sampling.song_takes import SongTake, generate_take
 from riff.spectrogram.edges import canny_edges
 
-IN_THE_BOX = (CONTROL.example, EDIT.example)
-WHEN_TRAINED = ("models/riff-cnet-final", "models/riff-pix2pix-final")
+INCLUDED = (CONTROL.example, EDIT.example)
+TRAINED_HERE = ("models/riff-cnet-final", "models/riff-pix2pix-final")
 MOST_STEPS, MOST_TAKES, MOST_CANDIDATES = 100, 4, 8
-FRESH_SEEDS = 1_000_000  # that are chosen among where none is given: short enough to be typed in again
+RANDOM_SEEDS = 1_000_000  # range of seeds where none is given: short enough to type in again
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A model that is offered.
+    """A model to choose on the page.
 
     Attributes:
-        name: folder, file or hub id. title: to show, another one for every model; where models lie is nobody's business.
-        options: that it recommends.
+        name: folder, file or hub id. title: unique display name, without the server's paths. options: its recommended ones.
     """
 
     name: str
@@ -49,13 +46,13 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class TakeRequest:
-    """What a visitor wants to hear.
+    """Settings of the takes to generate.
 
     Attributes:
-        model: title of an offered one.
-        scale, strength, image_scale: as in `SamplingOptions` and `EditOptions`; what a model does not have is not looked at.
-        seed: of the first take, the others are of the next ones; None for fresh ones, another time others.
-        takes: how many. best_of: candidates for each. canny: thresholds of the edges.
+        model: title of an offered model.
+        scale, strength, image_scale: as in `SamplingOptions` and `EditOptions`; a model ignores those it does not have.
+        seed: of the first take; further takes use the following seeds; None for a random one.
+        takes: number of takes. best_of: candidates per take. canny: thresholds of the edges.
     """
 
     model: str
@@ -73,12 +70,12 @@ class TakeRequest:
 
     @property
     def first_seed(self) -> int:
-        """The seed that was given, or a fresh one at every call."""
-        return secrets.randbelow(FRESH_SEEDS) if self.seed is None else self.seed
+        """The given seed, or another random one at every call."""
+        return secrets.randbelow(RANDOM_SEEDS) if self.seed is None else self.seed
 
     def __post_init__(self) -> None:
-        numbers = {"steps": (self.steps, MOST_STEPS), "takes": (self.takes, MOST_TAKES), "best of": (self.best_of, MOST_CANDIDATES)}
-        for name, (number, most) in numbers.items():
+        limits = {"steps": (self.steps, MOST_STEPS), "takes": (self.takes, MOST_TAKES), "best of": (self.best_of, MOST_CANDIDATES)}
+        for name, (number, most) in limits.items():
             if not 1 <= number <= most:
                 raise OptionError(f"{name}: {number} is not possible; give 1 to {most}")
         if self.seed is not None and not 0 <= self.seed < 2**32:
@@ -88,17 +85,17 @@ class TakeRequest:
 
 
 def offered_models(further: Sequence[str] = ()) -> list[ModelChoice]:
-    """Further models, those that training has left in the repository or the working folder, and the small ones there.
+    """Further models, then those trained in the repository or the working folder, then the included small ones.
 
     Raises:
-        ModelError: one that is not there, or of another kind. OptionError: there is none at all.
+        ModelError: a model is missing or of no known type. OptionError: there is no model at all.
     """
-    places = [root / name for name in (*WHEN_TRAINED, *IN_THE_BOX) for root in (ROOT, Path.cwd())]
-    names = list(dict.fromkeys([*further, *(str(place) for place in places if place.is_dir())]))
+    folders = [root / name for name in (*TRAINED_HERE, *INCLUDED) for root in (ROOT, Path.cwd())]
+    names = list(dict.fromkeys([*further, *(str(folder) for folder in folders if folder.is_dir())]))
     if not names:
-        raise OptionError(f"no {' or '.join(IN_THE_BOX)} here; run this in the repository's folder, or give --model")
-    short = [name if "/" in name and not Path(name).exists() else Path(name).name for name in names]
-    return [_choice(name, name if short.count(title) > 1 else title) for name, title in zip(names, short, strict=True)]
+        raise OptionError(f"no {' or '.join(INCLUDED)} here; run this in the repository's folder, or give --model")
+    titles = [name if "/" in name and not Path(name).exists() else Path(name).name for name in names]
+    return [_choice(name, name if titles.count(title) > 1 else title) for name, title in zip(names, titles, strict=True)]
 
 
 def _choice(name: str, title: str) -> ModelChoice:
@@ -108,10 +105,10 @@ def _choice(name: str, title: str) -> ModelChoice:
 
 
 class Engine:
-    """BatchRng takes. Only one thread may use it at a time.
+    """Generates takes. Not thread-safe.
 
     Args:
-        models: that are offered. base: to use instead of the one that each names.
+        models: to offer. base: to use instead of the one that each model names.
     """
 
     def __init__(self, models: Sequence[ModelChoice], base: str | None = None, device: str = "cpu") -> None:
@@ -123,14 +120,14 @@ class Engine:
         """An offered model.
 
         Raises:
-            OptionError: it is none of them; a page may send any title.
+            OptionError: no such model; a browser may send any title.
         """
         if title not in self.models:
             raise OptionError("this model is not offered here; choose one of the list")
         return self.models[title]
 
     def load(self, title: str) -> SongModel:
-        """An offered model; the one before is let go first, so that there is never more than one in memory."""
+        """Load an offered model; the previous one is freed first, so that only one is in memory."""
         choice = self.choice(title)
         if self._loaded is None or self._loaded[0] != title:
             self._loaded = None
@@ -138,10 +135,10 @@ class Engine:
         return self._loaded[1]
 
     def painter(self, part: Part, request: TakeRequest, edges: np.ndarray | None = None) -> SongPainter:
-        """What paints takes of a part.
+        """A sampler for takes of a part.
 
         Args:
-            edges: uint8, 0 or 255, the shape of the backing's picture, to follow instead of the backing's own.
+            edges: uint8, 0 or 255, the shape of the backing's image, to follow instead of the backing's own.
         """
         model = self.load(request.model)
         if isinstance(model.options, EditOptions):
@@ -157,13 +154,13 @@ class Engine:
     def take(
         self, part: Part, painter: SongPainter, seed: int, best_of: int, on_step: Callable[[], object]
     ) -> tuple[SongTake, Mix]:
-        """One take, and its sound over the part's own accompaniment."""
+        """One take, and its mix with the part's accompaniment."""
         take = generate_take(painter, seed, best_of, on_step)
         return take, render_mix(part.song, take.painted, painter.model.target)
 
 
 def edges_of(part: Part, canny: tuple[int, int]) -> np.ndarray:
-    """The edges that a ControlNet follows if nobody changes them: uint8, 0 or 255, the shape of the backing's picture.
+    """Canny edges of the backing: uint8, 0 or 255, the shape of its image.
 
     Raises:
         OptionError: the lower threshold is above the upper one.

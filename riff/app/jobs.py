@@ -1,4 +1,8 @@
-"""One worker for all visitors: what they ask for is done in order, one thing at a time, and can be stopped."""
+"""One worker thread for all visitors: jobs run one at a time, in order, report their progress and can be stopped.
+
+Gradio's queue also takes turns, but it cancels an event only when the event next yields, which is after a whole take, and a
+session cannot see its own waiting event. `gr.Progress` has no time left of a stage, and hides what it is shown over.
+"""
 
 from __future__ import annotations
 
@@ -11,38 +15,38 @@ from riff.errors import RiffError
 
 
 class Stopped(Exception):
-    """A visitor does not want it any more."""
+    """The visitor cancelled the job or closed the page."""
 
 
 class Job:
-    """Something that a visitor asked for.
+    """One request of a visitor.
 
     Attributes:
-        stage: what is being done, in words. done, total: steps of it; no total where there are none to count.
+        stage: name of the current stage, for display. done, total: its steps; total is 0 where steps are not counted.
     """
 
     def __init__(self) -> None:
         self.stage, self.done, self.total = "", 0, 0
         self.future: Future[None] = Future()
         self._stop = threading.Event()
-        self._began = 0.0
+        self._stage_start = 0.0
 
     def begin(self, stage: str, total: int = 0) -> None:
-        """A stage begins.
+        """Start a stage.
 
         Raises:
-            Stopped: here and in `step`, if that was wished.
+            Stopped: here and in `step`, after `stop`.
         """
         self._check()
-        self.stage, self.done, self.total, self._began = stage, 0, total, time.monotonic()
+        self.stage, self.done, self.total, self._stage_start = stage, 0, total, time.monotonic()
 
     def step(self) -> None:
-        """One step more is done."""
+        """Count one step."""
         self.done += 1
         self._check()
 
     def stop(self) -> None:
-        """Let it end at its next step; if it is still waiting, it leaves the queue now."""
+        """Stop a running job at its next step; remove a waiting job from the queue now."""
         self._stop.set()
         self.future.cancel()
 
@@ -52,15 +56,15 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Whether all of it was done."""
+        """Whether the job ran to its end."""
         return self.future.done() and not self.future.cancelled() and self.future.exception() is None
 
     @property
     def seconds_left(self) -> float | None:
-        """Of this stage, as its steps went until now; None where that cannot be told."""
+        """Time left in this stage, extrapolated from its steps; None without steps."""
         if not 0 < self.done <= self.total:
             return None
-        return (time.monotonic() - self._began) / self.done * (self.total - self.done)
+        return (time.monotonic() - self._stage_start) / self.done * (self.total - self.done)
 
     def _check(self) -> None:
         if self._stop.is_set():
@@ -68,23 +72,23 @@ class Job:
 
 
 class Worker:
-    """Does one job after the other.
+    """Runs jobs in order.
 
     Args:
-        longest_queue: jobs that may wait.
+        longest_queue: maximum number of waiting jobs.
     """
 
     def __init__(self, longest_queue: int = 20) -> None:
         self._executor = ThreadPoolExecutor(1, "worker")
-        self._jobs: list[Job] = []  # running or waiting, in order
-        self._lock = threading.RLock()  # a job that is stopped while it waits leaves at once
+        self._jobs: list[Job] = []  # running and waiting, in order
+        self._lock = threading.RLock()  # re-entered when `close` stops a waiting job
         self._longest_queue = longest_queue
 
     def submit(self, work: Callable[[Job], object]) -> Job:
-        """Line up. What the work raises is in the job's future, or `Stopped`; what was stopped while it waited is cancelled.
+        """Queue a job. Its future holds the exception of `work`, `Stopped` included; it is cancelled if stopped while waiting.
 
         Raises:
-            RiffError: too many are waiting.
+            RiffError: the queue is full.
         """
         job = Job()
 
@@ -97,21 +101,21 @@ class Worker:
                 raise RiffError(f"{self._longest_queue} others are waiting already; come back in some minutes")
             self._jobs.append(job)
             job.future = self._executor.submit(run)
-        job.future.add_done_callback(lambda _: self._leave(job))
+        job.future.add_done_callback(lambda _: self._remove(job))
         return job
 
     def place(self, job: Job) -> int:
-        """How many are before this one; 0 is its turn."""
+        """How many jobs are before this one; 0 for the running one."""
         with self._lock:
             return self._jobs.index(job) if job in self._jobs else 0
 
     def close(self) -> None:
-        """Stop everything, and wait until the running job has noticed."""
+        """Stop all jobs and wait for the running one to end."""
         with self._lock:
             for job in list(self._jobs):
                 job.stop()
         self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def _leave(self, job: Job) -> None:
+    def _remove(self, job: Job) -> None:
         with self._lock:
             self._jobs.remove(job)

@@ -1,4 +1,4 @@
-"""What stands where on the page. What it does is in `riff.app.page`."""
+"""Components of the page and their arrangement; `riff.app.page` connects them to actions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import gradio as gr
 from riff.app.engine import MOST_CANDIDATES, MOST_STEPS, MOST_TAKES, ModelChoice
 from riff.audio.io import AUDIO_SUFFIXES, STEM_FILE_SUFFIX
 from riff.cli import ROOT
-from riff.sampling.control import SamplingOptions
-from riff.sampling.edit import EditOptions
+from riff.sampling.options import EditOptions, SamplingOptions
 
 STATIC = Path(__file__).parent / "static"
 DEMO_SONG = ROOT / "raw-audio" / "pop-0005.ogg"
 SUFFIXES = [*sorted(AUDIO_SUFFIXES), Path(STEM_FILE_SUFFIX).suffix]
-FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]  # of the visitor's machine: nothing is fetched from elsewhere
-TEAL = "#007a74"  # of edges everywhere in this project
+FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]  # installed ones: the page requests nothing from other hosts
+TEAL = "#007a74"  # colour of edges, in the reports too
 THEME = gr.themes.Default(primary_hue="teal", neutral_hue="gray", font=FONTS, font_mono=["ui-monospace", "monospace"]).set(
     body_text_color_subdued="*neutral_500",
     block_info_text_color="*neutral_500",
@@ -30,13 +29,13 @@ THEME = gr.themes.Default(primary_hue="teal", neutral_hue="gray", font=FONTS, fo
     checkbox_background_color_selected=TEAL,
     checkbox_border_color_selected=TEAL,
 )
-FOLLOWING, TOLD = "Generate an uplifting female vocal pop melody", "add an uplifting female vocal pop melody"
+CONTROL_PROMPT, EDIT_PROMPT = "Generate an uplifting female vocal pop melody", "add an uplifting female vocal pop melody"
 
-HEAD = """<h1>riff-cnet</h1><p class="lead">A new vocal for your song over its own backing: choose a part, say what is to be sung,
+HEAD = """<h1>riff-cnet</h1><p class="lead">A new vocal for your song, over its own backing: choose a part, describe the vocal,
 and listen.</p>"""
 WAVEFORM = """<div class="waveform"><div class="lane"><canvas></canvas><div class="region">
-<button type="button" class="handle start" role="slider" aria-label="where the part begins" aria-valuemin="0"></button>
-<button type="button" class="handle end" role="slider" aria-label="where the part ends" aria-valuemin="0"></button></div>
+<button type="button" class="handle start" role="slider" aria-label="start of the part" aria-valuemin="0"></button>
+<button type="button" class="handle end" role="slider" aria-label="end of the part" aria-valuemin="0"></button></div>
 <div class="playhead" hidden></div></div><div class="transport"><button type="button" class="play-part">Play the part</button>
 <button type="button" class="play-song">Play the song</button><span class="times"></span></div>
 <audio preload="auto"></audio></div>"""
@@ -44,15 +43,15 @@ EDGES = """<figure class="card"><h4>Edges that the model follows</h4><div class=
 <canvas aria-label="edges of the accompaniment, to paint on"></canvas></div><div class="tools">
 <button type="button" class="draw">Draw</button><button type="button" class="erase">Erase</button>
 <label>size <input type="range" min="1" max="41" step="2" value="5" aria-label="size of the brush in pixels"></label>
-<button type="button" class="undo">Undo</button><button type="button" class="again">Start over</button></div>
-<figcaption>Drawn lines are sung or played along; what is erased is left to the model.</figcaption></figure>"""
+<button type="button" class="undo">Undo</button><button type="button" class="reset">Start over</button></div>
+<figcaption>The model follows the lines that you draw, and is free where you erase.</figcaption></figure>"""
 
 
 class Layout:
-    """The page's components, by what they are.
+    """The page's components.
 
     Args:
-        models: that are offered; the first is chosen. note: on what may be dropped, and what becomes of it.
+        models: to choose from; the first is preselected. note: on accepted files, and how long they are kept.
     """
 
     def __init__(self, models: Sequence[ModelChoice], note: str) -> None:
@@ -79,12 +78,12 @@ class Layout:
                     self.file = gr.File(label="Song", file_types=SUFFIXES, height=170, elem_id="song-file")
                 with gr.Tab("Record"):
                     self.recording = gr.Audio(
-                        sources=["microphone"], type="filepath", editable=False, label="Sing or play", elem_id="recording"
+                        sources=["microphone"], type="filepath", editable=False, label="Your recording", elem_id="recording"
                     )
             with gr.Row(elem_classes="plain"):
                 gr.HTML(f'<p class="hint">{escape(note)}</p>', min_width=300)
                 self.demo = gr.Button(
-                    "Try a song of ours", size="sm", scale=0, min_width=170, visible=DEMO_SONG.is_file(), elem_id="demo-song"
+                    "Try the example song", size="sm", scale=0, min_width=170, visible=DEMO_SONG.is_file(), elem_id="demo-song"
                 )
 
     def _add_part(self) -> None:
@@ -95,15 +94,15 @@ class Layout:
         with gr.Row(elem_classes="plain"):
             self.start = gr.Number(label="From, seconds", minimum=0, step=0.1, elem_id="start", min_width=120)
             self.end = gr.Number(label="To, seconds", minimum=0, step=0.1, elem_id="end", min_width=120)
-            self.prepare = gr.Button("Take the vocal out", elem_id="prepare", min_width=200)
-        gr.HTML('<p class="hint">Singing takes it out too. Do it first to hear the backing and to see and change its edges.</p>')
+            self.prepare = gr.Button("Remove the vocal", elem_id="prepare", min_width=200)
+        gr.HTML('<p class="hint">Generating removes it too. Do it first to hear the backing, and to see and edit its edges.</p>')
 
     def _add_vocal(self, models: Sequence[ModelChoice]) -> None:
         first = models[0]
         gr.HTML("<h2>2. Vocal</h2>")
         with gr.Row():
             self.prompt = gr.Textbox(
-                label="Prompt: what is to be sung",
+                label="Prompt",
                 value=prompt_for(first),
                 lines=2,
                 max_lines=3,
@@ -112,7 +111,7 @@ class Layout:
                 min_width=300,
             )
             self.model = gr.Radio(
-                [(_described(choice), choice.title) for choice in models],
+                [(_label(choice), choice.title) for choice in models],
                 value=first.title,
                 label="Model",
                 elem_id="model",
@@ -120,52 +119,50 @@ class Layout:
             )
         with gr.Accordion("Advanced settings", open=False, elem_id="advanced"):
             self._add_advanced(first)
-        self.sing = gr.Button("Sing it anew", variant="primary", elem_id="sing")
+        self.generate = gr.Button("Generate vocals", variant="primary", elem_id="generate")
 
     def _add_advanced(self, first: ModelChoice) -> None:
         scales, edges = scales_of(first), first.follows_edges
         with gr.Row():
-            self.num_takes = gr.Slider(
-                1, MOST_TAKES, 2, step=1, label="Takes", info="to compare, of a seed each", elem_id="takes-wanted"
-            )
-            self.best_of = gr.Slider(1, MOST_CANDIDATES, 1, step=1, label="Best of", info="so many are made for each take kept")
+            self.num_takes = gr.Slider(1, MOST_TAKES, 2, step=1, label="Takes", info="each with its own seed", elem_id="num-takes")
+            self.best_of = gr.Slider(1, MOST_CANDIDATES, 1, step=1, label="Best of", info="candidates generated for each take")
             self.seed = gr.Number(
                 None,
                 label="Seed",
                 precision=0,
                 minimum=0,
-                info="empty: another one every time; a take's own gives it again",
-                placeholder="fresh",
+                info="empty: another one every time; the seed of a take repeats it",
+                placeholder="random",
                 elem_id="seed",
             )
         with gr.Row():
             self.steps = gr.Slider(1, MOST_STEPS, 20, step=1, label="Steps", info="of denoising", elem_id="steps")
-            self.scale = gr.Slider(1, 15, scales[0], step=0.1, label="Scale", info="how hard the words pull")
-            self.strength = gr.Slider(0, 3, scales[1], step=0.1, label="Strength", info="how hard the edges pull", visible=edges)
+            self.scale = gr.Slider(1, 15, scales[0], step=0.1, label="Scale", info="weight of the prompt")
+            self.strength = gr.Slider(0, 3, scales[1], step=0.1, label="Strength", info="weight of the edges", visible=edges)
             self.image_scale = gr.Slider(
-                0, 5, scales[2], step=0.1, label="Picture scale", info="how hard the backing pulls", visible=not edges
+                0, 5, scales[2], step=0.1, label="Image scale", info="weight of the backing", visible=not edges
             )
         with gr.Row(visible=edges) as self.edge_settings:
-            self.low = gr.Slider(0, 500, 100, step=10, label="Lower threshold", info="of edges: where one may go on")
-            self.high = gr.Slider(0, 500, 200, step=10, label="Upper threshold", info="of edges: where one may begin")
-            self.guess_mode = gr.Checkbox(label="Guess mode", info="the edges alone say what to draw")
-        self.negative_prompt = gr.Textbox(label="What is not to be sung", max_lines=2)
+            self.low = gr.Slider(0, 500, 100, step=10, label="Lower threshold", info="an edge goes on above it")
+            self.high = gr.Slider(0, 500, 200, step=10, label="Upper threshold", info="an edge begins above it")
+            self.guess_mode = gr.Checkbox(label="Guess mode", info="let the edges act without the prompt")
+        self.negative_prompt = gr.Textbox(label="Negative prompt", max_lines=2)
 
 
 def prompt_for(choice: ModelChoice) -> str:
-    """What stands in the prompt before anybody has written one, in the words that the kind of model is told things in."""
-    return FOLLOWING if choice.follows_edges else TOLD
+    """The initial prompt: a description for a ControlNet, an instruction for an edit model."""
+    return CONTROL_PROMPT if choice.follows_edges else EDIT_PROMPT
 
 
 def scales_of(choice: ModelChoice) -> tuple[float, float, float]:
-    """Scale, strength and picture scale that a model recommends; what it does not have is the default of those that do."""
+    """Recommended scale, strength and image scale; defaults for those that this type of model does not have."""
     options = choice.options
     strength = options.strength if isinstance(options, SamplingOptions) else SamplingOptions.strength
     image_scale = options.image_guidance_scale if isinstance(options, EditOptions) else EditOptions.image_guidance_scale
     return options.guidance_scale, strength, image_scale
 
 
-def _described(choice: ModelChoice) -> str:
+def _label(choice: ModelChoice) -> str:
     return f"{choice.title}: {'follows edges' if choice.follows_edges else 'follows an instruction'}"
 
 

@@ -1,4 +1,4 @@
-"""Edges that a visitor painted in the browser, which sends them as a picture in a data URL."""
+"""Edges that a visitor painted in the browser, sent as a PNG in a data URL."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from riff.errors import DataError
 
 PREFIX = "data:image/png;base64,"
 MOST_CHARACTERS = 4_000_000
-NOT_WHOLE = "the painted edges did not arrive whole; start them anew"
+INCOMPLETE = "the painted edges did not arrive whole; start them anew"
 
 
 def check_painted_edges(url: object) -> str:
-    """What a page sent for painted edges, as far as that can be told without reading it.
+    """Check what the page sent for painted edges, without decoding it.
 
     Raises:
-        DataError: it is no PNG in a data URL, or too large.
+        DataError: not a PNG in a data URL, or too large.
     """
     if not isinstance(url, str) or not url.startswith(PREFIX) or len(url) > MOST_CHARACTERS:
-        raise DataError(NOT_WHOLE)
+        raise DataError(INCOMPLETE)
     return url
 
 
@@ -31,18 +31,17 @@ def read_painted_edges(url: str, shape: tuple[int, int]) -> np.ndarray:
     """The edges, uint8, 0 or 255.
 
     Args:
-        url: a PNG as a data URL; what is lighter than middle grey is an edge. shape: (height, width) that it must have.
+        url: a PNG as a data URL; pixels lighter than middle grey are edges. shape: required (height, width).
 
     Raises:
-        DataError: something else.
+        DataError: not such an image.
     """
-    wrong = DataError(NOT_WHOLE)
     check_painted_edges(url)
     try:
-        with Image.open(io.BytesIO(base64.b64decode(url.removeprefix(PREFIX), validate=True)), formats=["PNG"]) as picture:
-            if (picture.height, picture.width) != shape:
-                raise wrong
-            grey = np.array(picture.convert("RGB").convert("L"))
+        with Image.open(io.BytesIO(base64.b64decode(url.removeprefix(PREFIX), validate=True)), formats=["PNG"]) as image:
+            if (image.height, image.width) != shape:
+                raise DataError(INCOMPLETE)
+            grey = np.array(image.convert("RGB").convert("L"))
     except (binascii.Error, UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise wrong from error
+        raise DataError(INCOMPLETE) from error
     return np.where(grey > 127, 255, 0).astype(np.uint8)

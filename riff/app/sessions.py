@@ -1,4 +1,8 @@
-"""Who has what: a folder for every open page, whose files go to its own visitor alone and are gone when it is closed."""
+"""Open pages and their files: a folder per page, readable by its own visitor alone and deleted when the page closes.
+
+Gradio deletes a `gr.State` an hour after its page closed and files by age, calls `unload` without any state, and gives an upload
+to everyone who knows its path, which two visitors with the same file share.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,19 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from riff.app.jobs import Job
 from riff.app.songs import Part, Upload
 from riff.errors import OptionError, RiffError
 from riff.files import inside, make_folder
 
-FILES = "/files/"  # what a session's files are fetched under
-MOST_PARTS = 3  # that are kept taken apart: half a minute of stereo is 32 MB
+T = TypeVar("T")
+FILES = "/files/"  # URL prefix of a session's files
+MOST_PARTS = 3  # separated parts in memory: half a minute of stereo is 32 MB
 MOST_PAINTED = 20  # parts whose painted edges are kept
-MOST_UPLOADS = 3  # of a visitor that no page has opened
-FORGOTTEN_S = 24 * 3600.0  # after which what nobody has asked for is taken for left behind
+MOST_UPLOADS = 3  # per visitor, before a page opens them
+ABANDONED_S = 24 * 3600.0  # without a request, after which a page or upload counts as abandoned
 
 
 @dataclass
@@ -28,59 +34,67 @@ class Session:
     """One open page.
 
     Attributes:
-        visitor: whose it is. folder: of its files.
-        parts: taken apart, by (start, end) in seconds, the latest last. takes: cards that the page shows, the latest drawn first.
-        painted: edges that were painted, as data URLs, by the name of their part, the latest last.
-        drawn: how many takes there were. asked: when the page last wanted something.
+        visitor: identifier of its visitor. folder: of its files.
+        parts: separated parts by region name, newest last. takes: HTML cards on the page, newest request first.
+        painted: painted edges as data URLs by region name, newest last.
+        take_count: takes generated so far. last_used: time of the page's last request.
     """
 
     visitor: str
     folder: Path
     song: Upload | None = None
-    parts: OrderedDict[tuple[float, float], Part] = field(default_factory=OrderedDict)
+    parts: OrderedDict[str, Part] = field(default_factory=OrderedDict)
     takes: list[str] = field(default_factory=list)
     painted: OrderedDict[str, str] = field(default_factory=OrderedDict)
-    drawn: int = 0
+    take_count: int = 0
     job: Job | None = None
-    asked: float = field(default_factory=time.time)
+    last_used: float = field(default_factory=time.time)
 
-    def address(self, path: Path) -> str:
-        """Where the page fetches one of its files."""
+    @property
+    def busy(self) -> bool:
+        """Whether a job of this page is waiting or running."""
+        return self.job is not None and not self.job.future.done()
+
+    def url(self, path: Path) -> str:
+        """URL of a file of this session."""
         return f"{FILES}{self.folder.name}/{path.name}"
 
     def keep_part(self, part: Part) -> None:
-        self.parts[part.start_s, part.end_s] = part
-        while len(self.parts) > MOST_PARTS:
-            self.parts.popitem(last=False)
+        _keep_newest(self.parts, part.region.name, part, MOST_PARTS)
 
-    def keep_painted(self, part: str, url: str | None) -> None:
-        """Keep the edges painted for a part, or forget them where they were put back."""
-        self.painted.pop(part, None)
+    def keep_painted(self, region_name: str, url: str | None) -> None:
+        """Keep the edges painted for a part; None removes them."""
         if url:
-            self.painted[part] = url
-        while len(self.painted) > MOST_PAINTED:
-            self.painted.popitem(last=False)
+            _keep_newest(self.painted, region_name, url, MOST_PAINTED)
+        else:
+            self.painted.pop(region_name, None)
 
-    def take_song(self, upload: Upload) -> Upload:
-        """Move an upload into the folder and forget all that belonged to the song before."""
+    def replace_song(self, upload: Upload) -> Upload:
+        """Move an upload into the folder and delete everything of the previous song."""
         self.parts.clear()
         self.painted.clear()
         self.takes.clear()
         for old in self.folder.iterdir():
             old.unlink()
-        self.drawn, self.song = 0, replace(upload, path=Path(shutil.move(upload.path, self.folder / upload.path.name)))
+        self.take_count, self.song = 0, replace(upload, path=Path(shutil.move(upload.path, self.folder / upload.path.name)))
         return self.song
+
+
+def _keep_newest(entries: OrderedDict[str, T], name: str, entry: T, most: int) -> None:
+    entries[name] = entry
+    entries.move_to_end(name)
+    while len(entries) > most:
+        entries.popitem(last=False)
 
 
 class Sessions:
     """The open pages of a server.
 
     Attributes:
-        uploads: where files are that no page has taken yet. keeps: whether anything stays for good.
+        uploads: folder of uploads that no page has opened yet. keeps: whether sessions' folders stay.
 
     Args:
-        root: a folder of the server's own, with `uploads` in it. keep: where the sessions' folders stay for good (default: they
-            are under the root and go).
+        root: temporary folder of the server. keep: folder in which sessions stay (default: below the root, and deleted).
     """
 
     def __init__(self, root: Path, keep: Path | None = None) -> None:
@@ -89,98 +103,93 @@ class Sessions:
         self._sessions: dict[tuple[str, str], Session] = {}  # by visitor and page
         self._lock = threading.RLock()
 
-    def of(self, visitor: str, page: str) -> Session:
-        """The session of a page, which begins with the first call.
+    def get(self, visitor: str, page: str) -> Session:
+        """The session of a page, created by the first call.
 
         Args:
-            visitor: from `visitor_of`. page: a name that the browser gave it, which says nothing of who is asking.
+            visitor: from `visitor_id`. page: Gradio's session hash; the browser chooses it, so it identifies nobody.
         """
-        self._forget()
+        self._remove_abandoned()
         with self._lock:
             if (visitor, page) not in self._sessions:
                 folder = self._folders / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(8)}"
                 folder.mkdir(mode=0o700)
                 self._sessions[visitor, page] = Session(visitor, folder)
             session = self._sessions[visitor, page]
-            session.asked = time.time()
+            session.last_used = time.time()
             return session
 
     def close(self, visitor: str, page: str) -> None:
-        """A page was closed: what it waits for is stopped, and its files go, or stay if they are to be kept."""
+        """Close a page: stop its job, then delete its files unless they are kept."""
         with self._lock:
             session = self._sessions.pop((visitor, page), None)
             if session is None:
                 return
             if not any(other.visitor == visitor for other in self._sessions.values()):
                 shutil.rmtree(self.uploads / visitor, ignore_errors=True)
-        if session.job is None or session.job.future.done():
-            self._clear(session)
+        if session.job is None:
+            self._delete(session)
         else:
             session.job.stop()
-            session.job.future.add_done_callback(lambda _: self._clear(session))
+            session.job.future.add_done_callback(lambda _: self._delete(session))
 
-    def _clear(self, session: Session) -> None:
+    def _delete(self, session: Session) -> None:
         if not self.keeps or session.song is None:
             shutil.rmtree(session.folder, ignore_errors=True)
 
     def close_all(self) -> None:
-        """The server ends."""
         for visitor, page in list(self._sessions):
             self.close(visitor, page)
 
-    def find(self, visitor: str, address: str) -> Path:
-        """The file of this visitor that lies at an address.
+    def find_file(self, visitor: str, url: str) -> Path:
+        """The file of this visitor at a URL.
 
         Raises:
-            RiffError: there is none, or it is somebody else's.
+            RiffError: there is none, or it is another visitor's.
         """
-        folder, _, name = address.removeprefix(FILES).partition("/")
+        folder, _, name = url.removeprefix(FILES).partition("/")
         with self._lock:
-            owned = [one.folder for one in self._sessions.values() if one.visitor == visitor and one.folder.name == folder]
-        path = inside(owned[0], name) if owned else None
+            own = [session.folder for session in self._sessions.values() if session.visitor == visitor]
+        path = next((inside(candidate, name) for candidate in own if candidate.name == folder), None)
         if path is None or not path.is_file():
             raise RiffError("no such file")
         return path
 
-    def take_upload(self, visitor: str, path: Path) -> Path:
-        """Move a file that has just come in to where only its visitor reaches it."""
+    def claim_upload(self, visitor: str, path: Path) -> Path:
+        """Move a new upload to its visitor's own folder."""
         own = make_folder(self.uploads / visitor)
-        for old in sorted(own.iterdir(), key=lambda one: one.stat().st_mtime)[: -MOST_UPLOADS + 1]:
+        for old in sorted(own.iterdir(), key=lambda folder: folder.stat().st_mtime)[: -MOST_UPLOADS + 1]:
             shutil.rmtree(old, ignore_errors=True)
-        folder = own / secrets.token_hex(8)
-        folder.mkdir()
-        return Path(shutil.move(path, folder / path.name))
+        return Path(shutil.move(path, make_folder(own / secrets.token_hex(8)) / path.name))
 
-    def lend(self, visitor: str, path: Path) -> Path:
-        """A copy of a file of ours, as if the visitor had given it."""
-        folder = make_folder(self.uploads / visitor) / secrets.token_hex(8)
-        folder.mkdir()
-        return Path(shutil.copy(path, folder))
+    def copy_upload(self, visitor: str, path: Path) -> Path:
+        """Copy a file of the server, as if the visitor had uploaded it."""
+        return Path(shutil.copy(path, make_folder(self.uploads / visitor / secrets.token_hex(8))))
 
-    def own_upload(self, visitor: str, path: str) -> Path:
-        """An upload of this visitor's, by its path.
+    def find_upload(self, visitor: str, path: str) -> Path:
+        """An upload of this visitor by its path.
 
         Raises:
-            OptionError: it is not theirs, or there is none.
+            OptionError: there is none, or it is another visitor's.
         """
         upload = Path(path).resolve()
         if not visitor or not upload.is_relative_to((self.uploads / visitor).resolve()) or not upload.is_file():
             raise OptionError("this upload is not there any more; drop the song again")
         return upload
 
-    def _forget(self) -> None:
-        """Clear away what was left behind: by pages whose end nobody noticed, and by uploads without a page."""
-        long_ago = time.time() - FORGOTTEN_S
+    def _remove_abandoned(self) -> None:
+        """Close pages whose end went unnoticed and delete uploads without a page."""
+        oldest = time.time() - ABANDONED_S
         for (visitor, page), session in list(self._sessions.items()):
-            if session.asked < long_ago:
+            if session.last_used < oldest:
                 self.close(visitor, page)
         with self._lock:
             present = {session.visitor for session in self._sessions.values()}
             for folder in self.uploads.iterdir():
-                if folder.name not in present and folder.stat().st_mtime < long_ago:
+                if folder.name not in present and folder.stat().st_mtime < oldest:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
-def visitor_of(secret: str) -> str:
-    """A visitor's name on the server, which does not give away the secret that the browser holds."""
+def visitor_id(secret: str) -> str:
+    """Identifier of a visitor, from which the secret in the browser's cookie cannot be computed."""
     return hashlib.sha256(secret.encode()).hexdigest()[:32]

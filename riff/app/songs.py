@@ -1,4 +1,4 @@
-"""A visitor's song: how long it is, what it looks like, and a part of it taken apart."""
+"""A visitor's song: its length and waveform, and parts of it separated into vocal and accompaniment."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,14 +18,14 @@ from riff.separation.song import Song, open_song
 from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 
-SHORTEST_S = CLIP_SAMPLES / STANDARD.sample_rate  # one clip, 5.11 s: a model sees nothing shorter
-CONTEXT_S = 6.0  # on either side of a part: what repeats is told from what sings by its surroundings
-COLUMNS = 900  # of the waveform that is shown
+SHORTEST_S = CLIP_SAMPLES / STANDARD.sample_rate  # one clip, 5.11 s: the shortest input of a model
+CONTEXT_S = 6.0  # on either side of a part, for separators that compare it with its surroundings
+COLUMNS = 900  # of the displayed waveform
 
 
 @dataclass(frozen=True)
 class Limits:
-    """max_minutes: of a song. max_seconds: of a part that is sung anew at once."""
+    """max_minutes: length of a song. max_seconds: length of a part for which vocals are generated."""
 
     max_minutes: float = 15.0
     max_seconds: float = 30.0
@@ -32,10 +33,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Upload:
-    """A song as it came.
+    """An uploaded song.
 
     Attributes:
-        name: to show, without suffix. peaks: the loudest sample of each column of a waveform, 0 to 100.
+        name: display name, without suffix. peaks: largest magnitude in each column of the waveform, 0 to 100.
     """
 
     path: Path
@@ -46,50 +47,61 @@ class Upload:
     peaks: list[int]
 
 
-@dataclass(frozen=True)
-class Part:
-    """A part of a song, taken apart.
-
-    Attributes:
-        start_s, end_s: where it lies in the song it was cut from. song: the part alone. backing: its accompaniment's picture.
-        separator: that took it apart, or `stems`.
-    """
+class Region(NamedTuple):
+    """A part of a song by its limits in seconds."""
 
     start_s: float
     end_s: float
+
+    @property
+    def name(self) -> str:
+        """The limits in milliseconds, for file names."""
+        return f"{round(self.start_s * 1000)}-{round(self.end_s * 1000)}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A separated part of a song.
+
+    Attributes:
+        song: the part alone, with its stems. backing: spectrogram image of its accompaniment.
+        separator: that was used, or `stems` for stems of the song's own.
+    """
+
+    region: Region
     song: Song
     backing: SpectrogramImage
     separator: str
 
 
 def receive(path: Path, limits: Limits) -> Upload:
-    """Look at a song that somebody gave.
+    """Read an uploaded song.
 
     Raises:
-        AudioError: not a song that can be read, or too long a one. It is not decoded if it says so itself.
+        AudioError: not a readable song, or too long; a file that declares its length is not decoded to find out.
     """
-    said_s = declared_duration(path)
-    if said_s is not None:
-        _check_length(path, said_s, limits)
+    declared_s = declared_duration(path)
+    if declared_s is not None:
+        _check_length(path, declared_s, limits)
     audio = read_audio(path)
     _check_length(path, audio.duration_s, limits)
-    loudest = np.abs(audio.waveform).max(axis=0)
-    columns = np.array_split(loudest, min(COLUMNS, len(loudest)))
-    peaks = np.array([column.max() for column in columns]) / max(1e-6, float(loudest.max()))
-    rounded = np.round(100 * peaks).astype(int).tolist()
-    return Upload(path, plain_name(path.name), audio.duration_s, audio.sample_rate, len(audio.waveform), rounded)
+    magnitude = np.abs(audio.waveform).max(axis=0)
+    columns = np.array_split(magnitude, min(COLUMNS, len(magnitude)))
+    peaks = np.array([column.max() for column in columns]) / max(1e-6, float(magnitude.max()))
+    percent = np.round(100 * peaks).astype(int).tolist()
+    return Upload(path, plain_name(path.name), audio.duration_s, audio.sample_rate, len(audio.waveform), percent)
 
 
 def _check_length(path: Path, seconds: float, limits: Limits) -> None:
     if seconds > 60 * limits.max_minutes:
-        raise AudioError(f"{path}: lasts {seconds / 60:.1f} minutes, and {limits.max_minutes:g} are taken here; cut it shorter")
+        raise AudioError(f"{path}: lasts {seconds / 60:.1f} minutes, and the limit is {limits.max_minutes:g}; cut it shorter")
 
 
-def fit_part(start_s: float | None, end_s: float | None, duration_s: float, limits: Limits) -> tuple[float, float]:
-    """The part that is meant, a clip long at least, or the whole song where that is shorter.
+def fit_part(start_s: float | None, end_s: float | None, duration_s: float, limits: Limits) -> Region:
+    """The requested part, extended to the length of a clip, or to the whole song where that is shorter.
 
     Raises:
-        OptionError: times that make no part of this song, or too long a one.
+        OptionError: times that are no part of this song, or too long a part.
     """
     if start_s is None or end_s is None or not math.isfinite(start_s) or not math.isfinite(end_s):
         raise OptionError("give the seconds at which the part begins and ends")
@@ -99,50 +111,47 @@ def fit_part(start_s: float | None, end_s: float | None, duration_s: float, limi
     if end_s <= start_s:
         raise OptionError(f"the part ends at {end_s:g} s, before it begins; give the earlier time first")
     if end_s - start_s > limits.max_seconds + 0.01:
-        too_long = f"the part lasts {end_s - start_s:.1f} s, and {limits.max_seconds:g} are sung anew at once"
-        raise OptionError(f"{too_long}; make it shorter")
+        raise OptionError(f"the part lasts {end_s - start_s:.1f} s, and the limit is {limits.max_seconds:g}; make it shorter")
     end_s = min(duration_s, max(end_s, start_s + SHORTEST_S))
-    return max(0.0, min(start_s, end_s - SHORTEST_S)), end_s
+    return Region(max(0.0, min(start_s, end_s - SHORTEST_S)), end_s)
 
 
 class Separation:
-    """Takes parts apart, by the song's own stems where it has them; what separates is loaded once, when it is first needed.
+    """Separates parts, by the song's own stems where it has them. The separator is loaded once, when first needed.
 
     Args:
-        say: is told what `auto` had to do without.
+        warn: called where `auto` falls back to another separator.
     """
 
-    def __init__(self, options: SeparationOptions, say: Callable[[str], object]) -> None:
-        self._options, self._say = options, say
+    def __init__(self, options: SeparationOptions, warn: Callable[[str], object]) -> None:
+        self._options, self._warn = options, warn
         self._opener: SongOpener | None = None
 
-    def open_part(self, upload: Upload, start_s: float, end_s: float, folder: Path, device: str = "cpu") -> Part:
-        """Cut a part out of a song, with its surroundings, and take it apart; both are left out again afterwards.
+    def open_part(self, upload: Upload, region: Region, folder: Path, device: str = "cpu") -> Part:
+        """Cut a part with its surroundings out of a song, separate it, and remove the surroundings.
 
         Args:
-            folder: for the cut, which is removed.
+            folder: for the temporary cut.
 
         Raises:
-            AudioError: the song cannot be read any more, or not be separated in the way that was chosen.
+            AudioError: the song cannot be read any more, or not be separated by the chosen separator.
         """
         if is_stem_file(upload.path) and self._options.separator in ("auto", "stems"):
-            opener, before_s = SongOpener(None), 0.0
+            opener, cut_start_s = SongOpener(None), 0.0
             song = open_song(upload.path, opener)
         else:
-            before_s = max(0.0, start_s - CONTEXT_S)
+            cut_start_s = max(0.0, region.start_s - CONTEXT_S)
             cut = folder / "cut.wav"
             try:
                 audio = read_audio(upload.path)
-                first, last = (round(time * audio.sample_rate) for time in (before_s, end_s + CONTEXT_S))
+                first, last = (round(time * audio.sample_rate) for time in (cut_start_s, region.end_s + CONTEXT_S))
                 write_audio(cut, audio.waveform[:, first:last], audio.sample_rate, subtype="FLOAT")
-                del audio
-                opener = self._opener = self._opener or open_songs(self._options, [cut], self._say)
+                del audio  # separation needs the memory
+                opener = self._opener = self._opener or open_songs(self._options, [cut], self._warn)
                 song = open_song(cut, opener)
             finally:
                 cut.unlink(missing_ok=True)
-        rate = song.sample_rate
-        first, last = round((start_s - before_s) * rate), round((end_s - before_s) * rate)
-        part = song.cut(first, last)
+        part = song.cut(*(round((time - cut_start_s) * song.sample_rate) for time in region))
         if part.waveform.shape[1] == 0:
-            raise AudioError(f"{upload.path}: holds nothing at {start_s:.2f} s; choose another part")
-        return Part(start_s, end_s, part, backing_image(part, device), opener.name)
+            raise AudioError(f"{upload.path}: holds nothing at {region.start_s:.2f} s; choose another part")
+        return Part(region, part, backing_image(part, device), opener.name)

@@ -1,4 +1,4 @@
-"""Edit pairs as a `datasets` data set on disk: Parquet files that hold the images, and a card that describes them."""
+"""Edit pairs as a data set for Hugging Face `datasets`: Parquet files with the images, and a data set card."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from riff.data.records import EDIT_PAIRS, EditRecord
 from riff.errors import DataError, OptionError
 from riff.files import CARD, atomic_folder, files_below, sign_card
 
-SHARDS = "data/train-"  # how the names of all Parquet files begin
+SHARDS = "data/train-"  # prefix of the Parquet files' names
 TITLE = "Edits of spectrograms"
 LARGEST_SHARD = 400_000_000  # bytes of images
 
 
 def sample_records(records: Sequence[EditRecord], count: int, seed: int) -> list[EditRecord]:
-    """`count` of the records, or all where there are fewer, taken at random and left in their order."""
+    """A random choice of `count` records, or all if there are fewer, in their order."""
     kept = random.Random(seed).sample(range(len(records)), min(count, len(records)))
     return [records[number] for number in sorted(kept)]
 
 
 def plan_dataset(folder: Path, records: Sequence[EditRecord], largest: int = LARGEST_SHARD) -> ShardPlan:
-    """Share records out over Parquet files of at most about `largest` bytes of images, in their order.
+    """Split records, in their order, over Parquet files of at most about `largest` bytes of images.
 
     Raises:
         DataError: an image is missing.
@@ -41,16 +41,19 @@ def plan_dataset(folder: Path, records: Sequence[EditRecord], largest: int = LAR
 
 
 def num_bytes(folder: Path, records: Sequence[EditRecord]) -> int:
-    """Of the records' images."""
+    """Total size of the records' images."""
     return sum(sum(image_sizes(folder, EDIT_PAIRS, record)) for record in records)
 
 
 def write_dataset(plan: ShardPlan, card: str, destination: Path, overwrite: bool = False) -> bool:
-    """Write shards and card as a folder that `datasets.load_dataset` reads, whole or not at all; False if it is there.
+    """Write shards and card as a folder that `datasets.load_dataset` reads, completely or not at all.
+
+    Returns:
+        False if this data set is there already.
 
     Raises:
-        OptionError: something else is there; a data set is replaced if `overwrite` says so, other files never are.
-        DataError: an image cannot be read, or the place cannot be written.
+        OptionError: the folder holds another data set and not `overwrite`, or other files, which are never replaced.
+        DataError: an image cannot be read, or the folder cannot be written.
     """
     if destination.exists():
         known = {destination / CARD, destination / "data", *destination.glob(f"{SHARDS}*.parquet")}
@@ -70,12 +73,12 @@ def write_dataset(plan: ShardPlan, card: str, destination: Path, overwrite: bool
 
 
 def dataset_card(plan: ShardPlan, settings: Mapping[str, Any]) -> str:
-    """The README.md of a data set: where its files are, what its columns mean, how its pairs were made.
+    """The README.md of a data set: its files, its columns, and the settings of its pairs.
 
-    It ends in a fingerprint of the pairs, so that two data sets with the same card are the same.
+    It ends with a fingerprint of the pairs: data sets with the same card are the same.
 
     Args:
-        settings: of the folder of pairs, from its manifest.
+        settings: from the manifest of the folder of pairs.
     """
     records = list(chain(*plan.shards.values()))
     fingerprint = hashlib.blake2b(plan.identities(records), digest_size=16).hexdigest()
@@ -92,10 +95,10 @@ def dataset_card(plan: ShardPlan, settings: Mapping[str, Any]) -> str:
 
 # {TITLE}
 
-{len(records)} pairs of spectrograms of {len({record.song for record in records})} songs, made with riff-cnet for a model that \
-edits spectrograms as an instruction says: `original_image` before the edit, `edit_prompt`, `edited_image` after it. They are \
-Riffusion's pictures, with their parameters in EXIF tags; `input_max` and `edited_max` are the values that are painted black. \
-`song`, `start_s` and `semitones` say which clip it is and by how much it was shifted; `kind` is add, remove or noop (nothing).
+{len(records)} pairs of spectrograms of {len({record.song for record in records})} songs, made with riff-cnet to train a model \
+that edits spectrograms by instructions: `original_image` before the edit, `edit_prompt`, `edited_image` after it. They are \
+Riffusion's spectrogram images, with their parameters in EXIF tags; `input_max` and `edited_max` are the mel values of black. \
+`song`, `start_s` and `semitones` name the clip and its pitch shift; `kind` of edit is add, remove or noop (no change).
 
 ```
 from datasets import load_dataset
@@ -103,7 +106,7 @@ from datasets import load_dataset
 pairs = load_dataset("USER/NAME or folder", split="train")
 ```
 
-The pictures hold the sound of songs, whose licences apply.
+The images encode the sound of songs, whose licences apply.
 
 ## Settings
 

@@ -8,7 +8,7 @@ from typing import Any
 from riff.experiments.bench import Bench, Experiment, Result, shown_with
 from riff.experiments.control import Scored, evaluate_control, summarise
 from riff.models.control import CONTROL
-from riff.sampling.control import options_for
+from riff.sampling.options import options_for
 
 METRIC_NAMES = {
     "edge_f1": "edge F1",

@@ -21,9 +21,9 @@ from riff.metrics.pictures import grey_difference
 from riff.metrics.sounds import chroma_cosine, onset_correlation
 from riff.models.edit import EDIT
 from riff.pairs.instructions import NOTHING, choose, removals
-from riff.sampling.edit import EditOptions, edit_options_for
 from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target
 from riff.sampling.edit_takes import best_take, generate_candidates
+from riff.sampling.options import EditOptions, edit_options_for
 from riff.seeds import seed_after
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, mel_to_image
 

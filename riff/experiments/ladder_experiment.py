@@ -20,9 +20,8 @@ from riff.metrics.frechet import extrapolated_distance
 from riff.models.control import CONTROL
 from riff.models.edit import EDIT
 from riff.pairs.clip_images import to_standard_rate
-from riff.sampling.control import options_for
-from riff.sampling.edit import edit_options_for
 from riff.sampling.edit_clip import edit_target
+from riff.sampling.options import edit_options_for, options_for
 from riff.sampling.song import SongModel, SongPainter
 from riff.sampling.song_sound import backing_image, render_mix
 from riff.seeds import seed_after

@@ -16,8 +16,9 @@ from riff.metrics.edit import excess_image, melody_of
 from riff.metrics.melody import PitchTrack, median_pitch
 from riff.metrics.pictures import correlation, edge_scores, gradient_correlation
 from riff.models.control import CONTROL
-from riff.sampling.control import SamplingOptions, match_level, options_for, without_control
+from riff.sampling.control import match_level
 from riff.sampling.edit_takes import CANDIDATE_STRIDE
+from riff.sampling.options import SamplingOptions, options_for, without_control
 from riff.seeds import seed_after
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import SpectrogramImage, waveform_to_image

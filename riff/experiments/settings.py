@@ -15,7 +15,8 @@ from riff.experiments.control import ClipPictures, Scored, repainted
 from riff.experiments.need import vocal_scores
 from riff.models.control import CONTROL
 from riff.models.model_types import model_type_of
-from riff.sampling.control import SamplingOptions, match_level, options_for
+from riff.sampling.control import match_level
+from riff.sampling.options import SamplingOptions, options_for
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.6, 2.0)

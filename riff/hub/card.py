@@ -1,4 +1,4 @@
-"""The model card of a training run: what the model is, what it was made from, what it can do, and how it is loaded."""
+"""The model card of a training run: base model, data, figures, samples, and how to load the model."""
 
 from __future__ import annotations
 
@@ -10,21 +10,27 @@ from typing import Any
 from urllib.parse import quote
 
 from huggingface_hub import EvalResult, ModelCardData, constants, hf_hub_url
+from jinja2 import Environment, StrictUndefined
 
 from riff.files import sign_card
-from riff.hub.figures import TASK, Table, data_figures, report_figures, run_figures
+from riff.hub.figures import TASK, Table, data_figures, mapping, report_figures, run_figures
 from riff.hub.files import read_facts
 from riff.hub.names import MINI, is_on_hub
 from riff.models.sources import ORIGIN_FILE
 from riff.training.run_dir import IMAGES, step_of
 
 SHEET = "-sheet.png"
-MOST_SAMPLES = 4
+MAX_SAMPLES = 4
+TEMPLATE = Path(__file__).with_name("card.md")
+LICENCES = {
+    "mit": "MIT, as its base model, which was trained on synthesised songs alone.",
+    "creativeml-openrail-m": "CreativeML Open RAIL-M with its use restrictions, inherited from Stable Diffusion.",
+}
 
 
 @dataclass(frozen=True)
-class CardKind:
-    """What the cards of one kind of model say. command: samples from {model}. pipeline: diffusers' class."""
+class CardTexts:
+    """Card texts of a model type. command: samples from {model}. pipeline: diffusers' class."""
 
     tag: str
     description: str
@@ -32,17 +38,17 @@ class CardKind:
     pipeline: str
 
 
-CONTROL_CARD = CardKind(
+CONTROL_CARD = CardTexts(
     "controlnet",
-    "A ControlNet made with riff-cnet: from a prompt and the canny edges of an accompaniment's spectrogram it draws the "
-    "spectrogram of the song with a new vocal (512x512, 5.11 s, Riffusion's format).",
+    "A ControlNet made with riff-cnet: from a prompt and the canny edges of an accompaniment's spectrogram it generates "
+    "the spectrogram of the song with a new vocal (512x512, 5.11 s, Riffusion's format).",
     'python sample_riff_cnet.py --model {model} --audio song.wav --prompt "Generate an uplifting female vocal pop melody"',
     "StableDiffusionControlNetPipeline",
 )
-EDIT_CARD = CardKind(
+EDIT_CARD = CardTexts(
     "instruct-pix2pix",
-    "An InstructPix2Pix model made with riff-cnet: it changes the spectrogram of a clip as an instruction says, above all by "
-    "painting a vocal into it (512x512, 5.11 s, Riffusion's format).",
+    "An InstructPix2Pix model made with riff-cnet: it edits the spectrogram of a clip by an instruction, mainly to add a "
+    "vocal (512x512, 5.11 s, Riffusion's format).",
     'python inference_instruct_pix2pix.py --model_id {model} --audio song.wav --prompt "add a female vocal pop melody"',
     "StableDiffusionInstructPix2PixPipeline",
 )
@@ -50,14 +56,14 @@ EDIT_CARD = CardKind(
 
 @dataclass(frozen=True)
 class RunCard:
-    """What is known of a training run, and the card that says it.
+    """Facts about a training run, and its model card.
 
-    Of `settings` and `data` only numbers and switches are told: paths of the machine that trained it stay there.
+    Of `settings` and `data` the card shows numbers and switches only: paths of the training machine are left out.
 
     Attributes:
-        base: the base model as `--base` names it, None where it is not known.
-        settings: the resolved configuration. data: the training data's manifest, and how much it is.
-        tables, results: figures to show, and those for the hub to list. revision: branch of the repository.
+        base: the base model as `--base` names it, None if unknown.
+        settings: the resolved configuration. data: manifest and size of the training data.
+        tables: figures to show. results: figures for the hub to list. revision: branch of the repository.
     """
 
     version: int
@@ -70,35 +76,42 @@ class RunCard:
     revision: str | None = None
 
     @property
-    def kind(self) -> CardKind:
-        return EDIT_CARD if "pretrained_model_name_or_path" in self.settings else CONTROL_CARD  # a flag of its script alone
+    def kind(self) -> CardTexts:
+        return EDIT_CARD if "pretrained_model_name_or_path" in self.settings else CONTROL_CARD  # only that script has this flag
 
     @property
     def base_name(self) -> str | None:
-        """Of the base, without the folder that it lies in on this machine."""
+        """The base model without the local folder that it lies in."""
         return self.base if self.base is None or is_on_hub(self.base) else Path(self.base).name
 
     @property
     def licence(self) -> str:
-        # What descends from Stable Diffusion keeps its licence; the mini model saw nothing but the project's own songs.
+        # Descendants of Stable Diffusion keep its licence; the mini model was trained on the project's own songs alone.
         return "mit" if self.base_name in MINI else "creativeml-openrail-m"
 
     def text(self, repo_id: str, paths: Collection[str]) -> str:
-        """The README.md for a repository that will hold these files: what is not there is not shown."""
-        name, link = repo_id.rsplit("/", 1)[-1], self._base_link()
-        parts = [
-            f"---\n{self._metadata(name, paths).to_yaml()}\n---",
-            f"# {name}",
-            self.kind.description + (f" Its base model is {link}." if link else ""),
-            self._how_to_load(repo_id, paths),
-            self._samples(repo_id, paths),
-            *(["## Figures", *(table.markdown() for table in self.tables)] if self.tables else ()),
-            _section("Training", ({"steps": self.steps} if self.steps else {}) | dict(self.settings)),
-            _section("Training data", self.data, self._data_set()),
-            f"## Licence\n\n{self._licence_text()}",
-            "## Limits\n\nThe vocal has no words, a clip lasts 5.11 s, and it can be no better than its base model and its data.",
-        ]
-        return sign_card("\n\n".join(part for part in parts if part))
+        """The README.md of a repository that will hold `paths`; what is not among them is not shown."""
+        name = repo_id.rsplit("/", 1)[-1]
+        step, samples = self._samples(repo_id, paths)
+        data_set = _hub_link(self.settings.get("dataset_name"), "datasets/")
+        training = ({"steps": self.steps} if self.steps else {}) | dict(self.settings)
+        text = Environment(trim_blocks=True, undefined=StrictUndefined).from_string(TEMPLATE.read_text(encoding="utf-8"))
+        rendered = text.render(
+            metadata=self._metadata(name, paths).to_yaml(),
+            name=name,
+            repo_id=repo_id,
+            revision=self.revision,
+            kind=self.kind,
+            base=_hub_link(self.base) or self.base_name,
+            commands=self.commands(repo_id, paths),
+            has_pipeline="model_index.json" in paths,
+            step=step,
+            samples=samples,
+            tables=self.tables,
+            facts=[("Training", "", _numbers_of(training)), ("Training data", data_set, _numbers_of(self.data))],
+            licence=LICENCES[self.licence],
+        )
+        return sign_card(re.sub(r"\n{3,}", "\n\n", re.sub(r" +$", "", rendered, flags=re.MULTILINE)))
 
     def _metadata(self, name: str, paths: Collection[str]) -> ModelCardData:
         data_set = self.settings.get("dataset_name")
@@ -113,13 +126,8 @@ class RunCard:
             eval_results=list(self.results) or None,
         )
 
-    def _base_link(self) -> str | None:
-        if self.base is None or not is_on_hub(self.base):
-            return self.base_name
-        return f"[{self.base}]({constants.ENDPOINT}/{self.base})"
-
     def commands(self, repo_id: str, paths: Collection[str]) -> list[str]:
-        """What a person types to sample from it, empty where no model is among the files."""
+        """Shell commands that sample from the model, empty if no model is among the files."""
         if not {"model_index.json", "config.json"} & set(paths):
             return []
         model, lines = repo_id, []
@@ -127,49 +135,28 @@ class RunCard:
             model = f"models/{repo_id.rsplit('/', 1)[-1]}"
             lines.append(f'hf download {repo_id} --revision {self.revision} --local-dir {model} --exclude "*.ckpt"')
         command = self.kind.command.format(model=model)
-        needs_base = (
-            "model_index.json" not in paths and self.base_name and not (is_on_hub(self.base_name) or self.base_name in MINI)
-        )
-        return [*lines, f"{command} --base {self.base_name}" if needs_base else command]
+        is_part = "model_index.json" not in paths
+        if is_part and self.base_name and not is_on_hub(self.base_name) and self.base_name not in MINI:
+            command += f" --base {self.base_name}"
+        return [*lines, command]
 
-    def _how_to_load(self, repo_id: str, paths: Collection[str]) -> str:
-        commands, pipeline = self.commands(repo_id, paths), self.kind.pipeline
-        if not commands:
-            return ""
-        shown = "## How to load it\n\n```\n" + "\n".join(commands) + "\n```"
-        if "model_index.json" in paths:
-            arguments = f'"{repo_id}"' + (f', revision="{self.revision}"' if self.revision is not None else "")
-            code = f"from diffusers import {pipeline}\n\npipeline = {pipeline}.from_pretrained({arguments})"
-            shown += f"\n\n```python\n{code}\n```"
-        return shown
+    def _samples(self, repo_id: str, paths: Collection[str]) -> tuple[str, list[tuple[str, str, str]]]:
+        """The newest step, and (name, path of the sheet, address of the sound or "") of its samples.
 
-    def _samples(self, repo_id: str, paths: Collection[str]) -> str:
-        """The newest step's sheets, and its sounds; sounds go by their address, for the hub takes no relative path there."""
+        Sounds have a full address, because the hub does not resolve relative paths in `<audio>`.
+        """
         folder = f"{IMAGES}/version_{self.version}/"
         sheets = [PurePosixPath(path) for path in paths if path.startswith(folder) and path.endswith(SHEET)]
         if not sheets:
-            return ""
+            return "", []
         newest = max((sheet.parent.name for sheet in sheets), key=lambda name: step_of(Path(name)))
-        parts = [f"## Samples\n\nDrawn at {re.sub('=0*', ' ', newest)}: what goes in, what comes out, and what it was to become."]
-        for sheet in sorted(sheet for sheet in sheets if sheet.parent.name == newest)[:MOST_SAMPLES]:
-            clip = sheet.name.removesuffix(SHEET)
-            sound = f"{sheet.parent}/{clip}.wav"
-            parts.append(f"![{_plain(clip)}]({quote(str(sheet))})")
-            if sound in paths:
-                address = hf_hub_url(repo_id, sound, revision=self.revision)
-                parts.append(f'<audio controls src="{address}"></audio>')
-        return "\n\n".join(parts)
-
-    def _data_set(self) -> str:
-        name = self.settings.get("dataset_name")
-        return f"[{name}]({constants.ENDPOINT}/datasets/{name})" if isinstance(name, str) and is_on_hub(name) else ""
-
-    def _licence_text(self) -> str:
-        terms = {
-            "mit": "MIT, as its base model, which saw synthesised songs alone.",
-            "creativeml-openrail-m": "CreativeML Open RAIL-M, whose restrictions of use come down from Stable Diffusion.",
-        }
-        return f"{terms[self.licence]} The music that it was trained on may add terms."
+        samples = []
+        for sheet in sorted(sheet for sheet in sheets if sheet.parent.name == newest)[:MAX_SAMPLES]:
+            sound = str(sheet).removesuffix(SHEET) + ".wav"
+            address = hf_hub_url(repo_id, sound, revision=self.revision) if sound in paths else ""
+            clip = re.sub(r"[^\w \-+.&']", " ", sheet.name.removesuffix(SHEET))  # nothing that Markdown interprets
+            samples.append((clip, quote(str(sheet)), address))
+        return re.sub("=0*", " ", newest), samples
 
 
 def read_run_card(
@@ -180,21 +167,21 @@ def read_run_card(
     reports: Sequence[Path] = (),
     revision: str | None = None,
 ) -> RunCard:
-    """Read what is known of a training run from what lies beside it: configuration, manifests, figures.
+    """Collect the facts about a training run from its configuration, manifests and figures.
 
     Args:
-        run: `lightning_logs/version_N`. model: the folder of its final pipeline, None where that is not uploaded.
-        base: instead of the base that the run's files name. reports: folders that tools/evaluate_samples.py wrote about the model.
+        run: `lightning_logs/version_N`. model: folder of its final pipeline, None if that is not uploaded.
+        base: overrides the base model that the run's files name. reports: output folders of tools/evaluate_samples.py.
 
     Raises:
-        DataError: one of them is there and cannot be read.
-        OptionError: a report of something else.
+        DataError: a file exists and cannot be read.
+        OptionError: a report of another model.
     """
     settings = read_facts(run / "config.yaml")
     data = read_facts(Path(str(settings.get("train_data_dir") or "")) / "manifest.json")
     manifest = {} if model is None else read_facts(model / "manifest.json")
     origin = {} if model is None else read_facts(model / ORIGIN_FILE)
-    base = base or _mapping(manifest.get("arguments")).get("base") or origin.get("base")
+    base = base or mapping(manifest.get("arguments")).get("base") or origin.get("base")
     base = base or settings.get("base") or settings.get("pretrained_model_name_or_path")
     steps = manifest.get("steps") or origin.get("steps")
     figures = [run_figures(run), *(report_figures(report, model, repo_id) for report in reports)]
@@ -202,7 +189,7 @@ def read_run_card(
         int(run.name.removeprefix("version_")),
         base,
         settings,
-        {**data_figures(settings), **_mapping(data.get("arguments")), **_mapping(data.get("settings")), **data},
+        {**data_figures(settings), **mapping(data.get("arguments")), **mapping(data.get("settings")), **data},
         steps if isinstance(steps, int) else None,
         [table for found in figures for table in found.tables],
         [result for found in figures for result in found.results],
@@ -210,15 +197,9 @@ def read_run_card(
     )
 
 
-def _section(title: str, facts: Mapping[str, Any], text: str = "") -> str:
-    lines = [f"- {key}: {value}" for key, value in facts.items() if isinstance(value, (bool, int, float))]
-    return "\n\n".join([f"## {title}", *filter(None, [text, "\n".join(lines)])]) if lines or text else ""
+def _numbers_of(facts: Mapping[str, Any]) -> dict[str, int | float]:
+    return {key: value for key, value in facts.items() if isinstance(value, (bool, int, float))}
 
 
-def _plain(name: str) -> str:
-    """A file's name without what Markdown takes for its own."""
-    return "".join(letter if letter.isalnum() or letter in " -_+.&'" else " " for letter in name)
-
-
-def _mapping(value: Any) -> Mapping[Any, Any]:
-    return value if isinstance(value, Mapping) else {}
+def _hub_link(name: Any, prefix: str = "") -> str:
+    return f"[{name}]({constants.ENDPOINT}/{prefix}{name})" if isinstance(name, str) and is_on_hub(name) else ""

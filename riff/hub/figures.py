@@ -1,11 +1,11 @@
-"""The figures that a model card tells, from the files that training and evaluation left; none is made up for want of one."""
+"""Figures for the model card, from the files that training and evaluation wrote."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,76 +18,78 @@ from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 from riff.training.run_dir import read_losses
 
 RESULTS = "results.json"  # of tools/evaluate_samples.py
-MODEL_ROWS = ("control", "model", "add", "remove", "noop")  # of its tables: the model as it is; others are what it is compared to
-TASK = "image-to-image"  # of the hub's tasks: a picture and words give a picture
-_BOUNDS = {"floor": "without control", "ceiling": "true mixes through the autoencoder"}  # of the edge F1
+MODEL_ROWS = (
+    "control",
+    "model",
+    "add",
+    "remove",
+    "noop",
+)  # rows of its tables that measure the model itself; the others are references
+TASK = "image-to-image"  # the hub's name of the task: an image and a prompt give an image
+REFERENCES = {"edge_f1_floor": "without control", "edge_f1_ceiling": "true mixes through the autoencoder"}
+LOSS = "loss (mean squared error of the noise)"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of figures under a heading. columns: their names, after that of the row. note: what is to be known of them."""
+    """Figures to show under a heading. note: how they were measured. columns: metrics. rows: name and values."""
 
     title: str
     note: str
     columns: Sequence[str]
     rows: Sequence[tuple[str, Sequence[float | None]]]
 
-    def markdown(self) -> str:
-        lines = ["| | " + " | ".join(self.columns) + " |", "|---|" + "---|" * len(self.columns)]
-        for name, figures in self.rows:
-            cells = ["" if figure is None else f"{figure:.4g}" for figure in figures]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        return "\n\n".join(part for part in (f"### {self.title}", self.note, "\n".join(lines)) if part)
-
 
 @dataclass(frozen=True)
 class Figures:
-    """Tables to read, and those of their figures that are the model's own, for the hub to list."""
+    """Tables to show, and the model's own figures for the hub to list."""
 
-    tables: list[Table]
-    results: list[EvalResult]
+    tables: list[Table] = field(default_factory=list)
+    results: list[EvalResult] = field(default_factory=list)
 
 
 def run_figures(run: Path) -> Figures:
-    """What `validation.jsonl` of a training run says: at its first look, at its last, and where it was lowest or highest.
+    """Figures of a training run's `validation.jsonl`: first, last and best value of each metric.
 
     Raises:
         DataError: the file cannot be read.
     """
-    lines = _read_lines(run / "validation.jsonl")
     curves: dict[str, list[tuple[int, float]]] = {}
-    for line in lines:
-        for name, figure in line.items():
-            if name != "step" and _is_number(figure):
-                curves.setdefault(name, []).append((int(line["step"]), float(figure)))
-    names = {"loss": "loss (mean squared error of the noise)", "plain_loss": "the same of the weights that are not averaged"}
-    rows, results = [], []
-    for name, heading in names.items():
-        if curve := curves.get(name):
-            rows.append((heading, [curve[0][1], curve[-1][1], min(figure for _, figure in curve)]))
-    if curve := curves.get("edge_f1"):
-        bounds = [f"{word} {curves[f'edge_f1_{key}'][0][1]:.3f}" for key, word in _BOUNDS.items() if f"edge_f1_{key}" in curves]
-        heading = "edge F1 of the samples" + (f" ({', '.join(bounds)})" if bounds else "")
-        rows.append((heading, [curve[0][1], curve[-1][1], max(figure for _, figure in curve)]))
-    if "loss" in curves:  # without it no song is known to have been held out
-        what = {"loss": ("mse", names["loss"]), "edge_f1": ("f1", "edge F1 of samples against the accompaniment")}
-        data: dict[str, Any] = {"dataset_type": "riff-cnet-pairs", "dataset_name": "songs of the training data that were held out"}
-        for name, (kind, heading) in what.items():
-            if name in curves:
-                figure = curves[name][-1][1]
-                results.append(EvalResult(TASK, **data, metric_type=kind, metric_name=heading, metric_value=figure))
-    if not rows:
-        return Figures([], [])
-    step = max(curve[-1][0] for name, curve in curves.items() if not name.startswith("edge_f1_"))
-    note = "On songs that were held out." if "loss" in curves else ""
-    return Figures([Table("While training", note, ["first look", f"last look, step {step}", "best"], rows)], results)
+    for line in _read_lines(run / "validation.jsonl"):
+        for name, figure in _numbers(line).items():
+            if name != "step":
+                curves.setdefault(name, []).append((int(line["step"]), figure))
+    reference = ", ".join(f"{word} {curves[name][0][1]:.3f}" for name, word in REFERENCES.items() if name in curves)
+    names = {
+        "loss": LOSS,
+        "plain_loss": "the same, weights not averaged",
+        "edge_f1": "edge F1 of the samples" + (f" ({reference})" if reference else ""),
+    }
+    shown = {name: curves[name] for name in names if name in curves}
+    if not shown:
+        return Figures()
+    rows = []
+    for name, curve in shown.items():
+        figures = [figure for _, figure in curve]
+        rows.append((names[name], [figures[0], figures[-1], max(figures) if name == "edge_f1" else min(figures)]))
+    step = max(curve[-1][0] for curve in shown.values())
+    has_held_out = "loss" in curves  # the loss is measured on held-out songs only
+    columns = ["first validation", f"last validation, step {step}", "best"]
+    table = Table("During training", "On held-out songs." if has_held_out else "", columns, rows)
+    metrics = {"loss": ("mse", LOSS), "edge_f1": ("f1", "edge F1 of samples against the accompaniment")} if has_held_out else {}
+    results = [
+        _result("pairs", "held-out songs of the training data", *metric, curves[name][-1][1])
+        for name, metric in metrics.items()
+        if name in curves
+    ]
+    return Figures([table], results)
 
 
 def report_figures(report: Path, model: Path | None, repo_id: str) -> Figures:
-    """What `tools/evaluate_samples.py` found out about this model, from the folder that it wrote.
+    """Figures that `tools/evaluate_samples.py` wrote about this model.
 
     Args:
-        model: folder of the model that is uploaded, which the report must be of.
+        report: its output folder. model: folder of the uploaded model, which the report must be of.
 
     Raises:
         OptionError: no report, one of another model, or one that is older than the model.
@@ -98,30 +100,34 @@ def report_figures(report: Path, model: Path | None, repo_id: str) -> Figures:
         raise OptionError(
             f"--report {report}: no {RESULTS} of tools/evaluate_samples.py here; give the folder that was its --output"
         )
-    tables, results = [], []
+    figures = Figures()
     for file in files:
         found = read_mapping(file)
-        arguments = _mapping(found.get("arguments"))
         _check_model(file, found, model, repo_id)
+        arguments = mapping(found.get("arguments"))
         experiment = arguments.get("experiment")
         name = experiment if isinstance(experiment, str) else " ".join(experiment or ["evaluation"])
         songs = Path(str(arguments.get("songs", "songs"))).name
-        means = {str(row): _numbers(figures) for row, figures in _mapping(found.get("means")).items()}
-        metrics = list(dict.fromkeys(metric for figures in means.values() for metric in figures))
-        rows = [(row, [figures.get(metric) for metric in metrics]) for row, figures in means.items()]
-        sampling = ", ".join(f"{key} {value}" for key, value in _mapping(found.get("sampling")).items() if value not in ("", None))
+        means = {str(row): _numbers(metrics) for row, metrics in mapping(found.get("means")).items()}
+        metrics = list(dict.fromkeys(metric for row in means.values() for metric in row))
+        sampling = ", ".join(f"{key} {value}" for key, value in mapping(found.get("sampling")).items() if value not in ("", None))
         note = f"`tools/evaluate_samples.py --experiment {name} --songs {songs}`" + (f" with {sampling}." if sampling else ".")
-        tables.append(Table(f"Evaluation: {name}", note, [_words(metric) for metric in metrics], rows))
-        data: dict[str, Any] = {"dataset_type": f"riff-cnet-{name}", "dataset_name": f"{songs}, experiment {name}"}
+        rows = [(row, [values.get(metric) for metric in metrics]) for row, values in means.items()]
+        figures.tables.append(Table(f"Evaluation: {name}", note, [_words(metric) for metric in metrics], rows))
         for row in means.keys() & set(MODEL_ROWS):
-            for metric, figure in means[row].items():
-                heading = f"{_words(metric)} ({row})"
-                results.append(EvalResult(TASK, **data, metric_type=metric, metric_name=heading, metric_value=figure))
-    return Figures(tables, sorted(results, key=lambda one: (one.dataset_type, one.metric_name or "")))
+            for metric, value in means[row].items():
+                title = f"{_words(metric)} ({row})"
+                figures.results.append(_result(name, f"{songs}, experiment {name}", metric, title, value))
+    figures.results.sort(key=lambda result: (result.dataset_type, result.metric_name or ""))
+    return figures
+
+
+def _result(data_type: str, data_name: str, metric: str, name: str, value: float) -> EvalResult:
+    return EvalResult(TASK, f"riff-cnet-{data_type}", data_name, metric, value, metric_name=name)
 
 
 def data_figures(settings: Mapping[str, Any]) -> dict[str, int | float]:
-    """How much a run had to train on, held-out songs among it: pairs, songs and hours; empty where the pairs are not here.
+    """Size of a run's data, held-out songs included: pairs, songs and hours; empty if the pairs are not on this machine.
 
     Args:
         settings: the run's configuration.
@@ -136,18 +142,18 @@ def data_figures(settings: Mapping[str, Any]) -> dict[str, int | float]:
         return {}
     clips = {(record.song, record.start_s) for record in records if record.song}
     seconds = CLIP_SAMPLES / STANDARD.sample_rate
-    told: dict[str, int | float] = {"pairs": len(records)}
+    amounts: dict[str, int | float] = {"pairs": len(records)}
     if clips:
-        told |= {"songs": len({song for song, _ in clips}), "hours of music": round(len(clips) * seconds / 3600, 4)}
-    return told
+        amounts |= {"songs": len({song for song, _ in clips}), "hours of music": round(len(clips) * seconds / 3600, 4)}
+    return amounts
 
 
 def _check_model(file: Path, found: Mapping[str, Any], model: Path | None, repo_id: str) -> None:
-    measured = str(_mapping(found.get("arguments")).get("model"))
+    measured = str(mapping(found.get("arguments")).get("model"))
     if measured == repo_id:
         return
     if model is None or Path(measured).resolve() != model.resolve():
-        raise OptionError(f"--report {file}: measures {measured}, which is not the model that goes up ({model}); measure that one")
+        raise OptionError(f"--report {file}: measures {measured}, not the uploaded model ({model}); evaluate that one")
     manifest = model / "manifest.json"
     trained = str(read_mapping(manifest).get("time", "")) if manifest.is_file() else ""
     if str(found.get("time", "")) < trained:
@@ -162,16 +168,15 @@ def _read_lines(path: Path) -> list[dict[str, float]]:
 
 
 def _numbers(figures: Any) -> dict[str, float]:
-    return {str(name): float(figure) for name, figure in _mapping(figures).items() if _is_number(figure)}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """The finite numbers among the values."""
+    numbers = {str(name): value for name, value in mapping(figures).items() if type(value) in (int, float)}
+    return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
 
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _mapping(value: Any) -> Mapping[Any, Any]:
+def mapping(value: Any) -> Mapping[Any, Any]:
+    """The value if it is a mapping, else an empty one: files that people may have edited."""
     return value if isinstance(value, Mapping) else {}

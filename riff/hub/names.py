@@ -1,4 +1,4 @@
-"""What things are called on the Hugging Face hub, and the token that opens it."""
+"""Repository ids of the Hugging Face hub, and its access token."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from riff.errors import OptionError
+from riff.wheels import one_line
 
 MINI = ("mini", "riffusion-mini")
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Raise OptionError for what the hub cannot take as a repository's name."""
+    """Raise an OptionError if this is no valid repository id."""
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise OptionError(f"{repo_id}: not a repository name, write it as USER/NAME ({first_line(error)})") from error
+        raise OptionError(f"{repo_id}: not a repository name, write it as USER/NAME ({one_line(error)})") from error
 
 
 def is_on_hub(base: str) -> bool:
-    """Whether this names a model on the hub, and nothing on this machine."""
+    """Whether this is the id of a model on the hub, and no local path."""
     try:
         check_repo_id(base)
     except OptionError:
@@ -40,8 +41,3 @@ def find_token(token: str | None = None) -> str:
     if not token:
         raise OptionError("no token for the hub; set HF_TOKEN, run `hf auth login`, or give --token")
     return token.strip()
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without the lines that follow its first."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

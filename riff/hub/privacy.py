@@ -1,13 +1,13 @@
-"""What must not go to the hub: secrets, by their files' names and by what is in them, and the names of home folders."""
+"""What must not be uploaded: secrets, found by file name or content, and the names of home folders."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-LARGEST_TEXT = 5_000_000  # bytes of a file that is looked into; what is larger is weights, pictures or sound
-_OF_WHAT = r"(?:hf|hub|huggingface|access|auth|api|bearer|refresh|github|gitlab|wandb)"
-_SECRET_WORD = rf"(?:{_OF_WHAT}[_-]?token|secret|password|passwd|(?:api|access|private|secret)[_-]?key)"
+LARGEST_TEXT = 5_000_000  # bytes; larger files are weights, images or sound, and are not scanned
+_TOKEN_KIND = r"(?:hf|hub|huggingface|access|auth|api|bearer|refresh|github|gitlab|wandb)"
+_SECRET_WORD = rf"(?:{_TOKEN_KIND}[_-]?token|secret|password|passwd|(?:api|access|private|secret)[_-]?key)"
 
 SECRET_NAMES = re.compile(
     rf"""
@@ -25,8 +25,8 @@ SECRET_TEXTS = {
     "a GitHub token": r"\b(?:gh[opsur]_[A-Za-z0-9]{36}|github_pat_\w{22,})",
     "an API key": r"\b(?:sk-(?:[a-z]+-)?[A-Za-z0-9]{32,}|AIza[\w-]{35}|xox[abprs]-[\w-]{20,})",
     "a password in an address": r"://[^/\s:@\"']+:[^/\s@\"']{3,}@",
-    # bos_token and its like are words of a tokenizer's, a number is a word's place in its vocabulary, <TOKEN> a place to fill in.
-    "a field that is called as secrets are": rf"(?im)(?:^|[\s,{{\"'])(?:\w+[_-])?(?:(?<![\w-])token|{_SECRET_WORD})[\"']?[ \t]*[:=]"
+    # Not matched: a tokenizer's bos_token and the like, numbers (token ids), and placeholders such as <TOKEN>.
+    "a field named like a secret": rf"(?im)(?:^|[\s,{{\"'])(?:\w+[_-])?(?:(?<![\w-])token|{_SECRET_WORD})[\"']?[ \t]*[:=]"
     r"[ \t]*[\"']?(?!(?:null|none|true|false)\b|[<$*{\[(]|\d+\b|\w*\.\.\.)[^\s\"',}]{6,}",
 }
 HOME = re.compile(
@@ -35,28 +35,28 @@ HOME = re.compile(
 
 
 def has_secret_name(name: str) -> bool:
-    """Whether a file of this name is made to hold a secret."""
+    """Whether files of this name usually hold a secret."""
     return SECRET_NAMES.fullmatch(name) is not None
 
 
 def find_secret(name: str, content: Path | bytes, tokens: tuple[str, ...] = ()) -> str:
-    """What in a file looks like a secret, "" where nothing does.
+    """The kind of secret that a file seems to hold, "" if none.
 
-    A small text is looked into; a large file, or one that is no text, goes by its name alone.
+    Only the name is checked of large files and of those that are no UTF-8 text.
 
     Args:
-        name: the file's own, without folders. tokens: the secrets that are known, found wherever they stand.
+        name: without folders. tokens: known secrets, found anywhere in the text.
     """
     if has_secret_name(name):
         return "its name"
     text = _read_text(content)
     if any(token in text for token in tokens if token):
         return "the token in use"
-    return next((what for what, pattern in SECRET_TEXTS.items() if re.search(pattern, text)), "")
+    return next((kind for kind, pattern in SECRET_TEXTS.items() if re.search(pattern, text)), "")
 
 
 def without_home(content: Path | bytes) -> Path | bytes:
-    """The file as it is or, where it is a text that names somebody's home folder, its bytes with `~` in place of that."""
+    """The content unchanged or, if it is a text that names home folders, its bytes with `~` in their place."""
     text = _read_text(content)
     changed = HOME.sub("~", text)
     return content if changed == text else changed.encode()

@@ -1,4 +1,4 @@
-"""The Frechet distance of two sets of embeddings, and what it would be for endlessly many examples."""
+"""The Frechet distance of two sets of embeddings, and its extrapolation to infinitely many examples."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Extrapolation(NamedTuple):
     """A line through Frechet distances over 1 / sample size.
 
     Attributes:
-        value: where it meets 1/N = 0; it may lie a little below 0.
-        slope: what the distance gains with 1/N, the bias of small samples; >= 0 up to the noise of the draws.
-        r2: share of the distances' variance that the line explains, at most 1. Below about 0.9 the value is a guess.
-        points: (sample size, distance), as measured, in order of size.
+        value: its intercept at 1/N = 0, which may be slightly negative.
+        slope: by 1/N, the bias of small samples; >= 0 up to sampling noise.
+        r2: coefficient of determination, at most 1. Below about 0.9 the value is unreliable.
+        points: (sample size, measured distance), by size.
     """
 
     value: float
@@ -32,57 +32,57 @@ def frechet_distance(embeddings: np.ndarray, reference: np.ndarray) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), means and covariances of two sets (Dowson and Landau, JMVA 1982).
 
     Of audio embeddings this is the Frechet Audio Distance (Kilgour et al., Interspeech 2019). The trace of the root is the sum of
-    the singular values of R1 R2', where R'R = C by a QR factorisation of the centred examples: no matrix root is taken, and
-    sets smaller than their dimension, whose covariances are singular, need no special care.
+    the singular values of R1 R2', where R'R = C by a QR factorisation of the centred examples. This needs no matrix root, and sets
+    smaller than their dimension, whose covariances are singular, need no special treatment.
 
     Args:
         embeddings, reference: float, shapes (examples, dimensions) and (other examples, dimensions).
 
     Returns:
-        >= 0, in squared units of the embeddings, lower is better; symmetric, unchanged by a rotation or shift of both. A
-        set of few examples is biased upward, so only sets of one size compare; see `extrapolated_distance`.
+        >= 0, in squared units of the embeddings, lower is better; symmetric, invariant to a rotation or shift of both. Small
+        sets are biased upward, so only sets of equal size are comparable; see `extrapolated_distance`.
 
     Raises:
-        DataError: fewer than two examples in a set, other shapes, two dimensions, or values that are not finite.
+        DataError: fewer than two examples in a set, other shapes, different dimensions, or values that are not finite.
     """
-    ours, theirs = _checked(embeddings), _checked(reference)
-    if ours.shape[1] != theirs.shape[1]:
+    examples, references = _checked(embeddings), _checked(reference)
+    if examples.shape[1] != references.shape[1]:
         raise DataError(
-            f"embeddings of {ours.shape[1]} and {theirs.shape[1]} dimensions cannot be compared; use one model for both"
+            f"embeddings of {examples.shape[1]} and {references.shape[1]} dimensions cannot be compared; use one model for both"
         )
-    (mean, root), (their_mean, their_root) = _moments(ours), _moments(theirs)
-    overlap = np.linalg.svd(root @ their_root.T, compute_uv=False).sum()
-    distance = np.square(mean - their_mean).sum() + np.square(root).sum() + np.square(their_root).sum() - 2 * overlap
+    (mean, root), (reference_mean, reference_root) = _moments(examples), _moments(references)
+    overlap = np.linalg.svd(root @ reference_root.T, compute_uv=False).sum()
+    distance = np.square(mean - reference_mean).sum() + np.square(root).sum() + np.square(reference_root).sum() - 2 * overlap
     return max(0.0, float(distance))
 
 
 def extrapolated_distance(embeddings: np.ndarray, reference: np.ndarray, seed: int = 0, points: int = POINTS) -> Extrapolation:
-    """The Frechet distance for endlessly many examples, FAD-infinity.
+    """The Frechet distance for infinitely many examples, FAD-infinity.
 
-    Chong and Forsyth (CVPR 2020) for pictures, Gui et al. (ICASSP 2024) for music, where fadtk computes it: the bias of N examples
-    falls as 1/N, so distances at several N are laid on a straight line over 1/N. The sizes lie evenly between a quarter of
-    the examples and all of them. Examples are drawn without replacement, as the former do and fadtk does not: drawn with
-    replacement, the line leads to the set itself, with its bias, and not to what the set was drawn from. The reference is
-    used whole and keeps its own bias.
+    Chong and Forsyth (CVPR 2020) for images, Gui et al. (ICASSP 2024, fadtk) for music: the bias of N examples falls as 1/N, so a
+    line is fitted to distances at several N over 1/N. The sizes are evenly spaced from a quarter of the examples to all of them.
+    Examples are sampled without replacement, as in the former; with replacement, as in fadtk, the line extrapolates to the biased
+    distance of the set itself and not to that of its distribution. The whole reference is used and keeps its own bias.
 
     Args:
         embeddings, reference: as for `frechet_distance`.
-        seed: of the draws; the same seed gives the same result.
-        points: how many sizes, 2 or more; sizes that fall together count once.
+        seed: of the random subsets.
+        points: number of sizes, 2 or more; equal sizes count once.
 
     Raises:
-        DataError: as `frechet_distance`, or fewer than three examples, which leave no two sizes.
+        DataError: as `frechet_distance`, or fewer than three examples.
     """
-    ours = _checked(embeddings)
-    sizes = np.unique(np.linspace(max(2, int(SMALLEST_SHARE * len(ours))), len(ours), max(2, points)).astype(int))
+    examples = _checked(embeddings)
+    sizes = np.unique(np.linspace(max(2, int(SMALLEST_SHARE * len(examples))), len(examples), max(2, points)).astype(int))
     if len(sizes) < 2:
-        raise DataError(f"FAD-infinity needs three examples or more, not {len(ours)}; make more")
+        raise DataError(f"FAD-infinity needs three examples or more, not {len(examples)}; make more")
     random = np.random.default_rng(seed)
-    measured = [(int(size), frechet_distance(ours[random.choice(len(ours), size, replace=False)], reference)) for size in sizes]
+    subsets = ((int(size), examples[random.choice(len(examples), size, replace=False)]) for size in sizes)
+    measured = [(size, frechet_distance(subset, reference)) for size, subset in subsets]
     distances = np.array([distance for _, distance in measured])
     slope, value = np.polyfit(1 / sizes, distances, 1)
     residual, spread = distances - (slope / sizes + value), distances - distances.mean()
-    # Distances that are all alike, as those to the set itself may be, lie on a line.
+    # Equal distances, possible with the set itself as reference, lie on a line.
     r2 = 1 - (residual @ residual) / (spread @ spread) if spread.any() else 1.0
     return Extrapolation(float(value), float(slope), float(r2), measured)
 

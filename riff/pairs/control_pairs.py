@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from riff.audio.clips import cut_clips, vocal_ratio
-from riff.data.records import PairRecord, pairs_file
+from riff.data.records import CONTROL_PAIRS, PairRecord
 from riff.files import write_new
 from riff.pairs.clip_images import check_usable, clip_images, pitch_shifts, to_standard_rate
 from riff.pairs.folder import PairsFolder
@@ -20,7 +20,6 @@ from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges, edges_to_
 from riff.spectrogram.image import SpectrogramImage, image_to_png
 from riff.spectrogram.params import CLIP_SAMPLES
 
-IMAGE_FOLDERS = ("source", "target", "accompaniment")
 NONE_LEFT = "every clip has next to no vocal; no pairs (lower --min_vocal_ratio to keep them)"
 
 
@@ -52,7 +51,7 @@ class Pair:
 
 
 def pairs_folder(folder: Path) -> PairsFolder:
-    return PairsFolder(folder, pairs_file(), IMAGE_FOLDERS, "--train_data_dir")
+    return PairsFolder(folder, CONTROL_PAIRS.records_file, CONTROL_PAIRS.image_folders, "--train_data_dir")
 
 
 def usable_clips(vocals: np.ndarray, mix: np.ndarray, settings: PairSettings) -> tuple[list[int], ClipCount]:
@@ -85,7 +84,7 @@ def make_pairs(
 
 def save_pair(folder: Path, song: str, prompt: str, pair: Pair) -> PairRecord:
     """Write a pair's three PNGs under `source/`, `target/` and `accompaniment/`, and return its record."""
-    paths = {kind: f"{kind}/{pair.name}" for kind in IMAGE_FOLDERS}
+    paths = {key: f"{image.folder}/{pair.name}" for key, image in CONTROL_PAIRS.images.items()}
     write_new(folder / paths["source"], edges_to_png(pair.edges))
     write_new(folder / paths["target"], image_to_png(pair.target))
     write_new(folder / paths["accompaniment"], image_to_png(pair.accompaniment))

@@ -10,7 +10,7 @@ import numpy as np
 
 from riff.audio.clips import cut_clips, powerful_clips
 from riff.audio.io import write_audio
-from riff.data.records import EDIT_RECORDS_FILE, EditRecord
+from riff.data.records import EDIT_PAIRS, EditRecord
 from riff.errors import OptionError
 from riff.files import write_new
 from riff.pairs.clip_images import ClipImages, check_usable, clip_images, pitch_shifts, shift_pitch, to_standard_rate
@@ -22,7 +22,7 @@ from riff.separation.stems import STEM_NAMES, read_stems, stem_files
 from riff.spectrogram.image import SILENCE, SpectrogramImage, image_to_png, save_image
 from riff.spectrogram.params import STANDARD
 
-INPUT, EDITED, WAV = "input_image", "edited_image", "wav"
+(INPUT, EDITED), WAV = EDIT_PAIRS.image_folders, EDIT_PAIRS.sounds
 SILENT_IMAGE = f"{EDITED}/silence.png"
 NOOP_SHARE = 0.25  # of the pictures: enough to learn that nothing may happen, too little to make it the habit
 WIDTH_MULTIPLE = 64  # frames: a factor of 8 in the autoencoder and of 8 in the UNet
@@ -96,7 +96,7 @@ class EditSettings:
 
 
 def edit_pairs_folder(folder: Path) -> PairsFolder:
-    return PairsFolder(folder, EDIT_RECORDS_FILE, (INPUT, EDITED, WAV), "--output_dir", shared=(SILENT_IMAGE,))
+    return PairsFolder(folder, EDIT_PAIRS.records_file, (INPUT, EDITED, WAV), "--output_dir", shared=(SILENT_IMAGE,))
 
 
 @dataclass(frozen=True)

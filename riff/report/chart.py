@@ -15,24 +15,24 @@ Series = Mapping[str, Sequence[tuple[float, float]]]
 
 WIDTH, HEIGHT = 720, 320  # SVG units, pixels at full width
 LEFT, RIGHT, BOTTOM = 70, WIDTH - 28, HEIGHT - 52  # of the plot
-MAX_SERIES = 6  # colours and dashes that the eye still tells apart
+MAX_SERIES = 6  # distinguishable colours and dashes
 
 
 def line_chart(series: Series, x_label: str, y_label: str) -> Markup:
-    """Draw lines as an SVG element, one polyline a series.
+    """A line chart as an SVG element, one polyline a series.
 
     Args:
-        series: name -> points (x, y). Points that are not finite are left out.
+        series: name -> points (x, y); points that are not finite are skipped.
 
     Raises:
-        DataError: no point is left to draw, or there are more than six series.
+        DataError: no finite point, or more than six series.
     """
     if len(series) > MAX_SERIES:
-        raise DataError(f"a chart of {len(series)} series cannot be read; draw at most {MAX_SERIES}")
+        raise DataError(f"a chart of {len(series)} series is not readable; give at most {MAX_SERIES}")
     lines = {name: _finite(points) for name, points in series.items()}
     x, y = np.concatenate([*lines.values(), np.empty((0, 2))]).T
     if not len(x):
-        raise DataError(f"the chart of {y_label} has no point to draw; record at least one value")
+        raise DataError(f"the chart of {y_label} has no finite point; record at least one value")
     top = 16 + 24 * math.ceil(len(lines) / 3)  # below the legend, three names a row
     x_axis, y_axis = _Axis(x, LEFT, RIGHT), _Axis(y, BOTTOM - 8, top + 8)
     return render(
@@ -44,23 +44,23 @@ def line_chart(series: Series, x_label: str, y_label: str) -> Markup:
 
 
 class _Axis:
-    """Values from the lowest to the highest, placed from `start` to `end` on the page."""
+    """Linear map from the range of the values to SVG coordinates from `start` to `end`."""
 
     def __init__(self, values: np.ndarray, start: float, end: float) -> None:
         low, high = float(values.min()), float(values.max())
-        margin = (abs(low) / 2 or 0.5) if low == high else 0.0  # one value: in the middle
+        margin = (abs(low) / 2 or 0.5) if low == high else 0.0  # a single value is centred
         self._low, self._high, self._start, self._end = low - margin, high + margin, start, end
 
     def place(self, values: np.ndarray) -> np.ndarray:
         return (self._start + (values - self._low) / (self._high - self._low) * (self._end - self._start)).round(1)
 
     def ticks(self) -> list[tuple[str, float]]:
-        """Round values on the axis as text, and their places."""
+        """Labels and coordinates of ticks at round values."""
         rough = (self._high - self._low) / 8
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
         values = [index * step for index in range(math.ceil(self._low / step), math.floor(self._high / step) + 1)]
-        return [(_number(value), place) for value, place in zip(values, self.place(np.array(values)).tolist(), strict=True)]
+        return list(zip(map(_label, values), self.place(np.array(values)).tolist(), strict=True))
 
 
 def _finite(points: Sequence[tuple[float, float]]) -> np.ndarray:
@@ -70,11 +70,10 @@ def _finite(points: Sequence[tuple[float, float]]) -> np.ndarray:
 
 
 def _polyline(x: np.ndarray, y: np.ndarray) -> str:
-    """Points as SVG has them; a single one twice, since a line without length shows as the dot of its round ends."""
-    places = [f"{left},{top}" for left, top in zip(x, y, strict=True)]
-    return " ".join(places * 2 if len(places) == 1 else places)
+    """Points in SVG syntax; a single one twice, since a line of length 0 with round ends is rendered as a dot."""
+    points = [f"{left},{top}" for left, top in zip(x, y, strict=True)]
+    return " ".join(points * 2 if len(points) == 1 else points)
 
 
-def _number(value: float) -> str:
-    """A number as an axis shows it."""
+def _label(value: float) -> str:
     return f"{value:.0e}" if value and not 1e-4 <= abs(value) < 1e6 else f"{value:,.6g}"

@@ -1,4 +1,4 @@
-"""The page that shows edits by instruction: scores, spectrograms and sounds."""
+"""The page of edits by instruction: scores, spectrograms and players."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from riff.sampling.edit_takes import EditTake
 
 @dataclass(frozen=True)
 class ShownEdit:
-    """One clip of `write_edits_page`. files: PNG and WAV by name, paths without suffix. sweep: its sheet, if there is one."""
+    """A clip on the page. files: PNG and WAV by name, paths without suffix. sweep: contact sheet of `write_sweep`, if any."""
 
     clip: EditClip
     take: EditTake
@@ -24,22 +24,22 @@ class ShownEdit:
 
 
 def write_edits_page(folder: Path, shown: Sequence[ShownEdit], model: str, command: str) -> Path:
-    """Write `index.html` under `folder`: the verdicts in a table, then spectrograms and sounds of every clip."""
-    report = Report(
-        "Edits by instruction", f"Spectrograms that {model} changed by an instruction, judged without a neural network."
-    )
+    """Write `index.html` under `folder`: a table of verdicts, then spectrograms and players of every clip."""
+    report = Report("Edits by instruction", f"Spectrograms that {model} edited by an instruction, judged without a neural network.")
     rows: list[list[Cell]] = []
-    for one in shown:
-        scores, verdict = one.take.verdict.scores, one.take.verdict
+    for edit in shown:
+        scores, verdict = edit.take.verdict.scores, edit.take.verdict
         numbers = [scores.added_energy, scores.melody, scores.backing_kept, scores.onset_agreement, verdict.score]
-        rows.append([one.clip.name, one.clip.prompt, "performed" if verdict.performed else "not performed", *numbers])
+        rows.append([edit.clip.name, edit.clip.prompt, "performed" if verdict.performed else "not performed", *numbers])
     columns = ["clip", "instruction", "edit", "added energy", "melody", "backing kept", "onset agreement", "score"]
     report.table(columns, rows, command=command)
-    for one in shown:
-        report.section(f"{one.clip.name}: {one.clip.prompt}")
-        drawn = f"the best of {one.candidates} by score" if one.candidates > 1 else f"seed {one.take.seed}"
-        captions = {"original": "original", "sample": f"edited, {drawn}: score {one.take.verdict.score:.2f}", "target": "target"}
-        report.takes([Take(captions[name], path.with_suffix(".png"), path.with_suffix(".wav")) for name, path in one.files.items()])
-        if one.sweep is not None:
-            report.takes([one.sweep])
+    for edit in shown:
+        report.section(f"{edit.clip.name}: {edit.clip.prompt}")
+        choice = f"the best of {edit.candidates} by score" if edit.candidates > 1 else f"seed {edit.take.seed}"
+        captions = {"original": "original", "sample": f"edited, {choice}: score {edit.take.verdict.score:.2f}", "target": "target"}
+        report.takes(
+            [Take(captions[name], path.with_suffix(".png"), path.with_suffix(".wav")) for name, path in edit.files.items()]
+        )
+        if edit.sweep is not None:
+            report.takes([edit.sweep])
     return report.write(folder / "index.html")

@@ -1,4 +1,4 @@
-"""Results as a page: headings, text, tables, charts, images and players, from top to bottom."""
+"""Report pages: headings, text, tables, charts, images and players."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from riff.report.page import Cell, write_page
 
 @dataclass(frozen=True)
 class Take:
-    """An image, a sound, or both, with a caption; the paths are the files' own, relative to the working folder or absolute."""
+    """An image, audio, or both, with a caption; paths are absolute or relative to the working directory."""
 
     caption: str
     image: str | Path | None = None
@@ -21,9 +21,9 @@ class Take:
 
 
 class Report:
-    """A page that grows from top to bottom and is written at the end. Every text is escaped.
+    """Collects blocks of a page from top to bottom. All text is escaped.
 
-    >>> report = Report("A run", "What it was for.")
+    >>> report = Report("Evaluation", "Scores of the small model.")
     >>> report.section("Scores")
     >>> report.table(["metric", "value"], [["edge F1", 0.71]], command="python tools/evaluate_samples.py")
     >>> report.write("outputs/index.html")
@@ -31,7 +31,7 @@ class Report:
 
     def __init__(self, title: str, intro: str = "") -> None:
         self._title, self._intro = title, intro
-        self._blocks: list[tuple[str, dict[str, Any]]] = []  # a kind that report.html knows, and its values
+        self._blocks: list[tuple[str, dict[str, Any]]] = []  # (block type of report.html, its values)
 
     def section(self, heading: str) -> None:
         self._add("section", heading=heading)
@@ -41,11 +41,11 @@ class Report:
         self._add("text", paragraphs=[part.strip() for part in text.split("\n\n") if part.strip()])
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Cell]], note: str = "", command: str = "") -> None:
-        """Add a table; numbers are aligned right with three decimals, and None or NaN is a dash.
+        """Add a table; numbers are right-aligned with three decimals, None and NaN are dashes.
 
         Args:
-            note: what the reader must know to read it.
-            command: the command that made the figures.
+            note: explanation below the table.
+            command: the command that computed the numbers.
 
         Raises:
             ValueError: a row is not as long as `columns`.
@@ -54,11 +54,11 @@ class Report:
         self._add("table", columns=columns, rows=rows, numeric=numeric, note=note, command=command)
 
     def takes(self, takes: Sequence[Take]) -> None:
-        """Add a row of images and players that wraps on a narrow page; an image twice as wide as high has a row of its own."""
+        """Add a wrapping row of images and players; an image twice as wide as high gets a row of its own."""
         self._add("takes", takes=takes)
 
     def link(self, file: str | Path, text: str) -> None:
-        """Add a line that leads to another file, such as a page."""
+        """Add a link to another file, such as a page."""
         self._add("link", file=file, text=text)
 
     def chart(self, series: Series, x_label: str, y_label: str, note: str = "") -> None:

@@ -14,20 +14,20 @@ from riff.files import atomic_path
 from riff.report.page import Cell
 from riff.report.report import Report, Take
 from riff.sampling.mixback import Mix
-from riff.sampling.song_takes import SongTake
+from riff.sampling.song import SongTake
 from riff.spectrogram.image import save_image
 
-OVERVIEW_WIDTH = 4_000  # pixels: a browser shows no picture of an hour at 10 ms a pixel
+OVERVIEW_WIDTH = 4_000  # pixels: browsers cannot display an hour at 10 ms a pixel
 NOTE = (
-    "Whether a vocal is heard, and its score, are judged from the spectrograms, without a network. The files add up: every "
-    "sample of the mix is that of accompaniment.wav plus that of the vocal, and none exceeds full scale. The gain is the "
-    "vocal's; where the sum would exceed full scale, the vocal alone is limited for some milliseconds."
+    "Whether a vocal is heard, and its score, are judged from the spectrograms, without a neural network. The files add up: "
+    "every sample of the mix is that of accompaniment.wav plus that of the vocal, and none exceeds full scale. The gain is the "
+    "vocal's; where the sum would exceed full scale, a limiter lowers the vocal alone for some milliseconds."
 )
 
 
 @dataclass(frozen=True)
 class RenderedTake:
-    """A take with its levels and files. sounds: mix and vocal, by name. overview: its picture, no wider than a page can show."""
+    """A take with its levels and files. sounds: mix and vocal, by name. overview: image of at most `OVERVIEW_WIDTH` pixels."""
 
     take: SongTake
     gain_db: float
@@ -36,16 +36,16 @@ class RenderedTake:
     overview: Path
 
     def to_json(self) -> dict:
-        """What the manifest says of it."""
+        """Its entry in the manifest."""
         verdict = self.take.verdict
         levels = {"gain_db": self.gain_db, "limited_db": self.limited_db}
         files = {name: path.name for name, path in self.sounds.items()}
-        said = {"performed": verdict.performed, "score": verdict.score}
-        return {"seed": self.take.seed, **said, **levels, "files": files, "scores": verdict.scores.to_json()}
+        judged = {"performed": verdict.performed, "score": verdict.score}
+        return {"seed": self.take.seed, **judged, **levels, "files": files, "scores": verdict.scores.to_json()}
 
 
 def save_take_files(folder: Path, ending: str, take: SongTake, mix: Mix) -> RenderedTake:
-    """Write mix, vocal and spectrogram of a take, and a picture of it for the page.
+    """Write mix, vocal and spectrogram image of a take, and its overview for the page.
 
     Args:
         ending: of the files' names, before the suffix.
@@ -64,7 +64,7 @@ def save_take_files(folder: Path, ending: str, take: SongTake, mix: Mix) -> Rend
 
 
 def lowered_line(song_gain_db: float) -> str:
-    """What is said where a song exceeds full scale by itself."""
+    """The note on a song that exceeds full scale by itself."""
     return f"the song exceeds full scale without the new vocal: all of it is {-song_gain_db:.1f} dB softer than the file"
 
 
@@ -81,25 +81,25 @@ def write_song_page(
     """Write `index.html` under `folder`, where accompaniment.wav lies.
 
     Args:
-        song: the file that was sung anew, which the page plays from where it is.
-        seconds: that each stage took. duration_s: of the song. song_gain_db: that accompaniment and vocals were given alike.
-        place: as in `Report.write`.
+        song: the original file, which the page links to.
+        seconds: by stage. duration_s: of the song. song_gain_db: gain of accompaniment and vocals.
+        place: as in `write_page`.
     """
     report = Report(
         f"{plain_name(song.name)}, with a new vocal",
         f"{prompt}: the accompaniment's own samples, and a vocal that a model generated.",
     )
     rows: list[list[Cell]] = []
-    for one in shown:
-        heard = "heard" if one.take.verdict.performed else "not heard"
-        rows.append([f"seed {one.take.seed}", heard, one.take.verdict.score, one.gain_db, one.limited_db])
+    for rendered in shown:
+        take, heard = rendered.take, "heard" if rendered.take.verdict.performed else "not heard"
+        rows.append([f"seed {take.seed}", heard, take.verdict.score, rendered.gain_db, rendered.limited_db])
     lowered = f" Here {lowered_line(song_gain_db)}." if song_gain_db < 0 else ""
     report.table(["take", "vocal", "score", "gain, dB", "limited by, dB"], rows, note=NOTE + lowered)
-    report.takes([Take("the song as it was", audio=song), Take("accompaniment", audio=folder / "accompaniment.wav")])
-    for one in shown:
-        report.section(f"Seed {one.take.seed}")
-        report.takes([Take(name, audio=path) for name, path in one.sounds.items()])
-        report.takes([Take("spectrogram of the whole song", one.overview)])
+    report.takes([Take("original song", audio=song), Take("accompaniment", audio=folder / "accompaniment.wav")])
+    for rendered in shown:
+        report.section(f"Seed {rendered.take.seed}")
+        report.takes([Take(name, audio=path) for name, path in rendered.sounds.items()])
+        report.takes([Take("spectrogram of the whole song", rendered.overview)])
     report.section("Time")
     stages = {**seconds, "all": sum(seconds.values())}
     report.table(

@@ -1,4 +1,4 @@
-"""One clip from song to samples: its control image before, its files after."""
+"""One clip: the control image from a song or a file, and the files of the samples."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from riff.errors import AudioError, DataError
 from riff.sampling.control import match_level
 from riff.sampling.mixback import full_scale_gain
 from riff.separation.separator import SongOpener
-from riff.spectrogram.edges import canny_edges, save_edges
+from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges, save_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform, load_grey, save_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 from riff.spectrogram.sheet import contact_sheet
 
-UNKNOWN_LEVEL = 400.0  # mel maximum of a mix that peaks at about -2 dB; an edge map alone says nothing of loudness
+UNKNOWN_LEVEL = 400.0  # mel maximum of a mix that peaks at about -2 dB; an edge map alone has no level
 
 
 @dataclass(frozen=True)
 class Control:
-    """What a sample follows.
+    """The conditioning of a sample.
 
     Attributes:
         edges: uint8, shape (512, frames), 0 or 255.
@@ -41,23 +41,24 @@ def control_from_audio(
     path: Path,
     opener: SongOpener | None,
     start_s: float = 0.0,
-    canny_low: int = 100,
-    canny_high: int = 200,
+    canny_low: int = CANNY_LOW,
+    canny_high: int = CANNY_HIGH,
     device: str = "cpu",
 ) -> Control:
-    """Separate a song and take the edges of 5.11 s of its accompaniment; a shorter song is followed by silence.
+    """The edges of 5.11 s of a song's accompaniment, padded with silence.
 
     Args:
-        opener: takes the song apart. None: it is an accompaniment already.
+        opener: separates the song. None: the file is an accompaniment already.
 
     Raises:
         AudioError: a song that cannot be read, or that ends before `start_s`.
     """
-    whole, rate = _accompaniment(path, opener)
+    accompaniment, rate = _accompaniment(path, opener)
     first = round(start_s * rate)
-    if not 0 <= first < whole.shape[1]:
-        raise AudioError(f"--start {start_s}: {path} lasts {whole.shape[1] / rate:.2f} s; begin inside it")
-    clip = resample(whole[:, first : first + round(CLIP_SAMPLES * rate / STANDARD.sample_rate) + 1], rate, STANDARD.sample_rate)
+    if not 0 <= first < accompaniment.shape[1]:
+        raise AudioError(f"start {start_s}: {path} lasts {accompaniment.shape[1] / rate:.2f} s; begin inside it")
+    excerpt = accompaniment[:, first : first + round(CLIP_SAMPLES * rate / STANDARD.sample_rate) + 1]
+    clip = resample(excerpt, rate, STANDARD.sample_rate)
     clip = np.pad(clip[:, :CLIP_SAMPLES], ((0, 0), (0, max(0, CLIP_SAMPLES - clip.shape[1]))))
     image = waveform_to_image(torch.from_numpy(clip).to(device))
     return Control(canny_edges(image.pixels, canny_low, canny_high), image, clip)
@@ -73,59 +74,60 @@ def _accompaniment(path: Path, opener: SongOpener | None) -> tuple[np.ndarray, i
 
 
 def control_from_image(path: Path) -> Control:
-    """Read an edge map that somebody drew or kept, white on black or on nothing.
+    """Read an edge map, white on black or on a transparent background.
 
     Raises:
-        DataError: not an image, one of another height than a spectrogram's, or one with grey levels, which is no edge map.
+        DataError: not an image, not as high as a spectrogram image, or with grey levels.
     """
     edges = load_grey(path, background=0)
     height, width = edges.shape
     if height != STANDARD.n_mels:
         must = f"must be as high as a spectrogram has mel bands, {STANDARD.n_mels} pixels"
-        raise DataError(f"--control {path}: {width}x{height} pixels; it {must} (control.png of an earlier run is)")
+        raise DataError(f"{path}: {width}x{height} pixels; it {must} (control.png of an earlier run is)")
     if not np.isin(edges, (0, 255)).all():
-        raise DataError(f"--control {path}: holds grey levels; an edge map is black and white (a PNG, never a JPEG)")
+        raise DataError(f"{path}: holds grey levels; an edge map is black and white (a PNG, never a JPEG)")
     return Control(edges)
 
 
 def blank_control(edges: np.ndarray) -> str:
-    """What is to be said of an edge map, uint8, that tells a model nothing; empty where it does."""
+    """A warning about an edge map, uint8, that is black or white all over; else empty."""
     if not edges.any():
         return "holds no edges (all black), so the samples follow the prompt alone"
     return "is white all over, which the model takes for an edge at every pixel; draw white edges on black" if edges.all() else ""
 
 
-def write_samples(folder: Path, control: Control, drawn: Sequence[np.ndarray], prompt: str, iterations: int = 16) -> list[Path]:
-    """Write the control and, for every sample, spectrogram, sound and sheet; returns the sounds' paths."""
+def write_sample_files(
+    folder: Path, control: Control, samples: Sequence[np.ndarray], prompt: str, iterations: int = 16
+) -> list[Path]:
+    """Write the control and, for every sample, its spectrogram, audio and contact sheet; returns the paths of the audio."""
     save_edges(folder / "control.png", control.edges)
-    before, captions = [control.edges], ["edges"]
+    columns, captions = [control.edges], ["edges"]
     if control.accompaniment is not None and control.waveform is not None:
         save_image(folder / "accompaniment.png", control.accompaniment)
         write_audio(folder / "accompaniment.wav", control.waveform * full_scale_gain(control.waveform), STANDARD.sample_rate)
-        before, captions = [control.accompaniment.pixels, control.edges], ["accompaniment", "edges"]
-    sounds = []
-    for index, pixels in enumerate(drawn):
+        columns, captions = [control.accompaniment.pixels, control.edges], ["accompaniment", "edges"]
+    paths = []
+    for index, pixels in enumerate(samples):
         backing = control.accompaniment
         sample = match_level(pixels, backing) if backing else SpectrogramImage(pixels, UNKNOWN_LEVEL)
         save_take(folder, f"sample-{index}", sample, iterations)
-        sounds.append(folder / f"sample-{index}.wav")
-        contact_sheet([*before, pixels], [*captions, prompt], folder / f"sheet-{index}.png")
-    return sounds
+        paths.append(folder / f"sample-{index}.wav")
+        contact_sheet([*columns, pixels], [*captions, prompt], folder / f"sheet-{index}.png")
+    return paths
 
 
 def save_take(folder: Path, name: str, image: SpectrogramImage, iterations: int = 16) -> np.ndarray:
-    """Write a spectrogram and its sound, NAME.png and NAME.wav; a sound that would clip is lowered to a peak of 0.99.
+    """Write a spectrogram image and its audio, NAME.png and NAME.wav, without clipping.
 
     Returns:
-        The sound, float32, shape (1, samples).
+        The audio, float32, shape (1, samples).
     """
-    waveform = image_to_waveform(image, iterations)[None].numpy()
-    waveform = without_clipping(waveform)
+    waveform = without_clipping(image_to_waveform(image, iterations)[None].numpy())
     save_image(folder / f"{name}.png", image)
     write_audio(folder / f"{name}.wav", waveform, image.params.sample_rate)
     return waveform
 
 
 def without_clipping(waveform: np.ndarray) -> np.ndarray:
-    """A sound that would clip, lowered to a peak of 0.99; float32, any shape."""
+    """Scale a waveform that would clip to a peak of 0.99; float32, any shape."""
     return waveform / max(1.0, float(np.abs(waveform).max(initial=0.0)) / 0.99)

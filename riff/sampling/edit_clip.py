@@ -1,4 +1,4 @@
-"""One clip that an instruction changes: its picture before, and what a model painted turned into picture and sound."""
+"""One clip to edit by an instruction: its input image, and the model's output as an image and audio."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from riff.spectrogram.params import STANDARD, unit_maximum
 from riff.spectrogram.sheet import contact_sheet
 
 TARGETS = ("mix", "vocals")
-VOCAL_LEVEL_DB = 3.0  # the median over the demo songs, in the frames where they sing
-SINGING = 0.01  # of the loudest frame's energy
+VOCAL_LEVEL_DB = 3.0  # the median over the demo songs, in the frames with a vocal
+VOICED = 0.01  # of the loudest frame's energy
 
 
 @dataclass(frozen=True)
 class EditClip:
-    """What is edited.
+    """The input of an edit.
 
     Attributes:
-        before: the input's picture. prompt: the instruction. kind: add, remove or noop, what the instruction asks for.
-        truth: the right answer's picture, None where there is none.
-        waveform: float32, shape (channels, samples) at 44.1 kHz, the input's sound, None where only its picture is known.
+        before: the input image. prompt: the instruction. kind: of instruction, add, remove or noop.
+        truth: the reference output, None where there is none.
+        waveform: float32, shape (channels, samples) at 44.1 kHz, the input's audio, None where only its image is known.
     """
 
     name: str
@@ -46,10 +46,10 @@ class EditClip:
 
 
 def edit_target(model: str | Path) -> str:
-    """What a model paints, as its `riff.json` says: the whole `mix` (default), or the `vocals` alone, to be added.
+    """What a model generates, from its `riff.json`: the whole `mix` (default), or the `vocals` alone, to be added to the input.
 
     Raises:
-        ModelError: something else.
+        ModelError: another value.
     """
     target = read_origin(model).get("target", "mix")
     if target not in TARGETS:
@@ -58,14 +58,14 @@ def edit_target(model: str | Path) -> str:
 
 
 def clip_from_record(store: PairStore, record: EditRecord, target: str = "mix", prompt: str | None = None) -> EditClip:
-    """A pair of a data set.
+    """Read a pair of a data set.
 
     Args:
-        store: of the record's images. target: what its edited pictures show; `vocals` are added to the input for the right answer.
-        prompt: another instruction than the record's.
+        store: of the record's images. target: what its edited images show; `vocals` are added to the input for the reference.
+        prompt: replaces the record's instruction.
 
     Raises:
-        DataError: a picture that is missing or broken, or pictures of different sizes.
+        DataError: an image that is missing or broken, or images of different sizes.
     """
     before = _load(store.open(record.input_file_path), record.input_max)
     edited = _load(store.open(record.edited_file_path), record.edited_max)
@@ -78,18 +78,18 @@ def clip_from_record(store: PairStore, record: EditRecord, target: str = "mix", 
 
 
 def _load(path: Path | BinaryIO, max_value: float) -> SpectrogramImage:
-    """A picture of a data set; what its record says of its maximum counts, since a converted file may have lost its own."""
+    """Read an image of a data set. The record's maximum takes precedence, since a converted file may have lost its own."""
     image = load_image(path)
     if len(image.pixels) != image.params.n_mels:
-        raise DataError(f"{path}: {len(image.pixels)} pixels high, and a spectrogram of {image.params.n_mels} bands is that high")
+        raise DataError(f"{path}: {len(image.pixels)} pixels high; a spectrogram image has {image.params.n_mels} mel bands")
     return replace(image, max_value=unit_maximum(max_value)) if max_value > 0 else image
 
 
 def clip_from_audio(path: Path, opener: SongOpener | None, start_s: float, prompt: str, kind: str, device: str = "cpu") -> EditClip:
-    """5.11 s of a song without its vocal, or of the song as it is; a shorter song is followed by silence.
+    """5.11 s of a song without its vocal, or of the song as it is, padded with silence.
 
     Args:
-        opener: takes the song apart. None: the song is edited as it is.
+        opener: separates the song. None: the song is edited as it is.
 
     Raises:
         AudioError: a song that cannot be read, or that ends before `start_s`.
@@ -102,11 +102,11 @@ def clip_from_audio(path: Path, opener: SongOpener | None, start_s: float, promp
 def finish_edit(
     pixels: np.ndarray, before: SpectrogramImage, target: str = "mix", vocal_db: float = VOCAL_LEVEL_DB
 ) -> SpectrogramImage:
-    """What a model painted as the edited clip, at the input's level.
+    """The edited clip from a model's output, at the input's level.
 
     Args:
-        pixels: uint8, shape (n_mels, frames), as painted. target: what it shows.
-        vocal_db: how loud painted `vocals` are added, against the input.
+        pixels: uint8, shape (n_mels, frames), the output. target: what it shows.
+        vocal_db: level of generated `vocals` relative to the input.
     """
     if target == "vocals":
         return combine_images(before, vocal_at_level(pixels, before, vocal_db))
@@ -114,22 +114,22 @@ def finish_edit(
 
 
 def vocal_at_level(pixels: np.ndarray, backing: SpectrogramImage, level_db: float = VOCAL_LEVEL_DB) -> SpectrogramImage:
-    """Give the picture of a vocal alone, which says nothing of loudness, a maximum.
+    """Set the maximum of a generated vocal's image, which has no level of its own.
 
     Args:
         pixels: uint8, shape (n_mels, frames).
-        level_db: the vocal's energy over the backing's, summed over the frames that hold more than 1 % of the vocal's loudest.
-            So loud is a picture whose darkest pixel is black. A paler one, as models paint when they have nothing to sing, is
-            quieter in proportion.
+        level_db: the vocal's energy relative to the backing's, summed over the frames with more than 1 % of the energy of the
+            vocal's loudest frame. It applies to an image whose darkest pixel is black; paler ones, the usual output for a clip
+            without a vocal, are quieter in proportion.
     """
     vocal = image_to_mel(SpectrogramImage(pixels, 1.0, backing.params))
     # Energies, shape (frames,), without a copy of an hour's spectrogram.
-    voice, band = (torch.linalg.vector_norm(mel, dim=0).square() for mel in (vocal, image_to_mel(backing)))
-    singing = voice > SINGING * voice.max()
-    energy, wanted = float(voice[singing].sum()), float(band[singing].sum()) * 10 ** (level_db / 10)
-    if energy == 0 or wanted == 0:
+    energies, backing_energies = (torch.linalg.vector_norm(mel, dim=0).square() for mel in (vocal, image_to_mel(backing)))
+    voiced = energies > VOICED * energies.max()
+    energy, target_energy = float(energies[voiced].sum()), float(backing_energies[voiced].sum()) * 10 ** (level_db / 10)
+    if energy == 0 or target_energy == 0:
         return SpectrogramImage(pixels, backing.max_value or UNKNOWN_LEVEL, backing.params)
-    return SpectrogramImage(pixels, float(vocal.max()) * (wanted / energy) ** 0.5, backing.params)
+    return SpectrogramImage(pixels, float(vocal.max()) * (target_energy / energy) ** 0.5, backing.params)
 
 
 def write_edit(
@@ -143,29 +143,29 @@ def write_edit(
     """Write original, sample and, where it is known, target as PNG and WAV under `folder`, and sheet.png beside them.
 
     Args:
-        vocal: the painted vocal at its level, where a model paints that; then the sample is the input's own sound with it, as
-            `mix_back` adds it, and the original is as loud as in it.
+        vocal: the generated vocal at its level, of a model that generates vocals. The sample's audio is then the input's own
+            samples with the vocal added by `mix_back`, and the original has the same level as in the sample.
         caption: of the sample on the sheet.
 
     Returns:
-        The names that were written, each with its path without suffix.
+        The written files by name, as paths without suffix.
     """
-    pictures = {"original": (clip.before, "original"), "sample": (after, caption)}
+    images = {"original": (clip.before, "original"), "sample": (after, caption)}
     if clip.truth is not None:
-        pictures["target"] = (clip.truth, "target")
-    known = _known_sounds(clip, vocal, iterations)
-    for name, (image, _) in pictures.items():
-        if name in known:
+        images["target"] = (clip.truth, "target")
+    waveforms = _known_waveforms(clip, vocal, iterations)
+    for name, (image, _) in images.items():
+        if name in waveforms:
             save_image(folder / f"{name}.png", image)
-            write_audio(folder / f"{name}.wav", known[name], STANDARD.sample_rate)
+            write_audio(folder / f"{name}.wav", waveforms[name], STANDARD.sample_rate)
         else:
             save_take(folder, name, image, iterations)
-    contact_sheet([image.pixels for image, _ in pictures.values()], [text for _, text in pictures.values()], folder / "sheet.png")
-    return {name: folder / name for name in pictures}
+    contact_sheet([image.pixels for image, _ in images.values()], [text for _, text in images.values()], folder / "sheet.png")
+    return {name: folder / name for name in images}
 
 
-def _known_sounds(clip: EditClip, vocal: SpectrogramImage | None, iterations: int) -> dict[str, np.ndarray]:
-    """float32 (channels, samples) by name, where the input's own sound serves; another picture must be turned into sound."""
+def _known_waveforms(clip: EditClip, vocal: SpectrogramImage | None, iterations: int) -> dict[str, np.ndarray]:
+    """float32 (channels, samples) by name, for the images whose audio need not be reconstructed."""
     if clip.waveform is None:
         return {}
     if vocal is None:

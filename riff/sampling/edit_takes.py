@@ -1,4 +1,4 @@
-"""Edits generated and judged: several candidates of one clip, or one seed over a grid of guidance scales."""
+"""Edits with their scores: several candidates of one clip, or one seed over a grid of guidance scales."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from riff.metrics.edit import Verdict, judge
-from riff.sampling.edit import EditOptions, sample_edit
+from riff.sampling.edit import sample_edit
 from riff.sampling.edit_clip import VOCAL_LEVEL_DB, EditClip, finish_edit
+from riff.sampling.options import EditOptions
 from riff.seeds import seed_after
 from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.sheet import contact_sheet
@@ -20,21 +21,21 @@ CANDIDATE_STRIDE = 100_000  # between the seeds of a clip's candidates, so that 
 
 
 class ScoredTake(Protocol):
-    """Whatever has a verdict."""
+    """A take with a verdict."""
 
     @property
     def verdict(self) -> Verdict: ...
 
 
-JudgedTake = TypeVar("JudgedTake", bound=ScoredTake)
+Scored = TypeVar("Scored", bound=ScoredTake)
 
 
 @dataclass(frozen=True)
 class EditTake:
-    """One candidate.
+    """A candidate.
 
     Attributes:
-        painted: uint8, shape (n_mels, frames), the model's own output. after: the edited clip made of it.
+        painted: uint8, shape (n_mels, frames), the model's output. after: the edited clip.
     """
 
     seed: int
@@ -64,9 +65,9 @@ def generate_candidates(
     vocal_db: float = VOCAL_LEVEL_DB,
     on_step: Callable[[], object] = lambda: None,
 ) -> list[EditTake]:
-    """Generate and judge `count` edits of a clip; the first is the same whatever their number."""
+    """Generate and score `count` edits of a clip; the first does not depend on their number."""
     seeds = [seed_after(seed, number * CANDIDATE_STRIDE) for number in range(count)]
-    return [_draw(pipeline, clip, options, one, target, vocal_db, on_step) for one in seeds]
+    return [_generate(pipeline, clip, options, candidate_seed, target, vocal_db, on_step) for candidate_seed in seeds]
 
 
 def generate_sweep(
@@ -80,34 +81,33 @@ def generate_sweep(
     vocal_db: float = VOCAL_LEVEL_DB,
     on_step: Callable[[], object] = lambda: None,
 ) -> list[EditTake]:
-    """Generate and judge one seed at every pair of scales; text scales vary fastest."""
-    pairs = [(image, text) for image in image_scales for text in text_scales]
-    choices = [replace(options, image_guidance_scale=image, guidance_scale=text) for image, text in pairs]
-    return [_draw(pipeline, clip, choice, seed, target, vocal_db, on_step) for choice in choices]
+    """Generate and score one seed at every pair of scales; text scales vary fastest."""
+    grid = [replace(options, image_guidance_scale=image, guidance_scale=text) for image in image_scales for text in text_scales]
+    return [_generate(pipeline, clip, at_scales, seed, target, vocal_db, on_step) for at_scales in grid]
 
 
-def best_take(takes: Sequence[JudgedTake]) -> JudgedTake:
-    """The highest score among those that count as the edit asked for, else among all; the first of equals."""
+def best_take(takes: Sequence[Scored]) -> Scored:
+    """The take with the highest score among those that performed the edit, else among all; the first of equals."""
     return max(takes, key=lambda take: (take.verdict.performed, take.verdict.score))
 
 
 def write_sweep(path: Path, takes: Sequence[EditTake], columns: int) -> str:
-    """Write the grid of `generate_sweep` as one sheet, a row for each image scale, its scores over each picture.
+    """Write the grid of `generate_sweep` as a contact sheet, one row for each image scale, scores as captions.
 
     Returns:
-        What the best of them was.
+        A line about the best take.
     """
-    contact_sheet([take.after.pixels for take in takes], [_words(take) for take in takes], path, columns)
-    return f"best: {_words(best_take(takes))}"
+    contact_sheet([take.after.pixels for take in takes], [_caption(take) for take in takes], path, columns)
+    return f"best: {_caption(best_take(takes))}"
 
 
-def _words(take: EditTake) -> str:
+def _caption(take: EditTake) -> str:
     scales = f"image {take.options.image_guidance_scale:g}, text {take.options.guidance_scale:g}"
-    said = "EDIT" if take.verdict.performed else "no edit"
-    return f"{scales}: {said}, score {take.verdict.score:.2f}, kept {take.verdict.scores.backing_kept:.2f}"
+    edited = "EDIT" if take.verdict.performed else "no edit"
+    return f"{scales}: {edited}, score {take.verdict.score:.2f}, kept {take.verdict.scores.backing_kept:.2f}"
 
 
-def _draw(
+def _generate(
     pipeline: Any,
     clip: EditClip,
     options: EditOptions,

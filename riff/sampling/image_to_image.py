@@ -1,4 +1,4 @@
-"""Draw spectrograms that start from another picture instead of from noise alone, without any control."""
+"""Image-to-image sampling without a ControlNet: the initial latents are those of an image, with noise added."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from diffusers import StableDiffusionImg2ImgPipeline
 from riff.errors import OptionError
 from riff.models.base import WITHOUT_SAFETY_CHECKER, check_size
 from riff.models.prompts import warn_of_long
-from riff.sampling.control import SamplingOptions
+from riff.sampling.control import to_grey, to_rgb
+from riff.sampling.options import SamplingOptions
 from riff.seeds import new_generator
 
 
@@ -38,46 +39,45 @@ def sample_image_to_image(
     options: SamplingOptions,
     change: float,
 ) -> list[np.ndarray]:
-    """Draw one spectrogram for each picture to start from, prompt and seed.
+    """Sample one spectrogram image for each initial image, prompt and seed.
 
     Args:
-        starts: uint8, shape (height, width), all of one size that the latents divide.
-        seeds: of the noise, drawn on the CPU, so that every device starts from the same.
-        options: its steps, guidance scale and negative prompt count.
-        change: how much noise is put on the picture, over 0 to 1, which leaves nothing of it; that share of the steps is done.
+        starts: initial images, uint8, shape (height, width), all of one size, a multiple of the latents' pixels.
+        seeds: of the noise, generated on the CPU for the same result on every device.
+        options: steps, guidance scale and negative prompt are used.
+        change: noise strength, above 0 to 1 (nothing of the image is left); that share of the steps is run.
 
     Returns:
         uint8 grey levels, shape (height, width) each.
 
     Raises:
-        DataError: pictures of a size that does not fit the model.
-        OptionError: so few steps that none is left to do.
+        DataError: images of a size that does not fit the model.
+        OptionError: so few steps that none is left to run.
     """
     check_change(options, change)
     for start in starts:
-        check_size(pipeline, start.shape[0], start.shape[1], "a picture")
+        check_size(pipeline, start.shape[0], start.shape[1], "an image")
     warn_of_long(pipeline.tokenizer, [*prompts, options.negative_prompt])
-    pictures = torch.from_numpy(np.stack(starts).astype(np.float32) / 255.0)[:, None].repeat(1, 3, 1, 1)
     with torch.inference_mode():
-        drawn = pipeline(
+        images = pipeline(
             prompt=list(prompts),
-            image=pictures.to(pipeline.device, pipeline.unet.dtype),
+            image=to_rgb(starts).to(pipeline.device, pipeline.unet.dtype),
             strength=change,
             negative_prompt=[options.negative_prompt] * len(prompts),
             num_inference_steps=options.steps,
             guidance_scale=options.guidance_scale,
             generator=[new_generator(seed) for seed in seeds],
             output_type="np",
-        ).images  # (batch, height, width, 3) in [0, 1]
-    return [np.round(picture.mean(axis=2) * 255).astype(np.uint8) for picture in drawn]
+        ).images
+    return [to_grey(image) for image in images]
 
 
 def check_change(options: SamplingOptions, change: float) -> None:
-    """Refuse so few steps that a picture's change leaves none to do.
+    """Check that at least one denoising step is left at a noise strength of `change`.
 
     Raises:
-        OptionError: says how many are enough.
+        OptionError: none is; the message names the number of steps that is enough.
     """
     if int(options.steps * change) < 1:
         enough = int(np.ceil(1 / change))
-        raise OptionError(f"--steps {options.steps}: too few to change a picture by {change:g}; give {enough} or more")
+        raise OptionError(f"steps {options.steps}: too few to change an image by {change:g}; give {enough} or more")

@@ -1,7 +1,8 @@
-"""A picture that is known but for the frames to be painted."""
+"""Inpainting along time: a spectrogram image that is known outside the frames to be generated."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,16 +10,16 @@ import numpy as np
 from riff.errors import DataError
 from riff.spectrogram.image import SILENCE
 
-SOFT_COLUMNS = 3  # latent columns over which what is painted fades in beside what is known
+SOFT_COLUMNS = 3  # latent columns of the fade at a border between known and generated frames
 
 
 @dataclass(frozen=True)
 class KnownRegion:
-    """What is known of a picture, and where something new is painted.
+    """The known part of an image, with its inpainting mask.
 
     Attributes:
-        pixels: uint8, shape (n_mels, frames), the known picture; what it shows where it is replaced does not matter.
-        replace: bool, shape (frames,), True where something new is painted.
+        pixels: uint8, shape (n_mels, frames), the known image; its values in replaced frames do not matter.
+        replace: bool, shape (frames,), True where frames are generated.
     """
 
     pixels: np.ndarray
@@ -26,42 +27,57 @@ class KnownRegion:
 
     @classmethod
     def nothing(cls, height: int, frames: int) -> KnownRegion:
-        """Nothing is known, all is painted."""
+        """Every frame is generated."""
         return cls(np.full((height, frames), SILENCE, np.uint8), np.ones(frames, bool))
 
     def padded(self, height: int, frames: int, factor: int) -> KnownRegion:
-        """The same with whole latent columns, more of what stands at its end.
+        """The same, padded at its end to whole latent columns of `factor` frames; the mask repeats its last value.
 
         Raises:
-            DataError: a picture that is not of this height and number of frames, or frames to replace of another number.
+            DataError: the image or the mask differs from this height and number of frames.
         """
         if self.pixels.shape != (height, frames) or self.replace.shape != (frames,):
-            sizes = f"{'x'.join(map(str, self.pixels.shape))} with {len(self.replace)} frames to choose from"
-            raise DataError(f"a known picture of {sizes} does not fit one of {height}x{frames} to paint")
+            sizes = f"{'x'.join(map(str, self.pixels.shape))} with a mask of {len(self.replace)} frames"
+            raise DataError(f"a known image of {sizes} does not fit an output of {height}x{frames}")
         missing = -frames % factor
         return KnownRegion(pad_frames(self.pixels, factor, SILENCE), np.pad(self.replace, (0, missing), mode="edge"))
 
     def share(self, factor: int) -> np.ndarray:
-        """How much of each frame is painted: float32, shape (frames,), 0 where the picture is kept.
+        """Soft inpainting mask: float32, shape (frames,), [0, 1], 0 where the image is kept and 1 where it is generated.
 
-        Beside what is kept the share rises from 0 as a raised cosine, over a few latent columns or a third of what is painted,
-        whichever is less; at the ends of the picture, where nothing is kept, it is 1.
+        Its borders (`region_gain`) are a few latent columns long, and at most a third of the region.
 
         Args:
             factor: frames a latent column.
         """
-        share = self.replace.astype(np.float32)
-        edges = np.flatnonzero(np.diff(self.replace.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
-        for start, stop in edges:
-            length = min(SOFT_COLUMNS * factor, (stop - start) // 3)
-            rise = np.sin(np.pi / 2 * (np.arange(length) + 0.5) / max(length, 1)) ** 2
-            if start > 0:
-                share[start : start + length] = rise
-            if stop < len(share):
-                share[stop - length : stop] = rise[::-1]
-        return share
+        borders = np.flatnonzero(np.diff(self.replace.astype(np.int8), prepend=0, append=0)).reshape(-1, 2).tolist()
+        return region_gain(
+            len(self.replace), ((start, stop, min(SOFT_COLUMNS * factor, (stop - start) // 3)) for start, stop in borders)
+        )
 
 
-def pad_frames(picture: np.ndarray, factor: int, value: int) -> np.ndarray:
-    """A picture with frames of one value at its end, so that their number is a multiple of `factor`; uint8 (height, frames)."""
-    return np.pad(picture, ((0, 0), (0, -picture.shape[1] % factor)), constant_values=value)
+def region_gain(length: int, regions: Iterable[tuple[int, int, int]]) -> np.ndarray:
+    """1 inside the regions, exactly 0 outside, with raised-cosine borders that lie inside.
+
+    Where a region reaches the beginning or the end of the signal it has no border.
+
+    Args:
+        regions: (first, end, length of a border) in samples or frames.
+
+    Returns:
+        float32, shape (length,), [0, 1].
+    """
+    gain = np.zeros(length, np.float32)
+    for first, end, border in regions:
+        rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(border) + 0.5) / max(1, border))
+        gain[first:end] = 1.0
+        if first > 0:
+            gain[first : first + border] = rise
+        if end < length:
+            gain[end - border : end] = rise[::-1]
+    return gain
+
+
+def pad_frames(pixels: np.ndarray, factor: int, value: int) -> np.ndarray:
+    """Pad an image, uint8 (height, frames), at its end with `value` to a multiple of `factor` frames."""
+    return np.pad(pixels, ((0, 0), (0, -pixels.shape[1] % factor)), constant_values=value)

@@ -1,4 +1,4 @@
-"""The new vocal over the untouched accompaniment, at the accompaniment's own rate, channels and band."""
+"""Mix the new vocal with the untouched accompaniment, at the accompaniment's own sample rate, channels and bandwidth."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from scipy.ndimage import minimum_filter1d, uniform_filter1d
 from riff.audio.io import resample
 from riff.audio.loudness import loudness_against
 from riff.errors import OptionError
+from riff.sampling.known_region import region_gain
 from riff.spectrogram.params import STANDARD
 
-# Real vocals over their backings, where they sing, measured -4.8 LU (the example of stempeg, from MUSDB18) and -0.5 LU (that of
-# Spleeter): the mean of the two. The demo songs' own, 2.3 LU, is louder than music is mixed.
+# Mean of two real vocals relative to their backings while they sing: -4.8 LU (the example of stempeg, from MUSDB18) and -0.5 LU
+# (that of Spleeter). The demo songs' 2.3 LU is louder than music is mixed.
 VOCAL_LU = -2.65
-MIN_VOCAL_LU = -10.0  # below it, what a separator took out of a song is residue and no vocal
-MAX_BOOST_DB = 12.0  # next to nothing, as models paint when they have nothing to sing, is not blown up
-LIMITER_S = 0.0025  # twice: over which the limiter's gain falls, and rises again; longer takes more of the vocal away
-EDGE_S = 0.01  # by which a region may be said to reach beyond the song: durations are written with two places
+MIN_VOCAL_LU = -10.0  # below it, a separated vocal stem holds residue and no vocal
+MAX_BOOST_DB = 12.0  # so that a nearly silent output is not amplified to a vocal
+LIMITER_S = 0.0025  # attack and release of the limiter are twice as long; longer ones lower more of the vocal
+EDGE_S = 0.01  # by which a region may end after the song: durations are displayed with two decimals
 BLOCK = 2**20  # samples
-CENTRE = 2  # where 5, 5.1, 6.1 and 7.1 channels have it: WAV's order is FL FR FC LFE BL BR ...
+CENTRE = 2  # of 5, 5.1, 6.1 and 7.1 channels; WAV's order is FL FR FC LFE BL BR ...
 
 
 @dataclass(frozen=True)
 class Mix:
-    """A new vocal over its accompaniment: mix = accompaniment + vocal, the float32 sum to the bit, none of them above full scale.
+    """A mix and its parts: mix = accompaniment + vocal, the float32 sum to the bit, none of them above full scale.
 
     Attributes:
-        mix, accompaniment, vocal: float32, shape (channels, samples), at `sample_rate`. Where only regions get the vocal, the
-            accompaniment holds outside them what stands there.
-        gain_db: that the vocal was given.
-        song_gain_db: of all three alike; 0 unless the accompaniment alone exceeds full scale.
-        limited_db: by how much the vocal is lowered, for some milliseconds, where the sum would exceed full scale; at most 0.
+        mix, accompaniment, vocal: float32, shape (channels, samples), at `sample_rate`. Outside regions, if there are any, the
+            accompaniment is `OutsideRegions.waveform`.
+        gain_db: applied to the vocal.
+        song_gain_db: applied to all three; 0 unless the accompaniment alone exceeds full scale.
+        limited_db: largest gain reduction of the vocal, for some milliseconds, where the sum would exceed full scale; at most 0.
     """
 
     mix: np.ndarray
@@ -47,16 +48,16 @@ class Mix:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """What stands where the vocal is not to be heard.
+class OutsideRegions:
+    """The song outside the regions that get a new vocal.
 
     Attributes:
-        waveform: float32, shape (channels, samples), kept sample for sample. heard: float32, shape (samples,), [0, 1], from
-            `crossfade_gain`: 0 where the waveform stands, 1 where the accompaniment with the vocal does.
+        waveform: float32, shape (channels, samples), kept sample for sample outside the regions.
+        gain: float32, shape (samples,), [0, 1], from `crossfade_gain`: 1 inside the regions, 0 outside.
     """
 
     waveform: np.ndarray
-    heard: np.ndarray
+    gain: np.ndarray
 
 
 def mix_back(
@@ -64,33 +65,32 @@ def mix_back(
     accompaniment: np.ndarray,
     sample_rate: int,
     gain_db: float | None = None,
-    elsewhere: Elsewhere | None = None,
+    outside: OutsideRegions | None = None,
     vocal_lu: float = VOCAL_LU,
 ) -> Mix:
-    """Add a vocal to an accompaniment whose samples, rate and channels are kept.
+    """Add a vocal to an accompaniment, whose samples, rate and channels are kept.
 
-    The accompaniment's level is the same everywhere. Where the sum would exceed full scale the vocal alone gives way
-    (`limit_vocal`). Only an accompaniment that exceeds it by itself is lowered, all of it and the vocal with it, by one gain,
-    which does not depend on the vocal.
+    Where the sum would exceed full scale, a limiter lowers the vocal alone (`limit_vocal`). An accompaniment that exceeds full
+    scale by itself is lowered, with the vocal, by one gain that does not depend on the vocal.
 
     Args:
-        vocal: float32, shape (samples,) at 44.1 kHz; it is resampled, spread to the channels, and cut or followed by silence.
+        vocal: float32, shape (samples,) at 44.1 kHz; it is resampled, spread to the channels, and cut or padded with silence.
         accompaniment: float32, shape (channels, samples) at `sample_rate`.
-        gain_db: of the vocal (default: what `auto_gain_db` finds).
-        elsewhere: what to cross-fade to where the vocal is not to be heard; the gain is then found where it is.
-        vocal_lu: loudness over the accompaniment that `auto_gain_db` aims at.
+        gain_db: of the vocal (default: `auto_gain_db`).
+        outside: cross-faded to outside the regions; the vocal's gain is then measured inside them.
+        vocal_lu: target of `auto_gain_db`, loudness relative to the accompaniment.
     """
     samples = accompaniment.shape[1]
     mono = resample(vocal[None], STANDARD.sample_rate, sample_rate)[0, :samples]
     spread = spread_vocal(np.pad(mono, (0, samples - len(mono))), len(accompaniment))
-    if elsewhere is not None:
-        spread = np.where(elsewhere.heard > 0, spread, np.float32(0))
+    if outside is not None:
+        spread = np.where(outside.gain > 0, spread, np.float32(0))
     if gain_db is None:
         gain_db = auto_gain_db(spread, accompaniment, sample_rate, vocal_lu)
-    if elsewhere is not None:
-        spread *= elsewhere.heard
-        if elsewhere.waveform is not accompaniment:
-            accompaniment = (1 - elsewhere.heard) * elsewhere.waveform + elsewhere.heard * accompaniment
+    if outside is not None:
+        spread *= outside.gain
+        if outside.waveform is not accompaniment:
+            accompaniment = (1 - outside.gain) * outside.waveform + outside.gain * accompaniment
     song_gain = full_scale_gain(accompaniment)
     if song_gain < 1:
         accompaniment = accompaniment * song_gain
@@ -100,11 +100,11 @@ def mix_back(
 
 
 def spread_vocal(mono: np.ndarray, channels: int) -> np.ndarray:
-    """Put a vocal where a surround mix has its singer, at the same level whichever way it is played.
+    """Place a vocal in the channels of a surround mix, at the same level in every downmix.
 
-    Mono and stereo get it in every channel. With 5 to 8 channels it is in the centre, 3 dB louder than in each of a pair; else
-    the front pair has it. The channels are in WAV's order, whose fourth of six or more is the LFE. Three channels may be 2.1 or
-    3.0 and four may have a centre or none, but all begin with the front pair.
+    Mono and stereo get it in every channel. With 5 to 8 channels it goes to the centre, 3 dB louder than in each of a pair, else
+    to the front pair: three channels may be 2.1 or 3.0 and four may have a centre or none, but all begin with the front pair.
+    Channels are in WAV's order, where the fourth of six or more is the LFE.
 
     Args:
         mono: float32, shape (samples,).
@@ -121,20 +121,20 @@ def spread_vocal(mono: np.ndarray, channels: int) -> np.ndarray:
 
 
 def auto_gain_db(vocal: np.ndarray, accompaniment: np.ndarray, sample_rate: int, vocal_lu: float = VOCAL_LU) -> float:
-    """The gain that makes a vocal `vocal_lu` louder than its accompaniment where it sings, by ITU-R BS.1770-4.
+    """The gain at which a vocal is `vocal_lu` louder than its accompaniment while it sings (ITU-R BS.1770-4).
 
     Args:
         vocal, accompaniment: float32, the same shape (channels, samples).
 
     Returns:
-        dB, at most 12; 0 where one of the two is silent.
+        dB, at most 12; 0 if either is silent.
     """
     difference = loudness_against(vocal, accompaniment, sample_rate)
     return 0.0 if difference is None else min(vocal_lu - difference, MAX_BOOST_DB)
 
 
 def original_vocal_lu(vocals: np.ndarray, accompaniment: np.ndarray, sample_rate: int) -> float | None:
-    """How loud the vocal that was taken out of a song is over its accompaniment, where it sings; None where there is hardly one.
+    """Loudness of a song's separated vocal relative to its accompaniment while it sings; None below `MIN_VOCAL_LU`.
 
     Args:
         vocals, accompaniment: float32, the same shape (channels, samples).
@@ -144,53 +144,54 @@ def original_vocal_lu(vocals: np.ndarray, accompaniment: np.ndarray, sample_rate
 
 
 def full_scale_gain(waveform: np.ndarray) -> np.float32:
-    """The factor that brings a waveform which exceeds full scale down to it, else 1."""
+    """The factor that lowers a waveform above full scale to it, else 1."""
     peak = max(float(waveform.max(initial=0.0)), -float(waveform.min(initial=0.0)))
     return np.nextafter(np.float32(1 / peak), np.float32(0)) if peak > 1 else np.float32(1)
 
 
 def limit_vocal(vocal: np.ndarray, backing: np.ndarray, sample_rate: int) -> float:
-    """Lower a vocal in place where it or its sum with a backing would exceed full scale; the backing is left alone.
+    """Lower a vocal in place where it or its sum with a backing would exceed full scale; the backing is not changed.
 
-    A look-ahead limiter: the gain that each sample needs, of the channels' the least, is widened by a moving minimum and smoothed
-    by two moving averages of the same reach together, so that it is in time, of linear phase, and never more than is needed.
+    A look-ahead limiter with linear phase: the gain that each sample requires, the smallest of its channels, is widened by a
+    moving minimum and smoothed by two moving averages whose lengths add up to its own, so that it never exceeds the required one.
 
     Args:
         vocal, backing: float32, the same shape (channels, samples); the backing in [-1, 1].
 
     Returns:
-        The deepest gain in dB, at least -120; 0 where nothing was in the way, and then the vocal is what it was.
+        The largest gain reduction in dB, at least -120; 0 if the vocal is unchanged.
     """
-    reach = round(LIMITER_S * sample_rate) | 1
-    deepest = 1.0
-    needed = np.concatenate(
-        [_needed_gain(vocal[:, at : at + BLOCK], backing[:, at : at + BLOCK]) for at in range(0, vocal.shape[1], BLOCK)]
+    length = round(LIMITER_S * sample_rate) | 1
+    smallest = 1.0
+    required = np.concatenate(
+        [_required_gain(vocal[:, at : at + BLOCK], backing[:, at : at + BLOCK]) for at in range(0, vocal.shape[1], BLOCK)]
         or [np.ones(0, np.float32)]
     )
     for at in range(0, vocal.shape[1], BLOCK):
-        first = max(0, at - 2 * reach)
-        around = needed[first : at + BLOCK + 2 * reach]
-        if around.min() < 1:
-            gain = minimum_filter1d(around, 2 * reach - 1)
-            gain = uniform_filter1d(uniform_filter1d(gain, reach), reach)[at - first :][:BLOCK]
-            gain = np.minimum(gain, needed[at : at + BLOCK])  # averages are rounded
+        first = max(0, at - 2 * length)
+        context = required[first : at + BLOCK + 2 * length]
+        if context.min() < 1:
+            gain = minimum_filter1d(context, 2 * length - 1)
+            gain = uniform_filter1d(uniform_filter1d(gain, length), length)[at - first :][:BLOCK]
+            gain = np.minimum(gain, required[at : at + BLOCK])  # averages are rounded
             vocal[:, at : at + BLOCK] *= gain
-            deepest = min(deepest, float(gain.min()))
-    return 20 * math.log10(max(deepest, 1e-6))
+            smallest = min(smallest, float(gain.min()))
+    return 20 * math.log10(max(smallest, 1e-6))
 
 
-def _needed_gain(vocal: np.ndarray, backing: np.ndarray) -> np.ndarray:
-    """float32, shape (samples,), [0, 1]: what keeps every channel's vocal, and its sum with the backing, within full scale."""
-    needed = np.ones(vocal.shape[1], np.float32)
-    for voice, band in zip(vocal, backing, strict=True):
-        room = np.clip(1 - np.sign(voice) * band, 0, 1) * np.float32(1 - 2**-22)  # for the rounding of product and sum
-        over = np.abs(voice) > room
-        needed[over] = np.minimum(needed[over], room[over] / np.abs(voice[over]))
-    return needed
+def _required_gain(vocal: np.ndarray, backing: np.ndarray) -> np.ndarray:
+    """The gain that keeps every channel's vocal, and its sum with the backing, within full scale: float32, (samples,), [0, 1]."""
+    required = np.ones(vocal.shape[1], np.float32)
+    for vocal_channel, backing_channel in zip(vocal, backing, strict=True):
+        headroom = np.clip(1 - np.sign(vocal_channel) * backing_channel, 0, 1)
+        headroom *= np.float32(1 - 2**-22)  # for the rounding of product and sum
+        over = np.abs(vocal_channel) > headroom
+        required[over] = np.minimum(required[over], headroom[over] / np.abs(vocal_channel[over]))
+    return required
 
 
 def check_regions(regions: Sequence[tuple[float, float]], duration_s: float) -> list[tuple[float, float]]:
-    """The regions of a song in order, (start, end) in seconds, each inside the song and none in another; two that meet are one.
+    """Sort regions of a song, (start, end) in seconds, and merge those that meet.
 
     Raises:
         OptionError: a region outside the song, one that ends before it begins, or two that overlap.
@@ -198,14 +199,14 @@ def check_regions(regions: Sequence[tuple[float, float]], duration_s: float) -> 
     checked: list[tuple[float, float]] = []
     for start, end in sorted(regions):
         if not 0 <= start < duration_s:
-            raise OptionError(f"--start {start:g}: the song lasts {duration_s:.2f} s; begin inside it")
+            raise OptionError(f"start {start:g}: the song lasts {duration_s:.2f} s; begin inside it")
         if not end <= duration_s + EDGE_S:
-            raise OptionError(f"--end {end:g}: the song lasts {duration_s:.2f} s; end inside it")
+            raise OptionError(f"end {end:g}: the song lasts {duration_s:.2f} s; end inside it")
         if end <= start:
-            raise OptionError(f"--start {start:g} --end {end:g}: this region ends before it begins; give the earlier time first")
+            raise OptionError(f"region {start:g} to {end:g}: it ends before it begins; give the earlier time first")
         if checked and start < checked[-1][1]:
-            earlier = "--start {:g} --end {:g}".format(*checked[-1])
-            raise OptionError(f"--start {start:g} --end {end:g}: overlaps with {earlier}; give regions that lie apart")
+            earlier = "{:g} to {:g}".format(*checked[-1])
+            raise OptionError(f"region {start:g} to {end:g}: it overlaps with {earlier}; give regions that do not overlap")
         if checked and start == checked[-1][1]:
             start = checked.pop()[0]
         checked.append((start, min(end, duration_s)))
@@ -213,25 +214,16 @@ def check_regions(regions: Sequence[tuple[float, float]], duration_s: float) -> 
 
 
 def crossfade_gain(samples: int, sample_rate: int, regions: Sequence[tuple[float, float]], fade_s: float = 0.05) -> np.ndarray:
-    """Where a vocal sounds: 1 inside the regions, exactly 0 outside.
-
-    The borders are raised cosines that lie within the region, at most half of it long. Where a region reaches the song's
-    own beginning or end there is no border.
+    """The `region_gain` of regions in seconds; its borders are at most half a region long.
 
     Args:
-        regions: (start, end) in seconds, as `check_regions` gives them.
+        regions: (start, end) in seconds, from `check_regions`.
 
     Returns:
         float32, shape (samples,), [0, 1].
     """
-    gain = np.zeros(samples, np.float32)
+    borders = []
     for start, end in regions:
         first, last = round(start * sample_rate), min(samples, round(end * sample_rate))
-        length = min(round(fade_s * sample_rate), (last - first) // 2)
-        rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / max(1, length))
-        gain[first:last] = 1.0
-        if first > 0:
-            gain[first : first + length] = rise
-        if last < samples:
-            gain[last - length : last] = rise[::-1]
-    return gain
+        borders.append((first, last, min(round(fade_s * sample_rate), (last - first) // 2)))
+    return region_gain(samples, borders)

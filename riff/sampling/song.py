@@ -1,4 +1,4 @@
-"""A new vocal for a whole song: the picture of its backing in, what a model paints over it out."""
+"""A new vocal for a whole song: the model, the image of the backing in, takes out."""
 
 from __future__ import annotations
 
@@ -10,34 +10,39 @@ from typing import Any
 import numpy as np
 
 from riff.errors import DataError
+from riff.metrics.edit import EditScores, Verdict, score_edit
 from riff.models.control import CONTROL, load_control_pipeline
 from riff.models.edit import load_edit_pipeline
 from riff.models.model_types import model_type_of
-from riff.sampling.control import SamplingOptions, match_level, options_for, prepare_pipeline
-from riff.sampling.edit import EditOptions, edit_options_for
+from riff.sampling.control import match_level, prepare_pipeline
 from riff.sampling.edit_clip import edit_target, vocal_at_level
+from riff.sampling.edit_takes import CANDIDATE_STRIDE, best_take
 from riff.sampling.known_region import KnownRegion
+from riff.sampling.options import EditOptions, SamplingOptions, edit_options_for, options_for
 from riff.sampling.window_models import ControlWindows, EditWindows
 from riff.sampling.windows import WindowLayout, WindowPredictor, sample_windows
-from riff.spectrogram.edges import canny_edges
+from riff.seeds import seed_after
+from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
 from riff.spectrogram.image import SILENCE, SpectrogramImage, combine_images
+from riff.spectrogram.params import STANDARD, SpectrogramParams
 
+SCORED_FRAMES = 6_000  # a minute: the score takes a dozen float64 copies
 STANDARD_WINDOWS = WindowLayout()
 
 
 @dataclass(frozen=True)
 class SongModel:
-    """A model of either kind, ready to paint.
+    """A loaded model of either type.
 
     Attributes:
-        target: what it paints: the whole `mix`, or the `vocals` alone.
+        target: what it generates: the whole `mix`, or the `vocals` alone.
         canny: thresholds of the edges that a ControlNet follows.
     """
 
     pipeline: Any
     options: SamplingOptions | EditOptions
     target: str
-    canny: tuple[int, int] = (100, 200)
+    canny: tuple[int, int] = (CANNY_LOW, CANNY_HIGH)
 
     @property
     def follows_edges(self) -> bool:
@@ -49,15 +54,15 @@ class SongModel:
         return "Generate a vocal melody" if self.follows_edges else "add a vocal melody"
 
     def over(self, backing: np.ndarray, prompt: str, edges: np.ndarray | None = None) -> WindowPredictor:
-        """What denoises windows over a backing's picture.
+        """The model conditioned on a backing and a prompt.
 
         Args:
-            backing: uint8, shape (n_mels, frames).
+            backing: image, uint8, shape (n_mels, frames).
             edges: that a ControlNet follows, uint8, 0 or 255, the same shape (default: the backing's own).
         """
         if isinstance(self.options, SamplingOptions):
-            followed = canny_edges(backing, *self.canny) if edges is None else edges
-            return ControlWindows(self.pipeline, followed, prompt, self.options)
+            edges = canny_edges(backing, *self.canny) if edges is None else edges
+            return ControlWindows(self.pipeline, edges, prompt, self.options)
         return EditWindows(self.pipeline, backing, prompt, self.options)
 
 
@@ -68,36 +73,37 @@ def load_song_model(
     guidance_scale: float | None = None,
     strength: float | None = None,
     image_guidance_scale: float | None = None,
-    canny: tuple[int, int] = (100, 200),
-    **more: Any,
+    canny: tuple[int, int] = (CANNY_LOW, CANNY_HIGH),
+    **options: Any,
 ) -> SongModel:
-    """Load a control or an edit model, whichever it is.
+    """Load a ControlNet or an edit model; its model type is detected.
 
     Args:
-        guidance_scale, strength, image_guidance_scale: None for what the model recommends.
-        more: of `SamplingOptions` and `EditOptions` alike: steps, negative_prompt.
+        guidance_scale, strength, image_guidance_scale: None for the model's recommendation.
+        options: fields that `SamplingOptions` and `EditOptions` share: steps, negative_prompt.
 
     Raises:
-        ModelError: nothing there, or a model of neither kind.
+        ModelError: no model there, or one of another type.
     """
     if model_type_of(model) is CONTROL:
         pipeline = prepare_pipeline(load_control_pipeline(model, base), device)
-        return SongModel(pipeline, options_for(model, guidance_scale, strength, **more), "mix", canny)
+        return SongModel(pipeline, options_for(model, guidance_scale, strength, **options), "mix", canny)
     pipeline = prepare_pipeline(load_edit_pipeline(model, base), device)
-    return SongModel(pipeline, edit_options_for(model, guidance_scale, image_guidance_scale, **more), edit_target(Path(model)))
+    edit_options = edit_options_for(model, guidance_scale, image_guidance_scale, **options)
+    return SongModel(pipeline, edit_options, edit_target(Path(model)))
 
 
 class SongPainter:
-    """Paints takes of one song; what they share, edges and the instruction's embedding among it, is made once.
+    """Generates the spectrogram images of takes of one song; edges and text embeddings are computed once for all takes.
 
     Args:
-        backing: the accompaniment's picture.
-        known: the picture of what stands where nothing is painted: of the song, or of its vocal for a model that paints vocals.
-        regions: what to paint, as (first, end) frames that do not overlap; empty for all, and then nothing need be known.
-        edges: that a ControlNet is to follow, uint8, 0 or 255, the shape of the backing's picture (default: the backing's own).
+        backing: the accompaniment's image.
+        known: the image outside the regions: of the song, or of its vocal for a model that generates vocals.
+        regions: frames to generate as (first, end), ascending and disjoint; empty for the whole song, and `known` is not needed.
+        edges: that a ControlNet follows, uint8, 0 or 255, the shape of the backing's image (default: the backing's own).
 
     Raises:
-        DataError: edges of another shape, or for a model that follows none.
+        DataError: edges of another shape, or for an edit model.
     """
 
     def __init__(
@@ -111,20 +117,20 @@ class SongPainter:
         edges: np.ndarray | None = None,
     ) -> None:
         if edges is not None and (edges.shape != backing.pixels.shape or not model.follows_edges):
-            shapes = f"edges of {edges.shape} for a picture of {backing.pixels.shape}"
-            raise DataError(f"{shapes}; give a ControlNet some of the picture's own shape, and an edit model none")
+            shapes = f"edges of {edges.shape} for an image of {backing.pixels.shape}"
+            raise DataError(f"{shapes}; give a ControlNet edges of the image's own shape, and an edit model none")
         self.model, self.backing, self.regions = model, backing, list(regions) or [(0, backing.pixels.shape[1])]
         self._layout, frames = layout, backing.pixels.shape[1]
         missing = max(0, layout.width - frames)  # a song shorter than a window is followed by silence
         padded, self._known = (
-            np.pad(picture.pixels, ((0, 0), (0, missing)), constant_values=SILENCE) for picture in (backing, known or backing)
+            np.pad(image.pixels, ((0, 0), (0, missing)), constant_values=SILENCE) for image in (backing, known or backing)
         )
         self._replace = np.zeros(frames + missing, bool)
         for first, end in self.regions:
             self._replace[first : end + missing * (end == frames)] = True
-        followed = None if edges is None else np.pad(edges, ((0, 0), (0, missing)))
+        padded_edges = None if edges is None else np.pad(edges, ((0, 0), (0, missing)))
         self._spans = [
-            (first, end, model.over(padded[:, first:end], prompt, None if followed is None else followed[:, first:end]))
+            (first, end, model.over(padded[:, first:end], prompt, None if padded_edges is None else padded_edges[:, first:end]))
             for first, end in spans(self.regions, frames + missing, layout.width)
         ]
 
@@ -134,45 +140,87 @@ class SongPainter:
         return len(self._spans) * self.model.options.steps
 
     def paint(self, seed: int, on_step: Callable[[], object] = lambda: None) -> SpectrogramImage:
-        """What the model paints from this seed, at its level: the size of the backing's picture."""
-        painted = self._known.copy()
+        """The model's output for a seed, at its estimated level and of the size of the backing's image."""
+        pixels = self._known.copy()
         for first, end, predictor in self._spans:
-            held = KnownRegion(self._known[:, first:end], self._replace[first:end])
-            painted[:, first:end] = sample_windows(
+            pixels[:, first:end] = sample_windows(
                 self.model.pipeline,
                 predictor,
                 end - first,
                 seed,
                 self.model.options.steps,
                 self._layout,
-                held,
+                KnownRegion(self._known[:, first:end], self._replace[first:end]),
                 on_step=lambda _: on_step(),
-                height=len(painted),
+                height=len(pixels),
             )
-        painted = np.ascontiguousarray(painted[:, : self.backing.pixels.shape[1]])
+        pixels = np.ascontiguousarray(pixels[:, : self.backing.pixels.shape[1]])
         if self.model.target == "vocals":
-            return vocal_at_level(painted, self.backing)
-        return match_level(painted, self.backing)
+            return vocal_at_level(pixels, self.backing)
+        return match_level(pixels, self.backing)
 
     def with_backing(self, painted: SpectrogramImage) -> SpectrogramImage:
-        """The picture of the whole with what was painted: for a model that paints vocals they are put over the backing."""
+        """The image of the mix: the output itself, or backing and output combined for a model that generates vocals."""
         return combine_images(self.backing, painted) if self.model.target == "vocals" else painted
 
 
 def spans(regions: Sequence[tuple[int, int]], frames: int, width: int) -> list[tuple[int, int]]:
-    """The stretches of a song that must be looked at to paint its regions: each with half a window to either side, and a window
-    wide at least; stretches that meet are one.
+    """The parts of a song to process for its regions: each region with half a window of context on either side, at least a window
+    wide; parts that meet are merged.
 
     Args:
-        regions: (first, end) in frames, rising. frames: of the song, at least `width`.
+        regions: (first, end) in frames, ascending. frames: of the song, at least `width`.
     """
-    found: list[tuple[int, int]] = []
+    merged: list[tuple[int, int]] = []
     for first, end in regions:
         first, end = max(0, first - width // 2), min(frames, end + width // 2)
         if end - first < width:
             first = max(0, min(first, frames - width))
             end = first + width
-        if found and first <= found[-1][1]:
-            first = found.pop()[0]
-        found.append((first, end))
-    return found
+        if merged and first <= merged[-1][1]:
+            first = merged.pop()[0]
+        merged.append((first, end))
+    return merged
+
+
+@dataclass(frozen=True)
+class SongTake:
+    """A take of a song.
+
+    Attributes:
+        painted: the model's output, at its level. after: the spectrogram image of the whole mix.
+        verdict: whether a vocal was added in the frames to generate.
+    """
+
+    seed: int
+    painted: SpectrogramImage
+    after: SpectrogramImage
+    verdict: Verdict
+
+
+def generate_take(painter: SongPainter, seed: int, candidates: int = 1, on_step: Callable[[], object] = lambda: None) -> SongTake:
+    """Generate `candidates` takes and keep the best by the edit score; the first does not depend on their number."""
+    takes = []
+    backing = painter.backing
+    generated = np.concatenate([np.arange(*region) for region in painter.regions])
+    for number in range(candidates):
+        candidate_seed = seed_after(seed, number * CANDIDATE_STRIDE)
+        painted = painter.paint(candidate_seed, on_step)
+        after = painter.with_backing(painted)
+        verdict = score_song(backing.pixels, after.pixels, generated, backing.params)
+        takes.append(SongTake(candidate_seed, painted, after, verdict))
+    return best_take(takes)
+
+
+def score_song(before: np.ndarray, after: np.ndarray, frames: np.ndarray, params: SpectrogramParams = STANDARD) -> Verdict:
+    """Whether a vocal was added: the means of the scores of parts of a minute at most, weighted by their length.
+
+    Args:
+        before, after: uint8, shape (n_mels, frames), as for `score_edit`. frames: indices of the frames to score.
+    """
+    parts = np.array_split(frames, -(-len(frames) // SCORED_FRAMES))
+    scores = np.array([score_edit(before[:, part], after[:, part], params) for part in parts])
+    lengths = np.array([len(part) for part in parts])[:, None] * ~np.isnan(scores)  # without a melody the pitch is NaN
+    with np.errstate(invalid="ignore"):
+        means = EditScores(*(np.nansum(scores * lengths, axis=0) / lengths.sum(axis=0)).tolist())
+    return Verdict(means, means.is_edit, means.edit_score)

@@ -1,4 +1,4 @@
-"""The new vocal out of what a model painted: a picture of the whole mix, or of the vocal alone."""
+"""The new vocal's waveform from a model's output: an image of the whole mix, or of the vocal alone."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from riff.spectrogram.image import SpectrogramImage, image_to_mel
 from riff.spectrogram.mel import waveform_to_mel
 from riff.spectrogram.phase import mel_to_waveform
 
-NEIGHBOURHOOD = (3, 3)  # bands, frames: how far off a painted backing may lie
-EXCESS_FACTOR = 2.0  # 3 dB: how far above the backing's energy counts as the vocal's
+NEIGHBOURHOOD = (3, 3)  # bands, frames: how far a generated backing may be displaced
+EXCESS_FACTOR = 2.0  # 3 dB: the backing's energy is subtracted with this factor
 SMOOTHING = 1.0  # bands and frames, the standard deviation
 
 
@@ -25,51 +25,51 @@ def vocal_waveform(
     iterations: int = 16,
     seed: int = 0,
 ) -> np.ndarray:
-    """Hear the vocal that a model painted for an accompaniment.
+    """Reconstruct the vocal that a model generated for an accompaniment.
 
-    Of a painted mix the vocal is what exceeds the accompaniment's own picture (`added_vocal`). Its phases are those of the mix,
-    which is reconstructed from the accompaniment's phases, so that what is left of the backing in the vocal adds to the
-    accompaniment as one sound.
+    Of a generated mix the vocal is the excess over the accompaniment's own spectrogram (`added_vocal`). Its phases are those of
+    the mix, which is reconstructed from the accompaniment's phases, so that residual backing in the vocal is in phase with the
+    accompaniment.
 
     Args:
-        painted: the picture at its level, as wide as the accompaniment's own at the picture's sample rate.
+        painted: the model's output at its level, as wide as the accompaniment's own image.
         accompaniment: float32, shape (channels, samples) at `sample_rate`.
-        target: what the picture shows, the whole `mix` or the `vocals` alone.
-        iterations: Griffin-Lim rounds.
+        target: what the image shows, the whole `mix` or the `vocals` alone.
+        iterations: Griffin-Lim iterations.
 
     Returns:
-        float32, shape (samples,) at the picture's sample rate, 44.1 kHz, as long as the accompaniment.
+        float32, shape (samples,) at the image's sample rate, 44.1 kHz, as long as the accompaniment.
 
     Raises:
-        DataError: a picture of another width.
+        DataError: an image of another width.
     """
     params = painted.params
     backing = torch.from_numpy(resample(to_channels(accompaniment, 1), sample_rate, params.sample_rate)[0])
     frames = params.num_frames(len(backing))
     if painted.pixels.shape[1] != frames:
-        raise DataError(f"a picture of {painted.pixels.shape[1]} frames for an accompaniment of {frames}; cut one to the other")
+        raise DataError(f"an image of {painted.pixels.shape[1]} frames for an accompaniment of {frames}; give both the same length")
     mel = image_to_mel(painted)
     if target == "mix":
         mix = mel_to_waveform(mel, params, iterations, seed, start=backing, propagate=True)
         mel = added_vocal(mel, waveform_to_mel(backing, params))
-        sound = mel_to_waveform(mel, params, 0, seed, start=mix)
+        vocal = mel_to_waveform(mel, params, 0, seed, start=mix)
     else:
-        sound = mel_to_waveform(mel, params, iterations, seed, propagate=True)
-    return np.pad(sound.numpy(), (0, len(backing) - len(sound)))
+        vocal = mel_to_waveform(mel, params, iterations, seed, propagate=True)
+    return np.pad(vocal.numpy(), (0, len(backing) - len(vocal)))
 
 
 def added_vocal(mix: torch.Tensor, backing: torch.Tensor) -> torch.Tensor:
-    """The magnitudes of a mix that its backing does not explain.
+    """Spectral subtraction of the backing from a mix.
 
-    Their phases being unknown, energies are taken apart: vocal = sqrt(mix**2 - 2 backing**2), where the backing counts as the
-    loudest within a band and a frame, since a painted one is blurred, and twice, since it is never quite the true one. The
-    share that is left of the mix is smoothed, so that single points do not ring.
+    Phases are unknown, so energies are subtracted: vocal = sqrt(mix**2 - 2 backing**2). The backing is dilated by a band and a
+    frame, since a generated one is blurred, and weighted twice, since it differs from the true one. The vocal's share of the mix
+    is smoothed against musical noise.
 
     Args:
         mix, backing: float32, shape (n_mels, frames), at one level.
 
     Returns:
-        float32, of that shape, in [0, mix].
+        float32, the same shape, [0, mix].
     """
     magnitude, share = mix.numpy(), backing.numpy().copy()
     cv2.dilate(share, np.ones(NEIGHBOURHOOD), dst=share)

@@ -1,4 +1,4 @@
-"""Spectrograms of any length: overlapping windows over one latent, denoised together.
+"""Spectrogram images of any length: overlapping windows over one latent, denoised together.
 
 MultiDiffusion (Bar-Tal, Yariv, Lipman and Dekel, ICML 2023): at every step the noise is predicted in windows of the size that
 the model was trained on, the predictions are averaged where windows overlap, and the whole latent takes one step.
@@ -24,15 +24,15 @@ GPU_BATCH_SIZE = 8  # windows a forward pass; on a CPU one at a time goes fastes
 
 @dataclass(frozen=True)
 class WindowLayout:
-    """How windows lie over a picture.
+    """Layout of windows over an image.
 
     Attributes:
         width: of a window in frames, the width that the model was trained on.
         overlap: share of a window that the next one covers as well, from 0 to below 1.
-        batch_size: windows a forward pass, None for 1 on a CPU and 8 elsewhere. It changes time and memory, and nothing else.
+        batch_size: windows a forward pass (default: 1 on a CPU, else 8); affects time and memory only.
 
     Raises:
-        OptionError: no such share or batch.
+        OptionError: an overlap or batch size out of range.
     """
 
     width: int = CLIP_FRAMES
@@ -46,33 +46,33 @@ class WindowLayout:
             raise OptionError(f"a batch of {self.batch_size} windows: give 1 or more")
 
     def starts(self, frames: int, factor: int) -> list[int]:
-        """First frames of the windows over a picture, which is padded to whole latent columns first.
+        """First frames of the windows over an image that is padded to whole latent columns.
 
         Args:
-            factor: frames a latent column, by which the width can be divided (`riff.models.base.latent_factor`).
+            factor: frames a latent column, a divisor of the width (`riff.models.base.latent_factor`).
 
         Returns:
-            Multiples of `factor`, rising; the last window ends with the padded picture.
+            Multiples of `factor`, ascending; the last window ends with the padded image.
 
         Raises:
-            DataError: a picture narrower than a window.
+            DataError: an image narrower than a window.
         """
         if frames < self.width:
             raise DataError(
-                f"a picture of {frames} frames is narrower than a window of {self.width}; pad it, or make windows narrower"
+                f"an image of {frames} frames is narrower than a window of {self.width}; pad it, or use narrower windows"
             )
         last = -(-frames // factor) - self.width // factor
         stride = max(1, round(self.width // factor * (1 - self.overlap)))
         return [column * factor for column in (*range(0, last, stride), last)]
 
     def weights(self, starts: Sequence[int], factor: int) -> torch.Tensor:
-        """What each window counts for in each of its columns: float32, shape (windows, width // factor).
+        """Weight of each window in each of its columns: float32, shape (windows, width // factor).
 
-        A raised cosine over the window, sampled between its ends so that it is nowhere zero, and divided by the windows' sum in
-        every column: wherever there is a window, the weights add up to 1, up to the very ends of a song.
+        A raised cosine over the window, sampled between its ends so that it is nowhere zero, and normalised in every column:
+        the weights of overlapping windows sum to 1, up to the ends of a song.
 
         Args:
-            starts: of the windows that count, in frames. factor: frames a column; 1 gives weights of pixels.
+            starts: of the windows, in frames. factor: frames a column; 1 gives weights of pixels.
         """
         width = self.width // factor
         cosine = np.sin(np.pi * (np.arange(width) + 0.5) / width) ** 2
@@ -85,13 +85,13 @@ class WindowLayout:
 
 
 class WindowPredictor(Protocol):
-    """What denoises windows: a model with what it is guided by."""
+    """A denoising model with its conditioning."""
 
     def noise(self, latents: torch.Tensor, timestep: torch.Tensor, starts: Sequence[int]) -> torch.Tensor:
         """The guided prediction for a batch of windows.
 
         Args:
-            latents: float32, shape (windows, channels, height, width), as noisy as `timestep` says.
+            latents: float32, shape (windows, channels, height, width), at the noise level of `timestep`.
             starts: of the windows, in frames.
 
         Returns:
@@ -108,50 +108,51 @@ def sample_windows(
     seed: int,
     steps: int,
     layout: WindowLayout = WindowLayout(),
-    held: KnownRegion | None = None,
+    known_region: KnownRegion | None = None,
     on_step: Callable[[int], object] | None = None,
     height: int = STANDARD.n_mels,
 ) -> np.ndarray:
-    """Draw one spectrogram of any length.
+    """Sample one spectrogram image of any length.
 
-    However long it is, the UNet and the autoencoder see windows of the layout's width alone. Where some frames are held, their
-    latents, as noisy as the step, are put back before every step, and windows in which nothing is painted are left out.
+    The UNet and the autoencoder process single windows of the layout's width, whatever the length. Latents of known frames, at
+    the noise level of the step, replace the sampled ones before every step, and windows without generated frames are skipped.
 
     Args:
-        pipeline: diffusers', with a deterministic scheduler.
-        seed: of the starting noise of the whole picture, drawn on the CPU, so that every device starts from the same.
-        steps: of denoising, 1 or more.
-        held: a picture that is known but for some frames, which are painted to go with it (default: all is painted).
+        pipeline: diffusers pipeline with a deterministic scheduler.
+        seed: of the initial noise of the whole image, generated on the CPU for the same result on every device.
+        steps: denoising steps, 1 or more.
+        known_region: image and inpainting mask (default: every frame is generated).
         on_step: called with the number of finished denoising steps.
-        height: of the picture in pixels.
+        height: of the image in pixels.
 
     Returns:
         uint8 grey levels, shape (height, frames).
 
     Raises:
-        DataError: a picture narrower than a window, or windows or a known picture of a size that does not fit.
+        DataError: an image narrower than a window, or a window or known image of a size that does not fit the model.
     """
     check_size(pipeline, height, layout.width, "a window")
     factor, scheduler, device = latent_factor(pipeline), pipeline.scheduler, pipeline.device
-    held = (held or KnownRegion.nothing(height, frames)).padded(height, frames, factor)
-    share = held.share(factor)
+    known_region = (known_region or KnownRegion.nothing(height, frames)).padded(height, frames, factor)
+    share = known_region.share(factor)
     starts = [start for start in layout.starts(frames, factor) if share[start : start + layout.width].any()]
     shape = (1, pipeline.vae.config.latent_channels, height // factor, len(share) // factor)
     noise = torch.randn(shape, generator=new_generator(seed)).to(device)
-    known = _encode(pipeline, held, [start for start in starts if (share[start : start + layout.width] < 1).any()], layout, noise)
-    painted = torch.from_numpy(share.reshape(-1, factor).mean(axis=1)).to(device)  # the share by latent column
+    known_starts = [start for start in starts if (share[start : start + layout.width] < 1).any()]
+    known = _encode(pipeline, known_region.pixels, known_starts, layout, noise)
+    mask = torch.from_numpy(share.reshape(-1, factor).mean(axis=1)).to(device)  # by latent column
 
     scheduler.set_timesteps(steps, device=device)
     latents = noise * scheduler.init_noise_sigma
     for step, timestep in enumerate(scheduler.timesteps):
-        latents = torch.lerp(scheduler.add_noise(known, noise, timestep.reshape(1)), latents, painted)
+        latents = torch.lerp(scheduler.add_noise(known, noise, timestep.reshape(1)), latents, mask)
         scaled = scheduler.scale_model_input(latents, timestep)
         guided = _predict(predictor, scaled, timestep, starts, layout, factor)
         latents = scheduler.step(guided, timestep, latents).prev_sample
         if on_step is not None:
             on_step(step + 1)
-    grey = _decode(pipeline, torch.lerp(known, latents, painted), starts, layout)
-    grey = torch.lerp(torch.from_numpy(held.pixels).float(), grey, torch.from_numpy(share))
+    grey = _decode(pipeline, torch.lerp(known, latents, mask), starts, layout)
+    grey = torch.lerp(torch.from_numpy(known_region.pixels).float(), grey, torch.from_numpy(share))
     return grey.round().byte().numpy()[:, :frames]
 
 
@@ -163,7 +164,7 @@ def _predict(
     layout: WindowLayout,
     factor: int,
 ) -> torch.Tensor:
-    """The windows' predictions, averaged: float32, shape (1, channels, height, columns); zeros where there is no window."""
+    """Weighted mean of the windows' predictions: float32, shape (1, channels, height, columns); zeros outside windows."""
     batch_size = layout.batch_size or (1 if latents.device.type == "cpu" else GPU_BATCH_SIZE)
     weights = layout.weights(starts, factor).to(latents.device)
     guided = torch.zeros_like(latents)
@@ -174,12 +175,12 @@ def _predict(
     return guided
 
 
-def _encode(pipeline: Any, held: KnownRegion, starts: Sequence[int], layout: WindowLayout, like: torch.Tensor) -> torch.Tensor:
-    """Scaled latents of the known picture: float32, the shape and device of `like`; zeros where there is no window."""
+def _encode(pipeline: Any, pixels: np.ndarray, starts: Sequence[int], layout: WindowLayout, like: torch.Tensor) -> torch.Tensor:
+    """Scaled latents of an image: float32, the shape and device of `like`; zeros outside windows."""
     factor = latent_factor(pipeline)
     latents = torch.zeros_like(like)
     for start, weights in zip(starts, layout.weights(starts, factor).to(like.device), strict=True):
-        window = encode_image(pipeline.vae, held.pixels[:, start : start + layout.width])
+        window = encode_image(pipeline.vae, pixels[:, start : start + layout.width])
         _add(latents, window * pipeline.vae.config.scaling_factor, [start], weights[None], factor)
     return latents
 
@@ -187,7 +188,7 @@ def _encode(pipeline: Any, held: KnownRegion, starts: Sequence[int], layout: Win
 def _decode(pipeline: Any, latents: torch.Tensor, starts: Sequence[int], layout: WindowLayout) -> torch.Tensor:
     """Grey levels: float32, shape (height, frames), on the CPU.
 
-    The decoder's normalisations look at all that it is given, so it is given windows of the width that it knows as well.
+    The decoder's normalisation layers depend on the input's width, so it decodes windows of the width it was trained on.
     """
     vae, factor = pipeline.vae, latent_factor(pipeline)
     grey = torch.zeros(latents.shape[2] * factor, latents.shape[3] * factor)
@@ -199,20 +200,20 @@ def _decode(pipeline: Any, latents: torch.Tensor, starts: Sequence[int], layout:
 
 
 def _add(whole: torch.Tensor, windows: torch.Tensor, starts: Sequence[int], weights: torch.Tensor, factor: int) -> None:
-    """Add windows, each times its weights, to the whole in place, always one after the other: sums then have one order."""
+    """Add weighted windows to the whole in place, one after the other: the order of the sum is independent of the batch size."""
     for window, start, weight in zip(windows, starts, weights, strict=True):
         column = start // factor
         whole[..., column : column + len(weight)] += window.float() * weight
 
 
 def encode_image(vae: Any, pixels: np.ndarray) -> torch.Tensor:
-    """The mode of a picture's latents, unscaled: uint8 (height, width) -> (1, channels, height / factor, width / factor)."""
+    """Mode of an image's latent distribution, unscaled: uint8 (height, width) -> (1, channels, height / factor, width / factor)."""
     scaled = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1.0)[None, None].repeat(1, 3, 1, 1)
     return vae.encode(scaled.to(vae.device, vae.dtype)).latent_dist.mode()
 
 
 @torch.inference_mode()
 def through_autoencoder(vae: Any, pixels: np.ndarray) -> np.ndarray:
-    """uint8 (height, width) -> uint8, encoded to latents and decoded."""
+    """Encode and decode an image: uint8 (height, width) -> the same."""
     decoded = vae.decode(encode_image(vae, pixels)).sample.float().mean(dim=1)[0]
     return ((decoded + 1.0) * 127.5).round().clamp(0, 255).byte().cpu().numpy()

@@ -1,4 +1,4 @@
-"""Edges of a spectrogram image: what the control sees of the accompaniment."""
+"""Canny edges of a spectrogram image: the input of the ControlNet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLLOWED, MISSED = (0, 122, 116), (226, 60, 40)  # teal and red, which no common
 
 
 def canny_edges(pixels: np.ndarray, low: int = CANNY_LOW, high: int = CANNY_HIGH) -> np.ndarray:
-    """Canny's edges (Canny, PAMI 1986), as OpenCV finds them with a 3x3 Sobel operator.
+    """Canny edges (Canny, PAMI 1986) by OpenCV with a 3x3 Sobel operator.
 
     Args:
         pixels: uint8, shape (height, width).
@@ -31,7 +31,7 @@ def canny_edges(pixels: np.ndarray, low: int = CANNY_LOW, high: int = CANNY_HIGH
         OptionError: low is above high.
     """
     if low > high:
-        raise OptionError(f"--canny_low {low} is above --canny_high {high}; give the lower threshold first")
+        raise OptionError(f"Canny thresholds: low {low} is above high {high}; give the lower threshold first")
     return cv2.Canny(np.ascontiguousarray(pixels), low, high)
 
 
@@ -42,25 +42,25 @@ def save_edges(path: str | Path, edges: np.ndarray) -> None:
 
 
 def edges_to_png(edges: np.ndarray) -> bytes:
-    """What `save_edges` writes."""
+    """The bytes that `save_edges` writes."""
     return encode_png(edges, lines=True)
 
 
 def overlay_edges(pixels: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Draw edges in colour over a spectrogram: teal where it has an edge of its own within a pixel, red where it has none.
+    """Overlay edges on a paler spectrogram image: teal within a pixel of the image's own edges, red elsewhere.
 
     Args:
-        pixels: uint8, shape (height, width), which is drawn paler. edges: the same shape, an edge wherever nonzero.
+        pixels: uint8, shape (height, width). edges: the same shape, an edge wherever nonzero.
 
     Returns:
         uint8, shape (height, width, 3).
     """
     near = cv2.dilate(canny_edges(pixels), np.ones((3, 3), np.uint8)) > 0
     paler = 255 - (255 - pixels) // 3 * 2
-    drawn = np.repeat(paler[:, :, None], 3, axis=2)
-    drawn[(edges > 0) & near] = FOLLOWED
-    drawn[(edges > 0) & ~near] = MISSED
-    return drawn
+    overlay = np.repeat(paler[:, :, None], 3, axis=2)
+    overlay[(edges > 0) & near] = FOLLOWED
+    overlay[(edges > 0) & ~near] = MISSED
+    return overlay
 
 
 def save_overlay(path: str | Path, pixels: np.ndarray, edges: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""mel <-> image: Riffusion's 8-bit picture of a mel spectrogram, with its parameters inside."""
+"""mel <-> image: Riffusion's 8-bit image of a mel spectrogram, with its parameters in EXIF tags."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from riff.spectrogram.png import encode_png
 
 SILENCE = 255  # white
 BANDS_AT_ONCE = 32
-UNKNOWN_MAXIMUM = unit_maximum(30e6)  # what Riffusion takes for an image that holds none
+UNKNOWN_MAXIMUM = unit_maximum(30e6)  # Riffusion's default for images without a maximum
 
 
 @dataclass(frozen=True)
 class SpectrogramImage:
-    """Grey levels with what is needed to hear them again.
+    """Grey levels with the parameters to invert them to audio.
 
     Attributes:
         pixels: uint8, shape (n_mels, frames), low frequencies in the last row, 255 is silence.
-        max_value: the mel value that is painted black; 0 for a silent clip.
+        max_value: the mel value of black; 0 for a silent clip.
     """
 
     pixels: np.ndarray
@@ -43,24 +43,24 @@ class SpectrogramImage:
 
 
 def mel_to_image(mel: torch.Tensor, params: SpectrogramParams = STANDARD, max_value: float | None = None) -> SpectrogramImage:
-    """255 - 255 * (mel / max)**power, cut to whole grey levels, low frequencies at the bottom.
+    """255 - 255 * (mel / max)**power, truncated to integers, low frequencies at the bottom.
 
     Args:
         mel: float32, shape (n_mels, frames), >= 0.
-        max_value: what is painted black (default: the clip's own maximum). A silent clip is white.
+        max_value: the mel value of black (default: the maximum of `mel`). Silence is white.
     """
     mel = mel.detach().float()
     black = max(0.0, mel.max().item() if mel.numel() else 0.0) if max_value is None else float(max_value)
     grey = torch.full(mel.shape, SILENCE, dtype=torch.uint8, device=mel.device)
     if black > 0:
-        # By bands: an hour's picture leaves no room for copies of it.
+        # In blocks of bands, so that the image of an hour is not copied.
         for band, levels in zip(mel.split(BANDS_AT_ONCE), grey.split(BANDS_AT_ONCE), strict=True):
             levels.copy_(_grey_levels(band / black, params.power_for_image))
     return SpectrogramImage(np.ascontiguousarray(grey.cpu().numpy()[::-1]), black, params)
 
 
 def _grey_levels(ratio: torch.Tensor, power: float) -> torch.Tensor:
-    """255 - 255 * ratio**power, not rounded, computed in place; ratio: float32, cut to [0, 1]."""
+    """255 - 255 * ratio**power, not rounded, computed in place; ratio: float32, clipped to [0, 1]."""
     ratio.clamp_(0.0, 1.0)
     powered = ratio.sqrt_().sqrt_() if power == 0.25 else ratio.pow_(power)  # two roots are four times as fast
     return powered.mul_(-255.0).add_(255.0)
@@ -74,23 +74,22 @@ def image_to_mel(image: SpectrogramImage) -> torch.Tensor:
 
 
 def combine_images(backing: SpectrogramImage, vocal: SpectrogramImage) -> SpectrogramImage:
-    """The picture of two sounds together, from their pictures and levels.
+    """The image of a mix, from the images of its parts and their levels.
 
-    Their phases are not known and have nothing to do with each other, so their energies add:
-    the magnitude is sqrt(backing**2 + vocal**2), the expected one.
+    Phases are unknown and independent, so energies add: the expected magnitude is sqrt(backing**2 + vocal**2).
 
     Raises:
-        DataError: pictures of different sizes or spectrogram parameters.
+        DataError: images of different sizes or spectrogram parameters.
     """
     if backing.params != vocal.params or backing.pixels.shape != vocal.pixels.shape:
-        raise DataError("combine_images: the two pictures differ in size or parameters; make both the same way")
-    together = image_to_mel(vocal)
-    torch.hypot(image_to_mel(backing), together, out=together)  # in place, because an hour's mel spectrogram is 0.7 GB
-    return mel_to_image(together, backing.params)
+        raise DataError("combine_images: the two images differ in size or parameters; make both the same way")
+    mix = image_to_mel(vocal)
+    torch.hypot(image_to_mel(backing), mix, out=mix)  # in place: the mel spectrogram of an hour is 0.7 GB
+    return mel_to_image(mix, backing.params)
 
 
 def waveform_to_image(waveform: torch.Tensor, params: SpectrogramParams = STANDARD) -> SpectrogramImage:
-    """float (channels, samples) or (samples,) -> image of the mono mix, 1 + samples // hop_length frames wide."""
+    """float (channels, samples) or (samples,) -> image of the mono downmix, 1 + samples // hop_length frames wide."""
     mono = waveform.mean(dim=0) if waveform.dim() == 2 else waveform
     return mel_to_image(waveform_to_mel(mono, params), params)
 
@@ -102,26 +101,26 @@ def image_to_waveform(
     start: torch.Tensor | None = None,
     propagate: bool = True,
 ) -> torch.Tensor:
-    """image -> float32 (samples,) at the image's sample rate, at the loudness that its maximum says; see `mel_to_waveform`."""
+    """image -> float32 (samples,) at the image's sample rate and the level of its maximum; see `mel_to_waveform`."""
     return mel_to_waveform(image_to_mel(image), image.params, iterations, seed, start, propagate)
 
 
 def save_image(path: str | Path, image: SpectrogramImage) -> None:
-    """Write a PNG of three equal channels with the parameters in its EXIF tags, whole or not at all."""
+    """Write a PNG of three equal channels with the parameters in its EXIF tags, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(image_to_png(image))
 
 
 def image_to_png(image: SpectrogramImage) -> bytes:
-    """What `save_image` writes."""
+    """The bytes that `save_image` writes."""
     return encode_png(image.pixels, channels=3, exif=image.params.to_exif(image.max_value).tobytes())
 
 
 def load_image(path: str | Path | BinaryIO) -> SpectrogramImage:
-    """Read a spectrogram image of any origin, its maximum for sound in [-1, 1]; one that holds none gets Riffusion's constant.
+    """Read a spectrogram image, its maximum scaled to waveforms in [-1, 1] (default: Riffusion's constant).
 
     Raises:
-        DataError: the file is missing, no picture, or of a stereo sound.
+        DataError: the file is missing, not an image, or a stereo image.
     """
     grey, exif = _open_grey(path)
     params, max_value = _read_params(path, exif, stereo=False)
@@ -129,28 +128,26 @@ def load_image(path: str | Path | BinaryIO) -> SpectrogramImage:
 
 
 def load_channels(path: str | Path, stereo: bool | None = None) -> tuple[list[SpectrogramImage], bool]:
-    """Read the spectrogram image of each channel of a sound: one, or the left's and the right's.
+    """Read a spectrogram image by channel: mono, or left and right.
 
     Args:
-        stereo: whether green and blue are two channels, as Riffusion writes them, or all colours one (default: as EXIF says).
+        stereo: whether green and blue are left and right, as in Riffusion's stereo images (default: from the EXIF tags).
 
     Returns:
-        The images, and whether the file says their maximum; otherwise it is Riffusion's constant.
+        The images, and whether the file has a maximum; otherwise it is Riffusion's constant.
 
     Raises:
-        DataError: the file is missing, no picture, not as high as its parameters say, or its tags make no sense.
+        DataError: the file is missing, not an image, of another height than its parameters require, or has invalid tags.
     """
-    with _opened(path) as picture:
-        exif = picture.getexif()
+    with _opened(path) as image:
+        exif = image.getexif()
         is_stereo = bool(exif.get(ExifTag.STEREO, False)) if stereo is None else stereo
-        channels = list(np.array(picture.convert("RGB")).transpose(2, 0, 1)[1:] if is_stereo else [np.array(picture.convert("L"))])
+        channels = list(np.array(image.convert("RGB")).transpose(2, 0, 1)[1:] if is_stereo else [np.array(image.convert("L"))])
     params, max_value = _read_params(path, exif, stereo=True)
     if channels[0].shape[0] != params.n_mels:
-        raise DataError(
-            f"{path}: {channels[0].shape[0]} pixels high, and a spectrogram of {params.n_mels} bands is {params.n_mels}"
-        )
-    known = UNKNOWN_MAXIMUM if max_value is None else max_value
-    return [SpectrogramImage(np.ascontiguousarray(pixels), known, params) for pixels in channels], max_value is not None
+        raise DataError(f"{path}: {channels[0].shape[0]} pixels high; a spectrogram image has {params.n_mels} mel bands")
+    maximum = UNKNOWN_MAXIMUM if max_value is None else max_value
+    return [SpectrogramImage(np.ascontiguousarray(pixels), maximum, params) for pixels in channels], max_value is not None
 
 
 def _read_params(path: str | Path | BinaryIO, exif: Image.Exif, stereo: bool) -> tuple[SpectrogramParams, float | None]:
@@ -164,39 +161,39 @@ def load_grey(path: str | Path | BinaryIO, background: int = SILENCE) -> np.ndar
     """Read any image as uint8, shape (height, width): edge maps, for example.
 
     Args:
-        background: grey level behind transparent pixels. For edge maps it is 0: where nothing was drawn is no edge, whatever
-            colour, often white, a program gives to its transparent pixels.
+        background: grey level behind transparent pixels. For edge maps it is 0, since programs may give transparent pixels any
+            colour, often white.
 
     Raises:
-        DataError: the file is missing, no image, or of 32 bits, whose range nothing tells.
+        DataError: the file is missing, not an image, or of 32 bits, whose range is unknown.
     """
     return _open_grey(path, background)[0]
 
 
 def image_size(path: str | Path | BinaryIO) -> tuple[int, int]:
-    """(height, width) of a picture, without reading it all."""
-    with _opened(path) as picture:
-        return picture.height, picture.width
+    """(height, width) of an image, from its header."""
+    with _opened(path) as image:
+        return image.height, image.width
 
 
 def _open_grey(path: str | Path | BinaryIO, background: int = SILENCE) -> tuple[np.ndarray, Image.Exif]:
-    with _opened(path) as picture:
-        exif = picture.getexif()
-        if picture.mode in ("I", "F"):
+    with _opened(path) as image:
+        exif = image.getexif()
+        if image.mode in ("I", "F"):
             raise DataError(f"{path}: an image of 32 bits; save it with 8")
-        if picture.mode.startswith("I;16"):
-            return np.round(np.array(picture) / 257).astype(np.uint8), exif  # Pillow's own conversion cuts off at 255
-        if picture.has_transparency_data:
-            behind = Image.new("RGBA", picture.size, (background, background, background, 255))
-            return np.array(Image.alpha_composite(behind, picture.convert("RGBA")).convert("L")), exif
-        return np.array(picture.convert("L")), exif
+        if image.mode.startswith("I;16"):
+            return np.round(np.array(image) / 257).astype(np.uint8), exif  # Pillow clips at 255 instead
+        if image.has_transparency_data:
+            behind = Image.new("RGBA", image.size, (background, background, background, 255))
+            return np.array(Image.alpha_composite(behind, image.convert("RGBA")).convert("L")), exif
+        return np.array(image.convert("L")), exif
 
 
 @contextmanager
 def _opened(path: str | Path | BinaryIO) -> Iterator[Image.Image]:
     try:
-        with Image.open(path) as picture:
-            yield picture
+        with Image.open(path) as image:
+            yield image
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such image") from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:

@@ -1,4 +1,4 @@
-"""The level between two spectrogram images, each drawn against a maximum of its own."""
+"""Level difference of two spectrogram images that are each relative to a maximum of their own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from riff.spectrogram.params import STANDARD, SpectrogramParams
 
 
 def level_ratio(before: np.ndarray, after: np.ndarray, params: SpectrogramParams = STANDARD) -> float:
-    """How many times larger a sound's magnitudes are in the picture `after` than in the picture `before`.
+    """Factor between the magnitudes of the same sound in the images `after` and `before`.
 
-    Where the sound is loud and nothing was added or lost, the magnitudes' ratio is one constant. That constant is the ratio
-    which occurs most: the middle of the shortest interval that holds a quarter of the ratios at the darkest tenth of the
-    pixels of `before`. Anything that covers less than three quarters of them does not move it.
+    Where the sound is loud and nothing was added or lost, the ratio of the magnitudes is constant. The estimate is the mode of
+    the ratios: the median of the shortest interval that holds a quarter of the ratios at the darkest tenth of the pixels of
+    `before`. Changes that cover less than three quarters of these pixels do not affect it.
 
     Args:
         before, after: uint8, shape (n_mels, frames).
@@ -28,5 +28,5 @@ def level_ratio(before: np.ndarray, after: np.ndarray, params: SpectrogramParams
     ratios = np.sort(ink_after[dark] / ink[dark])
     quarter = max(1, len(ratios) // 4)
     start = int(np.argmin(ratios[quarter:] - ratios[:-quarter])) if len(ratios) > quarter else 0
-    usual = np.median(ratios[start : start + quarter + 1])
-    return float(np.clip(usual, 0.5, 2.0) ** (1 / params.power_for_image))
+    mode = np.median(ratios[start : start + quarter + 1])
+    return float(np.clip(mode, 0.5, 2.0) ** (1 / params.power_for_image))

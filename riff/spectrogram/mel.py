@@ -1,7 +1,7 @@
 """waveform -> magnitude -> mel, and mel -> magnitude.
 
 The magnitude is that of a centred, zero-padded short-time Fourier transform (Hann window, reflect padding); the mel
-bands are triangles on the HTK scale without normalisation, as Riffusion takes them from torchaudio.
+filters are triangles on the HTK scale without normalisation, those of torchaudio in Riffusion.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from scipy import fft
 
 from riff.spectrogram.params import STANDARD, SpectrogramParams
 
-warnings.filterwarnings("ignore", message="Sparse CSR tensor support")  # a product of matrices is all that is asked of it
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support")  # only a matrix product is used
 
-BLOCK_FRAMES = 1_024  # of a long song at once: a transform of 72 MB
-CACHED_FRAMES = 8  # transformed together: 0.6 MB, which stays in a core's cache
+BLOCK_FRAMES = 1_024  # of a long waveform: a transform of 72 MB
+CACHED_FRAMES = 8  # transformed at once: 0.6 MB, which stays in a core's cache
 
 
 def waveform_to_magnitude(
@@ -29,8 +29,8 @@ def waveform_to_magnitude(
     """Magnitude spectrogram, one row per `1/padded_duration` Hz.
 
     Args:
-        waveform: float, shape (..., samples), any length including zero; a short one is extended with silence.
-        top_hz: leave out the bins above this frequency (default: `max_frequency`, above which no mel band reaches).
+        waveform: float, shape (..., samples), any length including zero; a short one is padded with silence.
+        top_hz: omit bins above this frequency (default: `max_frequency`, the upper end of the mel bands).
 
     Returns:
         float32, shape (..., bins, frames), frames = 1 + samples // hop_length.
@@ -47,33 +47,33 @@ def waveform_to_magnitude(
 
 
 def _magnitudes_on_cpu(waveforms: torch.Tensor, params: SpectrogramParams, bins: int, frames: int) -> torch.Tensor:
-    """(batch, samples) -> (batch, bins, frames), a few frames at a time: what fits into a core's cache goes six times as fast."""
+    """(batch, samples) -> (batch, bins, frames), a few frames at a time: data in a core's cache are processed six times as fast."""
     window = torch.hann_window(params.win_length).numpy()
     magnitudes = torch.empty(len(waveforms), bins, frames)
-    few = np.empty((CACHED_FRAMES, bins), np.float32)
+    buffer = np.empty((CACHED_FRAMES, bins), np.float32)
     for waveform, rows in zip(waveforms.numpy(), magnitudes.numpy(), strict=True):
         padded = np.pad(waveform, params.n_fft // 2, mode="reflect")
-        # The window lies in the middle of the transform, and zeros around it change no magnitude wherever they are.
-        around = padded[(params.n_fft - params.win_length) // 2 :]
-        cut = np.lib.stride_tricks.sliding_window_view(around, params.win_length)[:: params.hop_length][:frames]
+        # The window is centred in the transform; where its zero padding lies does not affect the magnitude.
+        centred = padded[(params.n_fft - params.win_length) // 2 :]
+        frames_view = np.lib.stride_tricks.sliding_window_view(centred, params.win_length)[:: params.hop_length][:frames]
         for first in range(0, frames, CACHED_FRAMES):
-            windowed = cut[first : first + CACHED_FRAMES] * window
+            windowed = frames_view[first : first + CACHED_FRAMES] * window
             spectrum = fft.rfft(windowed, n=params.n_fft)[:, :bins]
-            rows[:, first : first + CACHED_FRAMES] = np.abs(spectrum, out=few[: len(spectrum)]).T
+            rows[:, first : first + CACHED_FRAMES] = np.abs(spectrum, out=buffer[: len(spectrum)]).T
     return magnitudes
 
 
 def _magnitudes_on_device(waveforms: torch.Tensor, params: SpectrogramParams, bins: int, frames: int) -> torch.Tensor:
-    """(batch, samples) -> (batch, bins, frames), all at once."""
+    """(batch, samples) -> (batch, bins, frames), in one transform."""
     window = torch.hann_window(params.win_length, device=waveforms.device)
     sizes = (params.n_fft, params.hop_length, params.win_length, window)
     return torch.stft(waveforms, *sizes, center=True, pad_mode="reflect", return_complex=True)[:, :bins, :frames].abs()
 
 
 def magnitude_to_mel(magnitude: torch.Tensor, params: SpectrogramParams = STANDARD, semitones: float = 0.0) -> torch.Tensor:
-    """Sum magnitudes into mel bands, shifted in pitch if asked.
+    """Sum magnitudes into mel bands, optionally shifted in pitch.
 
-    A pitch shift by `semitones` reads every band at f / 2**(semitones/12), so that one transform serves every pitch and
+    A pitch shift by `semitones` reads every band at f / 2**(semitones/12), so that one transform serves every shift and
     the timing stays exact; a downward shift needs a magnitude with `top_hz` above `max_frequency` (see `top_frequency`).
 
     Args:
@@ -84,14 +84,14 @@ def magnitude_to_mel(magnitude: torch.Tensor, params: SpectrogramParams = STANDA
     """
     bands = _mel_operator(params, magnitude.shape[-2], semitones, magnitude.device)
     flat = magnitude.reshape(-1, *magnitude.shape[-2:])
-    return torch.stack([bands @ one for one in flat]).reshape(*magnitude.shape[:-2], -1, magnitude.shape[-1])
+    return torch.stack([bands @ spectrum for spectrum in flat]).reshape(*magnitude.shape[:-2], -1, magnitude.shape[-1])
 
 
 def waveform_to_mel(waveform: torch.Tensor, params: SpectrogramParams = STANDARD) -> torch.Tensor:
     """float (..., samples) -> float32 (..., n_mels, frames), frames = 1 + samples // hop_length.
 
-    A long waveform goes block by block, each with the surroundings that its outer frames see, so that memory holds the
-    transform of one block; the result is the same.
+    A long waveform is processed in blocks, each with the context of its outer frames, so that memory holds the transform of one
+    block; the result is the same.
     """
     frames, margin = params.num_frames(waveform.shape[-1]), 1 + params.n_fft // params.hop_length
     if frames <= BLOCK_FRAMES:
@@ -99,7 +99,7 @@ def waveform_to_mel(waveform: torch.Tensor, params: SpectrogramParams = STANDARD
     mel = torch.empty(*waveform.shape[:-1], params.n_mels, frames, device=waveform.device)
     for first in range(0, frames, BLOCK_FRAMES):
         last = min(frames, first + BLOCK_FRAMES)
-        # Reflection at a cut reaches the frames of the margin only; at the song's ends it is the song's own.
+        # Reflect padding at a block's border affects frames of the margin only.
         begin = max(0, first - margin)
         end = waveform.shape[-1] if last == frames else params.hop_length * (last + margin)
         magnitude = waveform_to_magnitude(waveform[..., params.hop_length * begin : end], params)
@@ -132,7 +132,7 @@ def _mel_operator(params: SpectrogramParams, bins: int, semitones: float, device
 
 
 def band_of(frequency: ArrayLike, params: SpectrogramParams = STANDARD) -> np.ndarray:
-    """The mel band whose filter peaks at a frequency in Hz, with fractions, in the frequency's shape; 0 is the lowest band."""
+    """Fractional index of the mel band whose filter peaks at a frequency in Hz, in the frequency's shape; 0 is the lowest band."""
     low, high = _hz_to_mel(params.min_frequency), _hz_to_mel(params.max_frequency)
     return (_hz_to_mel(np.asarray(frequency)) - low) * ((params.n_mels + 1) / (high - low)) - 1.0
 
@@ -145,7 +145,7 @@ def mel_to_magnitude(mel: torch.Tensor, params: SpectrogramParams = STANDARD, it
     """A non-negative magnitude whose mel bands are `mel`, by multiplicative updates.
 
     S <- S * W'(M / WS) / W'1 decreases the Kullback-Leibler divergence of WS from M and keeps S non-negative
-    (Lee and Seung, NIPS 2000); it starts from the bands' mean magnitudes, spread back over their bins.
+    (Lee and Seung, NIPS 2000); the initial value is the bands' mean magnitudes, distributed over their bins.
 
     Args:
         mel: float32, shape (..., n_mels, frames), >= 0.

@@ -1,4 +1,4 @@
-"""The one description of a spectrogram image, which travels inside the image as EXIF tags."""
+"""Parameters of a spectrogram image, stored in the image as EXIF tags."""
 
 from __future__ import annotations
 
@@ -26,16 +26,15 @@ class ExifTag(IntEnum):
     MAX_VALUE = 11080
 
 
-SAMPLE_SCALE = 2**15  # of 16-bit samples: Riffusion computes on them, and this project on [-1, 1]
+SAMPLE_SCALE = 2**15  # of 16-bit samples, which Riffusion uses; this project uses [-1, 1]
 
 
 def unit_maximum(max_value: float) -> float:
-    """A maximum mel value as sound in [-1, 1] has it, of one that may be of 16-bit samples, as Riffusion's images have it.
+    """Maximum mel value for waveforms in [-1, 1], from one that may be for 16-bit samples, as in Riffusion's images.
 
-    The rule: what is above 2**15 is of 16-bit samples and is divided by 2**15; anything else is of [-1, 1] already. It guesses
-    nothing of real sounds. By Parseval's theorem no band of a sound in [-1, 1] exceeds |w| sqrt(n_fft/2 sum(h**2)) = 14,832,
-    where w is the widest mel filter and h the window; loud mixes have about 400. And a maximum of 2**15 on the 16-bit scale is
-    1 on ours: a sound whose peaks lie near -52 dB.
+    Values above 2**15 are for 16-bit samples and are divided by 2**15. By Parseval's theorem no band of a waveform in [-1, 1]
+    exceeds |w| sqrt(n_fft/2 sum(h**2)) = 14,832, where w is the widest mel filter and h the window; loud mixes have about 400.
+    A maximum of 2**15 for 16-bit samples is 1 for [-1, 1], a waveform that peaks near -52 dB.
     """
     return max_value / SAMPLE_SCALE if max_value > SAMPLE_SCALE else max_value
 
@@ -69,7 +68,7 @@ class SpectrogramParams:
         return self.step_size_ms * self.sample_rate // 1000
 
     def clip_samples(self, frames: int) -> int:
-        """Samples that give exactly `frames` centred frames: 225,351 for 512."""
+        """Samples of a waveform with exactly `frames` centred frames: 225,351 for 512."""
         return (frames - 1) * self.hop_length
 
     def num_frames(self, samples: int) -> int:
@@ -96,16 +95,15 @@ class SpectrogramParams:
 
     @classmethod
     def from_exif(cls, exif: Image.Exif, stereo: bool = False) -> tuple[SpectrogramParams, float | None]:
-        """Return the parameters and the clip's maximum mel value for sound in [-1, 1] (None where the image holds none).
+        """Return the parameters and the maximum mel value for waveforms in [-1, 1] (`unit_maximum`; None if there is none).
 
-        An image without tags is taken to be in the standard definition, as Riffusion's seed images are. A maximum for 16-bit
-        samples, which Riffusion writes, is brought to [-1, 1] (`unit_maximum`).
+        An image without tags gets the standard parameters, which Riffusion's seed images have.
 
         Args:
-            stereo: take the image of a stereo sound as well.
+            stereo: accept stereo images.
 
         Raises:
-            DataError: the image is a stereo one, which holds two spectrograms; or a tag makes no sense.
+            DataError: a stereo image, which holds two spectrograms, or an invalid tag.
         """
         if bool(exif.get(ExifTag.STEREO, False)) and not stereo:
             raise DataError("a stereo spectrogram image holds two spectrograms; convert it to a mono one")

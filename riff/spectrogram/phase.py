@@ -11,10 +11,10 @@ from riff.spectrogram.mel import mel_to_magnitude
 from riff.spectrogram.params import STANDARD, SpectrogramParams
 from riff.spectrogram.propagation import propagate_phases
 
-WORKING_RATE = 24_000  # Hz: the image holds nothing above 10 kHz, and half the samples cost half the time
-BLOCK_FRAMES, OVERLAP_FRAMES = 6_000, 200  # of the standard 10 ms: a minute, and the 2 s that it shares with the next
-SILENT_BIN = 1e-6  # of the loudest: below it there is rounding, and no phase
-DOMINANT = 0.3  # of the wanted magnitude: below it, what is wanted is mostly another sound, whose phases propagation knows better
+WORKING_RATE = 24_000  # Hz: the image ends at 10 kHz, and half the samples take half the time
+BLOCK_FRAMES, OVERLAP_FRAMES = 6_000, 200  # of 10 ms: a minute, and 2 s of overlap
+SILENT_BIN = 1e-6  # of the loudest bin: below it the phase is rounding noise
+DOMINANT = 0.3  # of the target magnitude: below it another sound dominates, whose phases are better propagated
 
 
 def mel_to_waveform(
@@ -27,18 +27,18 @@ def mel_to_waveform(
 ) -> torch.Tensor:
     """Reconstruct audio from a mel spectrogram of any length.
 
-    The phases are found at 24 kHz without zero padding (2,400-point windows, 240-sample hop: the same 10 ms frames) and
-    the result is resampled to `sample_rate`. What is longer than a minute goes by blocks of a minute: each starts from
-    the phases of the one before where they overlap, and is cross-faded with it there, so that memory holds one block.
+    Phases are estimated at 24 kHz without zero padding (2,400-point windows, 240-sample hop: the same 10 ms frames) and
+    the result is resampled to `sample_rate`. Spectrograms longer than a minute are processed in blocks of a minute: in the
+    overlap each starts from the phases of the previous one and is cross-faded with it, so that memory holds one block.
 
     Args:
         mel: float32, shape (..., n_mels, frames), >= 0.
-        iterations: Griffin-Lim rounds; 16 are enough, and with random phases at the start 64.
-        seed: of the random phases at the start.
-        start: float32, shape (..., samples) at `sample_rate`, a sound whose phases are those at the start (default: random
-            ones); it is cut, or followed by silence, where phases are random.
-        propagate: start with phases that follow from the magnitudes (`propagate_phases`) in place of random ones; those of a
-            `start` then count where it has 0.3 of the wanted magnitude and more.
+        iterations: of Griffin-Lim; 16 are enough, and with random initial phases 64.
+        seed: of the random initial phases.
+        start: float32, shape (..., samples) at `sample_rate`, a waveform whose phases are the initial ones (default: random
+            ones); it is cut or padded with silence, where phases are random.
+        propagate: derive initial phases from the magnitudes (`propagate_phases`) in place of random ones; those of `start` are
+            then used where it has at least 0.3 of the target magnitude.
 
     Returns:
         float32 on the CPU, shape (..., (frames - 1) * hop_length); silence for silence.
@@ -47,12 +47,12 @@ def mel_to_waveform(
     waveform = mel.new_zeros(*mel.shape[:-2], working.clip_samples(frames))
     if start is not None:
         start = _resample(start, params.sample_rate, working.sample_rate, waveform.shape[-1]).to(mel.device)
-    known = 0  # samples that the blocks before have given
+    known = 0  # samples of the previous blocks
     for number, first in enumerate(range(0, max(1, frames - OVERLAP_FRAMES), BLOCK_FRAMES - OVERLAP_FRAMES)):
         magnitude = _working_magnitude(mel[..., first : first + BLOCK_FRAMES], params)
         here = slice(working.hop_length * first, working.clip_samples(first + magnitude.shape[-1]))
         overlap = max(0, known - here.start)
-        begin = waveform[..., here].clone()  # what the block before this one has given, and then silence
+        begin = waveform[..., here].clone()  # the previous block, then silence
         if start is not None:
             begin[..., overlap:] = start[..., here][..., overlap:]
         block = griffin_lim(
@@ -94,12 +94,12 @@ def griffin_lim(
     """Find a waveform with this magnitude spectrogram (Hann window, centred frames).
 
     The fast Griffin-Lim algorithm (Perraudin, Balazs and Sondergaard, WASPAA 2013) from seeded random phases, from those of a
-    sound, or from `propagate_phases`.
+    waveform, or from `propagate_phases`.
 
     Args:
         magnitude: float32, shape (..., n_fft // 2 + 1, frames).
-        start: float32, shape (..., (frames - 1) * hop_length), the sound; where it is silent, it tells no phases.
-        propagate: phases that no sound tells follow from the magnitudes and are not random.
+        start: float32, shape (..., (frames - 1) * hop_length), the waveform; it has no phases where it is silent.
+        propagate: derive phases that `start` does not have from the magnitudes, instead of random ones.
 
     Returns:
         float32, shape (..., (frames - 1) * hop_length).
@@ -118,7 +118,7 @@ def griffin_lim(
         return torch.stft(waveform, n_fft, hop_length, window=window, pad_mode=padding, return_complex=True)
 
     begin = None if start is None else to_spectrum(start.reshape(-1, length))
-    spectrum = torch.polar(flat, _first_angles(flat, hop_length, seed, begin, propagate))
+    spectrum = torch.polar(flat, _initial_angles(flat, hop_length, seed, begin, propagate))
     previous = torch.zeros_like(spectrum)
     for _ in range(iterations):
         consistent = to_spectrum(to_waveform(spectrum))
@@ -128,10 +128,12 @@ def griffin_lim(
     return to_waveform(spectrum).reshape(*magnitude.shape[:-2], length)
 
 
-def _first_angles(magnitude: torch.Tensor, hop_length: int, seed: int, begin: torch.Tensor | None, propagate: bool) -> torch.Tensor:
-    """Phases to start from, radians, shape (batch, bins, frames): those of the spectrum `begin`, then propagated or random ones."""
+def _initial_angles(
+    magnitude: torch.Tensor, hop_length: int, seed: int, begin: torch.Tensor | None, propagate: bool
+) -> torch.Tensor:
+    """Initial phases, radians, shape (batch, bins, frames): those of the spectrum `begin`, else propagated or random ones."""
     generator = new_generator(seed)
-    # One draw, shared by the batch, so that a clip sounds the same alone and among others.
+    # Shared by the batch, so that results do not depend on it.
     angles = torch.rand(magnitude.shape[-2:], generator=generator).to(magnitude.device) * (2 * torch.pi)
     angles, known = angles.expand_as(magnitude), torch.zeros_like(magnitude, dtype=torch.bool)
     if begin is not None:
@@ -140,7 +142,9 @@ def _first_angles(magnitude: torch.Tensor, hop_length: int, seed: int, begin: to
     if not propagate:
         return angles
     rows = zip(magnitude.cpu().numpy(), angles.cpu().numpy(), known.cpu().numpy(), strict=True)
-    return torch.from_numpy(np.stack([propagate_phases(one, hop_length, *told) for one, *told in rows])).to(magnitude.device)
+    return torch.from_numpy(np.stack([propagate_phases(spectrum, hop_length, *initial) for spectrum, *initial in rows])).to(
+        magnitude.device
+    )
 
 
 def _resample(waveform: torch.Tensor, rate: int, target_rate: int, samples: int) -> torch.Tensor:

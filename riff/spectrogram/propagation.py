@@ -1,43 +1,45 @@
-"""Phases that follow from magnitudes in one pass over the frames: a start that saves Griffin-Lim most of its rounds."""
+"""Phases from magnitudes in one pass over the frames: initial phases that save Griffin-Lim most of its iterations."""
 
 from __future__ import annotations
 
 import numpy as np
 
 HANN_WIDTH = 0.25645  # the Gaussian nearest to a Hann window of n samples has a time-frequency ratio of this times n**2
-FLOOR = 1e-7  # of the loudest bin: where the logarithm is cut off
+FLOOR = 1e-7  # of the loudest bin, below which the logarithm is clipped
 
 
 def propagate_phases(magnitude: np.ndarray, hop_length: int, angles: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
     """Phases of a short-time Fourier transform (Hann window as long as the transform) of this magnitude.
 
-    A phase changes over time and frequency as the logarithm of the magnitude does over frequency and time (phase gradient heap
-    integration: Prusa, Balazs and Sondergaard, IEEE/ACM TASLP 2017). It is summed up here without a heap: from frame to frame
-    at the peaks, and from each peak over the bins around it, which is how single pass spectrogram inversion (Beauregard, Harish
-    and Wyse, DSP 2015) goes about it.
+    The phase's derivatives in time and frequency are those of the log-magnitude in frequency and time (phase gradient heap
+    integration: Prusa, Balazs and Sondergaard, IEEE/ACM TASLP 2017). They are integrated without a heap, from frame to frame at
+    the peaks and from each peak over the bins around it, as in single pass spectrogram inversion (Beauregard, Harish and Wyse,
+    DSP 2015).
 
     Args:
         magnitude: float, shape (bins, frames), >= 0; the transform's length is 2 * (bins - 1).
-        angles: float, shape (bins, frames), radians: the first frame's phases, and those that are known.
-        known: bool, shape (bins, frames), True where `angles` are kept (default: nowhere but in the first frame).
+        angles: float, shape (bins, frames), radians: the phases of the first frame, and those that are known.
+        known: bool, shape (bins, frames), True where `angles` are kept (default: in the first frame only).
 
     Returns:
-        float32, shape (bins, frames), radians, referred to the frames' first samples, as `torch.stft` does.
+        float32, shape (bins, frames), radians, relative to the frames' first samples, as in `torch.stft`.
     """
     bins, frames = magnitude.shape
     length = 2 * (bins - 1)
-    ratio = HANN_WIDTH * length / hop_length  # of the two gradients, in steps of a bin and a frame
-    loudness = np.log(np.maximum(magnitude, max(FLOOR * magnitude.max(initial=0.0), np.finfo(np.float32).tiny))).astype(np.float64)
-    over_time = _slope(loudness.T).T / ratio + 2 * np.pi * hop_length / length * np.arange(bins)[:, None]
-    over_frequency = np.pi - ratio * _slope(loudness)  # pi a bin, because a frame's middle is half a transform after its start
+    ratio = HANN_WIDTH * length / hop_length  # of the two gradients, by bin and frame
+    log_magnitude = np.log(np.maximum(magnitude, max(FLOOR * magnitude.max(initial=0.0), np.finfo(np.float32).tiny))).astype(
+        np.float64
+    )
+    over_time = _slope(log_magnitude.T).T / ratio + 2 * np.pi * hop_length / length * np.arange(bins)[:, None]
+    over_frequency = np.pi - ratio * _slope(log_magnitude)  # pi a bin, because a frame's centre is half a transform after its start
     from_bottom = np.zeros((bins, frames))
     from_bottom[1:] = np.cumsum((over_frequency[1:] + over_frequency[:-1]) / 2, axis=0)
     phases = np.array(angles, np.float64)
     for frame in range(1, frames):
-        ahead = phases[:, frame - 1] + (over_time[:, frame - 1] + over_time[:, frame]) / 2
+        predicted = phases[:, frame - 1] + (over_time[:, frame - 1] + over_time[:, frame]) / 2
         peak = _nearest_peak(magnitude[:, frame])
-        found = ahead[peak] + from_bottom[:, frame] - from_bottom[peak, frame]
-        phases[:, frame] = found if known is None else np.where(known[:, frame], phases[:, frame], found)
+        spread = predicted[peak] + from_bottom[:, frame] - from_bottom[peak, frame]
+        phases[:, frame] = spread if known is None else np.where(known[:, frame], phases[:, frame], spread)
     return np.remainder(phases, 2 * np.pi).astype(np.float32)
 
 
@@ -49,7 +51,7 @@ def _slope(values: np.ndarray) -> np.ndarray:
 
 
 def _nearest_peak(spectrum: np.ndarray) -> np.ndarray:
-    """The bin of the peak that lies nearest to each bin; a spectrum without a peak is all peaks."""
+    """The nearest peak's bin for each bin; in a spectrum without a peak, each bin is its own."""
     peaks = np.flatnonzero((spectrum[1:-1] > spectrum[:-2]) & (spectrum[1:-1] >= spectrum[2:])) + 1
     if not len(peaks):
         return np.arange(len(spectrum))

@@ -1,4 +1,4 @@
-"""Pictures side by side on one sheet, each under its caption."""
+"""Contact sheets: images side by side, each under its caption."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ SHEET_GAP, SHEET_CAPTION, SHEET_FONT = 12, 28, 16  # pixels
 
 
 def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str], path: str | Path, columns: int | None = None) -> None:
-    """Write pictures side by side, each under its caption, as one PNG.
+    """Write images side by side, each under its caption, as one PNG.
 
     Args:
         images: uint8, shape (height, width) or (height, width, 3).
-        captions: one a picture; what does not fit over it is cut with an ellipsis.
-        path: the PNG. A row is the pictures' widths and one gap of 12 pixels around each wide, and the tallest picture, a caption
-            of 28 pixels and a gap below high. The same pictures give the same bytes.
-        columns: pictures a row (default: all in one).
+        captions: one an image, truncated with an ellipsis to the image's width.
+        path: the PNG. Gaps between images are 12 pixels wide; a row is as high as its tallest image, a caption of 28 pixels and a
+            gap. Equal images give equal bytes.
+        columns: images a row (default: all in one row).
 
     Raises:
-        DataError: no pictures, captions that do not match them in number, or pictures of another type.
+        DataError: no images, another number of captions, or images of another type.
     """
     if not images or len(images) != len(captions):
-        raise DataError(f"{path}: {len(images)} pictures and {len(captions)} captions make no sheet; give one caption a picture")
+        raise DataError(f"{path}: {len(images)} images and {len(captions)} captions make no sheet; give one caption an image")
     for image in images:
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or image.size == 0:
-            raise DataError(f"{path}: a sheet takes uint8 pictures in grey or RGB, not {image.dtype} of shape {image.shape}")
+            raise DataError(f"{path}: a sheet takes uint8 images in grey or RGB, not {image.dtype} of shape {image.shape}")
     font = ImageFont.load_default(size=SHEET_FONT)
     captioned = list(zip(images, captions, strict=True))
     rows = [captioned[start : start + (columns or len(captioned))] for start in range(0, len(captioned), columns or len(captioned))]
@@ -53,7 +53,7 @@ def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str], path: s
 
 
 def _fit(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
-    """The text, cut to this many pixels."""
+    """The text, truncated to this many pixels."""
     length = min(len(text), width)  # more than one letter a pixel need not be measured
     while length and font.getlength(_cut(text, length)) > width:
         length -= 1

@@ -18,7 +18,8 @@ from riff.data.stores import open_pairs
 from riff.models.base import check_size, encoder_names, sampled_hash
 from riff.models.control import with_control
 from riff.models.prompts import warn_of_long
-from riff.sampling.control import SamplingOptions, sample_control, without_control
+from riff.sampling.control import sample_control
+from riff.sampling.options import SamplingOptions, without_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image
 from riff.training.batch_rng import BatchRng
 from riff.training.edge_curve import EdgeCurve
@@ -36,7 +37,7 @@ class ControlObjective:
         sd_locked: False also trains the UNet's decoder. only_mid_control: the control acts on the middle block alone.
 
     Attributes:
-        frozen_name: short name of the UNet's weights that are not trained.
+        frozen_name: short name of the UNet's weights that are not trained, "" for one on `meta`.
     """
 
     def __init__(
@@ -52,7 +53,8 @@ class ControlObjective:
         if not sd_locked:
             for part in (unet.up_blocks, unet.conv_norm_out, unet.conv_out):
                 part.requires_grad_(True)
-        self.frozen_name = sampled_hash(item for item in unet.named_parameters() if not item[1].requires_grad)
+        frozen = [item for item in unet.named_parameters() if not item[1].requires_grad]
+        self.frozen_name = "" if unet.device.type == "meta" else sampled_hash(frozen)
 
     def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, rng: BatchRng | None) -> torch.Tensor:
         text = batch["text"]

@@ -22,7 +22,8 @@ from riff.errors import DataError, OptionError
 from riff.models.base import check_size, encoder_names
 from riff.models.edit import with_unet
 from riff.models.prompts import warn_of_long
-from riff.sampling.edit import EditOptions, sample_edit
+from riff.sampling.edit import sample_edit
+from riff.sampling.options import EditOptions
 from riff.spectrogram.image import load_image
 from riff.training.batch_rng import BatchRng
 from riff.training.samples import HeldOutClip, SampleLog

@@ -1,12 +1,12 @@
-// Edges over the picture they were found in, to be painted on. One pixel of the canvas is one of the spectrogram, and it is an
-// edge or none: nothing in between, so that the model is given exactly what is seen here.
-// props.value is {part, width, height, backing, edges, painted}: backing and edges are addresses, painted is a PNG as a data URL
-// once they were painted on, now or when this part was shown before, and null otherwise.
+// A canvas with the edges over their spectrogram image, to paint on. Canvas and spectrogram have the same size in pixels, and each
+// pixel is an edge or none, so the model gets exactly what is shown.
+// props.value is {part, width, height, backing, edges, painted}: backing and edges are URLs, part names the part of the song, and
+// painted is a PNG as a data URL if this part's edges were painted on, else null.
 const find = (name) => element.querySelector(name);
-const canvas = find("canvas"), context = canvas.getContext("2d", { willReadFrequently: true }), picture = find("img");
-const tools = { draw: find(".draw"), erase: find(".erase") }, size = find("input"), undo = find(".undo"), again = find(".again");
+const canvas = find("canvas"), context = canvas.getContext("2d", { willReadFrequently: true }), backing = find("img");
+const tools = { draw: find(".draw"), erase: find(".erase") }, size = find("input"), undo = find(".undo"), reset = find(".reset");
 const EDGE = "rgb(0, 122, 116)", MOST_UNDONE = 8;
-let shown = null, tool = "draw", before = [];
+let shown = null, tool = "draw", history = [];
 
 async function show() {
   const value = props.value;
@@ -14,37 +14,37 @@ async function show() {
   if (!value || value.edges === shown) return;
   shown = value.edges;
   const [edges, painted] = await Promise.all([load(value.edges), value.painted ? load(value.painted) : null]);
-  if (shown !== value.edges) return; // others have come in the meantime
-  picture.src = value.backing;
+  if (shown !== value.edges) return; // replaced while loading
+  backing.src = value.backing;
   canvas.width = value.width;
   canvas.height = value.height;
-  const found = draw(edges);
-  before = painted ? [found] : [];
+  const detected = draw(edges);
+  history = painted ? [detected] : [];
   if (painted) draw(painted);
   canvas.dataset.ready = value.edges;
-  mark();
+  updateTools();
 }
 
-async function load(address) {
+async function load(url) {
   const image = new Image();
-  image.src = address;
+  image.src = url;
   await image.decode();
   return image;
 }
 
-// White on black becomes teal on nothing; returns the canvas's pixels.
+// Draws white edges on black as teal on transparent; returns the canvas's pixels.
 function draw(image) {
   context.clearRect(0, 0, canvas.width, canvas.height);
   context.drawImage(image, 0, 0);
   const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
-  for (let at = 0; at < pixels.data.length; at += 4) pixels.data.set([0, 122, 116, pixels.data[at] > 127 ? 255 : 0], at);
+  for (let i = 0; i < pixels.data.length; i += 4) pixels.data.set([0, 122, 116, pixels.data[i] > 127 ? 255 : 0], i);
   context.putImageData(pixels, 0, 0);
   return pixels;
 }
 
-function mark() {
+function updateTools() {
   for (const [name, button] of Object.entries(tools)) button.setAttribute("aria-pressed", name === tool);
-  undo.disabled = again.disabled = before.length === 0;
+  undo.disabled = reset.disabled = history.length === 0;
 }
 
 function stamp(x, y) {
@@ -59,67 +59,67 @@ function stroke(from, to) {
     stamp(Math.round(from.x + ((to.x - from.x) * step) / steps), Math.round(from.y + ((to.y - from.y) * step) / steps));
 }
 
-function tell(painted) {
+function publish(painted) {
   props.value = { ...props.value, painted };
   trigger("input");
-  mark();
+  updateTools();
 }
 
-function asPicture() {
-  const plain = document.createElement("canvas"), whole = context.getImageData(0, 0, canvas.width, canvas.height);
-  plain.width = canvas.width;
-  plain.height = canvas.height;
-  for (let at = 0; at < whole.data.length; at += 4) {
-    const grey = whole.data[at + 3] > 127 ? 255 : 0;
-    whole.data.set([grey, grey, grey, 255], at);
+function toDataURL() {
+  const output = document.createElement("canvas"), pixels = context.getImageData(0, 0, canvas.width, canvas.height);
+  output.width = canvas.width;
+  output.height = canvas.height;
+  for (let i = 0; i < pixels.data.length; i += 4) {
+    const grey = pixels.data[i + 3] > 127 ? 255 : 0;
+    pixels.data.set([grey, grey, grey, 255], i);
   }
-  plain.getContext("2d").putImageData(whole, 0, 0);
-  return plain.toDataURL("image/png");
+  output.getContext("2d").putImageData(pixels, 0, 0);
+  return output.toDataURL("image/png");
 }
 
 canvas.addEventListener("pointerdown", (event) => {
   if (!shown || event.button !== 0) return;
   event.preventDefault();
   canvas.setPointerCapture(event.pointerId);
-  before.push(context.getImageData(0, 0, canvas.width, canvas.height));
-  if (before.length > MOST_UNDONE) before.splice(1, 1); // the first is what "Start over" goes back to
+  history.push(context.getImageData(0, 0, canvas.width, canvas.height));
+  if (history.length > MOST_UNDONE) history.splice(1, 1); // "Start over" restores the first
   context.fillStyle = EDGE;
   const box = canvas.getBoundingClientRect();
-  const at = (one) => ({
-    x: Math.floor(((one.clientX - box.left) / box.width) * canvas.width),
-    y: Math.floor(((one.clientY - box.top) / box.height) * canvas.height),
+  const position = (pointer) => ({
+    x: Math.floor(((pointer.clientX - box.left) / box.width) * canvas.width),
+    y: Math.floor(((pointer.clientY - box.top) / box.height) * canvas.height),
   });
-  let last = at(event);
+  let last = position(event);
   stroke(last, last);
-  const move = (one) => {
-    stroke(last, at(one));
-    last = at(one);
+  const move = (pointer) => {
+    stroke(last, position(pointer));
+    last = position(pointer);
   };
   const drop = () => {
     canvas.removeEventListener("pointermove", move);
     canvas.removeEventListener("pointerup", drop);
     canvas.removeEventListener("pointercancel", drop);
-    tell(asPicture());
+    publish(toDataURL());
   };
   canvas.addEventListener("pointermove", move);
   canvas.addEventListener("pointerup", drop);
   canvas.addEventListener("pointercancel", drop);
 });
 
-function goBack(pixels) {
+function restore(pixels) {
   context.putImageData(pixels, 0, 0);
-  tell(before.length ? asPicture() : null);
+  publish(history.length ? toDataURL() : null);
 }
 
-for (const name of Object.keys(tools)) tools[name].addEventListener("click", () => ((tool = name), mark()));
-undo.addEventListener("click", () => before.length && goBack(before.pop()));
-again.addEventListener("click", () => {
-  if (!before.length) return;
-  const first = before[0];
-  before = [];
-  goBack(first);
+for (const name of Object.keys(tools)) tools[name].addEventListener("click", () => ((tool = name), updateTools()));
+undo.addEventListener("click", () => history.length && restore(history.pop()));
+reset.addEventListener("click", () => {
+  if (!history.length) return;
+  const first = history[0];
+  history = [];
+  restore(first);
 });
-window.addEventListener("beforeunload", (event) => props.value?.painted && event.preventDefault()); // it would be lost
+window.addEventListener("beforeunload", (event) => props.value?.painted && event.preventDefault()); // would be lost
 watch("value", show);
-mark();
+updateTools();
 show();

@@ -1,19 +1,19 @@
-// The waveform of a song, and on it the part that is to be sung anew: drag its ends, drag it as a whole, or click elsewhere.
+// The waveform of a song with the selected part: drag its ends, drag it as a whole, or click elsewhere to move it there.
 // props.value is {url, peaks, duration, start, end, shortest, longest}, times in seconds; an "input" event follows every change.
 const find = (name) => element.querySelector(name);
 const lane = find(".lane"), canvas = find("canvas"), region = find(".region"), playhead = find(".playhead"), audio = find("audio");
 const handles = { start: find(".handle.start"), end: find(".handle.end") };
 const buttons = { part: find(".play-part"), song: find(".play-song") };
-let song = null, playing = null; // playing: which of the buttons was pressed
+let song = null, playing = null; // playing: the button pressed last, "part" or "song"
 
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
-const between = (low, value, high) => Math.min(Math.max(value, low), high);
+const clamp = (low, value, high) => Math.min(Math.max(value, low), high);
 
 function show() {
-  const before = song;
+  const previous = song;
   song = props.value;
   if (!song) return;
-  if (!before || before.url !== song.url) {
+  if (!previous || previous.url !== song.url) {
     audio.pause();
     audio.src = song.url;
   }
@@ -28,9 +28,10 @@ function drawPeaks() {
   const context = canvas.getContext("2d"), middle = canvas.height / 2;
   context.fillStyle = getComputedStyle(lane).color;
   const bars = Math.max(1, Math.min(song.peaks.length, Math.floor(canvas.width / (3 * scale))));
-  const width = canvas.width / bars, each = song.peaks.length / bars;
+  const width = canvas.width / bars, peaksPerBar = song.peaks.length / bars;
   for (let bar = 0; bar < bars; bar++) {
-    const peak = Math.max(...song.peaks.slice(Math.floor(bar * each), Math.max(Math.floor(bar * each) + 1, Math.floor((bar + 1) * each))));
+    const first = Math.floor(bar * peaksPerBar), end = Math.max(first + 1, Math.floor((bar + 1) * peaksPerBar));
+    const peak = Math.max(...song.peaks.slice(first, end));
     const height = Math.max(scale, (peak / 100) * canvas.height * 0.9);
     context.fillRect(Math.round(bar * width), middle - height / 2, Math.max(1, Math.round(width - scale)), height);
   }
@@ -53,7 +54,7 @@ function setRegion(start, end) {
   placeRegion();
 }
 
-function tell() {
+function publish() {
   props.value = song;
   trigger("input");
 }
@@ -61,13 +62,13 @@ function tell() {
 const shortest = () => Math.min(song.shortest, song.duration);
 
 function moveEnd(name, seconds) {
-  if (name === "start") setRegion(between(Math.max(0, song.end - song.longest), seconds, song.end - shortest()), song.end);
-  else setRegion(song.start, between(song.start + shortest(), seconds, Math.min(song.duration, song.start + song.longest)));
+  if (name === "start") setRegion(clamp(Math.max(0, song.end - song.longest), seconds, song.end - shortest()), song.end);
+  else setRegion(song.start, clamp(song.start + shortest(), seconds, Math.min(song.duration, song.start + song.longest)));
 }
 
 function moveWhole(start) {
   const length = song.end - song.start;
-  const first = between(0, start, song.duration - length);
+  const first = clamp(0, start, song.duration - length);
   setRegion(first, first + length);
 }
 
@@ -75,17 +76,17 @@ lane.addEventListener("pointerdown", (event) => {
   if (!song) return;
   event.preventDefault();
   const box = lane.getBoundingClientRect();
-  const at = (one) => ((one.clientX - box.left) / box.width) * song.duration;
+  const time = (pointer) => ((pointer.clientX - box.left) / box.width) * song.duration;
   const name = Object.keys(handles).find((key) => handles[key].contains(event.target));
-  if (!name && !region.contains(event.target)) moveWhole(at(event) - (song.end - song.start) / 2);
-  const grip = at(event) - song.start;
+  if (!name && !region.contains(event.target)) moveWhole(time(event) - (song.end - song.start) / 2);
+  const grip = time(event) - song.start;
   if (name) handles[name].focus();
-  const move = (one) => (name ? moveEnd(name, at(one)) : moveWhole(at(one) - grip));
+  const move = (pointer) => (name ? moveEnd(name, time(pointer)) : moveWhole(time(pointer) - grip));
   const drop = () => {
     window.removeEventListener("pointermove", move);
     window.removeEventListener("pointerup", drop);
     window.removeEventListener("pointercancel", drop);
-    tell();
+    publish();
   };
   window.addEventListener("pointermove", move);
   window.addEventListener("pointerup", drop);
@@ -98,35 +99,35 @@ for (const [name, handle] of Object.entries(handles))
     if (!song || !step) return;
     event.preventDefault();
     moveEnd(name, song[name] + step);
-    tell();
+    publish();
   });
 
-function play(what) {
-  const goesOn = playing === what && !audio.paused;
+function toggle(range) {
+  const wasPlaying = playing === range && !audio.paused;
   audio.pause();
-  if (goesOn || !song) return;
-  if (what === "part") audio.currentTime = song.start;
-  playing = what;
+  if (wasPlaying || !song) return;
+  if (range === "part") audio.currentTime = song.start;
+  playing = range;
   audio.play();
 }
 
-function follow() {
+function updatePlayhead() {
   if (!song) return;
   playhead.style.left = `${(100 * audio.currentTime) / song.duration}%`;
   if (playing === "part" && audio.currentTime >= song.end) audio.pause();
-  if (!audio.paused) requestAnimationFrame(follow);
+  if (!audio.paused) requestAnimationFrame(updatePlayhead);
 }
 
-function label() {
+function updateLabels() {
   buttons.part.textContent = playing === "part" && !audio.paused ? "Stop" : "Play the part";
   buttons.song.textContent = playing === "song" && !audio.paused ? "Stop" : "Play the song";
   playhead.hidden = audio.paused;
 }
 
-buttons.part.addEventListener("click", () => play("part"));
-buttons.song.addEventListener("click", () => play("song"));
-for (const name of ["play", "pause", "ended"]) audio.addEventListener(name, () => (label(), follow()));
+buttons.part.addEventListener("click", () => toggle("part"));
+buttons.song.addEventListener("click", () => toggle("song"));
+for (const name of ["play", "pause", "ended"]) audio.addEventListener(name, () => (updateLabels(), updatePlayhead()));
 new ResizeObserver(() => song && drawPeaks()).observe(lane);
 watch("value", show);
-label();
+updateLabels();
 show();
