@@ -46,10 +46,10 @@ class ControlObjective:
         self.models = {"unet": unet.requires_grad_(False), "controlnet": controlnet}
         self._unet, self._controlnet = unet, controlnet
         self._prompt_dropout, self._only_mid_control = prompt_dropout, only_mid_control
-        # On the full picture with few channels, channels last is twice as fast.
+        # At full image size with few channels, channels last is twice as fast.
         controlnet.controlnet_cond_embedding.to(memory_format=torch.channels_last)
         if only_mid_control:
-            controlnet.controlnet_down_blocks.requires_grad_(False)  # several processes wait for the gradients of what is trained
+            controlnet.controlnet_down_blocks.requires_grad_(False)  # unused; ddp waits for a gradient of every trained parameter
         if not sd_locked:
             for part in (unet.up_blocks, unet.conv_norm_out, unet.conv_out):
                 part.requires_grad_(True)
@@ -80,16 +80,16 @@ class ControlData(TrainingData[PairRecord]):
 
 
 def prepare_control_data(place: Path, control_method: str, pipeline: Any, device: str, val_share: float) -> ControlData:
-    """Read pairs and encode what is not encoded yet.
+    """Open pairs and compute their missing latents and embeddings.
 
     Args:
         place: of the pairs, as in `open_pairs`.
 
     Raises:
-        DataError: no usable pairs, pictures that are missing, or none that fits the model.
+        DataError: no usable pairs, missing images, or none of a size that fits the model.
     """
     store, records = open_pairs(place, control_pairs(control_method))
-    check = partial(check_size, pipeline, what="a picture")
+    check = partial(check_size, pipeline, what="an image")
     records, _ = of_one_size(store, records, lambda record: (record.source, record.target), check)
     training, held_out = split_by_song(records, val_share)
     targets = [record.target for record in records]
@@ -112,7 +112,7 @@ def control_samples(
 
 
 def held_out_clips(data: ControlData, most: int = 4) -> list[HeldOutClip]:
-    """Clips to draw samples for: unshifted ones of different songs that are held out, or trained on where none is."""
+    """Clips for samples: unshifted, of different held-out songs, or of training songs where none is held out."""
     clips = []
     for record in one_of_each_song(data.held_out or data.training, most):
         target = load_image(data.store.open(record.target))

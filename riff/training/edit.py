@@ -32,7 +32,7 @@ from riff.training.train import TrainingData
 
 @dataclass(frozen=True)
 class ConditioningDropout:
-    """Shares of examples that train without the instruction, without the picture, and without either, each apart."""
+    """Shares of examples that train without the instruction alone, without the input image alone, and without both."""
 
     text: float = 0.05
     image: float = 0.05
@@ -41,12 +41,12 @@ class ConditioningDropout:
     def __post_init__(self) -> None:
         shares = (self.text, self.image, self.both)
         if min(shares) < 0 or sum(shares) > 1:
-            raise OptionError(f"conditioning dropout {shares}: shares lie in 0..1 and make at most 1 together")
+            raise OptionError(f"conditioning dropout {shares}: shares must be in [0, 1] and sum to at most 1")
 
     def kept(self, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Whether the instruction and whether the picture is kept, from numbers in [0, 1).
+        """Masks of kept instructions and kept images, from uniform numbers in [0, 1).
 
-        With three equal shares P this is the usual rule: below 2P no instruction, from P to 3P no picture.
+        With three equal shares P this is diffusers' rule: below 2P no instruction, from P to 3P no image.
         """
         no_text = uniform < self.text + self.both
         no_image = (uniform >= self.text) & (uniform < self.text + self.both + self.image)
@@ -57,10 +57,10 @@ FIVE_PERCENT_EACH = ConditioningDropout()
 
 
 class EditObjective:
-    """Predict the noise from the instruction and the input picture (Brooks, Holynski and Efros, CVPR 2023).
+    """Predict the noise from the instruction and the input image (Brooks, Holynski and Efros, CVPR 2023).
 
     Args:
-        unet: one that takes latents and image latents; all of it is trained.
+        unet: its input is latents and image latents; all of it is trained.
         scaling_factor: of the latents; image latents are the posterior's mode, unscaled.
     """
 
@@ -70,7 +70,7 @@ class EditObjective:
         scaling_factor: float,
         dropout: ConditioningDropout = FIVE_PERCENT_EACH,
     ) -> None:
-        # Channels last halves a step on a CPU.
+        # Channels last halves the time of a step on a CPU.
         self.models = {"unet": unet.requires_grad_(True).to(memory_format=torch.channels_last)}
         self.frozen_name = ""
         self._unet, self._scaling_factor, self._dropout = unet, scaling_factor, dropout
@@ -81,8 +81,8 @@ class EditObjective:
             with_text, with_image = self._dropout.kept(rng.uniform(1, 1))
             text = torch.where(with_text, text, batch["no_text"])
             image = torch.where(with_image[..., None], image, 0.0)
-        pictures = torch.cat([noisy, image], dim=1).contiguous(memory_format=torch.channels_last)
-        return self._unet(pictures, timesteps, text, return_dict=False)[0]
+        latents = torch.cat([noisy, image], dim=1).contiguous(memory_format=torch.channels_last)
+        return self._unet(latents, timesteps, text, return_dict=False)[0]
 
 
 @dataclass(frozen=True)
@@ -112,29 +112,29 @@ def prepare_edit_data(
     most: int | None,
     target: str,
 ) -> EditData:
-    """Encode what is not encoded yet of edit pairs.
+    """Compute the missing latents and embeddings of edit pairs.
 
     Args:
-        store, records: the pairs, as from `open_pairs`.
-        resolution: height and width that the pictures must have, None for any that fits the model.
-        most: pairs to train on, None for all. target: as in `EditData`, or `auto` for what their manifest says.
+        store, records: of the pairs, from `open_pairs`.
+        resolution: required height and width of the images, None for any that fits the model.
+        most: number of training pairs, None for all. target: as in `EditData`, or `auto` for that of the pairs' manifest.
 
     Raises:
-        DataError: pictures that are missing, or none that fits the model.
+        DataError: missing images, or none of a size that fits the model.
     """
-    records, (height, width) = of_one_size(store, records, _images, partial(check_size, pipeline, what="a picture"))
+    records, (height, width) = of_one_size(store, records, _images, partial(check_size, pipeline, what="an image"))
     if resolution is not None and (height, width) != (resolution, resolution):
         raise DataError(
-            f"--resolution {resolution}: the pictures in {store.folder} are {height}x{width}, and a spectrogram that is scaled is "
-            "another sound; leave the flag out, or make the pairs anew"
+            f"--resolution {resolution}: the images in {store.folder} are {height}x{width}, and resizing a spectrogram changes its "
+            "sound; leave the flag out, or make the pairs again"
         )
     training, held_out = split_by_song(records, val_share)
     warn_of_long(pipeline.tokenizer, [record.edit_prompt for record in records])
     names = encoder_names(pipeline)
-    pictures = [path for record in records for path in _images(record)]
-    encoded = encode(store, pictures, [record.edit_prompt for record in records], pipeline, names, device)
-    shown = _target(store.folder) if target == "auto" else target
-    return EditData(store, training[:most], held_out, encoded, names, shown)
+    images = [path for record in records for path in _images(record)]
+    encoded = encode(store, images, [record.edit_prompt for record in records], pipeline, names, device)
+    target = _target(store.folder) if target == "auto" else target
+    return EditData(store, training[:most], held_out, encoded, names, target)
 
 
 def edit_samples(
@@ -147,10 +147,10 @@ def edit_samples(
 
 
 def held_out_edits(data: EditData, most: int, prompt: str | None = None) -> list[HeldOutClip]:
-    """Clips to draw samples for: unshifted ones of different songs that are held out, or trained on where none is.
+    """Clips for samples: unshifted, of different held-out songs, or of training songs where none is held out.
 
     Args:
-        prompt: an instruction for all of them instead of their own; what they should become is then unknown.
+        prompt: an instruction for all clips instead of their own; their targets are then unknown.
     """
     adding = [record for record in data.held_out or data.training if record.kind == "add"] or data.training
     clips = []
@@ -170,15 +170,15 @@ def held_out_edits(data: EditData, most: int, prompt: str | None = None) -> list
 
 
 def edit_of_image(place: str, prompt: str) -> HeldOutClip:
-    """A clip of a picture that somebody gives, a file or an address; what it should become is unknown.
+    """A clip of an image file or URL; its target is unknown.
 
     Raises:
-        DataError: it cannot be had, or is no picture.
+        DataError: it cannot be fetched, or is no image.
     """
     with TemporaryDirectory() as folder:
         path = Path(place)
         if place.startswith(("http://", "https://")):
-            path = Path(folder) / "picture"
+            path = Path(folder) / "image"
             try:
                 with urlopen(place, timeout=30) as answer:
                     path.write_bytes(answer.read())
@@ -193,5 +193,5 @@ def _images(record: EditRecord) -> tuple[str, str]:
 
 
 def _target(folder: Path) -> str:
-    """What the manifest of a folder of pairs says its edited pictures show; a mix where it says nothing."""
+    """The target in the manifest of a folder of pairs; `mix` where there is none."""
     return "vocals" if settings_of(folder).get("target", "mix") != "mix" else "mix"
