@@ -19,9 +19,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from riff import cli
+
+if TYPE_CHECKING:
+    from riff.training.memory import MemoryLog
+    from riff.training.options import TrainingOptions
+    from riff.training.processes import Processes
+    from riff.training.run import RunSettings
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -30,7 +36,10 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     _add_recipe(parser)
     _add_run(parser)
     _add_samples(parser)
-    return parser.parse_with_config(argv, resume=_settings_of_checkpoint)
+    args = parser.parse_with_config(argv, resume=_settings_of_checkpoint)
+    from riff.training.run_dir import default_output  # slow to import, and --help does not need it
+
+    return cli.argparse.Namespace(**{**vars(args), "output": args.output or default_output(args.control_method)})
 
 
 def _add_places(parser: cli.ArgumentParser) -> None:
@@ -129,9 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check_model(args.model)
     from riff.training.launch import start_processes
     from riff.training.processes import join_processes
-    from riff.training.run_dir import default_output
 
-    args.output = args.output or default_output(args.control_method)
     device = cli.choose_device(args.device)
     if args.dry_run:
         _print_plan(args, device)
@@ -166,7 +173,7 @@ def _print_plan(args: cli.argparse.Namespace, device: str) -> None:
     print(peak_text(predict_peak(objective, configs, options, precision), args.batch_size))
 
 
-def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
+def _train(args: cli.argparse.Namespace, device: str, processes: Processes) -> None:
     from riff.inspection.prompt_stats import low_variety
     from riff.models.control import load_control_pipeline, save_control_pipeline
     from riff.models.folders import check_output, read_origin
@@ -188,28 +195,31 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         version = RunDir.of_checkpoint(resume).version if resume else None
         logs = RunDir(args.log_dir, 0)
         replaces = check_output(args.output, "--output", args.overwrite, beside=(logs.path, logs.images), version=version)
+
     with processes.first_goes_first():
         pipeline = load_control_pipeline(args.model, args.base)
         data = prepare_control_data(args.train_data_dir, args.control_method, pipeline, device, args.val_share)
     processes.print(f"{len(data.training)} pairs to train on, {len(data.held_out)} held out (other songs)")
-    few = low_variety([pair.prompt for pair in data.training], [pair.song for pair in data.training])
-    if few and processes.is_first:
-        cli.warn(f"{few}; describe every song in the --prompt_file of make_cnet_dataset.py and make the pairs again")
-    origin = read_origin(args.model)
-    base = args.base or origin.get("base") or args.model
+    few_prompts = low_variety([pair.prompt for pair in data.training], [pair.song for pair in data.training])
+    if few_prompts and processes.is_first:
+        cli.warn(f"{few_prompts}; describe every song in the --prompt_file of make_cnet_dataset.py and make the pairs again")
+
     objective = ControlObjective(pipeline.unet, pipeline.controlnet, args.prompt_dropout, args.sd_locked, args.only_mid_control)
     if processes.is_first:
         configs = {name: getattr(pipeline, name).config for name in ("unet", "vae", "controlnet")}
-        how = {"sd_locked": args.sd_locked, "only_mid_control": args.only_mid_control}
-        watch.predict(lambda: control_on_meta(configs, **how), configs, options, settings)
+        scope = {"sd_locked": args.sd_locked, "only_mid_control": args.only_mid_control}
+        watch.predict(lambda: control_on_meta(configs, **scope), configs, options, settings)
+
     run_dir = RunDir.of_checkpoint(resume) if resume else processes.from_first(lambda: RunDir.claim(args.log_dir))
     settings = replace(settings, on_start=lambda: cli.write_config(run_dir.config, args))
     figures, sampling = FigureLog(run_dir.validation), SamplingOptions(steps=args.sample_steps)
-    clips = held_out_clips(data)
-    samples = control_samples(pipeline, clips, sampling, run_dir.images, figures, settings.sample_every, args.seed)
+    samples = control_samples(pipeline, held_out_clips(data), sampling, run_dir.images, figures, settings.sample_every, args.seed)
     step, reason = train(pipeline, objective, data, options, run_dir, settings, figures, samples, resume, processes)
     if not processes.is_first:
         return
+
+    origin = read_origin(args.model)
+    base = args.base or origin.get("base") or args.model
     origin |= {"base": base, "steps": step, "version": run_dir.version}
     arguments, memory = {**vars(args), "base": base}, watch.report()
     with kept_by_checkpoint(run_dir, settings):
@@ -218,7 +228,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     print(f"{reason + '; ' if reason else ''}step {step}: {args.output} (samples in {run_dir.images}, losses in {run_dir.path})")
 
 
-def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[Any, str, str]:
+def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[TrainingOptions, str, str]:
     """The options of a step, its precision, and the memory preset."""
     from riff.training.memory import choose_preset, choose_savings
     from riff.training.options import TrainingOptions
@@ -253,7 +263,7 @@ def _learning_rate(args: cli.argparse.Namespace) -> float:
     return (1e-5 if args.sd_locked else 2e-6) if args.learning_rate is None else args.learning_rate
 
 
-def _run_settings(args: cli.argparse.Namespace, device: str, precision: str, memory_log: Any) -> Any:
+def _run_settings(args: cli.argparse.Namespace, device: str, precision: str, memory_log: MemoryLog) -> RunSettings:
     from riff.training.run import RunSettings, stability_flags
     from riff.training.stopping import parse_duration
 

@@ -19,9 +19,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from riff import cli
+
+if TYPE_CHECKING:
+    from riff.training.memory import MemoryLog
+    from riff.training.options import TrainingOptions
+    from riff.training.processes import Processes
+    from riff.training.run import RunSettings
 
 # Flags of diffusers' example without effect here, and the reasons.
 WITHOUT_EFFECT = {
@@ -240,7 +246,7 @@ def _downloads(args: cli.argparse.Namespace) -> dict[str, Any]:
     return {key: getattr(args, key) for key in ("revision", "variant", "cache_dir") if getattr(args, key)}
 
 
-def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
+def _train(args: cli.argparse.Namespace, device: str, processes: Processes) -> None:
     from riff.hub.names import check_repo_id, find_token
     from riff.inspection.prompt_stats import low_variety
     from riff.models.edit import load_to_edit, save_edit_pipeline
@@ -273,6 +279,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         find_token(args.hub_token)
     if args.resume_from_checkpoint and resume is None:
         processes.print(f"no checkpoint of {args.output_dir} yet: starting a new run")
+
     with processes.first_goes_first():
         pipeline, base = load_to_edit(args.pretrained_model_name_or_path, args.copy_bias, **_downloads(args))
         data = prepare_edit_data(
@@ -288,9 +295,10 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
         if args.val_image_url:
             clips.append(edit_of_image(args.val_image_url, args.validation_prompt))
     processes.print(f"{len(data.training)} pairs to train on, {len(data.held_out)} held out (other songs)")
-    few = low_variety([pair.edit_prompt for pair in data.training], [pair.song for pair in data.training])
-    if few and processes.is_first:
-        cli.warn(f"{few}; describe every song in the --prompt_filepath of preprocess_musdb.py and make the pairs again")
+    few_prompts = low_variety([pair.edit_prompt for pair in data.training], [pair.song for pair in data.training])
+    if few_prompts and processes.is_first:
+        cli.warn(f"{few_prompts}; describe every song in the --prompt_filepath of preprocess_musdb.py and make the pairs again")
+
     share = args.conditioning_dropout_prob
     shares = (args.text_dropout, args.image_dropout, args.both_dropout) if share is None else (share, share, share)
     objective = EditObjective(pipeline.unet, pipeline.vae.config.scaling_factor, ConditioningDropout(*shares))
@@ -301,6 +309,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     if processes.is_first:
         configs = {name: getattr(pipeline, name).config for name in ("unet", "vae")}
         watch.predict(lambda: edit_on_meta(configs), configs, options, settings)
+
     run_dir = RunDir.of_checkpoint(resume) if resume else processes.from_first(lambda: RunDir.claim(args.logging_dir))
     settings = replace(settings, on_start=lambda: cli.write_config(run_dir.config, args))
     figures, sampling = (
@@ -311,6 +320,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
     step, reason = train(pipeline, objective, data, options, run_dir, settings, figures, samples, resume, processes)
     if not processes.is_first:
         return
+
     origin = {"base": base, "steps": step, "version": run_dir.version, "target": data.target}
     arguments, memory = {**vars(args), "base": base}, watch.report()
     with kept_by_checkpoint(run_dir, settings):
@@ -345,7 +355,7 @@ def _open_pairs(args: cli.argparse.Namespace) -> tuple[Any, list[Any]]:
     return open_dataset(args.dataset_name, EDIT_PAIRS, columns, args.dataset_config_name, hub)
 
 
-def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, device: str) -> tuple[Any, str, str]:
+def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, device: str) -> tuple[TrainingOptions, str, str]:
     """The options of a step, its precision, and the memory preset. epoch: in optimizer steps."""
     import os
 
@@ -383,7 +393,7 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, 
     return options, precision, preset
 
 
-def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, precision: str, memory_log: Any) -> Any:
+def _run_settings(args: cli.argparse.Namespace, device: str, epoch: int, precision: str, memory_log: MemoryLog) -> RunSettings:
     from riff.training.run import RunSettings, stability_flags
     from riff.training.stopping import parse_duration
 
