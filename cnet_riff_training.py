@@ -4,14 +4,14 @@
     python cnet_riff_training.py --train_data_dir 'train-shards/*.tar' --max_steps 100000 --memory 8
     python cnet_riff_training.py --memory 8 --dry_run
     python cnet_riff_training.py --resume
-    python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000 --devices 4 --strategy fsdp
+    python cnet_riff_training.py --train_data_dir train-data/ --max_steps 100000 --devices 4
 
 Latents and text embeddings are computed once and kept beside the pairs, or in the user's cache for those of the hub. Losses,
-samples of held-out songs and checkpoints lie in lightning_logs/version_N/ and image_log/version_N/; validation.jsonl beside
-losses.jsonl holds the loss on held-out songs and the edge F1 of their samples, which says when the control takes hold. The
-end, --max_train_time and Ctrl-C all leave a pipeline in --output that diffusers' StableDiffusionControlNetPipeline loads, and
-SIGTERM a checkpoint; --resume goes on exactly where a run stopped. All GPUs of the machine train together, each on batches
-of its own: N of them do what one with N times the batch would.
+samples of held-out songs and checkpoints are written to lightning_logs/version_N/ and image_log/version_N/; validation.jsonl
+beside losses.jsonl holds the loss on held-out songs and the edge F1 of their samples, which shows when the control takes hold.
+The end, --max_train_time and Ctrl-C all leave a pipeline in --output that diffusers' StableDiffusionControlNetPipeline loads,
+and SIGTERM a checkpoint; --resume continues exactly where a run stopped. All GPUs of the machine train together, each on
+batches of its own: N GPUs train as one with N times the batch would.
 """
 
 from __future__ import annotations
@@ -19,9 +19,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from riff import cli
+
+if TYPE_CHECKING:
+    from riff.training.memory import MemoryLog
+    from riff.training.options import TrainingOptions
+    from riff.training.processes import Processes
+    from riff.training.run import RunSettings
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -30,7 +36,10 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     _add_recipe(parser)
     _add_run(parser)
     _add_samples(parser)
-    return parser.parse_with_config(argv, resume=_settings_of_checkpoint)
+    args = parser.parse_with_config(argv, resume=_settings_of_checkpoint)
+    from riff.training.run_dir import default_output  # slow to import, and --help does not need it
+
+    return cli.argparse.Namespace(**{**vars(args), "output": args.output or default_output(args.control_method)})
 
 
 def _add_places(parser: cli.ArgumentParser) -> None:
@@ -43,33 +52,36 @@ def _add_places(parser: cli.ArgumentParser) -> None:
         help="pairs: a folder; shards that tools/pack_dataset.py made, as 'DIR/*.tar' or 'DIR/pairs-{000000..000031}.parquet'; or "
         "USER/NAME of a data set of shards on the hub",
     )
-    add("--control_method", default="", help="name of the way of control: reads prompt-METHOD.json, names the result")
+    add("--control_method", default="", help="name of the control method: reads prompt-METHOD.json, names the result")
     add("--model", default="models/control_riffusion_ini", help="pipeline to train: folder with an attached ControlNet")
-    add("--base", help="base of a --model that is a ControlNet alone: hub id, folder, file or mini (default: as it says itself)")
+    add("--base", help="base of a --model that is a ControlNet alone: hub id, folder, file or mini (default: the one it names)")
     add("--output", type=Path, help="folder for the result (default: models/riff-cnet-final, or riff-cnet-METHOD-final)")
     parser.add_flag("controlnet_only", default=False, help="write the ControlNet alone, in half precision, with its base's name")
-    add("--log_dir", type=Path, default=Path("."), help="where lightning_logs/ and image_log/ lie")
-    parser.add_overwrite("a model in --output; a run that goes on replaces its own without")
+    add("--log_dir", type=Path, default=Path("."), help="folder of lightning_logs/ and image_log/")
+    parser.add_overwrite("a model in --output; a resumed run replaces its own without")
 
 
 def _add_recipe(parser: cli.ArgumentParser) -> None:
-    parser.heading("what is learned, and how")
+    parser.heading("training")
     add = parser.add_argument
-    falls = "linear and cosine fall to a hundredth at --max_steps"
-    add("--max_steps", type=cli.whole(1), default=100_000, help="optimizer steps in all")
-    add("--batch_size", type=cli.BATCH, default=4, help="pairs a batch, for each process")
-    add("--accumulate_gradient_batches", type=cli.whole(1), default=1, help="batches to one optimizer step")
+    schedules = "linear and cosine decay to a hundredth at --max_steps"
+    add("--max_steps", type=cli.whole(1), default=100_000, help="total optimizer steps")
+    add("--batch_size", type=cli.BATCH, default=4, help="pairs in a batch of one process")
+    add("--accumulate_gradient_batches", type=cli.whole(1), default=1, help="batches of an optimizer step")
     add("--learning_rate", type=cli.real(above=0), help="peak learning rate (default: 1e-5, or 2e-6 with --sd_locked False)")
-    add("--lr_schedule", default="constant", choices=("constant", "linear", "cosine"), help=falls)
+    add("--lr_schedule", default="constant", choices=("constant", "linear", "cosine"), help=schedules)
     add("--warmup_steps", type=cli.whole(0), default=0, help="steps in which the learning rate rises, with every schedule")
     add(
-        "--snr_gamma", type=cli.real(0), default=0.0, help="min-SNR weight of the loss, 5 is usual; 0 weighs all noise levels alike"
+        "--snr_gamma",
+        type=cli.real(0),
+        default=0.0,
+        help="gamma of the loss's min-SNR weight, usually 5; 0 weights all noise levels equally",
     )
-    parser.add_flag("use_ema", default=False, help="average the weights over the steps, for the samples and the result")
-    add("--ema_decay", type=cli.real(0, below=1), default=0.9999, help="of the average; a short run's is lower")
+    parser.add_flag("use_ema", default=False, help="average the weights over the steps, for samples and the result")
+    add("--ema_decay", type=cli.real(0, below=1), default=0.9999, help="of the average; lower for short runs")
     add("--prompt_dropout", type=cli.SHARE, default=0.5, help="share of pairs trained without their prompt")
-    parser.add_flag("sd_locked", default=True, help="keep the base as it is; False also trains the UNet's decoder")
-    parser.add_flag("only_mid_control", default=False, help="control the middle block alone")
+    parser.add_flag("sd_locked", default=True, help="freeze the base; False also trains the UNet's decoder")
+    parser.add_flag("only_mid_control", default=False, help="let the control act on the middle block alone")
     parser.add_seed()
 
 
@@ -88,14 +100,14 @@ def _add_run(parser: cli.ArgumentParser) -> None:
         nargs="?",
         const="newest",
         metavar="PATH",
-        help="go on from a checkpoint, the newest by itself, with its settings",
+        help="resume from a checkpoint (without PATH: the newest) with its settings",
     )
     parser.add_memory()
-    add("--frozen_weights", choices=("32", "half"), help="how the base is stored (default: as --memory has it)")
+    add("--frozen_weights", choices=("32", "half"), help="storage of the base (default: of --memory)")
     parser.add_flag("save_gpu_memory", default=False, help="the same as --memory 12")
-    auto = "auto is bf16 on GPUs and CPUs that have it, and where --memory stores weights so; 32 elsewhere (a T4, a V100)"
+    auto = "auto is bf16 on GPUs and CPUs that support it, and where --memory stores weights in it; 32 elsewhere (a T4, a V100)"
     add("--precision", default="auto", choices=("auto", "32", "16", "bf16"), help=auto)
-    add("--num_workers", type=cli.WORKERS, default=2, help="processes that read pairs")
+    add("--num_workers", type=cli.WORKERS, default=2, help="data loader processes")
     parser.add_machines()
 
 
@@ -112,7 +124,7 @@ def _add_samples(parser: cli.ArgumentParser) -> None:
 
 
 def _settings_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
-    """The settings that a resumed run started with."""
+    """The configuration file of the run to resume."""
     if args.resume is None:
         return None
     from riff.training.run_dir import RunDir, find_checkpoint
@@ -126,12 +138,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check_model(args.model)
     from riff.training.launch import start_processes
     from riff.training.processes import join_processes
-    from riff.training.run_dir import default_output
 
-    args.output = args.output or default_output(args.control_method)
     device = cli.choose_device(args.device)
     if args.dry_run:
-        _say_plan(args, device)
+        _print_plan(args, device)
         return 0
     status = start_processes(__file__, argv, device, args.devices, args.num_nodes)
     if status is None:
@@ -150,95 +160,88 @@ def _check_model(model: str) -> None:
         )
 
 
-def _say_plan(args: cli.argparse.Namespace, device: str) -> None:
+def _print_plan(args: cli.argparse.Namespace, device: str) -> None:
     from riff.models.control import load_control_pipeline
     from riff.models.folders import read_configs
     from riff.training.prediction import control_on_meta, peak_text, plan_text, predict_peak
 
     options, precision, preset = _training_options(args, device)
-    model = "" if args.base else args.model  # with another base, what the folder says of the UNet does not hold
+    model = "" if args.base else args.model  # with another base, the folder's UNet configuration does not hold
     configs = read_configs(model, ("unet", "vae", "controlnet"), lambda: load_control_pipeline(args.model, args.base))
     objective = control_on_meta(configs, sd_locked=args.sd_locked, only_mid_control=args.only_mid_control)
     print(plan_text(preset, options.savings, precision, objective.models), flush=True)
     print(peak_text(predict_peak(objective, configs, options, precision), args.batch_size))
 
 
-def _train(args: cli.argparse.Namespace, device: str, processes: Any) -> None:
+def _train(args: cli.argparse.Namespace, device: str, processes: Processes) -> None:
     from riff.inspection.prompt_stats import low_variety
     from riff.models.control import load_control_pipeline, save_control_pipeline
     from riff.models.folders import check_output, read_origin
     from riff.sampling.options import SamplingOptions
-    from riff.training.control import ControlObjective, held_out_clips, prepare_control_data, train_control
+    from riff.training.control import ControlObjective, control_samples, held_out_clips, prepare_control_data
     from riff.training.loggers import check_loggers
-    from riff.training.memory import stored
     from riff.training.prediction import MemoryWatch, control_on_meta
     from riff.training.run import kept_by_checkpoint
     from riff.training.run_dir import RunDir, find_checkpoint
-    from riff.training.strategies import check_strategy
+    from riff.training.train import train
+    from riff.training.validation import FigureLog
 
     options, precision, preset = _training_options(args, device)
     watch = MemoryWatch(device, preset)
     settings = _run_settings(args, device, precision, watch.log)
-    check_strategy(settings.strategy, settings.precision)
     resume = processes.from_first(lambda: find_checkpoint(args.log_dir, args.resume, cli.warn) if args.resume else None)
-    if processes.is_first:  # better now than after hours of training
+    if processes.is_first:  # before hours of training, not after
         check_loggers(args.logger)
         version = RunDir.of_checkpoint(resume).version if resume else None
         logs = RunDir(args.log_dir, 0)
-        replaces = check_output(args.output, "--output", args.overwrite, beside=(logs.run, logs.images), version=version)
+        replaces = check_output(args.output, "--output", args.overwrite, beside=(logs.path, logs.images), version=version)
+
     with processes.first_goes_first():
         pipeline = load_control_pipeline(args.model, args.base)
         data = prepare_control_data(args.train_data_dir, args.control_method, pipeline, device, args.val_share)
-    processes.say(f"{len(data.training)} pairs to train on, {len(data.held_out)} held out (other songs)")
-    few = low_variety([pair.prompt for pair in data.training], [pair.song for pair in data.training])
-    if few and processes.is_first:
-        cli.warn(f"{few}; describe every song in the --prompt_file of make_cnet_dataset.py and make the pairs again")
-    origin = read_origin(args.model)
-    base = args.base or origin.get("base") or args.model
+    processes.print(f"{len(data.training)} pairs to train on, {len(data.held_out)} held out (other songs)")
+    few_prompts = low_variety([pair.prompt for pair in data.training], [pair.song for pair in data.training])
+    if few_prompts and processes.is_first:
+        cli.warn(f"{few_prompts}; describe every song in the --prompt_file of make_cnet_dataset.py and make the pairs again")
+
     objective = ControlObjective(pipeline.unet, pipeline.controlnet, args.prompt_dropout, args.sd_locked, args.only_mid_control)
     if processes.is_first:
         configs = {name: getattr(pipeline, name).config for name in ("unet", "vae", "controlnet")}
-        how = {"sd_locked": args.sd_locked, "only_mid_control": args.only_mid_control}
-        watch.predict(lambda: control_on_meta(configs, **how), configs, options, settings)
-    places = RunDir.of_checkpoint(resume) if resume else processes.from_first(lambda: RunDir.claim(args.log_dir))
-    with stored(objective, pipeline.vae, options.savings, precision):
-        step, reason = train_control(
-            pipeline,
-            objective,
-            data,
-            options,
-            places,
-            replace(settings, on_start=lambda: cli.write_config(places.config, args)),
-            sampling=SamplingOptions(steps=args.sample_steps),
-            clips=held_out_clips(data),
-            resume=resume,
-            processes=processes,
-        )
+        scope = {"sd_locked": args.sd_locked, "only_mid_control": args.only_mid_control}
+        watch.predict(lambda: control_on_meta(configs, **scope), configs, options, settings)
+
+    run_dir = RunDir.of_checkpoint(resume) if resume else processes.from_first(lambda: RunDir.claim(args.log_dir))
+    settings = replace(settings, on_start=lambda: cli.write_config(run_dir.config, args))
+    figures, sampling = FigureLog(run_dir.validation), SamplingOptions(steps=args.sample_steps)
+    samples = control_samples(pipeline, held_out_clips(data), sampling, run_dir.images, figures, settings.sample_every, args.seed)
+    step, reason = train(pipeline, objective, data, options, run_dir, settings, figures, samples, resume, processes)
     if not processes.is_first:
         return
-    origin |= {"base": base, "steps": step, "version": places.version}
+
+    origin = read_origin(args.model)
+    base = args.base or origin.get("base") or args.model
+    origin |= {"base": base, "steps": step, "version": run_dir.version}
     arguments, memory = {**vars(args), "base": base}, watch.report()
-    with kept_by_checkpoint(places, settings):
+    with kept_by_checkpoint(run_dir, settings):
         save_control_pipeline(pipeline, args.output, origin, args.controlnet_only, half=args.controlnet_only, replaces=replaces)
-        cli.write_manifest(args.output / "manifest.json", arguments, steps=step, version=places.version, memory=memory)
-    print(f"{reason + '; ' if reason else ''}step {step}: {args.output} (samples in {places.images}, losses in {places.run})")
+        cli.write_manifest(args.output / "manifest.json", arguments, steps=step, version=run_dir.version, memory=memory)
+    print(f"{reason + '; ' if reason else ''}step {step}: {args.output} (samples in {run_dir.images}, losses in {run_dir.path})")
 
 
-def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[Any, str, str]:
-    """The options of a step, the precision it is computed in, and the preset that --memory stands for here."""
+def _training_options(args: cli.argparse.Namespace, device: str) -> tuple[TrainingOptions, str, str]:
+    """The options of a step, its precision, and the memory preset."""
     from riff.training.memory import choose_preset, choose_savings
     from riff.training.options import TrainingOptions
 
     preset = choose_preset(args.memory, args.save_gpu_memory, device)
-    said = {
+    chosen = {
         "checkpointing": args.gradient_checkpointing,
         "frozen": args.frozen_weights,
         "trained": args.trained_weights,
         "moments": args.optimizer_state,
     }
-    asked = None if args.precision == "auto" else args.precision
-    sharded = args.strategy == "fsdp"
-    savings, precision = choose_savings(preset, said, asked, device, averaged=args.use_ema, sharded=sharded)
+    precision = None if args.precision == "auto" else args.precision
+    savings, precision = choose_savings(preset, chosen, precision, device, averaged=args.use_ema)
     options = TrainingOptions(
         learning_rate=_learning_rate(args),
         batch_size=args.batch_size,
@@ -260,8 +263,8 @@ def _learning_rate(args: cli.argparse.Namespace) -> float:
     return (1e-5 if args.sd_locked else 2e-6) if args.learning_rate is None else args.learning_rate
 
 
-def _run_settings(args: cli.argparse.Namespace, device: str, precision: str, memory_log: Any) -> Any:
-    from riff.training.run import RunSettings, steadier_ways
+def _run_settings(args: cli.argparse.Namespace, device: str, precision: str, memory_log: MemoryLog) -> RunSettings:
+    from riff.training.run import RunSettings, stability_flags
     from riff.training.stopping import parse_duration
 
     return RunSettings(
@@ -271,11 +274,10 @@ def _run_settings(args: cli.argparse.Namespace, device: str, precision: str, mem
         sample_every=args.logger_freq,
         checkpoint_every=args.checkpoint_freq,
         validate_every=args.val_freq,
-        validation_pictures=args.val_pictures,
+        validation_images=args.val_pictures,
         command=cli.called_as(),
         lower_rate=f"--learning_rate {_learning_rate(args) / 10:g}",
-        other_ways=steadier_ways(precision, "--precision", "32", "--warmup_steps"),
-        strategy=args.strategy,
+        suggestions=stability_flags(precision, "--precision", "32", "--warmup_steps"),
         loggers=args.logger,
         project=args.wandb_project,
         callbacks=(memory_log,),

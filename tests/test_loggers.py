@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import cnet_riff_training
 import train_instruct_pix2pix
 from riff.errors import OptionError
-from riff.training.loggers import KINDS, check_loggers, new_loggers
+from riff.training.loggers import LOGGERS, check_loggers, new_loggers
 from riff.training.losses import read_losses
 from riff.training.run_dir import RunDir
 
@@ -52,7 +52,7 @@ def run(pairs: Path, tiny_control: Path, tmp_path_factory: pytest.TempPathFactor
             "--device",
             "cpu",
         ),
-        *("--val_pictures", 2, "--val_freq", 3, "--max_steps", STEPS, "--logger", *KINDS, "--wandb_project", "voices"),
+        *("--val_pictures", 2, "--val_freq", 3, "--max_steps", STEPS, "--logger", *LOGGERS, "--wandb_project", "voices"),
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
@@ -196,19 +196,19 @@ def test_wandb_holds_the_same_as_one_run(run: Path, board: EventAccumulator, cli
 @pytest.mark.filterwarnings("ignore:Experiment logs directory")
 def test_what_was_logged_after_the_checkpoint_is_taken_back(tmp_path: Path) -> None:
     """A run that was killed at step 4 goes on from the checkpoint of step 2."""
-    places = RunDir(tmp_path, 0)
-    places.run.mkdir(parents=True)
-    places.config.write_text("seed: 0\n")
+    run_dir = RunDir(tmp_path, 0)
+    run_dir.path.mkdir(parents=True)
+    run_dir.config.write_text("seed: 0\n")
     for first, last, figure in ((0, 4, 1.0), (2, 3, 2.0)):
-        for logger in new_loggers(("tensorboard", "csv", "csv"), places, "", first):
-            logger.begin(places.config)
+        for logger in new_loggers(("tensorboard", "csv", "csv"), run_dir, "", first):
+            logger.begin(run_dir.config)
             for step in range(first + 1, last + 1):
                 logger.log_metrics({"figure": figure}, step)
                 logger.log_metrics({"other": figure}, step)
             logger.finalize("success")  # type: ignore[attr-defined]
     expected = [(1, 1.0), (2, 1.0), (3, 2.0)]
-    assert [(event.step, event.value) for event in read_board(places.run).Scalars("figure")] == expected
-    with open(places.run / "metrics.csv", newline="") as file:
+    assert [(event.step, event.value) for event in read_board(run_dir.path).Scalars("figure")] == expected
+    with open(run_dir.path / "metrics.csv", newline="") as file:
         rows = [(int(row["step"]), float(row["figure"])) for row in csv.DictReader(file) if row["figure"]]
     assert rows == expected
 
@@ -218,13 +218,13 @@ def test_wandb_keeps_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("WANDB_SILENT", "true")
     forget_wandb_settings()
     monkeypatch.setattr(sys, "argv", ["train_instruct_pix2pix.py", "--hub_token", "hf_SECRET"])
-    places = RunDir(tmp_path, 0)
-    places.run.mkdir(parents=True)
-    places.config.write_text("learning_rate: 0.125\n")
-    (logger,) = new_loggers(["wandb"], places, "voices")
-    logger.begin(places.config)
+    run_dir = RunDir(tmp_path, 0)
+    run_dir.path.mkdir(parents=True)
+    run_dir.config.write_text("learning_rate: 0.125\n")
+    (logger,) = new_loggers(["wandb"], run_dir, "voices")
+    logger.begin(run_dir.config)
     logger.finalize("success")  # type: ignore[attr-defined]
-    contents = [path.read_bytes() for path in places.run.rglob("*") if path.is_file()]
+    contents = [path.read_bytes() for path in run_dir.path.rglob("*") if path.is_file()]
     assert any(b"learning_rate" in content for content in contents)
     assert not any(b"hf_SECRET" in content for content in contents)
 
@@ -249,7 +249,7 @@ def test_wandb_that_cannot_be_had_is_said_at_once(
 
 def test_flags(tmp_path: Path) -> None:
     assert cnet_riff_training.parse_args([]).logger == ["tensorboard"]
-    assert cnet_riff_training.parse_args(["--logger", *KINDS]).logger == list(KINDS)
+    assert cnet_riff_training.parse_args(["--logger", *LOGGERS]).logger == list(LOGGERS)
     assert cnet_riff_training.parse_args(["--logger", "csv", "wandb"]).logger == ["csv", "wandb"]
     for said in ("--report_to", "--logger"):
         assert train_instruct_pix2pix.parse_args([said, "wandb"]).report_to == ["wandb"]

@@ -211,13 +211,6 @@ def test_what_does_not_go_together_is_refused(said: dict[str, str], precision: s
         choose_savings("full", said, precision, "cuda")
 
 
-def test_what_is_shared_out_is_stored_in_32_bits() -> None:
-    savings, _ = choose_savings("8", {"moments": None}, None, "cpu", sharded=True)
-    assert savings == Savings(checkpointing=True)
-    with pytest.raises(OptionError, match="--strategy fsdp"):
-        choose_savings("full", {"moments": "bf16"}, None, "cpu", sharded=True)
-
-
 def test_stored_weights_come_back_to_the_bit() -> None:
     models = {"frozen": torch.nn.Linear(8, 8).requires_grad_(False), "trained": torch.nn.Linear(8, 8)}
     before = {name: model.weight.detach().clone() for name, model in models.items()}

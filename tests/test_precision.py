@@ -20,7 +20,7 @@ from riff.training.memory import HALF_TYPES, PRESETS, choose_savings
 from riff.training.options import Savings, TrainingOptions
 from riff.training.precision import choose_precision, computes_bf16, default_precision, fit_precision
 from riff.training.prediction import step_of
-from riff.training.run import PRECISIONS, steadier_ways
+from riff.training.run import PRECISIONS, stability_flags
 from riff.training.samples import SampleLog
 
 DEVICES = {"T4": "cuda", "A100": "cuda", "cpu": "cpu"}
@@ -46,7 +46,7 @@ def test_emulated_bf16_is_none(machine: str) -> None:
         fit_precision("bf16", "cuda")
     with pytest.raises(OptionError, match="bf16: this GPU has none"):
         choose_precision("bf16", "cuda")
-    assert "bf16" not in steadier_ways("16", "--precision", "32", "")
+    assert "bf16" not in stability_flags("16", "--precision", "32", "")
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_what_a_gpu_without_bf16_cannot_store_is_refused(machine: str, said: dic
 def test_no_combination_stores_what_is_not_computed_in(machine: str) -> None:
     device = DEVICES[machine]
     chosen = set()
-    for preset, asked, averaged, sharded in product(PRESETS, (None, "32", "bf16", "16"), (False, True), (False, True)):
+    for preset, asked, averaged in product(PRESETS, (None, "32", "bf16", "16"), (False, True)):
         with suppress(OptionError):
-            savings, precision = choose_savings(preset, {}, asked, device, averaged, sharded)
+            savings, precision = choose_savings(preset, {}, asked, device, averaged)
             chosen.add((savings, precision))
             assert precision in {"T4": ("32", "16"), "A100": ("32", "bf16", "16"), "cpu": ("32", "bf16")}[machine]
             assert savings.frozen == "32" or precision in HALF_TYPES
@@ -113,12 +113,12 @@ def test_every_combination_takes_a_step_on_a_cpu(savings: Savings, precision: st
 
 
 @pytest.mark.parametrize(("precision", "half"), [("32-true", None), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)])
-def test_samples_are_drawn_in_the_precision_of_the_training(precision: str, half: torch.dtype | None, tmp_path: Path) -> None:
-    drawn_in = []
+def test_samples_are_generated_in_the_precision_of_the_training(precision: str, half: torch.dtype | None, tmp_path: Path) -> None:
+    sampled_in = []
     model = torch.nn.Linear(2, 2)
     pipeline: Any = SimpleNamespace(vae=torch.nn.Module(), text_encoder=torch.nn.Module(), unet=model)
     log = SampleLog(pipeline, lambda *_: [], [], tmp_path, 1, 0)
     trainer: Any = SimpleNamespace(precision=precision)
-    with log._at_work(trainer, torch.device("cpu")):
-        drawn_in.append(model(torch.zeros(1, 2)).dtype)
-    assert drawn_in == [half or torch.float32]
+    with log._ready(trainer, torch.device("cpu")):
+        sampled_in.append(model(torch.zeros(1, 2)).dtype)
+    assert sampled_in == [half or torch.float32]

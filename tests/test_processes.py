@@ -24,7 +24,6 @@ from riff.errors import OptionError, RiffError
 from riff.training import launch
 from riff.training.losses import read_losses
 from riff.training.processes import launched_processes
-from riff.training.strategies import check_strategy
 
 LAUNCHERS = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in LAUNCHERS} | {
@@ -93,9 +92,9 @@ def going_on(half: Path, place: Path, *more: object) -> list[str]:
 
 @pytest.fixture(scope="module")
 def resumed(half: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """On by two processes that share the models out, stopped by Ctrl-C and resumed for two steps; what the former printed."""
+    """On by two processes, stopped by Ctrl-C and resumed for two steps; what the former printed."""
     place = tmp_path_factory.mktemp("resumed")
-    more = ("--batch_size", 1, "--devices", 2, "--strategy", "fsdp", "--checkpoint_freq", 1, "--max_steps", 500)
+    more = ("--batch_size", 1, "--devices", 2, "--checkpoint_freq", 1, "--max_steps", 500)
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "cnet_riff_training.py"), *going_on(half, place, *more)],
         env=ENVIRONMENT,
@@ -117,7 +116,7 @@ def resumed(half: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 def straight(half: Path, resumed: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same steps in one go, by two processes that srun started."""
     place, steps = tmp_path_factory.mktemp("straight"), step_of(resumed[0])
-    said = going_on(half, place, "--batch_size", 1, "--strategy", "fsdp", "--max_steps", steps)
+    said = going_on(half, place, "--batch_size", 1, "--max_steps", steps)
     port = {"MASTER_PORT": str(free_port())}
     tasks = [
         subprocess.Popen(
@@ -145,7 +144,7 @@ def test_ctrl_c_reaches_all_processes_and_leaves_a_run_to_resume(resumed: tuple[
 
 
 @pytest.mark.slow
-def test_two_processes_that_share_the_models_out_train_as_one_does(half: Path, resumed: tuple[Path, str], tmp_path: Path) -> None:
+def test_two_processes_train_as_one_does(half: Path, resumed: tuple[Path, str], tmp_path: Path) -> None:
     cnet_riff_training.main(going_on(half, tmp_path, "--max_steps", step_of(resumed[0])))
     assert_close(resumed[0], tmp_path)
 
@@ -272,11 +271,15 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
     return set_only
 
 
-def test_strategies_that_are_refused() -> None:
-    with pytest.raises(OptionError, match="--strategy deepspeed: its checkpoints"):
-        check_strategy("deepspeed", "32")
-    with pytest.raises(OptionError, match="--strategy fsdp: 16-bit floats"):
-        check_strategy("fsdp", "16")
+@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed"])
+def test_strategies_but_ddp_are_refused(strategy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = cli.ArgumentParser("x")
+    parser.add_machines()
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--strategy", strategy])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--strategy: invalid choice: '{strategy}'" in line
+    assert "ddp" in line
 
 
 @pytest.mark.parametrize("devices", ["0", "-1", "all", "1.5"])
@@ -291,11 +294,10 @@ def test_devices_are_auto_or_a_number(devices: str, capsys: pytest.CaptureFixtur
 
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_gpus_train_as_one_does(strategy: str, pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
+def test_two_gpus_train_as_one_does(pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
     places = {"1": tmp_path / "one", "2": tmp_path / "two"}
     for devices, place in places.items():
         said = flags(pairs, tiny_control, place, "--max_steps", 4, "--batch_size", 2 // int(devices), "--precision", 32)
-        run_script("cnet_riff_training.py", *said, "--device", "cuda", "--devices", devices, "--strategy", strategy)
+        run_script("cnet_riff_training.py", *said, "--device", "cuda", "--devices", devices)
     np.testing.assert_allclose(list(losses(places["2"]).values()), list(losses(places["1"]).values()), rtol=1e-3)
     assert list(checkpoint(places["2"])["state_dict"]) == list(checkpoint(places["1"])["state_dict"])

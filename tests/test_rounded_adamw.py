@@ -151,7 +151,7 @@ def test_pieces_hold_everything_once_and_no_more_than_they_may(shapes: list[tupl
 
 
 def test_a_large_parameter_takes_small_temporaries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("riff.training.rounded_adamw.PIECE", 2**14)
+    monkeypatch.setattr("riff.training.rounded_adamw.CHUNK", 2**14)
     weight = nn.Parameter(torch.zeros(1024, 256, dtype=torch.bfloat16))
     optimizer = RoundedAdamW([weight], lr=1e-3)
     for _ in range(2):

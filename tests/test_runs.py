@@ -35,7 +35,7 @@ from riff.training.control import ControlObjective
 from riff.training.edit import ConditioningDropout, EditObjective
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
-from riff.training.run import RunSettings, kept_by_checkpoint, quieten_lightning, run_training
+from riff.training.run import RunSettings, kept_by_checkpoint, run_training
 from riff.training.run_dir import RunDir, checkpoints_in, default_output, find_checkpoint, newest_checkpoint
 from riff.training.validation import FigureLog
 
@@ -61,19 +61,18 @@ def small_module(base: Path, fingerprint: str = "vae-text", data: dict[str, Any]
 def small_run(
     module: NoiseTraining, root: Path, resume: Path | None = None, callbacks: Sequence[pl.Callback] = (), **more: Any
 ) -> tuple[int, str]:
-    quieten_lightning()
-    places = RunDir.of_checkpoint(resume) if resume else RunDir.claim(root)
+    run_dir = RunDir.of_checkpoint(resume) if resume else RunDir.claim(root)
     chosen: dict[str, Any] = {"sample_every": 0, "checkpoint_every": 1000, "loggers": ()} | more
     settings = RunSettings(
         "cpu",
         "32",
         1e6,
         command="python train.py",
-        on_start=lambda: write_text(places.config, "seed: 0\n"),
+        on_start=lambda: write_text(run_dir.config, "seed: 0\n"),
         callbacks=callbacks,
         **chosen,
     )
-    return run_training(module, places, settings, FigureLog(places.validation), [], resume)
+    return run_training(module, run_dir, settings, FigureLog(run_dir.validation), [], resume)
 
 
 @pytest.fixture(scope="module")
@@ -179,10 +178,10 @@ def test_both_trainers_refuse_before_they_train(
 
 def test_what_prevents_the_result_is_told_with_what_rescues_it(stopped: Path, tmp_path: Path) -> None:
     settings = RunSettings("cpu", "32", 1, 0, 0, command="python train.py")
-    places, command = RunDir.of_checkpoint(stopped), f"python train.py --resume {stopped}"
+    run_dir, command = RunDir.of_checkpoint(stopped), f"python train.py --resume {stopped}"
 
     def prevented(act: Callable[[], Any]) -> str:
-        with pytest.raises((TrainingError, Interrupted)) as raised, kept_by_checkpoint(places, settings):
+        with pytest.raises((TrainingError, Interrupted)) as raised, kept_by_checkpoint(run_dir, settings):
             act()
         assert command in str(raised.value)
         return str(raised.value)
@@ -191,7 +190,7 @@ def test_what_prevents_the_result_is_told_with_what_rescues_it(stopped: Path, tm
         said = prevented(lambda: (tmp_path / "x").write_bytes(b"0" * 10_000))
     assert said.startswith("the result was not written: ")
     assert "File too large (the disk at /" in said
-    assert "SIGTERM: the result was not written; go on from step 3" in prevented(send(signal.SIGTERM))
+    assert "SIGTERM: the result was not written; resume from step 3" in prevented(send(signal.SIGTERM))
     assert "holds x by now" in prevented(lambda: (_ for _ in ()).throw(OptionError("holds x by now")))
 
 
@@ -246,7 +245,7 @@ def test_sigterm_leaves_a_checkpoint_and_says_how_to_go_on(
     assert cli.report(raised.value) == 143
     assert capfd.readouterr().err.strip().splitlines() == [
         "SIGTERM: saving a checkpoint after this step",
-        f"SIGTERM: go on from step 2, the last that was saved: python train.py --resume {kept}",
+        f"SIGTERM: resume from step 2, the last that was saved: python train.py --resume {kept}",
     ]
     assert checkpoints_in(kept.parent) == [kept]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -258,10 +257,10 @@ def test_ctrl_c_is_answered_at_once_and_a_second_one_says_what_is_left(
     assert small_run(small_module(tiny_base), tmp_path, callbacks=[At(2, send(signal.SIGINT))]) == (2, "interrupted")
     assert "interrupted: the run ends after this step and is saved; press Ctrl-C again" in capfd.readouterr().err
     kept = RunDir(tmp_path, 0).checkpoints / "step=000002.ckpt"
-    with pytest.raises(Interrupted, match=rf"interrupted: go on from step 2, .* --resume {kept}$") as raised:
+    with pytest.raises(Interrupted, match=rf"interrupted: resume from step 2, .* --resume {kept}$") as raised:
         small_run(small_module(tiny_base), tmp_path, kept, callbacks=[At(3, send(signal.SIGINT, signal.SIGINT))])
     assert cli.status_of(raised.value) == 130
-    with pytest.raises(Interrupted, match="interrupted: start anew, for no checkpoint was written yet"):
+    with pytest.raises(Interrupted, match="interrupted: start again, for no checkpoint was written yet"):
         small_run(small_module(tiny_base), tmp_path, callbacks=[At(1, send(signal.SIGINT, signal.SIGINT))])
 
 
@@ -293,12 +292,12 @@ def test_a_full_disk_ends_a_run_with_the_command_that_goes_on(
         small_run(small_module(tiny_base), tmp_path, checkpoint_every=1)
     full = rf"{place}/step=000001.ckpt: File too large (the disk at /"
     assert str(raised.value).startswith(full)
-    assert str(raised.value).endswith("make room, then start anew, for no checkpoint was written yet")
+    assert str(raised.value).endswith("make room, then start again, for no checkpoint was written yet")
     assert list(place.iterdir()) == []
     with (
         ExitStack() as stack,
         pytest.raises(
-            TrainingError, match=r"step=000002\.ckpt: File too .*; make room, then go on from step 1, .*step=000001\.ckpt$"
+            TrainingError, match=r"step=000002\.ckpt: File too .*; make room, then resume from step 1, .*step=000001\.ckpt$"
         ),
     ):
         small_run(
@@ -373,16 +372,21 @@ def test_other_frozen_models_are_refused_and_earlier_checkpoints_go_on(stopped: 
 
 
 @pytest.mark.parametrize(("training", "held_out"), [(["a", "b", "c"], []), (["a"], ["b", "c"]), (["a", "c"], ["b"])])
-def test_songs_do_not_change_sides(stopped: Path, tiny_base: Path, training: list[str], held_out: list[str]) -> None:
-    with pytest.raises(DataError, match=r"would change sides, .*go on with the --val_share and the pairs it was trained with"):
+def test_songs_do_not_change_between_training_and_validation(
+    stopped: Path, tiny_base: Path, training: list[str], held_out: list[str]
+) -> None:
+    with pytest.raises(
+        DataError,
+        match=r"would change between training and validation, .*resume with the --val_share and the pairs it was trained with",
+    ):
         check_checkpoint(stopped, small_module(tiny_base, data=content(training, held_out)))
 
 
-def test_other_pairs_and_another_seed_are_said(stopped: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_pairs_and_another_seed_are_reported(stopped: Path, tiny_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check_checkpoint(stopped, small_module(tiny_base, data=content(["a", "b"], ["c"])))
     assert capsys.readouterr().err == ""
     check_checkpoint(stopped, small_module(tiny_base, data=content(["a", "b", "d"], ["c"])))
-    assert "was trained on other pairs (2 then, 3 now); going on with those there are now" in capsys.readouterr().err
+    assert "was trained on other pairs (2 then, 3 now); resuming with the present ones" in capsys.readouterr().err
     check_checkpoint(stopped, small_module(tiny_base, data=content(["a", "b"], ["c"], "hum"), seed=4))
     said = capsys.readouterr().err
     assert "was trained on other pairs (2 then, 2 now)" in said

@@ -48,7 +48,7 @@ def test_controlnet_pairs_of_other_sizes_are_left_out(
     data = prepare_control_data(control_pairs(tmp_path, *widths), "", pipeline, "cpu", val_share=0)
     assert [record.target for record in data.training] == ["target-1.png", "target-5.png"]
     lines = capsys.readouterr().err.splitlines()
-    assert any(line.startswith("left out: source-0.png: a picture of 64x50 does not fit this model") for line in lines)
+    assert any(line.startswith("left out: source-0.png: an image of 64x50 does not fit this model") for line in lines)
     assert "left out: target-4.png: 64x64 pixels, and most are 48x64" in lines
     batch = default_collate([ControlDataset(data.store, data.training, data.encoded)[index] for index in (0, 1)])
     noisy = torch.randn(2, 4, 4, ODD // 16)
@@ -71,7 +71,7 @@ def test_edit_pairs_of_other_sizes_are_left_out(tiny_base: Path, tmp_path: Path,
 
 def test_pictures_of_which_none_fits_end_in_one_line(tiny_control: Path, tmp_path: Path) -> None:
     pipeline = load_control_pipeline(tiny_control)
-    with pytest.raises(DataError, match=r"source-0\.png: a picture of 64x50 does not fit this model"):
+    with pytest.raises(DataError, match=r"source-0\.png: an image of 64x50 does not fit this model"):
         prepare_control_data(control_pairs(tmp_path, (50, 50)), "", pipeline, "cpu", val_share=0)
     with pytest.raises(DataError, match="the images of every pair differ in size"):
         prepare_control_data(control_pairs(tmp_path, (ODD, 64)), "", pipeline, "cpu", val_share=0)

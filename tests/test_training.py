@@ -106,7 +106,7 @@ def test_resuming_equals_going_straight_through(straight: Path, pairs: Path, tin
     kept = {path: path.read_bytes() for path in (tmp_path / "final").rglob("*.safetensors")}
     resume = ("--log_dir", tmp_path, "--max_steps", 6, "--resume")
     message = last_error(run_script("cnet_riff_training.py", "--learning_rate", 1e9, *resume, code=2))
-    assert "step 5: the loss is not a finite number; go on from the last checkpoint with a lower --learning_rate" in message
+    assert "step 5: the loss is not a finite number; resume from the last checkpoint with a lower --learning_rate" in message
     checkpoint = tmp_path / "lightning_logs/version_0/checkpoints/step=000003.ckpt"
     assert f"python cnet_riff_training.py --learning_rate 1e+08 --resume {checkpoint} (or more --warmup_steps)" in message
     assert list(checkpoint.parent.iterdir()) == [checkpoint]

@@ -22,7 +22,7 @@ from riff.models.base import load_base
 from riff.models.edit import attach_edit
 from riff.spectrogram.edges import canny_edges
 from riff.training.checkpoints import CheckpointLog
-from riff.training.edge_curve import LEAST_WAY, Bounds, EdgeCurve, mean_edge_f1
+from riff.training.edge_curve import LEAST_RANGE, Bounds, EdgeCurve, mean_edge_f1
 from riff.training.edit import ConditioningDropout, EditObjective
 from riff.training.losses import FLUSH_EVERY, LossLog, read_losses
 from riff.training.module import NoiseTraining
@@ -63,7 +63,7 @@ def tiny_module(base: Path, processes: Processes = ALONE, **options: object) -> 
     return NoiseTraining(objective, pipeline.scheduler, [None], TrainingOptions(**options), "name", processes)  # type: ignore[arg-type]
 
 
-def look(module: NoiseTraining, examples: list, place: Path, step: int = 0) -> float:
+def validate(module: NoiseTraining, examples: list, place: Path, step: int = 0) -> float:
     figures = FigureLog(place / "validation.jsonl")
     trainer = trainer_at(step, module=module)
     figures.on_train_start(trainer, module)
@@ -71,26 +71,26 @@ def look(module: NoiseTraining, examples: list, place: Path, step: int = 0) -> f
     return figures.curve("loss")[-1][1]
 
 
-def test_the_loss_on_held_out_songs_is_the_same_at_every_look(tiny_base: Path, examples: list, tmp_path: Path) -> None:
-    """Whatever the batch and the seed, and without a draw from the training's random numbers; it falls as the songs are learnt."""
+def test_the_loss_on_held_out_songs_is_the_same_at_every_validation(tiny_base: Path, examples: list, tmp_path: Path) -> None:
+    """Whatever the batch and the seed, and without the training's random numbers; it falls as the songs are learnt."""
     module = tiny_module(tiny_base, batch_size=3, seed=1)
     state = torch.get_rng_state()
-    first = look(module, examples, tmp_path / "a")
-    assert first == look(module, examples, tmp_path / "a") == look(module, examples, tmp_path / "b")
+    first = validate(module, examples, tmp_path / "a")
+    assert first == validate(module, examples, tmp_path / "a") == validate(module, examples, tmp_path / "b")
     assert torch.equal(torch.get_rng_state(), state)
-    assert first == pytest.approx(look(tiny_module(tiny_base, batch_size=8, seed=2), examples, tmp_path / "c"), rel=1e-5)
+    assert first == pytest.approx(validate(tiny_module(tiny_base, batch_size=8, seed=2), examples, tmp_path / "c"), rel=1e-5)
     optimizer = torch.optim.Adam(module.trained, 3e-3)
     batch = {name: torch.stack([example[name] for example in examples]) for name in examples[0]}
     for step in range(15):
         optimizer.zero_grad()
         module.noise_loss(batch, (step,)).backward()
         optimizer.step()
-    assert look(module, examples, tmp_path / "d") < 0.9 * first
+    assert validate(module, examples, tmp_path / "d") < 0.9 * first
 
 
-def test_processes_share_a_look_out(tiny_base: Path, examples: list, tmp_path: Path) -> None:
-    """Each predicts as often as the others, and together they find what one finds alone: 8 pictures, 4 processes, batches of 3."""
-    alone = look(tiny_module(tiny_base, batch_size=3), examples, tmp_path)
+def test_processes_share_a_validation(tiny_base: Path, examples: list, tmp_path: Path) -> None:
+    """Together they find what one finds alone: 8 images, 4 processes, batches of 3, of which the last process gets none."""
+    alone = validate(tiny_module(tiny_base, batch_size=3), examples, tmp_path)
     sums: list[torch.Tensor] = []
     for rank in range(4):
         module = tiny_module(tiny_base, Processes(rank, 4, 4), batch_size=3)
@@ -103,16 +103,16 @@ def test_processes_share_a_look_out(tiny_base: Path, examples: list, tmp_path: P
 
         trainer.strategy.reduce = keep
         ValidationLog(examples, FigureLog(tmp_path / f"{rank}.jsonl"), 1, 8).on_train_start(trainer, module)  # type: ignore[arg-type]
-        assert trainer.strategy.validation_step.call_count == 1
+        assert trainer.strategy.validation_step.call_count == (rank < 3)
     total, count = torch.stack(sums).sum(dim=0).tolist()
     assert (count, total / count) == (8, pytest.approx(alone, rel=1e-5))
 
 
-def test_a_look_at_broken_weights_ends_the_run(tiny_base: Path, examples: list, tmp_path: Path) -> None:
+def test_validation_of_broken_weights_ends_the_run(tiny_base: Path, examples: list, tmp_path: Path) -> None:
     module = tiny_module(tiny_base, batch_size=8)
     module.trained[0].data.fill_(math.nan)
     with pytest.raises(TrainingError, match="step 7: the loss on held-out songs is not a finite number"):
-        look(module, examples, tmp_path, step=7)
+        validate(module, examples, tmp_path, step=7)
     saved: list[Path] = []
     trainer = trainer_at(7)
     trainer.save_checkpoint = saved.append
@@ -173,7 +173,7 @@ def test_edges_of_their_own_score_one() -> None:
 @settings(deadline=None, max_examples=50)
 def test_control_holds_from_a_third_of_the_way(floor: float, ceiling: float, score: float) -> None:
     bounds = Bounds(floor, ceiling)
-    assert bounds.holds(score) == (ceiling - floor >= LEAST_WAY and score - floor >= (ceiling - floor) / 3 - 1e-9) or (
+    assert bounds.holds(score) == (ceiling - floor >= LEAST_RANGE and score - floor >= (ceiling - floor) / 3 - 1e-9) or (
         math.isclose(score - floor, (ceiling - floor) / 3, abs_tol=1e-9)
     )
     assert not bounds.holds(floor)
@@ -187,7 +187,7 @@ def test_control_holds_from_a_third_of_the_way(floor: float, ceiling: float, sco
             "step 20: the control has taken hold (edge F1 0.450; 0.300",
             "the control took hold by step 20 (edge F1 0.390",
         ),
-        ([0.35, 0.39], "", "the control has not taken hold: go on for more --max_steps"),
+        ([0.35, 0.39], "", "the control has not taken hold: train for more --max_steps"),
         ([], "", ""),
     ],
 )
@@ -201,14 +201,14 @@ def test_the_step_at_which_control_takes_hold_is_said(
 ) -> None:
     """Once, and also when the run is resumed in between."""
     given_scores = iter([0.3, 0.6, *scores])
-    monkeypatch.setattr("riff.training.edge_curve.mean_edge_f1", lambda pictures, edges: next(given_scores))
+    monkeypatch.setattr("riff.training.edge_curve.mean_edge_f1", lambda images, edges: next(given_scores))
     path = tmp_path / "validation.jsonl"
     for step, _ in enumerate(["bounds", *scores]):
         figures = FigureLog(path)  # as a resumed run has it
         trainer = trainer_at(10 * step)
         figures.on_train_start(trainer, None)  # type: ignore[arg-type]
         curve = EdgeCurve(figures)
-        curve.look(trainer, [], []) if curve.is_bounded else curve.bound(trainer, [], [], [])
+        curve.add(trainer, [], []) if curve.is_bounded else curve.bound(trainer, [], [], [])
     assert curve.bounds == (0.3, 0.6)
     lines = capsys.readouterr().out.splitlines()
     assert [line[: len(said)] for line in lines] == [said] * bool(said)

@@ -132,7 +132,7 @@ class ArgumentParser(argparse.ArgumentParser):
         self.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where tensors live")
 
     def add_machines(self) -> None:
-        """Add the flags of where a training run takes place; `riff.training.launch` and `.strategies` read them."""
+        """Add the flags of the devices and processes of a training run; `riff.training.launch` reads them."""
         self.heading("machine")
         self.add_device()
         add = self.add_argument
@@ -141,22 +141,17 @@ class ArgumentParser(argparse.ArgumentParser):
             default="auto",
             type=_devices,
             metavar="N|auto",
-            help="processes on this machine, one a device: auto is all GPUs, or one CPU",
+            help="processes on this machine, one for each device: auto is all GPUs, or one CPU process",
         )
         add(
             "--num_nodes",
             default=1,
             type=PROCESSES,
-            help="machines; run the same command on each, with MASTER_ADDR (of the first) and NODE_RANK (0, 1, ...) set; all of "
-            "them must see the same folders",
+            help="number of machines; run the same command on each, with MASTER_ADDR (of the first) and NODE_RANK (0, 1, ...) set; "
+            "they must share the folders",
         )
-        add(
-            "--strategy",
-            default="auto",
-            choices=("auto", "ddp", "fsdp", "deepspeed"),
-            help="with several processes: ddp keeps the models in each; fsdp shares weights, gradients and optimizer out, for "
-            "models that do not fit into one; auto is ddp; deepspeed is refused, fsdp does the same",
-        )
+        strategy = "several processes train data-parallel, each with the whole model: auto and ddp mean the same"
+        add("--strategy", default="auto", choices=("auto", "ddp"), help=strategy)
 
     def add_separation(self, none: str = "") -> None:
         """Add the flags of `riff.separation.separator.SeparationOptions`; `separation_options` reads them.
@@ -182,39 +177,39 @@ class ArgumentParser(argparse.ArgumentParser):
         add("--spleeter_model_dir", type=Path, help="where Spleeter's weights lie (default: MODEL_PATH, else the user's cache)")
 
     def add_memory(self) -> None:
-        """Add the flags of `riff.training.options.Savings` and of its presets, and of what costs or saves time."""
+        """Add the flags of `riff.training.options.Savings` and its presets, and of compilation."""
         self.heading("memory and speed")
         add = self.add_argument
         add(
             "--memory",
             default="auto",
             choices=("auto", "full", "24", "16", "12", "8"),
-            help="what to do for GPUs of so many GiB: full is nothing, 24 stores frozen weights in half precision, 16 also "
-            "recomputes activations, 12 also keeps AdamW's moments in bf16, 8 the trained weights too; auto goes by the GPU",
+            help="savings for a GPU of so many GiB: full is none, 24 stores frozen weights in half precision, 16 also "
+            "recomputes activations, 12 also stores AdamW's moments in bf16, 8 the trained weights too; auto depends on the GPU",
         )
-        self.add_flag("gradient_checkpointing", default=None, help="recompute activations (default: as --memory has it)")
+        self.add_flag("gradient_checkpointing", default=None, help="recompute activations (default: of --memory)")
         add(
             "--trained_weights",
             choices=("32", "bf16"),
-            help="how they are stored; bf16 is rounded stochastically (default: likewise)",
+            help="their storage; bf16 is rounded stochastically (default: of --memory)",
         )
         add(
-            "--optimizer_state", choices=("32", "bf16", "8bit"), help="AdamW's moments; 8bit: with bitsandbytes (default: likewise)"
+            "--optimizer_state",
+            choices=("32", "bf16", "8bit"),
+            help="storage of AdamW's moments; 8bit needs bitsandbytes (default: of --memory)",
         )
+        self.add_flag("compile", default=False, help="torch.compile the models' blocks: minutes at the start; no gain on a CPU")
         self.add_flag(
-            "compile", default=False, help="torch.compile the models' blocks: minutes at the start; worth nothing on a CPU"
-        )
-        self.add_flag(
-            "dry_run", default=False, help="say what would lie where and the memory it would take; train and write nothing"
+            "dry_run", default=False, help="print how weights would be stored and the predicted memory; train and write nothing"
         )
 
     def add_held_out(self) -> None:
-        """Add the flags of what a training run looks at on songs that it does not train on."""
+        """Add the flags of the validation on held-out songs."""
         self.heading("held-out songs")
         add = self.add_argument
-        self.add_val_share("share of songs held out for the samples and the loss on them")
-        add("--val_freq", type=whole(0), default=500, help="steps between looks at the loss on held-out songs; 0 is never")
-        add("--val_pictures", type=whole(0), default=32, help="noised pictures of held-out songs to such a look; 0 is none")
+        self.add_val_share("share of songs held out for samples and the validation loss")
+        add("--val_freq", type=whole(0), default=500, help="steps between validations; 0 is never")
+        add("--val_pictures", type=whole(0), default=32, help="noisy examples of a validation; 0 is none")
         add("--sample_steps", type=DENOISING_STEPS, default=20, help="denoising steps of a sample")
 
     def add_val_share(self, help: str) -> None:
@@ -256,10 +251,10 @@ class ArgumentParser(argparse.ArgumentParser):
         add("--num_shards", type=whole(1), help="of so many; each has a folder of its own in that of the pairs")
 
     def add_logger(self, project: str, older_name: str | None = None) -> None:
-        """Add the flags of where a training run shows how it goes; `riff.training.loggers` reads them.
+        """Add the flags of the loggers of a training run; `riff.training.loggers` reads them.
 
         Args:
-            project: the default at Weights & Biases. older_name: of the first flag, by which people know it.
+            project: the default at Weights & Biases. older_name: another name of --logger.
         """
         names = [older_name, "--logger"] if older_name else ["--logger"]
         add = self.add_argument
@@ -269,7 +264,7 @@ class ArgumentParser(argparse.ArgumentParser):
             default=["tensorboard"],
             choices=("tensorboard", "wandb", "csv"),
             metavar="LOGGER",
-            help="where figures, and samples to see and hear, are shown, one or several: tensorboard, wandb (Weights & Biases; pip "
+            help="one or several loggers of figures, and of samples as image and audio: tensorboard, wandb (Weights & Biases; pip "
             "install wandb, and without a network WANDB_MODE=offline), csv (metrics.csv, figures alone)",
         )
         add("--wandb_project", default=project, help="of the run at Weights & Biases")

@@ -1,4 +1,4 @@
-"""Whose every byte is, at the fullest moment of a training step; on real tensors and on fake ones that hold nothing."""
+"""Peak memory of a training step, by category; on real tensors, or on fake ones without data."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from riff.training.optimizers import adamw
 
 WEIGHTS, CAST, MOMENTS, GRADIENTS = "weights", "cast weights", "optimizer's moments", "gradients"
 INPUTS, ACTIVATIONS, TEMPORARIES = "batch", "activations", "temporaries"
-IN_FLOAT32 = ("group_norm", "layer_norm")  # what autocast computes in float32 on CUDA, and not on a CPU
+IN_FLOAT32 = ("group_norm", "layer_norm")  # computed in float32 by autocast on CUDA, but not on a CPU
 
 
 @dataclass(frozen=True)
 class Peak:
-    """The fullest moment of a training step.
+    """Peak memory of a training step.
 
     Attributes:
-        stage: `forward`, `backward` or `step`, the optimizer's.
-        parts: bytes. Weights; their copies in half precision, which autocast makes; the optimizer's moments; gradients; the
-            batch; activations, born in the forward pass; temporaries, born later, recomputed activations among them.
+        stage: when it occurs: `forward`, `backward` or `step`, the optimizer's.
+        parts: bytes by category. Weights; their copies in half precision, which autocast makes; the optimizer's moments;
+            gradients; the batch; activations, allocated in the forward pass; temporaries, allocated later, with recomputed
+            activations.
     """
 
     stage: str
@@ -44,21 +45,21 @@ class Peak:
 
 
 class LiveMemory(TorchDispatchMode):
-    """Count the bytes of all storages that tensor operations make, by part, from their birth to their end.
+    """Count the bytes of all storages that tensor operations allocate, by category, until they are freed.
 
     Attributes:
-        part: what is born now belongs to it. live: bytes by part. peak: the fullest moment since `forget_peak`.
+        part: category of new storages. live: bytes by category. peak: since `reset_peak`.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.part = self.stage = WEIGHTS
         self.live: Counter[str] = Counter()
-        self._storages: dict[int, tuple[str, int]] = {}  # part and bytes by the storage's address
+        self._storages: dict[int, tuple[str, int]] = {}  # category and bytes by the storage's address
         self._live_bytes = 0
-        self.forget_peak()
+        self.reset_peak()
 
-    def forget_peak(self) -> None:
+    def reset_peak(self) -> None:
         self.peak, self._peak_bytes = Peak(self.stage, dict(self.live)), self._live_bytes
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -71,11 +72,11 @@ class LiveMemory(TorchDispatchMode):
         return result
 
     def part_of(self, tensor: torch.Tensor) -> str | None:
-        """The part that a tensor's storage belongs to, None where it is unknown."""
+        """The category of a tensor's storage, None where it is unknown."""
         return self._storages.get(tensor.untyped_storage()._cdata, (None, 0))[0]
 
-    def give_to(self, part: str, tensor: torch.Tensor) -> None:
-        """Count a tensor's storage in this part from now on."""
+    def assign(self, part: str, tensor: torch.Tensor) -> None:
+        """Move a tensor's storage to another category."""
         key = tensor.untyped_storage()._cdata
         if key in self._storages:
             before, size = self._storages[key]
@@ -83,8 +84,8 @@ class LiveMemory(TorchDispatchMode):
             self.live[before] -= size
             self.live[part] += size
 
-    def give_all(self, before: str, part: str) -> None:
-        """Count what lives in one part in another from now on."""
+    def rename(self, before: str, part: str) -> None:
+        """Move all storages of a category to another."""
         for key, (now, size) in self._storages.items():
             if now == before:
                 self._storages[key] = part, size
@@ -111,7 +112,7 @@ class LiveMemory(TorchDispatchMode):
 
 @contextmanager
 def norms_as_on_cuda() -> Iterator[None]:
-    """Normalise in float32 under autocast as CUDA does, on the CPU, where it would stay in half precision."""
+    """Normalise in float32 under autocast, as on CUDA; a CPU would stay in half precision."""
 
     def in_float32(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         def norm(*args: Any, **kwargs: Any) -> torch.Tensor:
@@ -135,17 +136,17 @@ def _as_float32(value: Any) -> Any:
     return value.float() if isinstance(value, torch.Tensor) else value
 
 
-Build = Callable[[], tuple[NoiseTraining, Callable[[], Example]]]  # a module, and what makes its batches
+Build = Callable[[], tuple[NoiseTraining, Callable[[], Example]]]  # a module, and a function that makes a batch
 
 
 def trace_step(build: Build, precision: str, max_grad_norm: float = 1.0) -> Peak:
-    """Take an optimizer step as a run does (`run_training`), after one that made the optimizer's state, and account for it.
+    """Peak memory of an optimizer step of `run_training`, after one that allocates the optimizer's state.
 
-    Everything on the CPU is counted, and what only CUDA does is done: normalisation in float32, and AdamW in one kernel. What
-    CUDA allocates besides is not known here: cuDNN's and cuBLAS's work spaces, its context, and the allocator's rounding.
+    All allocations on the CPU are counted, with normalisation in float32 and AdamW in one kernel, as on CUDA. Not counted:
+    workspaces of cuDNN and cuBLAS, the CUDA context, and the allocator's rounding.
 
     Args:
-        build: makes the module with its weights as the run stores them; called here, so that its weights are counted.
+        build: makes the module with its weights as the run stores them; called here, so that they are counted.
         precision: `32`, `bf16` or `16`.
     """
     with LiveMemory() as memory, norms_as_on_cuda():
@@ -157,7 +158,7 @@ def trace_step(build: Build, precision: str, max_grad_norm: float = 1.0) -> Peak
             parameter.grad = torch.zeros_like(parameter)
         optimizer.step()
         optimizer.zero_grad()
-        memory.give_all(TEMPORARIES, MOMENTS)  # what a step leaves behind
+        memory.rename(TEMPORARIES, MOMENTS)  # what is left after a step
         with _counted_gradients(memory, module):
             _optimizer_step(memory, module, optimizer, new_batch, precision, max_grad_norm)
     return memory.peak
@@ -172,8 +173,8 @@ def _optimizer_step(
     max_grad_norm: float,
 ) -> None:
     memory.stage = "forward"
-    memory.forget_peak()
-    for number in range(min(2, module.options.accumulate)):  # the third is as the second
+    memory.reset_peak()
+    for number in range(min(2, module.options.accumulate)):  # the third equals the second
         memory.stage, memory.part = "forward", INPUTS
         batch = new_batch()
         memory.part = ACTIVATIONS
@@ -192,7 +193,7 @@ def _optimizer_step(
 def _counted_gradients(memory: LiveMemory, module: NoiseTraining) -> Iterator[None]:
     def count(parameter: torch.Tensor) -> None:
         if parameter.grad is not None:
-            memory.give_to(GRADIENTS, parameter.grad)
+            memory.assign(GRADIENTS, parameter.grad)
 
     hooks = [parameter.register_post_accumulate_grad_hook(count) for parameter in module.trained]
     yield

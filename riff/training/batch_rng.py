@@ -19,8 +19,8 @@ def keyed_generator(key: Sequence[int], device: torch.device | str = "cpu") -> t
 class BatchRng:
     """The random numbers of one batch.
 
-    They are drawn on the CPU, so that every device has the same, and for the examples of all processes, of which each
-    takes its own: several processes train on what one with the multiplied batch would.
+    They are generated on the CPU, so that every device has the same, and for the examples of all processes, of which each
+    uses its own: several processes train as one with the global batch would.
     """
 
     def __init__(self, seed: Sequence[int], examples: int, processes: Processes, device: torch.device) -> None:

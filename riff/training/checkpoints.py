@@ -1,4 +1,4 @@
-"""The checkpoints of a run: kept while it goes, checked before it goes on."""
+"""The checkpoints of a run: written in training, checked before it resumes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from riff.errors import DataError, ModelError, TrainingError
 from riff.files import atomic_path
 from riff.models.weights import check_weights_file
 from riff.training.module import NoiseTraining
-from riff.training.run_dir import CHECKPOINT_NAME, checkpoints_in, silently, step_of
+from riff.training.run_dir import CHECKPOINT_NAME, checkpoints_in, ignore, step_of
 
 
 class CheckpointLog(pl.Callback):
-    """Keep the newest checkpoints of a run, one every so many steps and one at its end, all of finite weights.
+    """Write checkpoints of finite weights, every `every_n_steps` and at the end, and keep the newest.
 
     Args:
-        every_n_steps: 0 keeps the one at the end alone. limit: how many are kept, None for all.
+        every_n_steps: 0 writes one at the end alone. limit: number of checkpoints kept, None for all.
     """
 
     def __init__(self, folder: Path, every_n_steps: int, limit: int | None) -> None:
@@ -32,7 +32,7 @@ class CheckpointLog(pl.Callback):
         self._last_step = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self._last_step = trainer.global_step or -1  # it is there; half a step later it could not be gone on from
+        self._last_step = trainer.global_step or -1  # it exists; amid accumulation another could not be resumed from
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if self._every and trainer.global_step and trainer.global_step % self._every == 0:
@@ -42,10 +42,10 @@ class CheckpointLog(pl.Callback):
         self._save(trainer, pl_module)
 
     def _save(self, trainer: pl.Trainer, module: NoiseTraining) -> None:
-        """Write the checkpoint of this step, unless it was just written, then remove the oldest.
+        """Write the checkpoint of this step, unless it exists, then remove the oldest.
 
         Raises:
-            TrainingError: a weight is not finite; in all processes alike, and nothing is written.
+            TrainingError: a weight is non-finite, in any process; raised in all, and nothing is written.
         """
         if trainer.global_step == self._last_step:
             return
@@ -57,33 +57,33 @@ class CheckpointLog(pl.Callback):
         trainer.save_checkpoint(file)  # every process takes part
         if trainer.is_global_zero and self._limit is not None:
             kept = checkpoints_in(self._folder)
-            # Those of later steps go first: they were given up when the run was resumed from an earlier one.
+            # Those of later steps are removed first: the run was resumed from an earlier one.
             kept.sort(key=lambda path: step_of(path) <= trainer.global_step)
             for older in kept[: -self._limit]:
                 older.unlink()
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Writes checkpoints beside their final place, on the same disk; on a full one nothing is left."""
+    """Write checkpoints beside their final path, on the same disk, and rename them; a full disk leaves none."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint.
 
         Raises:
-            OSError: it cannot be written; names it.
+            OSError: it cannot be written; names the file.
         """
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             torch.save(checkpoint, file)
 
 
 def describe_data(training: Sequence[Record], held_out: Sequence[Record], describe: Callable[[Record], str]) -> dict[str, Any]:
-    """What a checkpoint keeps of the data, to tell whether a run goes on with the same: hashes, and no song's name.
+    """Describe the data of a run for its checkpoints, to recognise other data on resuming: hashes, and no song's name.
 
     Args:
-        describe: a record -> its pictures' contents and its prompt.
+        describe: a record -> hashes of its images, and its prompt.
 
     Returns:
-        `training` and `held_out`: songs. `pairs`: all those that are trained on, in their order. `count`: of them.
+        `training` and `held_out`: songs. `pairs`: one hash of all training pairs, in order. `count`: of training pairs.
     """
 
     def short(text: str) -> str:
@@ -97,14 +97,14 @@ def describe_data(training: Sequence[Record], held_out: Sequence[Record], descri
 
 
 def check_checkpoint(path: Path, module: NoiseTraining) -> int:
-    """Refuse a checkpoint of another model, or of another split into training and held-out songs; say what else is another.
+    """Refuse a checkpoint of another model, or of another split into training and held-out songs; warn of other changes.
 
     Returns:
-        The step that it was written at.
+        Its step.
 
     Raises:
-        ModelError: it cannot be read, or does not fit what is trained, or what is frozen is another.
-        DataError: songs have changed sides.
+        ModelError: it cannot be read, or its trained parameters or frozen models are others.
+        DataError: songs changed between training and validation.
     """
     check_weights_file(path)
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -116,9 +116,9 @@ def check_checkpoint(path: Path, module: NoiseTraining) -> int:
         and ("average" in checkpoint or not module.options.ema_decay)
     )
     if not fits:
-        raise ModelError(f"{path}: a checkpoint of another model or objective; go on with the model and flags it was trained with")
+        raise ModelError(f"{path}: a checkpoint of another model or objective; resume with the model and flags it was trained with")
     if module.data and checkpoint.get("data"):
-        _check_data(path, checkpoint["data"], module.data, cli.warn if module.processes.is_first else silently)
+        _check_data(path, checkpoint["data"], module.data, cli.warn if module.processes.is_first else ignore)
     seed = checkpoint.get("seed", module.options.seed)
     if seed != module.options.seed and module.processes.is_first:
         cli.warn(f"--seed {module.options.seed} instead of {seed}: from here on the pairs come in another order, with other noise")
@@ -126,17 +126,17 @@ def check_checkpoint(path: Path, module: NoiseTraining) -> int:
 
 
 def _same_models(theirs: str, ours: str) -> bool:
-    """Whether what is frozen is the same, as far as both say; checkpoints of earlier versions say less, or nothing."""
+    """Whether the frozen models are the same, as far as both fingerprints cover; earlier versions' cover less."""
     return not theirs or all(a == b for a, b in zip(theirs.split("-"), ours.split("-"), strict=False))
 
 
-def _check_data(path: Path, then: dict[str, Any], now: dict[str, Any], say: Callable[[str], None]) -> None:
-    """Refuse a split in which songs have changed sides; other pairs are said, for more of them may be what is wanted."""
+def _check_data(path: Path, then: dict[str, Any], now: dict[str, Any], report: Callable[[str], None]) -> None:
+    """Refuse a split in which songs changed sides; report other pairs, for more of them may be intended."""
     moved = set(then["training"]) & set(now["held_out"]) | set(then["held_out"]) & set(now["training"])
     if moved:
         raise DataError(
-            f"{path}: {len(moved)} of its training or held-out songs would change sides, and the loss on held-out songs would mean "
-            "nothing; go on with the --val_share and the pairs it was trained with, or start anew"
+            f"{path}: {len(moved)} of its songs would change between training and validation, and the validation loss would mean "
+            "nothing; resume with the --val_share and the pairs it was trained with, or start again"
         )
     if then["pairs"] != now["pairs"]:
-        say(f"{path}: was trained on other pairs ({then['count']} then, {now['count']} now); going on with those there are now")
+        report(f"{path}: was trained on other pairs ({then['count']} then, {now['count']} now); resuming with the present ones")

@@ -1,4 +1,4 @@
-"""Compile what a model repeats."""
+"""Compile the repeated blocks of a model."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import torch
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.resnet import ResnetBlock2D
 
-VARIANTS = 64  # of one block's code, by widths and sizes, before the compiler would give up on it; Stable Diffusion has 20 or so
+VARIANTS = (
+    64  # compilations of one block's code, by widths and sizes, before the compiler gives up; Stable Diffusion needs about 20
+)
 
 
 def compile_blocks(models: Iterable[Any]) -> None:
-    """Compile the residual and the transformer blocks of diffusers' models with `torch.compile`, in place, when they first run.
+    """Compile the residual and transformer blocks of diffusers' models with `torch.compile`, in place, when they first run.
 
-    Block by block it works for every model here (a ControlNet as a whole does not), few graphs serve all blocks, and names in
-    checkpoints stay.
+    A whole ControlNet does not compile, blocks do; they share few graphs, and parameter names stay as they are.
     """
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, VARIANTS)
     for model in models:

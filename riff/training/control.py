@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ import torch
 from diffusers import UniPCMultistepScheduler
 
 from riff.data.datasets import ControlDataset, Example, one_of_each_song, split_by_song
-from riff.data.latents import Encoded, encode, of_one_size
+from riff.data.latents import encode, of_one_size
 from riff.data.records import PairRecord, control_pairs
-from riff.data.stores import PairStore, open_pairs
+from riff.data.stores import open_pairs
 from riff.models.base import check_size, encoder_names, sampled_hash
 from riff.models.control import with_control
 from riff.models.prompts import warn_of_long
@@ -23,15 +22,10 @@ from riff.sampling.control import sample_control
 from riff.sampling.options import SamplingOptions, without_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image
 from riff.training.batch_rng import BatchRng
-from riff.training.checkpoints import describe_data
 from riff.training.edge_curve import EdgeCurve
-from riff.training.module import NoiseTraining
-from riff.training.options import TrainingOptions
-from riff.training.processes import ALONE, Processes
-from riff.training.run import RunSettings, quieten_lightning, run_training
-from riff.training.run_dir import RunDir
 from riff.training.samples import HeldOutClip, SampleLog
-from riff.training.validation import FigureLog, ValidationLog, some_of_all
+from riff.training.train import TrainingData
+from riff.training.validation import FigureLog
 
 
 class ControlObjective:
@@ -52,20 +46,20 @@ class ControlObjective:
         self.models = {"unet": unet.requires_grad_(False), "controlnet": controlnet}
         self._unet, self._controlnet = unet, controlnet
         self._prompt_dropout, self._only_mid_control = prompt_dropout, only_mid_control
-        # On the full picture with few channels, channels last is twice as fast.
+        # At full image size with few channels, channels last is twice as fast.
         controlnet.controlnet_cond_embedding.to(memory_format=torch.channels_last)
         if only_mid_control:
-            controlnet.controlnet_down_blocks.requires_grad_(False)  # several processes wait for the gradients of what is trained
+            controlnet.controlnet_down_blocks.requires_grad_(False)  # unused; ddp waits for a gradient of every trained parameter
         if not sd_locked:
             for part in (unet.up_blocks, unet.conv_norm_out, unet.conv_out):
                 part.requires_grad_(True)
         frozen = [item for item in unet.named_parameters() if not item[1].requires_grad]
         self.frozen_name = "" if unet.device.type == "meta" else sampled_hash(frozen)
 
-    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: BatchRng | None) -> torch.Tensor:
+    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, rng: BatchRng | None) -> torch.Tensor:
         text = batch["text"]
-        if draws is not None:
-            text = torch.where(draws.uniform(1, 1) < self._prompt_dropout, batch["no_text"], text)
+        if rng is not None:
+            text = torch.where(rng.uniform(1, 1) < self._prompt_dropout, batch["no_text"], text)
         hint = (batch["hint"].float() / 255.0).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         down, mid = self._controlnet(noisy, timesteps, text, controlnet_cond=hint, return_dict=False)
         if self._only_mid_control:
@@ -75,33 +69,27 @@ class ControlObjective:
         )[0]
 
 
-@dataclass(frozen=True)
-class ControlData:
-    """What a ControlNet is trained on.
+class ControlData(TrainingData[PairRecord]):
+    """ControlNet pairs; of their images the targets are encoded."""
 
-    Attributes:
-        store: of their pictures. training, held_out: of different songs.
-        encoded: all their targets and prompts. names: `encoder_names` they belong to.
-    """
+    def examples(self, records: Sequence[PairRecord]) -> ControlDataset:
+        return ControlDataset(self.store, records, self.encoded)
 
-    store: PairStore
-    training: list[PairRecord]
-    held_out: list[PairRecord]
-    encoded: Encoded
-    names: tuple[str, str]
+    def content(self, record: PairRecord) -> str:
+        return f"{self.encoded.keys[record.target]} {record.prompt}"
 
 
 def prepare_control_data(place: Path, control_method: str, pipeline: Any, device: str, val_share: float) -> ControlData:
-    """Read pairs and encode what is not encoded yet.
+    """Open pairs and compute their missing latents and embeddings.
 
     Args:
         place: of the pairs, as in `open_pairs`.
 
     Raises:
-        DataError: no usable pairs, pictures that are missing, or none that fits the model.
+        DataError: no usable pairs, missing images, or none of a size that fits the model.
     """
     store, records = open_pairs(place, control_pairs(control_method))
-    check = partial(check_size, pipeline, what="a picture")
+    check = partial(check_size, pipeline, what="an image")
     records, _ = of_one_size(store, records, lambda record: (record.source, record.target), check)
     training, held_out = split_by_song(records, val_share)
     targets = [record.target for record in records]
@@ -111,49 +99,20 @@ def prepare_control_data(place: Path, control_method: str, pipeline: Any, device
     return ControlData(store, training, held_out, encoded, names)
 
 
-def train_control(
-    pipeline: Any,
-    objective: ControlObjective,
-    data: ControlData,
-    options: TrainingOptions,
-    places: RunDir,
-    settings: RunSettings,
-    *,
-    sampling: SamplingOptions,
-    clips: Sequence[HeldOutClip],
-    resume: Path | None = None,
-    processes: Processes = ALONE,
-) -> tuple[int, str]:
-    """Train the pipeline's ControlNet in place.
-
-    Returns:
-        The step it reached, and why it stopped early ("" if it did not).
-
-    Raises:
-        ModelError: `resume` is of another model. DataError: or of another split of the songs.
-        TrainingError: as `run_training`.
-    """
-    quieten_lightning()
-    dataset = ControlDataset(data.store, data.training, data.encoded)
-    content = describe_data(data.training, data.held_out, lambda record: f"{data.encoded.keys[record.target]} {record.prompt}")
-    fingerprint = "-".join((*data.names, objective.frozen_name))
-    module = NoiseTraining(objective, pipeline.scheduler, dataset, options, fingerprint, processes, content)
+def control_samples(
+    pipeline: Any, clips: Sequence[HeldOutClip], options: SamplingOptions, folder: Path, figures: FigureLog, every: int, seed: int
+) -> SampleLog:
+    """Sample clips with the pipeline's ControlNet every so many steps, and follow the edge F1."""
     sampler = with_control(pipeline, pipeline.controlnet)
     sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     sampler.set_progress_bar_config(disable=True)
-    draw = partial(sample_control, sampler, options=sampling)
-    draw_free = partial(sample_control, sampler, options=without_control(sampling))
-    figures, place = FigureLog(places.validation), places.images
-    samples = SampleLog(sampler, draw, clips, place, settings.sample_every, options.seed, EdgeCurve(figures), draw_free)
-    held_out = ControlDataset(data.store, some_of_all(data.held_out, settings.validation_pictures), data.encoded)
-    validation = ValidationLog(held_out, figures, settings.validate_every, settings.validation_pictures)
-    ended = run_training(module, places, settings, figures, [validation, samples], resume, processes)
-    pipeline.register_modules(**objective.models)
-    return ended
+    sample = partial(sample_control, sampler, options=options)
+    sample_free = partial(sample_control, sampler, options=without_control(options))
+    return SampleLog(sampler, sample, clips, folder, every, seed, EdgeCurve(figures), sample_free)
 
 
 def held_out_clips(data: ControlData, most: int = 4) -> list[HeldOutClip]:
-    """Clips to draw samples for: unshifted ones of different songs that are held out, or trained on where none is."""
+    """Clips for samples: unshifted, of different held-out songs, or of training songs where none is held out."""
     clips = []
     for record in one_of_each_song(data.held_out or data.training, most):
         target = load_image(data.store.open(record.target))

@@ -14,7 +14,7 @@ import torch
 from diffusers import UniPCMultistepScheduler
 
 from riff.data.datasets import EditDataset, Example, one_of_each_song, split_by_song
-from riff.data.latents import Encoded, encode, of_one_size
+from riff.data.latents import encode, of_one_size
 from riff.data.pair_types import settings_of
 from riff.data.records import EditRecord
 from riff.data.stores import PairStore
@@ -26,19 +26,13 @@ from riff.sampling.edit import sample_edit
 from riff.sampling.options import EditOptions
 from riff.spectrogram.image import load_image
 from riff.training.batch_rng import BatchRng
-from riff.training.checkpoints import describe_data
-from riff.training.module import NoiseTraining
-from riff.training.options import TrainingOptions
-from riff.training.processes import ALONE, Processes
-from riff.training.run import RunSettings, quieten_lightning, run_training
-from riff.training.run_dir import RunDir
 from riff.training.samples import HeldOutClip, SampleLog
-from riff.training.validation import FigureLog, ValidationLog, some_of_all
+from riff.training.train import TrainingData
 
 
 @dataclass(frozen=True)
 class ConditioningDropout:
-    """Shares of examples that train without the instruction, without the picture, and without either, each apart."""
+    """Shares of examples that train without the instruction alone, without the input image alone, and without both."""
 
     text: float = 0.05
     image: float = 0.05
@@ -47,12 +41,12 @@ class ConditioningDropout:
     def __post_init__(self) -> None:
         shares = (self.text, self.image, self.both)
         if min(shares) < 0 or sum(shares) > 1:
-            raise OptionError(f"conditioning dropout {shares}: shares lie in 0..1 and make at most 1 together")
+            raise OptionError(f"conditioning dropout {shares}: shares must be in [0, 1] and sum to at most 1")
 
     def kept(self, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Whether the instruction and whether the picture is kept, from numbers in [0, 1).
+        """Masks of kept instructions and kept images, from uniform numbers in [0, 1).
 
-        With three equal shares P this is the usual rule: below 2P no instruction, from P to 3P no picture.
+        With three equal shares P this is diffusers' rule: below 2P no instruction, from P to 3P no image.
         """
         no_text = uniform < self.text + self.both
         no_image = (uniform >= self.text) & (uniform < self.text + self.both + self.image)
@@ -63,10 +57,10 @@ FIVE_PERCENT_EACH = ConditioningDropout()
 
 
 class EditObjective:
-    """Predict the noise from the instruction and the input picture (Brooks, Holynski and Efros, CVPR 2023).
+    """Predict the noise from the instruction and the input image (Brooks, Holynski and Efros, CVPR 2023).
 
     Args:
-        unet: one that takes latents and image latents; all of it is trained.
+        unet: its input is latents and image latents; all of it is trained.
         scaling_factor: of the latents; image latents are the posterior's mode, unscaled.
     """
 
@@ -76,37 +70,36 @@ class EditObjective:
         scaling_factor: float,
         dropout: ConditioningDropout = FIVE_PERCENT_EACH,
     ) -> None:
-        # Channels last halves a step on a CPU.
+        # Channels last halves the time of a step on a CPU.
         self.models = {"unet": unet.requires_grad_(True).to(memory_format=torch.channels_last)}
-        self._unet, self._scaling_factor = unet, scaling_factor
-        self._dropout = dropout
+        self.frozen_name = ""
+        self._unet, self._scaling_factor, self._dropout = unet, scaling_factor, dropout
 
-    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: BatchRng | None) -> torch.Tensor:
+    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, rng: BatchRng | None) -> torch.Tensor:
         text, image = batch["text"], batch["image"] / self._scaling_factor
-        if draws is not None:
-            with_text, with_image = self._dropout.kept(draws.uniform(1, 1))
+        if rng is not None:
+            with_text, with_image = self._dropout.kept(rng.uniform(1, 1))
             text = torch.where(with_text, text, batch["no_text"])
             image = torch.where(with_image[..., None], image, 0.0)
-        pictures = torch.cat([noisy, image], dim=1).contiguous(memory_format=torch.channels_last)
-        return self._unet(pictures, timesteps, text, return_dict=False)[0]
+        latents = torch.cat([noisy, image], dim=1).contiguous(memory_format=torch.channels_last)
+        return self._unet(latents, timesteps, text, return_dict=False)[0]
 
 
 @dataclass(frozen=True)
-class EditData:
-    """What an edit model is trained on.
+class EditData(TrainingData[EditRecord]):
+    """Edit pairs.
 
     Attributes:
-        store: of their pictures. training, held_out: of different songs.
-        encoded: all their pictures and texts. names: `encoder_names` they belong to.
-        target: what the edited pictures show, `mix`, or `vocals` for what is added alone (a voice or another stem).
+        target: what the edited images show: `mix`, or `vocals` for the added stem alone.
     """
 
-    store: PairStore
-    training: list[EditRecord]
-    held_out: list[EditRecord]
-    encoded: Encoded
-    names: tuple[str, str]
     target: str = "mix"
+
+    def examples(self, records: Sequence[EditRecord]) -> EditDataset:
+        return EditDataset(records, self.encoded)
+
+    def content(self, record: EditRecord) -> str:
+        return " ".join([*(self.encoded.keys[path] for path in _images(record)), record.edit_prompt])
 
 
 def prepare_edit_data(
@@ -119,79 +112,45 @@ def prepare_edit_data(
     most: int | None,
     target: str,
 ) -> EditData:
-    """Encode what is not encoded yet of edit pairs.
+    """Compute the missing latents and embeddings of edit pairs.
 
     Args:
-        store, records: the pairs, as from `open_pairs`.
-        resolution: height and width that the pictures must have, None for any that fits the model.
-        most: pairs to train on, None for all. target: as in `EditData`, or `auto` for what their manifest says.
+        store, records: of the pairs, from `open_pairs`.
+        resolution: required height and width of the images, None for any that fits the model.
+        most: number of training pairs, None for all. target: as in `EditData`, or `auto` for that of the pairs' manifest.
 
     Raises:
-        DataError: pictures that are missing, or none that fits the model.
+        DataError: missing images, or none of a size that fits the model.
     """
-    records, (height, width) = of_one_size(store, records, _pictures, partial(check_size, pipeline, what="a picture"))
+    records, (height, width) = of_one_size(store, records, _images, partial(check_size, pipeline, what="an image"))
     if resolution is not None and (height, width) != (resolution, resolution):
         raise DataError(
-            f"--resolution {resolution}: the pictures in {store.folder} are {height}x{width}, and a spectrogram that is scaled is "
-            "another sound; leave the flag out, or make the pairs anew"
+            f"--resolution {resolution}: the images in {store.folder} are {height}x{width}, and resizing a spectrogram changes its "
+            "sound; leave the flag out, or make the pairs again"
         )
     training, held_out = split_by_song(records, val_share)
     warn_of_long(pipeline.tokenizer, [record.edit_prompt for record in records])
     names = encoder_names(pipeline)
-    pictures = [path for record in records for path in _pictures(record)]
-    encoded = encode(store, pictures, [record.edit_prompt for record in records], pipeline, names, device)
-    shown = _target(store.folder) if target == "auto" else target
-    return EditData(store, training[:most], held_out, encoded, names, shown)
+    images = [path for record in records for path in _images(record)]
+    encoded = encode(store, images, [record.edit_prompt for record in records], pipeline, names, device)
+    target = _target(store.folder) if target == "auto" else target
+    return EditData(store, training[:most], held_out, encoded, names, target)
 
 
-def train_edit(
-    pipeline: Any,
-    objective: EditObjective,
-    data: EditData,
-    options: TrainingOptions,
-    places: RunDir,
-    settings: RunSettings,
-    *,
-    sampling: EditOptions,
-    clips: Sequence[HeldOutClip],
-    resume: Path | None = None,
-    processes: Processes = ALONE,
-) -> tuple[int, str]:
-    """Train the pipeline's UNet in place.
-
-    Returns:
-        The step it reached, and why it stopped early ("" if it did not).
-
-    Raises:
-        ModelError: `resume` is of another model. DataError: or of another split of the songs.
-        TrainingError: as `run_training`.
-    """
-    quieten_lightning()
-    dataset = EditDataset(data.training, data.encoded)
-    keys = data.encoded.keys
-    content = describe_data(
-        data.training,
-        data.held_out,
-        lambda record: f"{keys[record.input_file_path]} {keys[record.edited_file_path]} {record.edit_prompt}",
-    )
-    module = NoiseTraining(objective, pipeline.scheduler, dataset, options, "-".join(data.names), processes, content)
+def edit_samples(
+    pipeline: Any, clips: Sequence[HeldOutClip], options: EditOptions, folder: Path, every: int, seed: int
+) -> SampleLog:
+    """Sample clips with the pipeline's UNet every so many steps."""
     sampler = with_unet(pipeline, pipeline.unet)
     sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
-    draw = partial(sample_edit, sampler, options=sampling)
-    samples = SampleLog(sampler, draw, clips, places.images, settings.sample_every, options.seed)
-    figures = FigureLog(places.validation)
-    held_out = EditDataset(some_of_all(data.held_out, settings.validation_pictures), data.encoded)
-    validation = ValidationLog(held_out, figures, settings.validate_every, settings.validation_pictures)
-    ended = run_training(module, places, settings, figures, [validation, samples], resume, processes)
-    pipeline.register_modules(**objective.models)
-    return ended
+    return SampleLog(sampler, partial(sample_edit, sampler, options=options), clips, folder, every, seed)
 
 
 def held_out_edits(data: EditData, most: int, prompt: str | None = None) -> list[HeldOutClip]:
-    """Clips to draw samples for: unshifted ones of different songs that are held out, or trained on where none is.
+    """Clips for samples: unshifted, of different held-out songs, or of training songs where none is held out.
 
     Args:
-        prompt: an instruction for all of them instead of their own; what they should become is then unknown.
+        prompt: an instruction for all clips instead of their own; their targets are then unknown.
     """
     adding = [record for record in data.held_out or data.training if record.kind == "add"] or data.training
     clips = []
@@ -211,15 +170,15 @@ def held_out_edits(data: EditData, most: int, prompt: str | None = None) -> list
 
 
 def edit_of_image(place: str, prompt: str) -> HeldOutClip:
-    """A clip of a picture that somebody gives, a file or an address; what it should become is unknown.
+    """A clip of an image file or URL; its target is unknown.
 
     Raises:
-        DataError: it cannot be had, or is no picture.
+        DataError: it cannot be fetched, or is no image.
     """
     with TemporaryDirectory() as folder:
         path = Path(place)
         if place.startswith(("http://", "https://")):
-            path = Path(folder) / "picture"
+            path = Path(folder) / "image"
             try:
                 with urlopen(place, timeout=30) as answer:
                     path.write_bytes(answer.read())
@@ -229,10 +188,10 @@ def edit_of_image(place: str, prompt: str) -> HeldOutClip:
     return HeldOutClip("validation", prompt, image.pixels, {"input": image}, image, None)
 
 
-def _pictures(record: EditRecord) -> tuple[str, str]:
+def _images(record: EditRecord) -> tuple[str, str]:
     return record.input_file_path, record.edited_file_path
 
 
 def _target(folder: Path) -> str:
-    """What the manifest of a folder of pairs says its edited pictures show; a mix where it says nothing."""
+    """The target in the manifest of a folder of pairs; `mix` where there is none."""
     return "vocals" if settings_of(folder).get("target", "mix") != "mix" else "mix"

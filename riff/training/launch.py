@@ -1,4 +1,4 @@
-"""Start the processes of a run that no launcher started: this script again, once for each device of the machine."""
+"""Start the processes of a run without a launcher: the same script, once for each device of this machine."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ DEFAULT_PORT = 29500  # torchrun's own
 
 
 def start_processes(script: str, argv: Sequence[str] | None, device: str, devices: str, num_nodes: int) -> int | None:
-    """Run the script once for each device of this machine, and wait for the end.
+    """Run the script once for each device of this machine, and wait for all to end.
 
     Args:
         argv: its flags, None for those of this process.
-        device: `cpu` or `cuda`. devices: how many of this machine, or `auto` for all GPUs or one CPU process.
-        num_nodes: machines on which the same command runs.
+        device: `cpu` or `cuda`. devices: their number on this machine, or `auto` for all GPUs or one CPU process.
+        num_nodes: number of machines that run the same command.
 
     Returns:
-        The exit status, None where this very process is to do the work: alone, or because a launcher started it.
+        The exit status, or None where this process is to train: alone, or because a launcher started it.
 
     Raises:
-        OptionError: more devices than there are, flags that contradict the launcher, or no way to the first machine.
+        OptionError: more devices than exist, flags that contradict the launcher, or no address of the first machine.
         RiffError: a process was killed.
     """
     if (launched := launched_processes()) is not None:
@@ -44,7 +44,7 @@ def start_processes(script: str, argv: Sequence[str] | None, device: str, device
         return None
     rank = _node_rank(num_nodes)
     address, port = os.environ.get("MASTER_ADDR", "127.0.0.1"), int(os.environ.get("MASTER_PORT", DEFAULT_PORT))
-    store: Any = None  # where the processes find each other; it outlives every one of them, and dies with this variable
+    store: Any = None  # rendezvous of the processes; it must outlive them, and closes with this variable
     if rank == 0:
         store = distributed.TCPStore(address, port if num_nodes > 1 else 0, is_master=True, wait_for_workers=False)
         port = store.port
@@ -55,7 +55,7 @@ def start_processes(script: str, argv: Sequence[str] | None, device: str, device
         "LOCAL_WORLD_SIZE": str(count),
         "GROUP_RANK": str(rank),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count))),
-        "TORCHELASTIC_USE_AGENT_STORE": "True",  # the store is here already, the first process need not open one
+        "TORCHELASTIC_USE_AGENT_STORE": "True",  # the store exists, so that the first process opens none
         "TORCHELASTIC_RESTART_COUNT": "0",
     }
     own = {local: {"RANK": str(rank * count + local), "LOCAL_RANK": str(local)} for local in range(count)}
@@ -64,9 +64,9 @@ def start_processes(script: str, argv: Sequence[str] | None, device: str, device
 
 
 def _run(command: tuple[str, ...], environments: dict[int, dict[str, str]]) -> int:
-    """Run Python with this command in each environment; the exit status is 0, or that of the first process to fail."""
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes speak for themselves
-    stays = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # under nohup, a run outlives its terminal
+    """Run Python with this command in each environment; returns 0, or the exit status of the first process to fail."""
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes report their own errors
+    ignores_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # under nohup
     with TemporaryDirectory() as folder:
         context = multiprocessing.start_processes(
             name="training",
@@ -76,15 +76,15 @@ def _run(command: tuple[str, ...], environments: dict[int, dict[str, str]]) -> i
             logs_specs=multiprocessing.DefaultLogsSpecs(log_dir=folder),
         )
 
-        def pass_on(number: int, _frame: Any) -> None:
+        def forward(number: int, _frame: Any) -> None:
             for pid in context.pids().values():
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
 
-        # The processes save what they have, however long it takes; a terminal's Ctrl-C does not reach their sessions.
+        # Wait while the processes save a checkpoint. A terminal's Ctrl-C does not reach them: they have sessions of their own.
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, pass_on)
-        if stays:
+            signal.signal(number, forward)
+        if ignores_hangup:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             failures = list(context.wait(period=0.2).failures.values())
@@ -97,21 +97,21 @@ def _run(command: tuple[str, ...], environments: dict[int, dict[str, str]]) -> i
     if first.exitcode < 0:
         name = signal.Signals(-first.exitcode).name
         hint = "; the machine's memory may be full" if name == "SIGKILL" else ""
-        raise RiffError(f"process {first.local_rank} of the run was ended by {name}{hint}; go on from the newest checkpoint")
+        raise RiffError(f"process {first.local_rank} of the run was ended by {name}{hint}; resume from the newest checkpoint")
     return first.exitcode
 
 
 def _device_count(device: str, devices: str) -> int:
-    there = torch.cuda.device_count() if device == "cuda" else 1
+    visible = torch.cuda.device_count() if device == "cuda" else 1
     if devices == "auto":
-        return there
-    if device == "cuda" and int(devices) > there:
-        raise OptionError(f"--devices {devices}: only {there} CUDA {'device is' if there == 1 else 'devices are'} visible")
+        return visible
+    if device == "cuda" and int(devices) > visible:
+        raise OptionError(f"--devices {devices}: only {visible} CUDA {'device is' if visible == 1 else 'devices are'} visible")
     return int(devices)
 
 
 def _node_rank(num_nodes: int) -> int:
-    """The number of this machine."""
+    """The rank of this machine."""
     if num_nodes == 1:
         return 0
     rank = os.environ.get("NODE_RANK", "")

@@ -1,4 +1,4 @@
-"""Where a run shows how it goes: TensorBoard, Weights & Biases, a table of figures; each through Lightning's own logger."""
+"""The loggers of a run: TensorBoard, Weights & Biases and a CSV file, each Lightning's with images, audio and text added."""
 
 from __future__ import annotations
 
@@ -19,67 +19,67 @@ from riff.files import read_mapping, write_text
 from riff.training.run_dir import LOGS, RunDir
 
 DEFAULT_PROJECT = "riff-cnet"
-WANDB_ID = "wandb-id.txt"  # in the run's folder, so that a resumed run goes on as the same one there
-# What belongs on one chart; TensorBoard shows it under Custom Scalars.
+WANDB_ID = "wandb-id.txt"  # in the run's folder, so that a resumed run continues the same one there
+# The curves of each chart; TensorBoard shows them under Custom Scalars.
 CHARTS = {
     "held out": {
         "edge F1": ["Multiline", ["held_out/edge_f1", "held_out/edge_f1_floor", "held_out/edge_f1_ceiling"]],
         "loss": ["Multiline", ["training/loss", "held_out/loss", "held_out/plain_loss"]],
     }
 }
-WANDB_WAYS = "run `wandb login`, set WANDB_API_KEY, or keep the run on this machine with WANDB_MODE=offline"
+WANDB_ADVICE = "run `wandb login`, set WANDB_API_KEY, or keep the run on this machine with WANDB_MODE=offline"
 
 
 class RunLogger(Protocol):
-    """One of Lightning's loggers that can also show what is no figure; all but the first process's do nothing."""
+    """One of Lightning's loggers with images, audio and text; it logs in the first process alone."""
 
     def begin(self, config: Path) -> None:
-        """Say what the run is called with, a YAML file. Called once, in the first process, before anything else."""
+        """Log the configuration, a YAML file. Called once, in the first process, before anything else."""
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None: ...
 
-    def show(self, name: str, pixels: np.ndarray, step: int) -> None:
-        """A picture, uint8, shape (height, width)."""
+    def show_image(self, name: str, pixels: np.ndarray, step: int) -> None:
+        """Log an image, uint8, shape (height, width)."""
 
-    def play(self, name: str, waveform: np.ndarray, sample_rate: int, step: int) -> None:
-        """A sound, float32, shape (1, samples), in [-1, 1]."""
+    def show_audio(self, name: str, waveform: np.ndarray, sample_rate: int, step: int) -> None:
+        """Log audio, float32, shape (1, samples), in [-1, 1]."""
 
-    def write(self, name: str, text: str, step: int) -> None: ...
+    def show_text(self, name: str, text: str, step: int) -> None: ...
 
 
 class BoardLogger(TensorBoardLogger):
-    """TensorBoard. What an attempt that ended early logged after `step`, from which a run goes on, is taken back."""
+    """TensorBoard. A run that resumes from `step` discards what was logged after it."""
 
-    def __init__(self, places: RunDir, project: str, step: int) -> None:
-        super().__init__(places.root, name=LOGS, version=places.version, purge_step=step + 1 if step else None)
+    def __init__(self, run_dir: RunDir, project: str, step: int) -> None:
+        super().__init__(run_dir.root, name=LOGS, version=run_dir.version, purge_step=step + 1 if step else None)
 
     def begin(self, config: Path) -> None:
         self.experiment.add_custom_scalars(CHARTS)
         code = "".join(f"    {line}\n" for line in config.read_text(encoding="utf-8").splitlines())
         self.experiment.add_text("config", code)
 
-    def show(self, name: str, pixels: np.ndarray, step: int) -> None:
+    def show_image(self, name: str, pixels: np.ndarray, step: int) -> None:
         self.experiment.add_image(name, pixels[None], step)
 
-    def play(self, name: str, waveform: np.ndarray, sample_rate: int, step: int) -> None:
+    def show_audio(self, name: str, waveform: np.ndarray, sample_rate: int, step: int) -> None:
         self.experiment.add_audio(name, torch.from_numpy(waveform), step, sample_rate)
 
-    def write(self, name: str, text: str, step: int) -> None:
+    def show_text(self, name: str, text: str, step: int) -> None:
         self.experiment.add_text(name, text, step)
 
 
 class WeightsAndBiasesLogger(WandbLogger):
     """Weights & Biases, online or, with WANDB_MODE=offline, in the run's folder."""
 
-    def __init__(self, places: RunDir, project: str, step: int) -> None:
-        self._id_file = places.run / WANDB_ID
+    def __init__(self, run_dir: RunDir, project: str, step: int) -> None:
+        self._id_file = run_dir.path / WANDB_ID
         known = self._id_file.read_text().strip() if self._id_file.exists() else None
-        # It would note the command line, and a token may stand there; the configuration says the same without.
+        # Metadata would hold the command line, with any token in it; the configuration holds the same flags without.
         settings = {"x_disable_meta": True}
-        super().__init__(f"version_{places.version}", str(places.run), id=known, project=project, settings=settings)
+        super().__init__(f"version_{run_dir.version}", str(run_dir.path), id=known, project=project, settings=settings)
 
     def begin(self, config: Path) -> None:
-        """As for all.
+        """Log the configuration.
 
         Raises:
             TrainingError: the server does not answer, or refuses.
@@ -89,18 +89,18 @@ class WeightsAndBiasesLogger(WandbLogger):
         try:
             run = self.experiment
         except Error as error:
-            raise TrainingError(f"--logger wandb: {str(error).rstrip('.')}; {WANDB_WAYS}") from error
+            raise TrainingError(f"--logger wandb: {str(error).rstrip('.')}; {WANDB_ADVICE}") from error
         write_text(self._id_file, f"{run.id}\n")
         run.config.update(read_mapping(config), allow_val_change=True)
 
-    def show(self, name: str, pixels: np.ndarray, step: int) -> None:
+    def show_image(self, name: str, pixels: np.ndarray, step: int) -> None:
         self.log_image(name, [Image.fromarray(pixels)], step)
 
-    def play(self, name: str, waveform: np.ndarray, sample_rate: int, step: int) -> None:
-        # A name stands for one kind of thing there.
+    def show_audio(self, name: str, waveform: np.ndarray, sample_rate: int, step: int) -> None:
+        # A name has one media type there.
         self.log_audio(f"{name}_sound", [waveform[0]], step, sample_rate=[sample_rate])
 
-    def write(self, name: str, text: str, step: int) -> None:
+    def show_text(self, name: str, text: str, step: int) -> None:
         import wandb
 
         self.log_metrics({name: wandb.Html(f"<p>{html.escape(text)}</p>")}, step)
@@ -112,58 +112,58 @@ class WeightsAndBiasesLogger(WandbLogger):
 
 
 class TableLogger(CSVLogger):
-    """`metrics.csv` in the run's folder, figures alone; a run that goes on from `step` adds to it."""
+    """`metrics.csv` in the run's folder, scalars alone; a run that resumes from `step` appends to it."""
 
-    def __init__(self, places: RunDir, project: str, step: int) -> None:
-        super().__init__(places.root, name=LOGS, version=places.version)
-        self._step, self._file = step, places.run / "metrics.csv"
+    def __init__(self, run_dir: RunDir, project: str, step: int) -> None:
+        super().__init__(run_dir.root, name=LOGS, version=run_dir.version)
+        self._step, self._file = step, run_dir.path / "metrics.csv"
 
     def begin(self, config: Path) -> None:
         earlier: list[dict[str, Any]] = []
         if self._file.exists():
             with open(self._file, newline="") as file:
                 earlier = list(csv.DictReader(file))
-        for row in earlier:  # Lightning's writer begins anew
+        for row in earlier:  # Lightning's writer starts an empty file
             if (step := int(row.pop("step"))) <= self._step:
                 self.experiment.log_metrics({name: figure for name, figure in row.items() if figure}, step)
         self.save()
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         super().log_metrics(metrics, step)
-        self.save()  # of a run that is killed, what was logged is there
+        self.save()  # so that a killed run loses nothing
 
-    def show(self, name: str, pixels: np.ndarray, step: int) -> None:
-        """A table shows no pictures."""
+    def show_image(self, name: str, pixels: np.ndarray, step: int) -> None:
+        """Nothing: a table has no images."""
 
-    def play(self, name: str, waveform: np.ndarray, sample_rate: int, step: int) -> None:
-        """Nor does it sound."""
+    def show_audio(self, name: str, waveform: np.ndarray, sample_rate: int, step: int) -> None:
+        """Nothing: nor audio."""
 
-    def write(self, name: str, text: str, step: int) -> None:
-        """Its cells hold figures."""
+    def show_text(self, name: str, text: str, step: int) -> None:
+        """Nothing: nor text."""
 
 
-# By the names of --logger.
-KINDS: dict[str, Callable[[RunDir, str, int], RunLogger]] = {
+# By their names in --logger.
+LOGGERS: dict[str, Callable[[RunDir, str, int], RunLogger]] = {
     "tensorboard": BoardLogger,
     "wandb": WeightsAndBiasesLogger,
     "csv": TableLogger,
 }
 
 
-def new_loggers(names: Sequence[str], places: RunDir, project: str, step: int = 0) -> list[RunLogger]:
-    """The loggers of a run, all into its own folder.
+def new_loggers(names: Sequence[str], run_dir: RunDir, project: str, step: int = 0) -> list[RunLogger]:
+    """The loggers of a run, which write to its folder.
 
     Args:
-        names: of `KINDS`. project: at Weights & Biases. step: that a resumed run goes on from.
+        names: of `LOGGERS`. project: at Weights & Biases. step: that the run resumes from.
     """
-    return [KINDS[name](places, project, step) for name in dict.fromkeys(names)]
+    return [LOGGERS[name](run_dir, project, step) for name in dict.fromkeys(names)]
 
 
 def check_loggers(names: Sequence[str]) -> None:
-    """Find out before anything else is done whether these can be had.
+    """Check that these loggers can be used.
 
     Raises:
-        OptionError: wandb is not installed, or nobody is logged in.
+        OptionError: wandb is not installed, or not logged in.
     """
     if "wandb" not in names:
         return
@@ -176,4 +176,4 @@ def check_loggers(names: Sequence[str]) -> None:
     try:
         wandb.login()  # asks for the key where there is a terminal
     except wandb.errors.Error as error:
-        raise OptionError(f"--logger wandb: {str(error).rstrip('.')}; {WANDB_WAYS}") from error
+        raise OptionError(f"--logger wandb: {str(error).rstrip('.')}; {WANDB_ADVICE}") from error

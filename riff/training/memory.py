@@ -1,4 +1,4 @@
-"""How much GPU memory a run may take, and what it does for it."""
+"""Presets that save GPU memory, and the types that weights are stored in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch.distributed.tensor import DTensor
 
 from riff.errors import OptionError
 from riff.training.module import Objective
@@ -19,7 +18,7 @@ GIB = 2**30
 BF16, HALF = "bf16", "half"
 HALF_TYPES = {"bf16": torch.bfloat16, "16": torch.float16}  # by precision
 
-# By the GiB of the GPU they are meant for. Each does what the one before does, and more.
+# By the GiB of the GPU they are meant for. Each adds to the one before.
 PRESETS = {
     "full": Savings(),
     "24": Savings(frozen=HALF),
@@ -27,18 +26,18 @@ PRESETS = {
     "12": Savings(frozen=HALF, checkpointing=True, moments=BF16),
     "8": Savings(frozen=HALF, checkpointing=True, moments=BF16, trained=BF16),
 }
-SAVE_GPU_MEMORY = "12"  # what --save_gpu_memory stands for: the most that keeps the trained weights in float32
-LEAST_GIB = {"full": 30.0, "24": 20.0, "16": 14.0, "12": 10.5, "8": 0.0}  # a GPU sold as 24 GB shows a little less
-BESIDE_GIB = 0.8  # what no prediction sees: the CUDA context and the work spaces of cuDNN and cuBLAS, roughly
+SAVE_GPU_MEMORY = "12"  # of --save_gpu_memory: the smallest that keeps the trained weights in float32
+LEAST_GIB = {"full": 30.0, "24": 20.0, "16": 14.0, "12": 10.5, "8": 0.0}  # a GPU sold as 24 GB reports a little less
+BESIDE_GIB = 0.8  # estimate of what a prediction leaves out: the CUDA context, cuDNN's and cuBLAS's workspaces
 
 
 def gpu_memory() -> int | None:
-    """Bytes of the GPU that this process computes on, None where there is none."""
+    """Memory of this process's GPU in bytes, None where there is none."""
     return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory if torch.cuda.is_available() else None
 
 
 def choose_preset(memory: str, save_gpu_memory: bool, device: str) -> str:
-    """The preset that `--memory` means; `auto` goes by the GPU's memory, and on a CPU saves nothing."""
+    """The preset that `--memory` names; `auto` depends on the GPU's memory, and is `full` on a CPU."""
     if memory != "auto":
         return memory
     if save_gpu_memory:
@@ -50,29 +49,21 @@ def choose_preset(memory: str, save_gpu_memory: bool, device: str) -> str:
 
 
 def choose_savings(
-    preset: str, said: Mapping[str, Any], precision: str | None, device: str, averaged: bool = False, sharded: bool = False
+    preset: str, chosen: Mapping[str, Any], precision: str | None, device: str, averaged: bool = False
 ) -> tuple[Savings, str]:
-    """The savings of a preset and the precision to compute in, with what was said for itself in place of the preset's.
+    """The savings of a preset, with explicit choices in place of the preset's, and the precision to compute in.
 
     What a preset stores in a precision that this run does not compute in is stored in float32 (`riff.training.precision`).
 
     Args:
-        said: fields of `Savings`, None where nothing was said. precision: `32`, `bf16`, `16`, or None likewise.
-        averaged: whether an average of the weights is kept, which moves by less than bf16 weights can show.
-        sharded: whether the models are shared out over several GPUs, which are then stored in float32.
+        chosen: fields of `Savings`, None for the preset's. precision: `32`, `bf16`, `16`, or None for the default.
+        averaged: whether an average of the weights is kept, whose updates are too small for bf16 weights.
 
     Raises:
-        OptionError: things were said that do not go together, or bf16 on a GPU that has none.
+        OptionError: choices that contradict each other, or bf16 on a GPU without it.
     """
-    explicit = {name: value for name, value in said.items() if value is not None}
+    explicit = {name: value for name, value in chosen.items() if value is not None}
     fields = {**vars(PRESETS[preset]), **explicit}
-    if sharded:
-        for name in ("frozen", "trained", "moments"):
-            if explicit.get(name, "32") != "32":
-                raise OptionError(
-                    f"--strategy fsdp shares out weights and moments of 32 bits; leave out what asks for {explicit[name]}"
-                )
-            fields[name] = "32"
     if precision is None:
         stores_half = fields["frozen"] == HALF or fields["trained"] == BF16
         precision = BF16 if stores_half and computes_bf16(device) else default_precision(device)
@@ -96,7 +87,7 @@ def choose_savings(
 
 
 def store_weights(models: Mapping[str, torch.nn.Module], savings: Savings, precision: str) -> None:
-    """Give the parameters the types that they are stored in, in place."""
+    """Convert the parameters to the types that they are stored in, in place."""
     for model in models.values():
         for parameter in model.parameters():
             if parameter.requires_grad and savings.trained == BF16:
@@ -107,31 +98,26 @@ def store_weights(models: Mapping[str, torch.nn.Module], savings: Savings, preci
 
 @contextmanager
 def stored(objective: Objective, vae: Any, savings: Savings, precision: str) -> Iterator[None]:
-    """Store the models' weights as a run wants them; afterwards they are float32 again, the frozen ones to the bit.
+    """Store the models' weights as the savings say; afterwards they are float32 again, the frozen ones to the bit.
 
-    Samples are decoded one picture at a time where anything is saved, for the VAE at its full width takes more than training.
+    Where memory is saved, the VAE decodes one image at a time, for a batch would take more than training does.
     """
-    frozen = {name: value.data for name, value in _parameters(objective) if not value.requires_grad}
+    parameters = [parameter for model in objective.models.values() for parameter in model.parameters()]
+    frozen = [(parameter, parameter.data) for parameter in parameters if not parameter.requires_grad]
     if savings != Savings():
         vae.enable_slicing()
     store_weights(objective.models, savings, precision)
     try:
         yield
     finally:
-        for name, parameter in _parameters(objective):
-            if not isinstance(parameter, DTensor):  # a run that was ended leaves models shared out
-                parameter.data = frozen[name] if name in frozen else parameter.data.float()
-
-
-def _parameters(objective: Objective) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """Those of all models, by names that stay when a run that shares its models out puts others in their place."""
-    for model in objective.models:
-        for name, parameter in objective.models[model].named_parameters():
-            yield f"{model}.{name}", parameter
+        for parameter in parameters:
+            parameter.data = parameter.data.float()
+        for parameter, data in frozen:
+            parameter.data = data
 
 
 class MemoryLog(pl.Callback):
-    """The most memory that tensors held on the GPU in a training step, samples and checkpoints left out.
+    """Measure the peak of allocated GPU memory over the training steps, without samples and checkpoints.
 
     Attributes:
         peak: bytes; 0 on a CPU.

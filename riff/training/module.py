@@ -1,4 +1,4 @@
-"""The training core: predict the noise in latents, whatever it is predicted from."""
+"""The Lightning module of both model types: predict the noise in latents."""
 
 from __future__ import annotations
 
@@ -20,33 +20,34 @@ from riff.training.compilation import compile_blocks
 from riff.training.optimizers import adamw, learning_rate_factor
 from riff.training.options import TrainingOptions
 from riff.training.processes import ALONE, Processes
-from riff.training.sharding import local_parts, reshard, shard_models, shared_like, whole_of_parts
 
 
 class Objective(Protocol):
-    """What the noise is predicted from.
+    """The models in training, and how they predict the noise.
 
     Attributes:
-        models: by the names that checkpoints know them by; what of them requires gradients is trained.
+        models: by their names in checkpoints; their parameters that require gradients are trained.
+        frozen_name: short hash of the weights that are not trained, "" where all are.
     """
 
     models: dict[str, Any]
+    frozen_name: str
 
-    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, draws: BatchRng | None) -> torch.Tensor:
-        """The noise in `noisy`, of its shape. draws: decide which conditions are dropped; None keeps all."""
+    def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, rng: BatchRng | None) -> torch.Tensor:
+        """The noise in `noisy`, of its shape. rng: decides which conditions are dropped; None drops none."""
 
 
 class NoiseTraining(pl.LightningModule):
     """Train an objective's models on latents that were encoded beforehand.
 
-    Everything random in batch k is drawn from (seed, k), and k travels in the checkpoint: a resumed run repeats exactly
-    what a straight one does.
+    The random numbers of batch k are a function of (seed, k), and checkpoints hold k: a resumed run equals an uninterrupted
+    one to the bit.
 
     Args:
-        noise_scheduler: one with `add_noise`, for its noise levels.
+        noise_scheduler: diffusers' scheduler with `add_noise`.
         dataset: of examples that hold `moments` and what the objective reads.
-        fingerprint: of the frozen models, which a checkpoint belongs to.
-        data: what it was trained on, as `describe_data` says it, for its checkpoints.
+        fingerprint: of the frozen models; a checkpoint fits no others.
+        data: description of the training data for checkpoints (`describe_data`).
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class NoiseTraining(pl.LightningModule):
         data: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.strict_loading = False  # checkpoints hold what is trained, not what is frozen
+        self.strict_loading = False  # checkpoints hold trained parameters alone
         self.objective, self.options, self.fingerprint, self.data = objective, options, fingerprint, data
         self.batches_done = 0
         self.processes, self.noise_levels = processes, int(noise_scheduler.config.num_train_timesteps)
@@ -74,31 +75,14 @@ class NoiseTraining(pl.LightningModule):
         self._average = EMAModel(self.trained, decay=options.ema_decay, foreach=True) if options.ema_decay else None
 
     @property
-    def trained(self) -> list[torch.Tensor]:
-        """What is trained, or this process's parts of it where the models are shared out."""
-        return local_parts(self._trained_parameters())
-
-    @property
-    def _examples_a_batch(self) -> int:
-        """Of all processes together."""
-        return self.options.batch_size * self.processes.count
-
-    @property
-    def is_sharded(self) -> bool:
-        """Whether each process holds a part of the models, so that they only compute together."""
-        return self.device_mesh is not None
-
-    def configure_model(self) -> None:
-        if self.device_mesh is None:
-            return
-        half = str(self.trainer.precision).startswith("bf16")
-        shard_models(self.objective.models.values(), self.device_mesh["data_parallel"], half)
-        if self._average is not None:
-            self._average.shadow_params = [part.detach().clone() for part in self.trained]
-
-    def _trained_parameters(self) -> list[nn.Parameter]:
-        reshard(self)
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters that are trained."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    @property
+    def _global_batch_size(self) -> int:
+        """Examples of all processes in a batch."""
+        return self.options.batch_size * self.processes.count
 
     def train_dataloader(self) -> DataLoader:
         options, processes = self.options, self.processes
@@ -127,13 +111,13 @@ class NoiseTraining(pl.LightningModule):
         """Mean squared error of the predicted noise (Ho, Jain and Abbeel, NeurIPS 2020), a scalar.
 
         Args:
-            batch: stacked examples. seed: fixes latents, noise, timesteps and which conditions are dropped.
+            batch: stacked examples. seed: of latents, noise, timesteps and dropped conditions.
         """
         moments = batch["moments"]
-        draws = BatchRng(seed, len(moments), self.processes, moments.device)
-        latent_noise, noise = draws.normal(*moments.shape[2:]), draws.normal(*moments.shape[2:])
-        timesteps = draws.integers(self.noise_levels)
-        predicted = self._predict(batch, latent_noise, noise, timesteps, draws)
+        rng = BatchRng(seed, len(moments), self.processes, moments.device)
+        latent_noise, noise = rng.normal(*moments.shape[2:]), rng.normal(*moments.shape[2:])
+        timesteps = rng.integers(self.noise_levels)
+        predicted = self._predict(batch, latent_noise, noise, timesteps, rng)
         if not self.options.snr_gamma:
             return mse_loss(predicted, noise)
         snr = compute_snr(self._noise_scheduler, timesteps)
@@ -141,21 +125,21 @@ class NoiseTraining(pl.LightningModule):
         return (weights * mse_loss(predicted, noise, reduction="none")).mean()
 
     def validation_step(self, batch: Example, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        """Mean squared error of the predicted noise for each example, float32, shape (examples,); no condition is dropped.
+        """Mean squared error of the predicted noise of each example, float32, shape (examples,); no condition is dropped.
 
         Args:
-            noise: shape (examples, 2, channels, height, width), of the latents about their mean, and what is predicted.
+            noise: shape (examples, 2, channels, height, width): of the posterior's sample, and the noise to be predicted.
             timesteps: int64, shape (examples,).
         """
         latent_noise, added = noise.unbind(dim=1)
         return (self._predict(batch, latent_noise, added, timesteps, None) - added).square().mean(dim=(1, 2, 3))
 
     def _predict(
-        self, batch: Example, latent_noise: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, draws: BatchRng | None
+        self, batch: Example, latent_noise: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, rng: BatchRng | None
     ) -> torch.Tensor:
         mean, std = batch["moments"].unbind(dim=1)
         noisy = self._noise_scheduler.add_noise(mean + std * latent_noise, noise, timesteps)
-        return self.objective.predict_noise(batch, noisy, timesteps, draws).float()
+        return self.objective.predict_noise(batch, noisy, timesteps, rng).float()
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = adamw(self.named_parameters(), self.options)
@@ -163,9 +147,9 @@ class NoiseTraining(pl.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(learning_rate_factor, self.options))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def optimizer_step(self, *arguments: Any, **more: Any) -> None:
-        super().optimizer_step(*arguments, **more)
-        self.zero_grad()  # sets them to None; Lightning would keep them until the next forward pass is over
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.zero_grad()  # sets gradients to None; Lightning would keep them through the next forward pass
         if self._average is not None:
             self._average.step(self.trained)
 
@@ -174,7 +158,7 @@ class NoiseTraining(pl.LightningModule):
             self._average.to(self.device)
 
     def on_train_start(self) -> None:
-        """Take the learning rate that this call names: a checkpoint brings that of the call which wrote it."""
+        """Set the learning rate of the options in place of the checkpoint's."""
         for config in self.trainer.lr_scheduler_configs:
             schedule = config.scheduler
             schedule.base_lrs = list(self._rates)
@@ -187,7 +171,7 @@ class NoiseTraining(pl.LightningModule):
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Hold the averaged weights inside the block, if there are any."""
+        """Use the averaged weights inside the block, if there are any."""
         if self._average is None:
             yield
             return
@@ -199,7 +183,7 @@ class NoiseTraining(pl.LightningModule):
             self._average.restore(self.trained)
 
     def keep_average(self) -> None:
-        """Take the averaged weights for good, if there are any."""
+        """Replace the weights by their average, if there is one."""
         if self._average is not None:
             self._average.copy_to(self.trained)
 
@@ -207,23 +191,18 @@ class NoiseTraining(pl.LightningModule):
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         checkpoint["state_dict"] = {name: value for name, value in checkpoint["state_dict"].items() if name in trained}
         checkpoint["batches_done"], checkpoint["fingerprint"] = self.batches_done, self.fingerprint
-        checkpoint["examples_done"] = self.batches_done * self._examples_a_batch
+        checkpoint["examples_done"] = self.batches_done * self._global_batch_size
         checkpoint["data"], checkpoint["seed"] = self.data, self.options.seed
         if self._average is not None:
-            average = self._average.state_dict()
-            checkpoint["average"] = average | {
-                "shadow_params": whole_of_parts(average["shadow_params"], like=self._trained_parameters())
-            }
+            checkpoint["average"] = self._average.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # With batches of another size, go on at the next one that begins behind what was seen.
-        examples = checkpoint.get("examples_done", checkpoint["batches_done"] * self._examples_a_batch)
-        self.batches_done = -(-examples // self._examples_a_batch)
-        # Lightning makes a step of the batches up to the next multiple of `accumulate`, which may be another than before.
+        # If the batch size changed, continue at the first batch that starts behind the examples seen so far.
+        examples = checkpoint.get("examples_done", checkpoint["batches_done"] * self._global_batch_size)
+        self.batches_done = -(-examples // self._global_batch_size)
+        # Lightning ends a step at multiples of `accumulate`, which may have changed.
         batches = checkpoint["global_step"] * self.options.accumulate
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
         progress.update(dict.fromkeys(("ready", "started", "processed", "completed"), batches))
         if self._average is not None and "average" in checkpoint:
             self._average.load_state_dict(checkpoint["average"])
-            pairs = zip(self._average.shadow_params, self._trained_parameters(), strict=True)
-            self._average.shadow_params = local_parts(shared_like(average, parameter) for average, parameter in pairs)

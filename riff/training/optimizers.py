@@ -12,16 +12,16 @@ from torch import nn
 from riff.training.options import TrainingOptions
 from riff.training.rounded_adamw import RoundedAdamW
 
-LOWEST_RATE = 0.01  # what a falling schedule ends at, as a share of the learning rate
+LOWEST_RATE = 0.01  # final value of a decaying schedule, as a share of the learning rate
 
 
 def adamw(
     named_parameters: Iterable[tuple[str, nn.Parameter]], options: TrainingOptions, fused: bool | None = None
 ) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter, ICLR 2019) of what requires gradients, as the options' `Savings` store it.
+    """AdamW (Loshchilov and Hutter, ICLR 2019) of the parameters that require gradients, stored as `options.savings` says.
 
     Args:
-        fused: whether torch's own takes each parameter in one kernel, without temporaries (default: on CUDA).
+        fused: whether torch's AdamW updates each parameter in one kernel, without temporaries (default: on CUDA).
     """
     groups = parameter_groups(named_parameters, options)
     on_cuda = groups[0]["params"][0].is_cuda
@@ -43,14 +43,14 @@ def adamw(
         except ImportError:
             pass
     optimizer = torch.optim.AdamW(groups, **settings, fused=on_cuda if fused is None else fused)
-    # Fused AdamW could undo a loss scaling by itself, and Lightning therefore refuses to clip its gradients. Without the offer
-    # they are unscaled before they are clipped, as anybody else's.
+    # Fused AdamW can unscale gradients itself, and Lightning then refuses to clip them. Without this attribute they are unscaled
+    # before clipping, as with other optimizers.
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
     return optimizer
 
 
 def parameter_groups(named_parameters: Iterable[tuple[str, nn.Parameter]], options: TrainingOptions) -> list[dict[str, Any]]:
-    """The optimizer's groups: parameters that require gradients, by their learning rate, in the order of the parameters."""
+    """The optimizer's groups: parameters that require gradients, by learning rate, in their order."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in named_parameters:
         if parameter.requires_grad:
@@ -60,7 +60,7 @@ def parameter_groups(named_parameters: Iterable[tuple[str, nn.Parameter]], optio
 
 
 def learning_rate_factor(options: TrainingOptions, step: int) -> float:
-    """What the learning rate is multiplied by in a step, counted from 0."""
+    """The factor of the learning rate in a step, counted from 0."""
     rise, done = min(1.0, (step + 1) / max(1, options.warmup_steps)), min(1.0, step / options.max_steps)
     if options.schedule == "constant":
         return rise

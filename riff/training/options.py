@@ -1,4 +1,4 @@
-"""What decides a training step, beside the data and the objective."""
+"""Options of a training step."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from riff.errors import OptionError
 
 @dataclass(frozen=True)
 class Savings:
-    """What a run does to take less memory of the GPU.
+    """How a run saves GPU memory.
 
     Attributes:
         checkpointing: recompute activations in the backward pass instead of keeping them.
-        frozen: how weights that are not trained are stored, `32` or `half` (in the half precision that the run computes in).
-        trained: how those that are trained are stored, `32` or `bf16` (with stochastic rounding).
-        moments: how the optimizer's two moments are stored, `32`, `bf16` (with stochastic rounding) or `8bit` (on CUDA, where
-            bitsandbytes is installed; else `32`).
+        frozen: storage of frozen weights, `32` or `half` (the half precision that the run computes in).
+        trained: storage of trained weights, `32` or `bf16` (with stochastic rounding).
+        moments: storage of the optimizer's two moments, `32`, `bf16` (with stochastic rounding) or `8bit` (on CUDA with
+            bitsandbytes; else `32`).
 
     Raises:
-        OptionError: 8-bit moments of bf16 weights, which no optimizer here rounds stochastically.
+        OptionError: 8-bit moments with bf16 weights, which no optimizer here rounds stochastically.
     """
 
     checkpointing: bool = False
@@ -34,16 +34,16 @@ class Savings:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What decides a training step, beside the data and the objective.
+    """Options that determine a training step, beside the data and the objective.
 
     Attributes:
-        batch_size: examples of one process's batch. accumulate: batches to one optimizer step.
-        rate_factors: (start of parameters' names, what their learning rate is multiplied by); the first that fits counts.
+        batch_size: examples in a batch of one process. accumulate: batches of an optimizer step.
+        rate_factors: (prefix of parameter names, factor of their learning rate); the first match counts.
         warmup_steps: optimizer steps of rising learning rate, with every schedule.
         schedule: `constant`, or `cosine` or `linear` down to a hundredth at max_steps.
         snr_gamma: bound of the loss's weight min(SNR, gamma) / SNR (Hang et al., ICCV 2023); 0 weighs all noise levels alike.
-        ema_decay: of the averaged weights that samples and the result are drawn with; 0 takes the weights as they are.
-        savings: of memory. compile: the models' blocks, with `torch.compile`.
+        ema_decay: of the averaged weights, which samples and the result use; 0 keeps no average.
+        savings: of memory. compile: whether to compile the models' blocks.
         seed: of data order, noise, timesteps, dropout and stochastic rounding.
     """
 

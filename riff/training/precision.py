@@ -1,6 +1,6 @@
-"""The precision that a training step, and the samples drawn between steps, are computed in.
+"""The precision of training steps and of the samples between them.
 
-| device | nothing asked for | 32 | bf16 | 16 |
+| device | default | 32 | bf16 | 16 |
 |---|---|---|---|---|
 | CUDA of compute capability 8.0 and above | bf16 | 32 | bf16 | 16 |
 | CUDA below 8.0 (T4, V100), which only emulates bf16 | 32 | 32 | refused | 16 |
@@ -8,9 +8,9 @@
 | other CPUs | 32, or bf16 where a preset stores weights in it | 32 | bf16 | bf16 |
 
 `32` is float32 throughout; `bf16` and `16` (fp16, its loss scaled) are autocast, from weights in float32 unless `--memory` stores
-them otherwise. What is stored in half precision is computed in it: so where the precision is 32, frozen weights are stored in
-float32, and trained weights are where it is not bf16. AdamW's moments in bf16 need no such arithmetic: they are rounded
-stochastically from float32, on any device (`riff.training.memory.choose_savings`).
+them otherwise. Weights are only stored in a precision that the run computes in: frozen weights are float32 where the precision is
+32, trained weights where it is not bf16. AdamW's moments can be bf16 on any device, since they are rounded stochastically from
+float32 (`riff.training.memory.choose_savings`).
 
 Sampling with a finished model is in fp16 on CUDA of any age, and in float32 on a CPU (`riff.sampling.control.prepare_pipeline`).
 """
@@ -28,7 +28,7 @@ MIXED_PRECISIONS = {"no": "32", "bf16": "bf16", "fp16": "16"}  # accelerate's: o
 
 
 def computes_bf16(device: str) -> bool:
-    """Whether a device, `cpu` or `cuda`, computes in bf16; on a CPU that lacks the instructions it is slow, and right."""
+    """Whether a device, `cpu` or `cuda`, computes in bf16; a CPU without the instructions emulates it slowly."""
     return device == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
@@ -43,32 +43,32 @@ def default_precision(device: str) -> str:
     return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "32"
 
 
-def fit_precision(asked: str, device: str) -> str:
-    """The precision that a device computes in where `32`, `bf16` or `16` is asked for: a CPU, which has no fp16, takes bf16.
+def fit_precision(requested: str, device: str) -> str:
+    """The precision `32`, `bf16` or `16` that a device computes in: bf16 for fp16 on a CPU, else as requested.
 
     Raises:
         OptionError: bf16 on a GPU that has none.
     """
-    if asked == "bf16" and not computes_bf16(device):
+    if requested == "bf16" and not computes_bf16(device):
         raise OptionError("bf16: this GPU has none (compute capability below 8.0); train in 16 (fp16) or in 32 bits")
-    if asked == "16" and device == "cpu":
+    if requested == "16" and device == "cpu":
         warn("a CPU does not train in fp16: this run computes in bf16")
         return "bf16"
-    return asked
+    return requested
 
 
 def choose_precision(mixed: str | None, device: str) -> str:
-    """The precision of a run: as asked for, else as `accelerate launch` says, else `default_precision`.
+    """The precision of a run: as given, else as configured for `accelerate launch`, else `default_precision`.
 
     Args:
-        mixed: `no`, `fp16` or `bf16`, None where nothing was asked for.
+        mixed: `no`, `fp16` or `bf16`, None for the default.
 
     Raises:
-        OptionError: accelerate's configuration wants one that there is not, or bf16 on a GPU that has none.
+        OptionError: accelerate's configuration has an unknown one, or bf16 on a GPU without it.
     """
     mixed = mixed or os.environ.get("ACCELERATE_MIXED_PRECISION")
     if not mixed:
         return default_precision(device)
     if mixed not in MIXED_PRECISIONS:
-        raise OptionError(f"mixed precision {mixed}, from accelerate's configuration, is unknown; give --mixed_precision bf16")
+        raise OptionError(f"mixed precision {mixed}, from accelerate's configuration, is unknown; use --mixed_precision bf16")
     return fit_precision(MIXED_PRECISIONS[mixed], device)

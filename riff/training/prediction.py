@@ -1,4 +1,4 @@
-"""What a run will take of the GPU's memory: a step of it on tensors that hold nothing, at any size on any machine."""
+"""Predict the GPU memory of a run, by a step on fake tensors, at any size on any machine."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from riff.training.options import Savings, TrainingOptions
 from riff.training.precision import computes_bf16
 from riff.training.run import RunSettings
 
-Configs = Mapping[str, Mapping[str, Any]]  # diffusers' configurations by the names of a pipeline's parts
-TOKENS = 77  # of a text
+Configs = Mapping[str, Mapping[str, Any]]  # diffusers' configurations by the names of a pipeline's models
+TOKENS = 77  # of a prompt
 
 
-def control_on_meta(configs: Configs, **more: Any) -> ControlObjective:
-    """An objective of these shapes without weights. more: as `ControlObjective` takes it."""
+def control_on_meta(configs: Configs, **options: Any) -> ControlObjective:
+    """An objective of these shapes without weights. options: of `ControlObjective`."""
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(dict(configs["unet"]))
-        return ControlObjective(unet, ControlNetModel.from_config(dict(configs["controlnet"])), **more)
+        return ControlObjective(unet, ControlNetModel.from_config(dict(configs["controlnet"])), **options)
 
 
 def edit_on_meta(configs: Configs) -> EditObjective:
-    """An objective of these shapes without weights, whose UNet is widened if it is not yet."""
+    """An objective of these shapes without weights; a text-to-image UNet is widened."""
     wide = {**configs["unet"], "in_channels": 2 * configs["unet"]["out_channels"]}
     with torch.device("meta"):
         return EditObjective(UNet2DConditionModel.from_config(wide), scaling_factor=1.0)
@@ -42,11 +42,10 @@ def edit_on_meta(configs: Configs) -> EditObjective:
 def predict_peak(
     objective: Objective, configs: Configs, options: TrainingOptions, precision: str, max_grad_norm: float = 1.0
 ) -> Peak:
-    """The fullest moment of a run's optimizer step, without the work spaces and the context (`trace_step`).
+    """Peak memory of a run's optimizer step, without workspaces and the CUDA context (`trace_step`).
 
     Args:
-        objective: on meta, of `control_on_meta` or `edit_on_meta`; it is used up. 8-bit moments are counted as bf16's, which is
-            a little too much.
+        objective: of `control_on_meta` or `edit_on_meta`; modified in place. 8-bit moments are counted as float32.
     """
     build = step_of(objective, configs, options, precision)
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -54,7 +53,7 @@ def predict_peak(
 
 
 def step_of(objective: Objective, configs: Configs, options: TrainingOptions, precision: str) -> Build:
-    """What `trace_step` takes, of an objective on meta: real tensors on the CPU, or fake ones under a `FakeTensorMode`."""
+    """The argument of `trace_step` for an objective on meta: with real tensors, or fake ones under a `FakeTensorMode`."""
     store_weights(objective.models, options.savings, precision)
     noise_levels = DDPMScheduler()
 
@@ -68,7 +67,7 @@ def step_of(objective: Objective, configs: Configs, options: TrainingOptions, pr
 
 
 def materialise(model: nn.Module) -> None:
-    """Put zeros in place of parameters on meta, of their types and memory formats."""
+    """Replace parameters on meta by zeros of their types and memory formats."""
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             zeros = torch.empty_strided(parameter.size(), parameter.stride(), dtype=parameter.dtype, device="cpu").zero_()
@@ -76,7 +75,7 @@ def materialise(model: nn.Module) -> None:
 
 
 def example_batch(configs: Configs, examples: int) -> Example:
-    """A batch as either objective reads it, of zeros, at the size the UNet was made for."""
+    """A batch of zeros for either objective, at the UNet's sample size."""
     side, channels = configs["unet"]["sample_size"], configs["unet"]["out_channels"]
     pixels = side * 2 ** (len(configs["vae"]["block_out_channels"]) - 1)
     text = torch.zeros(examples, TOKENS, configs["unet"]["cross_attention_dim"])
@@ -87,7 +86,7 @@ def example_batch(configs: Configs, examples: int) -> Example:
 
 
 def plan_text(preset: str, savings: Savings, precision: str, models: Mapping[str, nn.Module]) -> str:
-    """What lies where and in which type, a line each."""
+    """A line for each part of a run: its storage and type."""
     half = {"bf16": "bf16", "16": "fp16"}.get(precision, "")
     numbers = {
         wanted: sum(p.numel() for model in models.values() for p in model.parameters() if p.requires_grad == wanted) / 1e6
@@ -104,23 +103,23 @@ def plan_text(preset: str, savings: Savings, precision: str, models: Mapping[str
         "AdamW's moments": moments[savings.moments],
         "gradients": f"{'bf16' if savings.trained == 'bf16' else 'float32'}, freed after every step",
         "activations": "recomputed in the backward pass" if savings.checkpointing else "kept",
-        "VAE, text encoder": "on the CPU, on the GPU for samples alone" + (", a picture at a time" if savings != Savings() else ""),
+        "VAE, text encoder": "on the CPU, on the GPU for samples alone" + (", one image at a time" if savings != Savings() else ""),
     }
-    head = f"--memory {preset}" + ("" if savings == PRESETS[preset] else ", with what other flags say instead")
+    head = f"--memory {preset}" + ("" if savings == PRESETS[preset] else ", with other flags in place of its own")
     return "\n".join([head, *(f"  {name:18}{what}" for name, what in lines.items())])
 
 
 def peak_text(peak: Peak, batch_size: int) -> str:
-    """A prediction, by part, in one line and what it leaves out."""
+    """A prediction, by category, and what it leaves out, in one line."""
     parts = ", ".join(f"{part} {size / GIB:.2f}" for part, size in peak.parts.items() if size >= GIB / 200)
     return (
         f"predicted peak at batch {batch_size}: {peak.total / GIB:.2f} GiB, in the {peak.stage} ({parts}); "
-        f"allow {BESIDE_GIB} GiB more for the CUDA context and work spaces"
+        f"allow {BESIDE_GIB} GiB more for the CUDA context and workspaces"
     )
 
 
 class MemoryWatch:
-    """A run's memory as predicted before its start and as measured at its end; on a CPU, neither.
+    """The predicted and the measured peak memory of a run on CUDA.
 
     Attributes:
         log: the callback that measures.
@@ -134,7 +133,7 @@ class MemoryWatch:
     def predict(
         self, objective: Callable[[], Objective], configs: Configs, options: TrainingOptions, settings: RunSettings
     ) -> None:
-        """Predict the peak of a run on CUDA, and warn if its GPU does not hold it. objective: makes what `predict_peak` takes."""
+        """Predict the peak of a run on CUDA, and warn if it exceeds the GPU. objective: makes the argument of `predict_peak`."""
         total = gpu_memory() if self._device == "cuda" else None
         if total is None:
             return
@@ -144,23 +143,23 @@ class MemoryWatch:
                 "--mixed_precision fp16)"
             )
         self._predicted = predict_peak(objective(), configs, options, settings.precision, settings.max_grad_norm)
-        if words := warning(self._predicted, total, self._preset):
-            warn(words)
+        if text := warning(self._predicted, total, self._preset):
+            warn(text)
 
     def report(self) -> dict[str, Any]:
-        """The figures for a manifest; said as well."""
+        """Print the figures, and return them for the manifest."""
         if self._predicted is None:
             return {"preset": self._preset}
         predicted, measured = self._predicted.total / GIB, self.log.peak / GIB
-        print(f"GPU memory of a training step: {measured:.2f} GiB at the most, predicted {predicted:.2f} GiB")
+        print(f"GPU memory of a training step: {measured:.2f} GiB at most, predicted {predicted:.2f} GiB")
         return {"preset": self._preset, "predicted_peak_gib": round(predicted, 3), "measured_peak_gib": round(measured, 3)}
 
 
 def warning(peak: Peak, total: int, preset: str) -> str:
-    """What to do about a prediction that a GPU of so many bytes does not hold, "" where it does."""
+    """Advice where a predicted peak exceeds a GPU of `total` bytes, "" where it fits."""
     needed = peak.total / GIB + BESIDE_GIB
     if needed <= total / GIB:
         return ""
     smaller = list(PRESETS)[list(PRESETS).index(preset) + 1 :]
     way_out = f"--memory {smaller[0]}, or a smaller batch," if smaller else "a smaller batch"
-    return f"this run wants about {needed:.1f} GiB of a GPU that has {total / GIB:.1f}: {way_out} takes less"
+    return f"this run needs about {needed:.1f} GiB of a GPU that has {total / GIB:.1f}: {way_out} takes less"

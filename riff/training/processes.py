@@ -1,4 +1,4 @@
-"""The processes that share one training run."""
+"""The processes of one training run."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ LONGEST_WAIT = timedelta(days=2)  # while the first process encodes a large data
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those of a run.
+    """This process and the number of processes of a run.
 
     Attributes:
-        rank: its number. count: of all. local_count: of those on this machine.
+        rank: of this process. count: of all processes. local_count: of those on this machine.
     """
 
     rank: int = 0
@@ -39,7 +39,7 @@ class Processes:
 
     @contextmanager
     def first_goes_first(self) -> Iterator[None]:
-        """Let the first process through the block alone, then the others, which find done what it has done."""
+        """Run the block in the first process, then in the others, which find its results."""
         if not self.is_first:
             distributed.barrier(self._waiting_group)
         yield
@@ -47,14 +47,14 @@ class Processes:
             distributed.barrier(self._waiting_group)
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What `make` returns in the first process, in all of them; the others do not call it."""
+        """Call `make` in the first process alone, and return its result in all."""
         if self.count == 1:
             return make()
         made: list[Any] = [make() if self.is_first else None]
         distributed.broadcast_object_list(made, src=0, group=self._waiting_group)
         return made[0]
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         """Print, once for all processes."""
         if self.is_first:
             print(text, flush=True)
@@ -66,10 +66,10 @@ ALONE = Processes()
 def launched_processes() -> tuple[int, int] | None:
     """How many processes a launcher (`torchrun`, `accelerate launch`, `srun`) started: in all, and on this machine.
 
-    None where none did. What `srun` says in its own variables is said in those of `torchrun` from here on.
+    None where none did. The variables of `srun` are translated into those of `torchrun` in the environment.
 
     Raises:
-        OptionError: `srun` does not say how many processes a machine has.
+        OptionError: `srun` was called without --ntasks-per-node.
     """
     if "WORLD_SIZE" not in os.environ and "SLURM_STEP_ID" in os.environ:
         _translate_slurm()
@@ -80,14 +80,14 @@ def launched_processes() -> tuple[int, int] | None:
 
 
 def _translate_slurm() -> None:
-    from pytorch_lightning.plugins.environments import SLURMEnvironment  # seconds, which only srun is worth
+    from pytorch_lightning.plugins.environments import SLURMEnvironment  # takes seconds to import
 
     if not SLURMEnvironment.detect():
         return  # an interactive shell
     if int(os.environ["SLURM_NTASKS"]) > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
-        raise OptionError("srun: say how many processes each machine has, with --ntasks-per-node")
+        raise OptionError("srun: give the number of processes on each machine with --ntasks-per-node")
     slurm = SLURMEnvironment()
-    said = {
+    variables = {
         "WORLD_SIZE": slurm.world_size(),
         "LOCAL_WORLD_SIZE": os.environ.get("SLURM_NTASKS_PER_NODE", 1),
         "RANK": slurm.global_rank(),
@@ -96,21 +96,21 @@ def _translate_slurm() -> None:
         "MASTER_ADDR": slurm.main_address,
         "MASTER_PORT": slurm.main_port,
     }
-    os.environ.update({name: str(value) for name, value in said.items()})
+    os.environ.update({name: str(value) for name, value in variables.items()})
 
 
 @contextmanager
 def join_processes(device: str) -> Iterator[Processes]:
-    """Join the processes that were started for this run; without them, this one is alone.
+    """Join the processes of this run, if a launcher started several.
 
-    Of what goes wrong, only the process where it went wrong first speaks: the others fail because of it, or in the same way.
+    Only the first process to fail reports its error: the others fail because of it, or in the same way.
 
     Args:
-        device: `cpu` or `cuda`; each process takes the CUDA device of its number on its machine.
+        device: `cpu` or `cuda`; each process takes the CUDA device of its local rank.
 
     Raises:
         OptionError: more processes than CUDA devices.
-        SystemExit: something went wrong in one of several processes.
+        SystemExit: one of several processes failed.
     """
     count, local_count = launched_processes() or (1, 1)
     if count == 1:
@@ -145,4 +145,4 @@ def _is_first_to_fail(store: Any, rank: int) -> bool:
     try:
         return bool(store.compare_set("riff/failed", "", str(rank)) == str(rank).encode())
     except (RuntimeError, ValueError):
-        return False  # the process that held the store is gone, so it failed before
+        return False  # the process of the store is gone, so it failed earlier

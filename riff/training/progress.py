@@ -1,4 +1,4 @@
-"""How far a run is, and how long it still takes."""
+"""The progress of a run and the time left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from riff.training.validation import FigureLog
 class ProgressLog(pl.Callback):
     """A progress bar with the time left; where stderr is no terminal, a line every minute instead.
 
-    It stands last among the callbacks, so that what the others do before the first step is not taken for steps.
+    This callback comes last, so that the time of the others before the first step does not count as steps.
     """
 
     def __init__(self, stop: StopInTime, losses: LossLog, figures: FigureLog) -> None:
@@ -29,7 +29,7 @@ class ProgressLog(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._first = self._step = trainer.global_step
-        self._began = self._said = time.monotonic()
+        self._start_time = self._last_line = time.monotonic()
         if trainer.is_global_zero and sys.stderr.isatty():
             layout = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
             total = max(trainer.max_steps, self._first)
@@ -42,8 +42,8 @@ class ProgressLog(pl.Callback):
         if self._bar is not None:
             self._bar.set_postfix_str(self._state(trainer.max_steps, now), refresh=False)
             self._bar.update(self._step - self._bar.n)
-        elif now - self._said > LINE_EVERY:
-            self._said = now
+        elif now - self._last_line > LINE_EVERY:
+            self._last_line = now
             cli.warn(f"step {self._step} of {trainer.max_steps}: {self._state(trainer.max_steps, now)}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -58,13 +58,13 @@ class ProgressLog(pl.Callback):
             self._bar = None
 
     def _state(self, steps: int, now: float) -> str:
-        done, elapsed = self._step - self._first, now - self._began
-        by_steps, limit = elapsed / done * (steps - self._step), self._stop.seconds_left()
-        words = [f"{done / elapsed:.2f} steps/s" if done > elapsed else f"{elapsed / done:.2f} s/step"]
+        done, elapsed = self._step - self._first, now - self._start_time
+        remaining, limit = elapsed / done * (steps - self._step), self._stop.seconds_left()
+        parts = [f"{done / elapsed:.2f} steps/s" if done > elapsed else f"{elapsed / done:.2f} s/step"]
         if self._losses.recent:
-            words.append(f"loss {sum(self._losses.recent) / len(self._losses.recent):.4f}")
+            parts.append(f"loss {sum(self._losses.recent) / len(self._losses.recent):.4f}")
         held_out = self._figures.curve("loss")
         if held_out:
-            words.append(f"held out {held_out[-1][1]:.4f}")
-        until = " to --max_train_time" if limit < by_steps else ""
-        return ", ".join([*words, f"{timedelta(seconds=round(min(by_steps, limit)))} left{until}"])
+            parts.append(f"held out {held_out[-1][1]:.4f}")
+        until = " to --max_train_time" if limit < remaining else ""
+        return ", ".join([*parts, f"{timedelta(seconds=round(min(remaining, limit)))} left{until}"])

@@ -1,4 +1,4 @@
-"""AdamW whose weights and moments may be bf16: what is written back is rounded stochastically."""
+"""AdamW with weights and moments in bf16, rounded stochastically."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from riff.training.batch_rng import keyed_generator
 
-PIECE = 2**22  # elements that are worked on in float32 at a time: about 100 MB of temporaries, and few calls
+CHUNK = 2**22  # elements updated in float32 at a time: about 100 MB of temporaries, and few kernel calls
 
 
 class RoundedAdamW(torch.optim.Optimizer):
@@ -17,7 +17,7 @@ class RoundedAdamW(torch.optim.Optimizer):
 
     bf16 has eight bits of mantissa, so that an update of less than a 512th of a weight is lost when it is rounded to nearest,
     and nearly all of a fine-tuning's are. Rounded up or down at random, with the odds that keep the mean, none is lost in the
-    long run (Gupta et al., ICML 2015). The random bits are drawn from (seed, step): a resumed run repeats a straight one.
+    long run (Gupta et al., ICML 2015). The random bits are a function of (seed, step): a resumed run equals an uninterrupted one.
 
     Args:
         params: float32 or bf16 parameters, or groups of them. moments: the dtype of both moments.
@@ -53,7 +53,7 @@ class RoundedAdamW(torch.optim.Optimizer):
                 (parameter, parameter.grad, self.state[parameter]["exp_avg"], self.state[parameter]["exp_avg_sq"])
                 for parameter in parameters
             ]
-            for pieces in in_pieces(tensors, PIECE):
+            for pieces in in_pieces(tensors, CHUNK):
                 weights, gradients, means, squares = zip(*pieces, strict=True)
                 update(weights, gradients, means, squares, group, step, bits)
         return loss
@@ -64,7 +64,7 @@ class RoundedAdamW(torch.optim.Optimizer):
             self.state[parameter] = dict(zip(("exp_avg", "exp_avg_sq"), zeros, strict=True)) | {"step": torch.tensor(0.0)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state of this class or of torch's AdamW. torch makes moments as their parameters are; here they differ."""
+        """Load a state of this class or of torch's AdamW. The base class would convert moments to their parameters' dtype."""
         super().load_state_dict(state_dict)
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         for group in self.param_groups:
@@ -84,7 +84,7 @@ def update(
     step: int,
     bits: RandomBits,
 ) -> None:
-    """One step of AdamW, in place, on pieces of weights, their gradients, and the running means of these and of their squares."""
+    """One step of AdamW, in place, on chunks of weights, their gradients and both moments."""
     (beta1, beta2), rate = group["betas"], group["lr"]
     gradient, mean, square, weight = map(flat, (gradients, means, squares, weights))
     mean.lerp_(gradient, 1 - beta1)
@@ -99,47 +99,48 @@ def update(
 
 
 def flat(pieces: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The values of all pieces in a new float32 row."""
+    """All values in a new float32 vector."""
     return torch.cat([piece.reshape(-1).float() for piece in pieces])
 
 
 def round_stochastically(values: torch.Tensor, bits: RandomBits) -> None:
     """Round float32 values in place to one of their two neighbours in bf16, so that the mean over the random bits is the value.
 
-    A float32 is a bf16 and sixteen more bits: with random ones added to these, the carry goes into the bf16 as often as they say.
+    A float32 is a bf16 followed by sixteen bits. With sixteen random bits added, these carry into the bf16 with the probability of
+    rounding up.
     """
     as_integers = values.view(torch.int32)
-    as_integers.add_(bits.draw(len(values))).bitwise_and_(-(2**16))
+    as_integers.add_(bits.next(len(values))).bitwise_and_(-(2**16))
 
 
 class RandomBits:
-    """Sixteen random bits an element, a function of the key alone."""
+    """Sixteen random bits for each element, a function of the key alone."""
 
     def __init__(self, key: Sequence[int], device: torch.device) -> None:
         self._generator, self._device = keyed_generator(key, device), device
 
-    def draw(self, count: int) -> torch.Tensor:
+    def next(self, count: int) -> torch.Tensor:
         """int32, shape (count,), from 0 to 2**16 - 1."""
         return torch.randint(2**16, (count,), generator=self._generator, dtype=torch.int32, device=self._device)
 
 
 def in_pieces(tensors: Sequence[tuple[torch.Tensor, ...]], most: int) -> Iterator[list[tuple[torch.Tensor, ...]]]:
-    """Tuples of tensors of one shape, cut along their first dimension and put together to at most so many elements.
+    """Split tuples of tensors of one shape along their first dimension, and group the pieces to at most so many elements.
 
-    A single row that has more is yielded alone.
+    A single row with more elements is yielded alone.
     """
     pieces: list[tuple[torch.Tensor, ...]] = []
-    held = 0
+    elements = 0
     for same in tensors:
         rows = same[0].shape[0] if same[0].ndim else 1
         row = same[0].numel() // max(1, rows)
         step = max(1, most // max(1, row))
-        cut = zip(*(one.split(step) if one.ndim else [one] for one in same), strict=True)
+        cut = zip(*(tensor.split(step) if tensor.ndim else [tensor] for tensor in same), strict=True)
         for piece in cut:
-            if pieces and held + piece[0].numel() > most:
+            if pieces and elements + piece[0].numel() > most:
                 yield pieces
-                pieces, held = [], 0
+                pieces, elements = [], 0
             pieces.append(piece)
-            held += piece[0].numel()
+            elements += piece[0].numel()
     if pieces:
         yield pieces

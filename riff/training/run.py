@@ -1,4 +1,4 @@
-"""One training run, whatever is trained: stopped and resumed at will, on one process or several."""
+"""One training run of any objective, in one process or several, that can be interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from pytorch_lightning.strategies import DDPStrategy
 
 from riff import cli
 from riff.errors import Interrupted, OptionError, TrainingError
@@ -26,29 +27,28 @@ from riff.training.precision import computes_bf16
 from riff.training.processes import ALONE, Processes
 from riff.training.progress import ProgressLog
 from riff.training.run_dir import RunDir, checkpoints_in, step_of
-from riff.training.sharding import whole_models
 from riff.training.stopping import EndedAtOnce, StopInTime
-from riff.training.strategies import new_strategy
 from riff.training.validation import FigureLog
 
-LOCK_WAIT_S = 10  # processes that read pairs for a run that was killed have its lock for some seconds
+LOCK_WAIT_S = 10  # data loader workers of a killed run keep its lock for some seconds
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # ours: Lightning's
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What decides how a run goes, and not what it learns.
+    """Settings of a run that do not change what a training step computes, apart from its precision.
 
     Attributes:
-        device: `cpu` or `cuda`. precision: `32`, `bf16` or `16`. max_seconds: after which it ends.
+        device: `cpu` or `cuda`. precision: `32`, `bf16` or `16`. max_seconds: time limit.
         sample_every, validate_every, checkpoint_every: optimizer steps; 0 is never, but a checkpoint is written at the end.
-        validation_pictures: noised pictures to such a look. checkpoints_kept: the newest so many, None for all.
-        max_grad_norm: that gradients are scaled down to. strategy: `auto`, `ddp` or `fsdp`, of several processes.
-        command: that started it. resume_flag: of that command, before a checkpoint's path. lower_rate: its flag, with a lower one.
-        other_ways: what else may help a run that came to no number.
-        loggers: names of `riff.training.loggers.KINDS`. project: that Weights & Biases has the run in.
-        on_start: writes the configuration to its place; called when everything is ready and the first step comes next.
-        callbacks: Lightning's, beside the run's own.
+        validation_images: noisy examples of a validation. checkpoints_kept: number of newest checkpoints kept, None for all.
+        max_grad_norm: gradients are clipped to it.
+        command: that started the run. resume_flag: the flag of that command that takes a checkpoint. lower_rate: its flag for
+            the learning rate, with a lower value.
+        suggestions: printed when the loss becomes non-finite, beside a lower learning rate.
+        loggers: names of `riff.training.loggers.LOGGERS`. project: at Weights & Biases.
+        on_start: writes the configuration; called right before the first step.
+        callbacks: Lightning callbacks, beside the run's own.
     """
 
     device: str
@@ -57,14 +57,13 @@ class RunSettings:
     sample_every: int
     checkpoint_every: int
     validate_every: int = 500
-    validation_pictures: int = 32
+    validation_images: int = 32
     checkpoints_kept: int | None = 1
     max_grad_norm: float = 1.0
     command: str = ""
     resume_flag: str = "--resume"
     lower_rate: str = ""
-    other_ways: str = ""
-    strategy: str = "auto"
+    suggestions: str = ""
     loggers: Sequence[str] = ("tensorboard",)
     project: str = DEFAULT_PROJECT
     on_start: Callable[[], None] = lambda: None
@@ -73,110 +72,105 @@ class RunSettings:
 
 def run_training(
     module: NoiseTraining,
-    places: RunDir,
+    run_dir: RunDir,
     settings: RunSettings,
     figures: FigureLog,
-    looks: Sequence[pl.Callback],
+    validations: Sequence[pl.Callback],
     resume: Path | None = None,
     processes: Processes = ALONE,
 ) -> tuple[int, str]:
-    """Train the module's models in place, and leave losses, samples and checkpoints in their places.
-
-    Models that were shared out stay so: the objective's `models` are then other ones, whole, in the first process, and none
-    in the others.
+    """Train the module's models in place, and write losses, samples and checkpoints to the run directory.
 
     Args:
-        figures, looks: what is found out about held-out songs, and the callbacks that find it.
+        figures: log of the figures of held-out songs. validations: the callbacks that compute them.
 
     Returns:
-        The step it reached, and why it stopped early ("" if it did not).
+        The last step, and why the run stopped early ("" if it did not).
 
     Raises:
-        ModelError: `resume` is no checkpoint, or one of another model.
-        DataError: or one of a run that held out other songs.
-        OptionError: the run that is to go on is going on in another process.
-        TrainingError: a loss, a gradient or a weight was no longer finite, or a disk is full.
-        Interrupted: a signal ended it; the text says what is saved.
+        ModelError: `resume` is no checkpoint, or one of another model. DataError: or of a run with other held-out songs.
+        OptionError: another process is writing to the run that should be resumed.
+        TrainingError: a loss, a gradient or a weight became non-finite, or a disk is full.
+        Interrupted: a signal ended the run; the message names what is saved.
     """
+    _quieten_lightning()
     first_step = check_checkpoint(resume, module) if resume is not None else 0
-    stop = StopInTime(settings.max_seconds, speaks=processes.is_first)
-    # The losses are looked at before a step is kept in any way, and a step is kept before the time that samples take.
-    losses = LossLog(places.losses, (settings.sample_every, settings.validate_every, settings.checkpoint_every))
-    checkpoints = CheckpointLog(places.checkpoints, settings.checkpoint_every, settings.checkpoints_kept)
-    loggers = new_loggers(settings.loggers, places, settings.project, first_step)
+    stop = StopInTime(settings.max_seconds, reports=processes.is_first)
+    # Losses are checked before a step is saved or validated, and a step is saved before samples take their time.
+    losses = LossLog(run_dir.losses, (settings.sample_every, settings.validate_every, settings.checkpoint_every))
+    checkpoints = CheckpointLog(run_dir.checkpoints, settings.checkpoint_every, settings.checkpoints_kept)
+    loggers = new_loggers(settings.loggers, run_dir, settings.project, first_step)
     trainer = pl.Trainer(
         accelerator="gpu" if settings.device == "cuda" else "cpu",
         devices=processes.local_count,
         num_nodes=processes.count // processes.local_count,
-        strategy=new_strategy(settings.strategy, processes),
-        # The environment, not what else Lightning might find; checkpoints do not go through the folder for temporary files.
+        strategy=DDPStrategy(gradient_as_bucket_view=True) if processes.count > 1 else "auto",
+        # An explicit environment, so that Lightning detects none; checkpoints do not go through the folder for temporary files.
         plugins=[TorchElasticEnvironment() if processes.count > 1 else LightningEnvironment(), CheckpointFiles()],
-        use_distributed_sampler=False,  # StepSampler shares the batches out
+        use_distributed_sampler=False,  # StepSampler splits the batches over the processes
         precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
         max_steps=module.options.max_steps,
         accumulate_grad_batches=module.options.accumulate,
         gradient_clip_val=settings.max_grad_norm,
-        callbacks=[*settings.callbacks, losses, checkpoints, stop, figures, *looks, ProgressLog(stop, losses, figures)],
+        callbacks=[*settings.callbacks, losses, checkpoints, stop, figures, *validations, ProgressLog(stop, losses, figures)],
         logger=loggers,
-        enable_checkpointing=False,  # CheckpointLog does it
-        enable_progress_bar=False,  # ProgressLog does it
+        enable_checkpointing=False,  # CheckpointLog
+        enable_progress_bar=False,  # ProgressLog
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
-    # Its own handler of SIGTERM ends a run without a word, with status 0, and waits for the other processes inside it.
+    # Lightning's handler of SIGTERM ends a run silently with status 0, and waits for the other processes inside the handler.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     if processes.count > 1:
         examples = processes.count * module.options.accumulate * module.options.batch_size
-        processes.say(f"{processes.count} processes, {examples} pairs a step")
+        processes.print(f"{processes.count} processes, {examples} pairs a step")
     try:
         with ExitStack() as stack:
             if processes.is_first:
-                _enter_as_only_writer(stack, places.run, settings.resume_flag)
-                remove_leftovers(places.checkpoints)
+                _enter_as_only_writer(stack, run_dir.path, settings.resume_flag)
+                remove_leftovers(run_dir.checkpoints)
                 settings.on_start()
                 for logger in loggers:
-                    logger.begin(places.config)
+                    logger.begin(run_dir.config)
             stack.enter_context(stop.handling_signals())
             trainer.fit(module, ckpt_path=resume, weights_only=True)
     except TrainingError as error:
-        if not processes.is_first:  # all have come to it, and one says so
+        if not processes.is_first:  # all processes raise it, and one reports it
             raise SystemExit(cli.EXIT_FAILURE) from error
-        raise TrainingError(f"{error}; {_way_on(places, settings)}") from error
+        raise TrainingError(f"{error}; {_advice(run_dir, settings)}") from error
     except OSError as error:
         if error.errno not in cli.OUT_OF_SPACE:
             raise
-        raise TrainingError(f"{_full_disk(error, places.run)}; make room, then {_go_on(places, settings)}") from error
+        raise TrainingError(f"{_full_disk(error, run_dir.path)}; make room, then {_how_to_resume(run_dir, settings)}") from error
     except EndedAtOnce as end:
-        raise Interrupted(f"{end.cause}: {_go_on(places, settings)}", end.signal) from None
+        raise Interrupted(f"{end.cause}: {_how_to_resume(run_dir, settings)}", end.signal) from None
     module.keep_average()
-    if module.is_sharded:
-        module.objective.models = whole_models(module.objective.models, wanted=processes.is_first)
     return trainer.global_step, stop.reason
 
 
 @contextmanager
-def kept_by_checkpoint(places: RunDir, settings: RunSettings) -> Iterator[None]:
-    """While a result is written: whatever prevents it, the run is safe in its last checkpoint, and the message says so.
+def kept_by_checkpoint(run_dir: RunDir, settings: RunSettings) -> Iterator[None]:
+    """While the result is written: add to any error how to resume from the last checkpoint, which holds all steps.
 
     Raises:
-        TrainingError: a file could not be written. Interrupted: a signal came.
+        TrainingError: a file could not be written. Interrupted: by a signal.
     """
     stop = StopInTime(0)
     stop.end_at_once()
-    way_out = f"make room or name another --output, and {_go_on(places, settings)}"
+    way_out = f"make room or name another --output, and {_how_to_resume(run_dir, settings)}"
     try:
         with stop.handling_signals():
             yield
     except OSError as error:
-        raise TrainingError(f"the result was not written: {_full_disk(error, places.run)}; {way_out}") from error
+        raise TrainingError(f"the result was not written: {_full_disk(error, run_dir.path)}; {way_out}") from error
     except OptionError as error:
         raise TrainingError(f"the result was not written: {error}; {way_out}") from error
     except EndedAtOnce as end:
-        raise Interrupted(f"{end.cause}: the result was not written; {_go_on(places, settings)}", end.signal) from None
+        raise Interrupted(f"{end.cause}: the result was not written; {_how_to_resume(run_dir, settings)}", end.signal) from None
 
 
 def _enter_as_only_writer(stack: ExitStack, run: Path, flag: str) -> None:
-    """Be the only process that writes to this run's folder, for as long as the stack is open."""
+    """Lock the run's folder against other writers for as long as the stack is open."""
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
@@ -188,41 +182,45 @@ def _enter_as_only_writer(stack: ExitStack, run: Path, flag: str) -> None:
 
 
 def _full_disk(error: OSError, folder: Path) -> str:
-    """What could not be written, why, and on which disk."""
+    """The file that could not be written, the reason, and the disk."""
     file = Path(error.filename or folder).resolve()
     disk = next(path for path in (file, *file.parents) if os.path.ismount(path))
     return f"{file}: {error.strerror} (the disk at {disk})"
 
 
-def _go_on(places: RunDir, settings: RunSettings) -> str:
-    """The command that goes on from the last checkpoint of a run, or that there is none."""
-    kept = checkpoints_in(places.checkpoints)
+def _how_to_resume(run_dir: RunDir, settings: RunSettings) -> str:
+    """The command that resumes from the last checkpoint, or that there is none."""
+    kept = checkpoints_in(run_dir.checkpoints)
     if not kept:
-        return "start anew, for no checkpoint was written yet"
-    return f"go on from step {step_of(kept[-1])}, the last that was saved: {_resume(settings, kept[-1])}"
+        return "start again, for no checkpoint was written yet"
+    return f"resume from step {step_of(kept[-1])}, the last that was saved: {_resume(settings, kept[-1])}"
 
 
-def _way_on(places: RunDir, settings: RunSettings) -> str:
-    """What to try after a run that came to no number."""
-    kept = checkpoints_in(places.checkpoints)
+def _advice(run_dir: RunDir, settings: RunSettings) -> str:
+    """Suggestions printed when the loss becomes non-finite."""
+    kept = checkpoints_in(run_dir.checkpoints)
     if not kept:
-        return f"no checkpoint was written before; start anew with a lower --learning_rate, or {settings.other_ways}"
+        return f"no checkpoint was written before; start again with a lower --learning_rate, or {settings.suggestions}"
     command = _resume(settings, kept[-1], settings.lower_rate)
-    return f"go on from the last checkpoint with a lower --learning_rate: {command} (or {settings.other_ways})"
+    return f"resume from the last checkpoint with a lower --learning_rate: {command} (or {settings.suggestions})"
 
 
 def _resume(settings: RunSettings, checkpoint: Path, flags: str = "") -> str:
     return " ".join(filter(None, [settings.command, flags, settings.resume_flag, shlex.quote(str(checkpoint))]))
 
 
-def steadier_ways(precision: str, flag: str, full: str, warmup: str) -> str:
-    """What may help a run that came to no number, beside a lower learning rate: more exact numbers, or a slower start."""
-    bf16 = "bf16 or " if computes_bf16("cuda") else ""  # a CPU does not come here in 16
+def stability_flags(precision: str, flag: str, full: str, warmup: str) -> str:
+    """Flags that may keep the loss finite, beside a lower learning rate: a higher precision, or a longer warmup.
+
+    Args:
+        precision: of the run. flag: of the precision. full: its value for float32. warmup: flag of the warmup steps.
+    """
+    bf16 = "bf16 or " if computes_bf16("cuda") else ""  # a CPU never trains in 16
     return {"16": f"{flag} {bf16}{full}", "bf16": f"{flag} {full}"}.get(precision, f"more {warmup}")
 
 
-def quieten_lightning() -> None:
-    """Keep Lightning's advice about itself off the terminal; its errors still come."""
+def _quieten_lightning() -> None:
+    """Show Lightning's errors alone."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")

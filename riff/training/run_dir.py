@@ -1,4 +1,4 @@
-"""Where a training run keeps its things, and where one that stopped left them."""
+"""The files of a training run, and how the checkpoint to resume from is found."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ class RunDir:
 
     @classmethod
     def claim(cls, root: Path) -> RunDir:
-        """Make the folder of a new run, of the first number above all that are there; no other run can take it as well."""
+        """Make the folder of a new run, numbered above all that exist; no other run can take the same."""
         make_folder(root / LOGS)
         while True:
-            places = cls(root, 1 + max(run_versions(root / LOGS) | run_versions(root / IMAGES), default=-1))
+            run_dir = cls(root, 1 + max(run_versions(root / LOGS) | run_versions(root / IMAGES), default=-1))
             try:
-                places.run.mkdir()
+                run_dir.path.mkdir()
             except FileExistsError:
-                continue  # another run was quicker
-            return places
+                continue  # another run took it
+            return run_dir
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Path) -> RunDir:
         run = checkpoint.resolve().parent.parent
         match = re.fullmatch(r"version_(\d+)", run.name)
         if match is None:
-            raise OptionError(f"{checkpoint}: to go on from, it must lie in {LOGS}/version_N/checkpoints/")
+            raise OptionError(f"{checkpoint}: to resume from it, it must lie in {LOGS}/version_N/checkpoints/")
         return cls(run.parent.parent, int(match[1]))
 
     @property
-    def run(self) -> Path:
+    def path(self) -> Path:
         return self.root / LOGS / f"version_{self.version}"
 
     @property
     def config(self) -> Path:
-        return self.run / "config.yaml"
+        return self.path / "config.yaml"
 
     @property
     def checkpoints(self) -> Path:
-        return self.run / "checkpoints"
+        return self.path / "checkpoints"
 
     @property
     def images(self) -> Path:
@@ -62,11 +62,11 @@ class RunDir:
 
     @property
     def losses(self) -> Path:
-        return self.run / "losses.jsonl"
+        return self.path / "losses.jsonl"
 
     @property
     def validation(self) -> Path:
-        return self.run / "validation.jsonl"
+        return self.path / "validation.jsonl"
 
 
 def run_versions(folder: Path) -> set[int]:
@@ -76,68 +76,68 @@ def run_versions(folder: Path) -> set[int]:
 
 
 def read_losses(path: Path) -> list[dict[str, float]]:
-    """Lines `{"step": ..., ...}` of a `losses.jsonl` or `validation.jsonl`; one that was being written at a crash is left out."""
+    """Lines `{"step": ..., ...}` of a `losses.jsonl` or `validation.jsonl`; one cut off by a crash is left out."""
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def step_of(path: Path) -> int:
-    """The step that is in the name of a checkpoint or of a folder of samples, -1 where none is."""
+    """The step in the name of a checkpoint or of a folder of samples, -1 where there is none."""
     step = re.search(r"step=(\d+)", path.name)
     return int(step[1]) if step else -1
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoints of a run by their steps; not those that a process was writing when it was killed."""
+    """The checkpoints of a run, sorted by step, without temporary files of killed processes."""
     found = [path for path in folder.glob("*.ckpt") if path.is_file() and not path.name.startswith(".")]
     return sorted(found, key=lambda path: (step_of(path), path.stat().st_mtime_ns))
 
 
-def first_readable(checkpoints: Iterable[Path], say: Callable[[str], None]) -> Path | None:
-    """The first of these checkpoints that can be read, None where none can; those before it are said."""
+def first_readable(checkpoints: Iterable[Path], report: Callable[[str], None]) -> Path | None:
+    """The first of these checkpoints that can be read, None where none can; those before it are reported."""
     for path in checkpoints:
         try:
             check_weights_file(path)
         except ModelError as error:
-            say(f"{error}; it is passed over")
+            report(f"{error}; it is skipped")
         else:
             return path
     return None
 
 
-def silently(_message: str) -> None:
-    """Say nothing."""
+def ignore(_message: str) -> None:
+    """Report nothing."""
 
 
 def newest_checkpoint(
-    root: Path, wanted: Callable[[RunDir], bool] = lambda _: True, say: Callable[[str], None] = silently
+    root: Path, wanted: Callable[[RunDir], bool] = lambda _: True, report: Callable[[str], None] = ignore
 ) -> Path | None:
-    """The checkpoint under `lightning_logs/` that was written last, of those that can be read; None where there is none.
+    """The readable checkpoint under `lightning_logs/` that was written last, None where there is none.
 
     Args:
-        wanted: which runs count. say: is told of those that cannot be read.
+        wanted: whether to consider a run. report: is called for each that cannot be read.
     """
     runs = (RunDir(root, version) for version in run_versions(root / LOGS))
     found = [path for run in runs if wanted(run) for path in checkpoints_in(run.checkpoints)]
-    return first_readable(sorted(found, key=lambda path: (path.stat().st_mtime_ns, step_of(path)), reverse=True), say)
+    return first_readable(sorted(found, key=lambda path: (path.stat().st_mtime_ns, step_of(path)), reverse=True), report)
 
 
 def writes_to(output: Path) -> Callable[[RunDir], bool]:
-    """Whether a run's result is meant for this folder, as its configuration says."""
+    """A predicate: whether a run's configuration has this output folder."""
 
-    def wanted(places: RunDir) -> bool:
-        folder = read_mapping(places.config).get("output_dir") if places.config.exists() else None
+    def wanted(run_dir: RunDir) -> bool:
+        folder = read_mapping(run_dir.config).get("output_dir") if run_dir.config.exists() else None
         return isinstance(folder, str) and Path(folder).resolve() == output.resolve()
 
     return wanted
 
 
 def default_output(control_method: str = "") -> Path:
-    """Where the result of a ControlNet's training goes, unless --output says it."""
+    """The default folder of a trained ControlNet."""
     return Path("models") / "-".join(["riff-cnet", *filter(None, [control_method]), "final"])
 
 
-def find_checkpoint(root: Path, resume: str, say: Callable[[str], None] = silently) -> Path:
-    """The checkpoint that `--resume` means: a path, or for `newest` the latest one under `lightning_logs/` that can be read.
+def find_checkpoint(root: Path, resume: str, report: Callable[[str], None] = ignore) -> Path:
+    """The checkpoint that `--resume` names: a path, or for `newest` as `newest_checkpoint`.
 
     Raises:
         OptionError: there is none.
@@ -146,7 +146,7 @@ def find_checkpoint(root: Path, resume: str, say: Callable[[str], None] = silent
         if not Path(resume).is_file():
             raise OptionError(f"--resume {resume}: no such checkpoint")
         return Path(resume)
-    found = newest_checkpoint(root, say=say)
+    found = newest_checkpoint(root, report=report)
     if found is None:
-        raise OptionError(f"--resume: no checkpoint under {root / LOGS} that can be read; leave the flag out to start anew")
+        raise OptionError(f"--resume: no checkpoint under {root / LOGS} that can be read; leave the flag out to start again")
     return found

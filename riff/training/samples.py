@@ -1,4 +1,4 @@
-"""Samples of held-out clips over the training: to see, to hear, and to compare."""
+"""Samples of held-out clips over the training, as images and sound."""
 
 from __future__ import annotations
 
@@ -26,13 +26,12 @@ AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by Light
 
 @dataclass(frozen=True)
 class HeldOutClip:
-    """What a sample is drawn for.
+    """A held-out clip that samples are generated for.
 
     Attributes:
-        condition: uint8, shape (height, width), what the sampler takes beside the prompt.
-        shown: caption -> picture, the sheet's columns before the sample; of a spectrogram the loggers get the sound too.
-        backing: whose level the sample is brought to; None leaves it at the target's. target: what it should have become; None
-            where nobody knows.
+        condition: uint8, shape (height, width), the sampler's input beside the prompt.
+        shown: caption -> image, the sheet's columns before the sample; loggers also get the sound of a spectrogram image.
+        backing: the sample is set to its level; None leaves it at the target's. target: the ground truth, None if unknown.
     """
 
     name: str
@@ -43,53 +42,53 @@ class HeldOutClip:
     target: SpectrogramImage | None
 
 
-DrawSamples = Callable[[Sequence[np.ndarray], Sequence[str], Sequence[int]], list[np.ndarray]]  # conditions, prompts, seeds
+Sampler = Callable[[Sequence[np.ndarray], Sequence[str], Sequence[int]], list[np.ndarray]]  # conditions, prompts, seeds
 
 
 class SampleLog(pl.Callback):
-    """Every so many steps, draw samples for held-out clips, from the same noise each time, and keep them to see and hear.
+    """Generate samples of held-out clips every `every_n_steps`, from the same noise each time; save and log them.
 
     Args:
-        pipeline: whose VAE and text encoder come to the device for it; it shares its other models with the module in training.
-        every_n_steps: 0 never draws.
-        draw: draws with it: conditions, prompts and seeds to uint8 pictures.
+        pipeline: its VAE and text encoder are moved to the device for sampling; its other models are those in training.
+        sample: samples with the pipeline: conditions, prompts and seeds to uint8 images.
+        every_n_steps: 0 is never.
         folder: `image_log/version_N`; a step's files go to `step=000500/` there, and to the loggers.
-        edges: follows how the samples keep the accompaniment's edges, where that is what they are drawn from.
-        draw_free: draws without them, for its floor.
+        edges: tracks the edge F1 of the samples, where the conditions are edges.
+        sample_free: samples without control, for the floor of the edge F1.
     """
 
     def __init__(
         self,
         pipeline: Any,
-        draw: DrawSamples,
+        sample: Sampler,
         clips: Sequence[HeldOutClip],
         folder: Path,
         every_n_steps: int,
         seed: int,
         edges: EdgeCurve | None = None,
-        draw_free: DrawSamples | None = None,
+        sample_free: Sampler | None = None,
     ) -> None:
-        self._pipeline, self._draw_samples, self._folder = pipeline, draw, folder
+        self._pipeline, self._sample, self._folder = pipeline, sample, folder
         self._clips = list(clips) if every_n_steps else []
         self._every, self._seed = every_n_steps, seed
-        self._edges, self._draw_free = edges, draw_free
+        self._edges, self._sample_free = edges, sample_free
         self._last_step = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Show what the samples are to be compared with, and find what their edges lie between, unless that is known already."""
-        self._last_step = trainer.global_step or -1  # what a resumed run starts from was drawn for before
+        """Log the references, and compute the bounds of the edge F1 unless they are known."""
+        self._last_step = trainer.global_step or -1  # a resumed run has the samples of its first step
         if trainer.is_global_zero:
             for clip in self._clips:
-                _show_references(trainer, clip)
-        if self._edges is None or self._draw_free is None or not self._takes_part(trainer, pl_module):
+                _log_references(trainer, clip)
+        if self._edges is None or self._sample_free is None or not trainer.is_global_zero:
             return
         conditions = [clip.condition for clip in self._clips]
         targets = [clip.target.pixels for clip in self._clips if clip.target]
         if not self._edges.can_follow(conditions) or len(targets) < len(conditions) or self._edges.is_bounded:
             return
-        with self._at_work(trainer, pl_module.device):
-            repainted = [through_autoencoder(self._pipeline.vae, pixels) for pixels in targets]
-            self._edges.bound(trainer, conditions, self._draw(self._draw_free), repainted)
+        with self._ready(trainer, pl_module.device):
+            decoded = [through_autoencoder(self._pipeline.vae, pixels) for pixels in targets]
+            self._edges.bound(trainer, conditions, self._generate(self._sample_free), decoded)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         step = trainer.global_step
@@ -104,41 +103,34 @@ class SampleLog(pl.Callback):
 
     def _log(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._last_step = trainer.global_step
-        if not self._clips or not self._takes_part(trainer, pl_module):
+        if not self._clips or not trainer.is_global_zero:
             return
         folder = self._folder / f"step={trainer.global_step:06d}"
-        with pl_module.averaged(), self._at_work(trainer, pl_module.device):
-            drawn = self._draw(self._draw_samples)
+        with pl_module.averaged(), self._ready(trainer, pl_module.device):
+            samples = self._generate(self._sample)
         if self._edges is not None and self._edges.is_bounded:
-            self._edges.look(trainer, [clip.condition for clip in self._clips], drawn)
-        if not trainer.is_global_zero:
-            return
-        for clip, pixels in zip(self._clips, drawn, strict=True):
-            self._keep(trainer, folder, clip, pixels)
+            self._edges.add(trainer, [clip.condition for clip in self._clips], samples)
+        for clip, pixels in zip(self._clips, samples, strict=True):
+            self._save(trainer, folder, clip, pixels)
 
-    @staticmethod
-    def _takes_part(trainer: pl.Trainer, pl_module: Any) -> bool:
-        """Models that are shared out only compute together, so all processes draw, and the first keeps it."""
-        return trainer.is_global_zero or pl_module.is_sharded
-
-    def _keep(self, trainer: pl.Trainer, folder: Path, clip: HeldOutClip, pixels: np.ndarray) -> None:
+    def _save(self, trainer: pl.Trainer, folder: Path, clip: HeldOutClip, pixels: np.ndarray) -> None:
         if clip.backing is not None:
             sample = match_level(pixels, clip.backing)
         else:
             sample = SpectrogramImage(pixels, clip.target.max_value if clip.target else UNKNOWN_LEVEL)
         waveform = save_take(folder, clip.name, sample)
         columns = {**clip.shown, clip.prompt: pixels} | ({"target": clip.target} if clip.target else {})
-        contact_sheet([_pixels(one) for one in columns.values()], list(columns), folder / f"{clip.name}-sheet.png")
-        _show(trainer, f"{clip.name}/sample", sample, waveform)
+        contact_sheet([_pixels(image) for image in columns.values()], list(columns), folder / f"{clip.name}-sheet.png")
+        _log(trainer, f"{clip.name}/sample", sample, waveform)
 
-    def _draw(self, draw: DrawSamples) -> list[np.ndarray]:
+    def _generate(self, sample: Sampler) -> list[np.ndarray]:
         """One sample of every clip, from the same noise each time."""
         seeds = [seed_after(self._seed, i) for i in range(len(self._clips))]
-        return draw([clip.condition for clip in self._clips], [clip.prompt for clip in self._clips], seeds)
+        return sample([clip.condition for clip in self._clips], [clip.prompt for clip in self._clips], seeds)
 
     @contextmanager
-    def _at_work(self, trainer: pl.Trainer, device: torch.device) -> Iterator[None]:
-        """Compute in the training's precision inside the block, with the VAE and the text encoder, which it does without, there."""
+    def _ready(self, trainer: pl.Trainer, device: torch.device) -> Iterator[None]:
+        """Move the VAE and the text encoder to the device for the block, and compute in the training's precision."""
         self._pipeline.vae.to(device)
         self._pipeline.text_encoder.to(device)
         half = AUTOCAST.get(str(trainer.precision))
@@ -148,22 +140,22 @@ class SampleLog(pl.Callback):
         self._pipeline.text_encoder.to("cpu")
 
 
-def _show_references(trainer: pl.Trainer, clip: HeldOutClip) -> None:
-    """Put what a clip's samples are compared with on the loggers, and its prompt."""
+def _log_references(trainer: pl.Trainer, clip: HeldOutClip) -> None:
+    """Log a clip's prompt and the images that its samples are compared with."""
     for logger in trainer.loggers:
-        logger.write(f"{clip.name}/prompt", clip.prompt, trainer.global_step)
-    for caption, one in (clip.shown | ({"target": clip.target} if clip.target else {})).items():
-        sound = without_clipping(image_to_waveform(one)[None].numpy()) if isinstance(one, SpectrogramImage) else None
-        _show(trainer, f"{clip.name}/{caption}", one, sound)
+        logger.show_text(f"{clip.name}/prompt", clip.prompt, trainer.global_step)
+    for caption, image in (clip.shown | ({"target": clip.target} if clip.target else {})).items():
+        waveform = without_clipping(image_to_waveform(image)[None].numpy()) if isinstance(image, SpectrogramImage) else None
+        _log(trainer, f"{clip.name}/{caption}", image, waveform)
 
 
-def _show(trainer: pl.Trainer, name: str, picture: np.ndarray | SpectrogramImage, sound: np.ndarray | None) -> None:
-    """Put a picture on the loggers and, where there is one, its sound, float32 of shape (1, samples)."""
+def _log(trainer: pl.Trainer, name: str, image: np.ndarray | SpectrogramImage, waveform: np.ndarray | None) -> None:
+    """Log an image and, where there is one, its waveform, float32 of shape (1, samples)."""
     for logger in trainer.loggers:
-        logger.show(name, _pixels(picture), trainer.global_step)
-        if sound is not None:
-            logger.play(name, sound, STANDARD.sample_rate, trainer.global_step)
+        logger.show_image(name, _pixels(image), trainer.global_step)
+        if waveform is not None:
+            logger.show_audio(name, waveform, STANDARD.sample_rate, trainer.global_step)
 
 
-def _pixels(picture: np.ndarray | SpectrogramImage) -> np.ndarray:
-    return picture.pixels if isinstance(picture, SpectrogramImage) else picture
+def _pixels(image: np.ndarray | SpectrogramImage) -> np.ndarray:
+    return image.pixels if isinstance(image, SpectrogramImage) else image

@@ -1,4 +1,4 @@
-"""A run ends in time, and so that it can be saved as it stands."""
+"""Stop a run at its time limit or on a signal, in a state that can be resumed."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def parse_duration(text: str) -> float:
 
 
 class EndedAtOnce(BaseException):
-    """A signal ended the run where it stood. No `Exception`, so that no library takes it for one of its own.
+    """A signal ended the run at once. It is no `Exception`, so that no library catches it.
 
     Attributes:
-        cause: as a person says it. signal: its number.
+        cause: for messages. signal: its number.
     """
 
     def __init__(self, cause: str, number: int) -> None:
@@ -42,33 +42,33 @@ class EndedAtOnce(BaseException):
 
 
 class StopInTime(pl.Callback):
-    """End the run after the current optimizer step, when the time is up or a signal comes, so that it can be saved as it stands.
+    """End the run after the current optimizer step when the time is up or a signal arrives.
 
-    Ctrl-C leaves a checkpoint, samples and a result; a second one ends the run at once. SIGTERM, which is followed by SIGKILL
-    within seconds, leaves a checkpoint alone. It stands behind `CheckpointLog` among the callbacks.
+    Ctrl-C leaves a checkpoint, samples and a result; a second one ends the run at once. SIGTERM, which SIGKILL follows within
+    seconds, leaves a checkpoint alone. This callback comes after `CheckpointLog`.
 
     Args:
-        speaks: whether this process says what a signal does; of several, one.
+        reports: whether this process prints what a signal does; of several, one.
 
     Attributes:
         reason: why the run was ended, "" if it was not.
     """
 
-    def __init__(self, seconds: float, speaks: bool = True) -> None:
+    def __init__(self, seconds: float, reports: bool = True) -> None:
         self.reason = ""
-        self._seconds, self._speaks = seconds, speaks
+        self._seconds, self._reports = seconds, reports
         self._is_terminated = self._is_saved = False
         self._process = os.getpid()
 
     @contextmanager
     def handling_signals(self) -> Iterator[None]:
-        """Heed Ctrl-C and SIGTERM inside the block; it must be entered in the main thread, elsewhere signals do what they did.
+        """Handle Ctrl-C and SIGTERM inside the block; in any thread but the main one, handlers stay as they are.
 
         Raises:
             EndedAtOnce: from anywhere in the block.
         """
         numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-        previous = {number: signal.signal(number, self._heed) for number in numbers}
+        previous = {number: signal.signal(number, self._handle) for number in numbers}
         try:
             yield
         finally:
@@ -79,7 +79,7 @@ class StopInTime(pl.Callback):
         self._end = time.monotonic() + self._seconds
 
     def end_at_once(self) -> None:
-        """From here on a signal ends what is going on where it stands: everything is saved."""
+        """From here on a signal ends the run at once: everything is saved."""
         self._is_saved, self.reason = True, "interrupted"
 
     def seconds_left(self) -> float:
@@ -87,41 +87,41 @@ class StopInTime(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return  # half a step could not be resumed
+            return  # amid accumulation a step could not be resumed
         if not self.seconds_left():
             self.reason = "--max_train_time is over"
-        # All processes stop after the same step, and in the same way, whichever of them was told to.
+        # All processes stop after the same step and in the same way, whichever of them got the signal.
         decide = trainer.strategy.reduce_boolean_decision
         if decide(bool(self.reason), all=False):
             trainer.should_stop = True
             self._is_terminated = decide(self._is_terminated, all=False)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._is_saved = True  # the samples to come may be cut short
+        self._is_saved = True  # the final samples may be cut short
         if self._is_terminated:
             raise EndedAtOnce("SIGTERM", signal.SIGTERM)
 
-    def _heed(self, number: int, _frame: Any) -> None:
-        if os.getpid() != self._process:  # one that reads pairs: the main process ends it, by a second SIGTERM if need be
+    def _handle(self, number: int, _frame: Any) -> None:
+        if os.getpid() != self._process:  # a data loader worker: the main process ends it, by a second SIGTERM if need be
             if number == signal.SIGTERM:
                 signal.signal(number, signal.SIG_DFL)
         elif number == signal.SIGTERM:
             if self._is_saved:
                 raise EndedAtOnce("SIGTERM", number)
             if not self._is_terminated:
-                self._say("SIGTERM: saving a checkpoint after this step")
+                self._report("SIGTERM: saving a checkpoint after this step")
             self.reason, self._is_terminated = "SIGTERM", True
         elif self.reason == "interrupted":
             signal.signal(number, signal.default_int_handler)
             raise EndedAtOnce("interrupted", number)
         else:
-            self._say(
+            self._report(
                 "interrupted: the run ends after this step and is saved; press Ctrl-C again to end it at once, as it was last saved"
             )
             self.reason = "interrupted"
 
-    def _say(self, line: str) -> None:
-        """Print on stderr without the locks and buffers that the signal may have come in the midst of."""
-        if self._speaks:
+    def _report(self, line: str) -> None:
+        """Print to stderr without locks and buffers, which the interrupted code may hold."""
+        if self._reports:
             with suppress(OSError):
                 os.write(2, f"\n{line}\n".encode())
