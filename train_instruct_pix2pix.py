@@ -357,11 +357,9 @@ def _open_pairs(args: cli.argparse.Namespace) -> tuple[Any, list[Any]]:
 
 def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, device: str) -> tuple[TrainingOptions, str, str]:
     """The options of a step, its precision, and the memory preset. epoch: in optimizer steps."""
-    import os
-
     from riff.training.memory import choose_preset, choose_savings
     from riff.training.options import TrainingOptions
-    from riff.training.precision import choose_precision
+    from riff.training.precision import requested_precision
 
     preset = choose_preset(args.memory, False, device)
     chosen = {
@@ -369,9 +367,7 @@ def _training_options(args: cli.argparse.Namespace, epoch: int, processes: int, 
         "trained": args.trained_weights,
         "moments": "8bit" if args.use_8bit_adam else args.optimizer_state,
     }
-    configured = args.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION")
-    precision = choose_precision(args.mixed_precision, device) if configured else None
-    savings, precision = choose_savings(preset, chosen, precision, device, averaged=args.use_ema)
+    savings, precision = choose_savings(preset, chosen, requested_precision(args.mixed_precision), device, averaged=args.use_ema)
     examples = processes * args.gradient_accumulation_steps * args.train_batch_size  # of an optimizer step
     options = TrainingOptions(
         learning_rate=args.learning_rate * (examples if args.scale_lr else 1),

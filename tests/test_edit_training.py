@@ -1,4 +1,4 @@
-"""Training of edit models by the real script on a tiny base: what it leaves, going on, several processes, what it refuses."""
+"""Training of edit models by the real script on a tiny base: its files, resuming, several processes, refusals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from riff.training.edit import ConditioningDropout, EditObjective
 from riff.training.losses import read_losses
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
-from riff.training.precision import choose_precision
+from riff.training.precision import default_precision, requested_precision
 from riff.training.processes import ALONE, Processes
 
 CPU = torch.device("cpu")
@@ -97,7 +97,7 @@ def straight(launched: tuple[Path, str, Hub]) -> Path:
     return launched[0]
 
 
-def test_the_run_went_to_the_hub_without_its_token(launched: tuple[Path, str, Hub]) -> None:
+def test_the_run_is_uploaded_without_its_token(launched: tuple[Path, str, Hub]) -> None:
     place, _, hub = launched
     files = hub.repositories["me/edit"].files
     assert {"README.md", "model_index.json", "lightning_logs/version_0/checkpoints/step=000006.ckpt"} <= set(files)
@@ -107,7 +107,7 @@ def test_the_run_went_to_the_hub_without_its_token(launched: tuple[Path, str, Hu
     assert not any(TOKEN in file.read_text() for file in kept)
 
 
-def test_flags_of_the_example_that_do_nothing_say_so(launched: tuple[Path, str, Hub]) -> None:
+def test_flags_of_the_example_without_effect_are_reported(launched: tuple[Path, str, Hub]) -> None:
     lines = [line for line in launched[1].splitlines() if "has no effect: " in line]
     assert [line.split()[0] for line in lines] == [
         *("--enable_xformers_memory_efficient_attention", "--center_crop", "--allow_tf32")
@@ -123,12 +123,12 @@ def test_a_run_leaves_its_files_and_a_trained_model_that_loads(straight: Path, t
     pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(straight / "final", safety_checker=None)
     start = attach_edit(load_base(str(tiny_base)))
     assert weights_hash(pipeline.vae) == weights_hash(start.vae)
-    assert pipeline.unet.conv_in.weight[:, 4:].abs().max() > 0  # it has begun to look at the picture
+    assert pipeline.unet.conv_in.weight[:, 4:].abs().max() > 0  # the input image has an effect
     origin = read_origin(straight / "final")
     assert (origin["base"], origin["steps"], origin["target"]) == (str(tiny_base), 6, "vocals")  # as the pairs' manifest says
 
 
-def test_going_on_equals_going_straight_through(
+def test_a_resumed_run_equals_an_uninterrupted_one(
     straight: Path, edit_pairs: Path, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Bit by bit, averaged weights and falling learning rate included; the rest of the flags come from the run's configuration."""
@@ -160,9 +160,9 @@ def test_two_processes_train_on_what_one_with_twice_the_batch_does(
     assert done.stdout.count("step 6:") == done.stdout.count("pairs to train on") == 1
     ours, theirs = ([line["loss"] for line in losses(place)] for place in (tmp_path, straight))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
-    looks, their_looks = held_out_losses(tmp_path), held_out_losses(straight)
-    assert looks.keys() == their_looks.keys() == {0, 3, 6}
-    assert all(looks[step] == pytest.approx(their_looks[step], rel=1e-4) for step in looks)
+    validations, their_validations = held_out_losses(tmp_path), held_out_losses(straight)
+    assert validations.keys() == their_validations.keys() == {0, 3, 6}
+    assert all(validations[step] == pytest.approx(their_validations[step], rel=1e-4) for step in validations)
     assert len(list((tmp_path / "lightning_logs").iterdir())) == 1
     assert read_origin(tmp_path / "final")["target"] == "mix"
     weights, theirs_in_full = load_edit_pipeline(tmp_path / "final").unet.state_dict(), unet_weights(straight)
@@ -171,16 +171,16 @@ def test_two_processes_train_on_what_one_with_twice_the_batch_does(
     assert all(torch.allclose(average, theirs, atol=3e-3) for average, theirs in zip(*averages, strict=True))
 
 
-def test_a_data_set_of_parquet_files_with_a_validation_picture(edit_pairs: Path, tiny_base: Path, tmp_path: Path) -> None:
+def test_a_data_set_of_parquet_files_with_a_validation_image(edit_pairs: Path, tiny_base: Path, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets", reason="pip install datasets")
     records = read_edit_records(edit_pairs)
 
-    def pictures(paths: list[str]) -> list[dict[str, bytes]]:
+    def images_of(paths: list[str]) -> list[dict[str, bytes]]:
         return [{"bytes": (edit_pairs / path).read_bytes()} for path in paths]
 
     columns = {
-        "input_image": pictures([record.input_file_path for record in records]),
-        "edited_image": pictures([record.edited_file_path for record in records]),
+        "input_image": images_of([record.input_file_path for record in records]),
+        "edited_image": images_of([record.edited_file_path for record in records]),
         "edit_prompt": [record.edit_prompt for record in records],
     }
     images = {name: datasets.Image() for name in ("input_image", "edited_image")}
@@ -244,19 +244,19 @@ def test_commands_that_people_know_are_taken(command: str) -> None:
 
 def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
-    assert choose_precision(None, "cuda") == "16"
-    assert choose_precision(None, "cpu") == "bf16"  # a CPU has no fp16
-    assert choose_precision("no", "cuda") == "32"
+    assert requested_precision(None) == "16"
+    assert requested_precision("no") == "32"
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
     with pytest.raises(OptionError, match="mixed precision fp8"):
-        choose_precision(None, "cuda")
+        requested_precision(None)
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
+    assert requested_precision(None) is None
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
-    assert choose_precision(None, "cuda") == "bf16"
+    assert default_precision("cuda") == "bf16"
     for supported, precision in ((True, "bf16"), (False, "32")):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda supported=supported: supported)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        assert choose_precision(None, "cpu") == precision
+        assert default_precision("cpu") == precision
 
 
 @given(st.floats(0, 0.3), st.floats(0, 0.3), st.floats(0, 0.3))
@@ -276,7 +276,7 @@ def test_equal_dropout_is_the_usual_joint_rule() -> None:
         ConditioningDropout(0.5, 0.5, 0.5)
 
 
-def test_the_processes_draws_together_are_those_of_one() -> None:
+def test_the_random_numbers_of_all_processes_are_those_of_one() -> None:
     def draw(processes: Processes, examples: int) -> list[torch.Tensor]:
         draws = BatchRng((3, 7), examples, processes, CPU)
         return [draws.normal(2, 3), draws.integers(1000), draws.uniform(1, 1)]
@@ -315,7 +315,7 @@ def test_min_snr_lowers_the_weight_of_low_noise(tiny_base: Path) -> None:
 
 
 def broken(pairs: Path, folder: Path, *lines: str, resize: bool = False) -> Path:
-    """A copy of the pairs with other lines of records, or one picture of another size."""
+    """A copy of the pairs with other lines of records, or one image of another size."""
     shutil.copytree(pairs, folder, ignore=shutil.ignore_patterns(".cache"))
     records = (pairs / "metadata.jsonl").read_text().splitlines()
     if resize:

@@ -1,4 +1,4 @@
-"""What a run shows while it goes, read back from what it leaves for TensorBoard, for Weights & Biases, and as a table."""
+"""The loggers of a run, read back from the files for TensorBoard, Weights & Biases and CSV."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FIGURES = {
 
 @pytest.fixture(scope="module")
 def run(pairs: Path, tiny_control: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was stopped and resumed, with all loggers; the resumed one is not told of them."""
+    """The folder of a run that was stopped and resumed, with all loggers; the resumed one has them from its configuration."""
     place = tmp_path_factory.mktemp("logged")
     flags = [
         *("--train_data_dir", pairs, "--model", tiny_control, "--output", place / "final", "--log_dir", place),
@@ -135,7 +135,7 @@ def test_tensorboard_holds_the_figures(run: Path, board: EventAccumulator) -> No
         ]
 
 
-def test_tensorboard_shows_and_plays_what_is_to_be_compared(run: Path, board: EventAccumulator, clip: str, pairs: Path) -> None:
+def test_tensorboard_has_images_and_audio_to_compare(run: Path, board: EventAccumulator, clip: str, pairs: Path) -> None:
     pictures = {name: board.Images(name) for name in board.Tags()["images"]}
     assert set(pictures) == {f"{clip}/{name}" for name in ("accompaniment", "edges", "target", "sample")}
     assert [event.step for event in pictures[f"{clip}/sample"]] == [STEPS, RESUMED_STEPS]
@@ -194,8 +194,8 @@ def test_wandb_holds_the_same_as_one_run(run: Path, board: EventAccumulator, cli
 
 
 @pytest.mark.filterwarnings("ignore:Experiment logs directory")
-def test_what_was_logged_after_the_checkpoint_is_taken_back(tmp_path: Path) -> None:
-    """A run that was killed at step 4 goes on from the checkpoint of step 2."""
+def test_values_logged_after_the_checkpoint_are_discarded(tmp_path: Path) -> None:
+    """A run that was killed at step 4 resumes from the checkpoint of step 2."""
     run_dir = RunDir(tmp_path, 0)
     run_dir.path.mkdir(parents=True)
     run_dir.config.write_text("seed: 0\n")
@@ -229,7 +229,7 @@ def test_wandb_keeps_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not any(b"hf_SECRET" in content for content in contents)
 
 
-def test_wandb_that_cannot_be_had_is_said_at_once(
+def test_unavailable_wandb_is_reported_at_once(
     pairs: Path, tiny_control: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):

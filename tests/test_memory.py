@@ -1,4 +1,4 @@
-"""Memory presets: what they store, that they train and keep the base, and that the prediction's sums are right."""
+"""Memory presets: what they store, that they train and keep the base, and that predictions are right."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_same_step_on_real_tensors_takes_what_was_predicted(kind: str, prese
 
 @pytest.mark.parametrize(("preset", "precision"), [("full", "32"), ("8", "bf16")])
 def test_the_accounting_agrees_with_the_profiler(preset: str, precision: str) -> None:
-    """The profiler sees the allocator: what it has given out at the fullest moment, work spaces of the CPU's kernels included."""
+    """The profiler records the allocator: its peak, with the workspaces of the CPU's kernels."""
     build = step_of(control_on_meta(SMALL), SMALL, options(preset), precision)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         counted = trace_step(build, precision)
@@ -155,7 +155,7 @@ def test_every_preset_fits_the_gpu_it_is_named_after(preset: str, batch_size: in
 @pytest.mark.gpu
 @pytest.mark.parametrize("preset", list(PRESETS))
 def test_the_gpu_takes_what_was_predicted(preset: str, pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
-    """Small tensors are rounded up and work spaces count, so a small model is held to a wide tolerance."""
+    """Small tensors are rounded up and workspaces count, so a small model is held to a wide tolerance."""
     flags = [str(flag) for flag in training_flags(pairs, tiny_control, tmp_path)] + ["--device", "cuda"]
     cnet_riff_training.main([*flags, "--max_steps", "3", "--memory", preset])
     memory = json.loads((tmp_path / "final/manifest.json").read_text())["memory"]
@@ -188,7 +188,7 @@ def test_a_name_for_a_preset_and_none_on_a_cpu() -> None:
         ("8", {"moments": "8bit"}, None, False, Savings(True, "half", "32", "8bit"), "bf16"),
     ],
 )
-def test_what_is_said_wins(
+def test_explicit_flags_override_a_preset(
     preset: str,
     said: dict[str, Any],
     precision: str | None,
@@ -205,7 +205,7 @@ def test_what_is_said_wins(
 @pytest.mark.parametrize(
     ("said", "precision"), [({"frozen": "half"}, "32"), ({"trained": "bf16"}, "16"), ({"trained": "bf16", "moments": "8bit"}, None)]
 )
-def test_what_does_not_go_together_is_refused(said: dict[str, str], precision: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contradictory_choices_are_refused(said: dict[str, str], precision: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     with pytest.raises(OptionError, match="leave one of them out"):
         choose_savings("full", said, precision, "cuda")
@@ -259,7 +259,7 @@ def check_result(final: Path, before: Path) -> None:
     assert any(not torch.equal(value, controlnet[name]) for name, value in weights(before, "controlnet").items())
 
 
-def test_the_most_savings_train_and_going_on_equals_going_through(
+def test_with_all_savings_a_resumed_run_equals_an_uninterrupted_one(
     straight: Path, pairs: Path, tiny_control: Path, tmp_path: Path
 ) -> None:
     train(pairs, tiny_control, tmp_path, "--memory", 8, "--max_steps", 2)
@@ -284,7 +284,9 @@ def test_an_edit_model_trains_with_the_most_savings(edit_pairs: Path, tiny_base:
     assert {value.dtype for value in weights(tmp_path / "final", "unet").values()} == {torch.float32}
 
 
-def test_a_dry_run_says_the_plan_and_writes_nothing(tiny_control: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    tiny_control: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     flags = ["--train_data_dir", "nowhere", "--output", str(tmp_path / "final"), "--log_dir", str(tmp_path), "--device", "cpu"]
     cnet_riff_training.main([*flags, "--model", str(tiny_control), "--memory", "8", "--dry_run"])
     said = capsys.readouterr().out

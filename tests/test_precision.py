@@ -1,4 +1,4 @@
-"""The precision of a run and of its samples: as the device can, whatever preset and precision are asked for."""
+"""The precision of a run and of its samples: as the device supports, for every preset and precision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from riff.training.accounting import trace_step
 from riff.training.control import ControlObjective
 from riff.training.memory import HALF_TYPES, PRESETS, choose_savings
 from riff.training.options import Savings, TrainingOptions
-from riff.training.precision import choose_precision, computes_bf16, default_precision, fit_precision
+from riff.training.precision import computes_bf16, default_precision, fit_precision
 from riff.training.prediction import step_of
 from riff.training.run import PRECISIONS, stability_flags
 from riff.training.samples import SampleLog
@@ -28,7 +28,7 @@ DEVICES = {"T4": "cuda", "A100": "cuda", "cpu": "cpu"}
 
 @pytest.fixture
 def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A device to decide for: its capability stands in for it, and torch says of a T4 that it has bf16, which it emulates."""
+    """A device to decide for: its capability stands in for it, and torch reports bf16 for a T4, which emulates it."""
     major = {"T4": 7, "A100": 8}.get(request.param)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: major is not None)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
@@ -44,8 +44,6 @@ def test_emulated_bf16_is_none(machine: str) -> None:
     assert default_precision("cuda") == "32"
     with pytest.raises(OptionError, match=r"bf16: this GPU has none.*16"):
         fit_precision("bf16", "cuda")
-    with pytest.raises(OptionError, match="bf16: this GPU has none"):
-        choose_precision("bf16", "cuda")
     assert "bf16" not in stability_flags("16", "--precision", "32", "")
 
 
@@ -90,7 +88,7 @@ def test_no_combination_stores_what_is_not_computed_in(machine: str) -> None:
 
 
 def cpu_choices() -> list[tuple[Savings, str]]:
-    """What `--memory` and `--precision` come to on a CPU, each once."""
+    """Every outcome of `--memory` and `--precision` on a CPU."""
     return sorted(
         {choose_savings(preset, {}, asked, "cpu") for preset, asked in product(PRESETS, (None, "32", "bf16", "16"))}, key=str
     )

@@ -84,19 +84,19 @@ def half(pairs: Path, tiny_control: Path, tmp_path_factory: pytest.TempPathFacto
     return place
 
 
-def going_on(half: Path, place: Path, *more: object) -> list[str]:
-    """Flags that go on from there, in a folder of one's own."""
+def resuming(half: Path, place: Path, *more: object) -> list[str]:
+    """Flags that resume from there, in a copy of the folder."""
     shutil.copytree(half, place, dirs_exist_ok=True)
     return [str(one) for one in ("--resume", "--log_dir", place, "--output", place / "final", *more)]
 
 
 @pytest.fixture(scope="module")
 def resumed(half: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """On by two processes, stopped by Ctrl-C and resumed for two steps; what the former printed."""
+    """Resumed by two processes, stopped by Ctrl-C, and resumed for two steps; with the output of the former."""
     place = tmp_path_factory.mktemp("resumed")
     more = ("--batch_size", 1, "--devices", 2, "--checkpoint_freq", 1, "--max_steps", 500)
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "cnet_riff_training.py"), *going_on(half, place, *more)],
+        [sys.executable, str(ROOT / "cnet_riff_training.py"), *resuming(half, place, *more)],
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -116,7 +116,7 @@ def resumed(half: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 def straight(half: Path, resumed: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same steps in one go, by two processes that srun started."""
     place, steps = tmp_path_factory.mktemp("straight"), step_of(resumed[0])
-    said = going_on(half, place, "--batch_size", 1, "--max_steps", steps)
+    said = resuming(half, place, "--batch_size", 1, "--max_steps", steps)
     port = {"MASTER_PORT": str(free_port())}
     tasks = [
         subprocess.Popen(
@@ -145,12 +145,12 @@ def test_ctrl_c_reaches_all_processes_and_leaves_a_run_to_resume(resumed: tuple[
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_does(half: Path, resumed: tuple[Path, str], tmp_path: Path) -> None:
-    cnet_riff_training.main(going_on(half, tmp_path, "--max_steps", step_of(resumed[0])))
+    cnet_riff_training.main(resuming(half, tmp_path, "--max_steps", step_of(resumed[0])))
     assert_close(resumed[0], tmp_path)
 
 
 @pytest.mark.slow
-def test_resuming_with_two_processes_equals_going_straight_through(resumed: tuple[Path, str], straight: Path) -> None:
+def test_resuming_with_two_processes_equals_an_uninterrupted_run(resumed: tuple[Path, str], straight: Path) -> None:
     """Bit by bit."""
     assert losses(straight) == losses(resumed[0])
     ours, theirs = checkpoint(straight), checkpoint(resumed[0])
@@ -158,7 +158,7 @@ def test_resuming_with_two_processes_equals_going_straight_through(resumed: tupl
 
 
 def slurm(rank: int) -> dict[str, str]:
-    """What `srun --nodes 1 --ntasks 2 --ntasks-per-node 2` says to a task."""
+    """What `srun --nodes 1 --ntasks 2 --ntasks-per-node 2` sets for a task."""
     said = {"JOB_ID": 4711, "STEP_ID": 0, "NTASKS": 2, "NTASKS_PER_NODE": 2, "PROCID": rank, "LOCALID": rank, "NODEID": 0}
     return {f"SLURM_{name}": str(value) for name, value in said.items()} | {"SLURM_NODELIST": "127.0.0.1"}
 
@@ -207,7 +207,7 @@ cli.run(main)
 """
 
 
-def test_two_machines_find_each_other_and_say_once_what_went_wrong(tmp_path: Path) -> None:
+def test_two_machines_connect_and_report_an_error_once(tmp_path: Path) -> None:
     """The second process waits for the first, which fails."""
     script = tmp_path / "node.py"
     script.write_text(NODE)

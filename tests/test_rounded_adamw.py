@@ -35,7 +35,7 @@ def test_rounding_takes_a_neighbour_and_keeps_the_mean(value: float, seed: int) 
     assert values.double().mean().item() == pytest.approx(torch.tensor(value).item(), abs=five_deviations)
 
 
-def test_what_is_no_number_stays_so_and_what_fits_stays_as_it_is() -> None:
+def test_nan_and_representable_values_stay() -> None:
     values = torch.tensor([0.0, -0.0, 1.5, -(2.0**-100), float("inf"), -float("inf"), float("nan")])
     before = values.clone()
     round_stochastically(values, RandomBits((0,), CPU))
@@ -44,7 +44,7 @@ def test_what_is_no_number_stays_so_and_what_fits_stays_as_it_is() -> None:
 
 
 def test_updates_smaller_than_a_step_of_bf16_are_not_lost() -> None:
-    """A thousand steps of 1e-5 from 1: rounded to nearest the weight would stand still, since its neighbour is 0.0039 away."""
+    """A thousand steps of 1e-5 from 1: rounded to nearest the weight would not change, since its neighbour is 0.0039 away."""
     weight = nn.Parameter(torch.ones(4000, dtype=torch.bfloat16))
     nearest = weight.detach().clone()
     optimizer = RoundedAdamW([weight], lr=1e-5, weight_decay=0.0)
@@ -111,7 +111,7 @@ def test_in_float32_it_is_torchs_own() -> None:
 
 
 @pytest.mark.parametrize("savings", [BF16, Savings(moments="bf16"), Savings(trained="bf16")], ids=str)
-def test_going_on_from_a_file_equals_going_straight_through(savings: Savings, tmp_path: Path) -> None:
+def test_a_resumed_optimizer_equals_an_uninterrupted_one(savings: Savings, tmp_path: Path) -> None:
     dtype = torch.bfloat16 if savings.trained == "bf16" else torch.float32
     straight = small_model().to(dtype)
     train(straight, optimizer_of(straight, savings), 5)

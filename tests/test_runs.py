@@ -1,4 +1,4 @@
-"""Runs that are ended, resumed, started twice, or sent where something lies: nothing is lost, and nothing without a word."""
+"""Runs that are interrupted, resumed, started twice, or write to a folder in use: nothing is lost, and errors are reported."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def stopped(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class At(pl.Callback):
-    """Do something behind a step."""
+    """Call a function after a step."""
 
     def __init__(self, step: int, act: Callable[[], Any]) -> None:
         self._step, self._act = step, act
@@ -122,7 +122,7 @@ def save(folder: Path, replaces: list[str], version: int = 0) -> None:
         write_json(new / "model_index.json", {"unet": ["diffusers", "UNet2DConditionModel"]})
 
 
-def test_only_a_model_of_this_project_is_replaced_and_only_if_somebody_says_so(tmp_path: Path) -> None:
+def test_only_a_model_of_this_project_is_replaced_and_only_with_overwrite(tmp_path: Path) -> None:
     out = tmp_path / "out"
     save(out, check_output(out, "--output", overwrite=False))
     for allowed in ({"overwrite": False}, {"overwrite": False, "version": 1}):
@@ -176,7 +176,7 @@ def test_both_trainers_refuse_before_they_train(
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["config.json", "mine.txt"]
 
 
-def test_what_prevents_the_result_is_told_with_what_rescues_it(stopped: Path, tmp_path: Path) -> None:
+def test_a_result_that_cannot_be_written_is_reported_with_how_to_resume(stopped: Path, tmp_path: Path) -> None:
     settings = RunSettings("cpu", "32", 1, 0, 0, command="python train.py")
     run_dir, command = RunDir.of_checkpoint(stopped), f"python train.py --resume {stopped}"
 
@@ -216,9 +216,7 @@ def test_runs_that_start_at_the_same_moment_take_different_folders(tmp_path: Pat
     assert versions == list(range(5, 65))
 
 
-def test_a_run_that_is_going_on_is_not_resumed_as_well(
-    stopped: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_running_run_is_not_resumed(stopped: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("riff.training.run.LOCK_WAIT_S", 0)
     found = []
 
@@ -235,7 +233,7 @@ def test_a_run_that_is_going_on_is_not_resumed_as_well(
 # What ends a run
 
 
-def test_sigterm_leaves_a_checkpoint_and_says_how_to_go_on(
+def test_sigterm_leaves_a_checkpoint_and_prints_how_to_resume(
     tiny_base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
@@ -251,7 +249,7 @@ def test_sigterm_leaves_a_checkpoint_and_says_how_to_go_on(
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
-def test_ctrl_c_is_answered_at_once_and_a_second_one_says_what_is_left(
+def test_ctrl_c_is_acknowledged_and_a_second_one_prints_what_is_saved(
     tiny_base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert small_run(small_module(tiny_base), tmp_path, callbacks=[At(2, send(signal.SIGINT))]) == (2, "interrupted")
@@ -282,7 +280,7 @@ def test_an_error_before_the_first_step_is_shown_as_it_is(tiny_base: Path, tmp_p
         small_run(small_module(tiny_base, learning_rate=-1.0), tmp_path)
 
 
-def test_a_full_disk_ends_a_run_with_the_command_that_goes_on(
+def test_a_full_disk_ends_a_run_with_the_command_that_resumes(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checkpoint does not go through the folder for temporary files, and half of one is not left."""
@@ -311,7 +309,7 @@ def test_a_full_disk_ends_a_run_with_the_command_that_goes_on(
 # Which checkpoint
 
 
-def test_what_cannot_be_read_is_passed_over_and_said(stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_checkpoints_are_skipped_and_reported(stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = RunDir(tmp_path, 7).checkpoints
     place.mkdir(parents=True)
     whole = stopped.read_bytes()
@@ -346,7 +344,7 @@ def test_steps_are_compared_as_numbers(stopped: Path, tmp_path: Path) -> None:
     assert [path.name for path in checkpoints_in(tmp_path)] == ["step=001000.ckpt"]
 
 
-def test_of_several_runs_that_which_was_written_last_goes_on(stopped: Path, tmp_path: Path) -> None:
+def test_of_several_runs_the_newest_checkpoint_resumes(stopped: Path, tmp_path: Path) -> None:
     for version, seconds in ((9, 200), (10, 100)):
         file = RunDir(tmp_path, version).checkpoints / "step=000003.ckpt"
         file.parent.mkdir(parents=True)
@@ -356,7 +354,7 @@ def test_of_several_runs_that_which_was_written_last_goes_on(stopped: Path, tmp_
     assert newest_checkpoint(tmp_path) == RunDir(tmp_path, 9).checkpoints / "step=000003.ckpt"
 
 
-# Going on with something else than before
+# Resuming with other settings
 
 
 def test_other_frozen_models_are_refused_and_earlier_checkpoints_go_on(stopped: Path, tiny_base: Path) -> None:
@@ -396,10 +394,10 @@ def test_other_pairs_and_another_seed_are_reported(stopped: Path, tiny_base: Pat
 @pytest.mark.parametrize(
     ("options", "batches", "position"), [({"accumulate": 4}, 4, 6 + 4), ({"accumulate": 2, "batch_size": 4}, 2, 2 + 2)]
 )
-def test_every_step_takes_its_batches_whatever_they_were_before(
+def test_a_resumed_run_may_change_batch_size_and_accumulation(
     stopped: Path, tiny_base: Path, tmp_path: Path, options: dict[str, Any], batches: int, position: int
 ) -> None:
-    """Six examples were seen: batches of four go on at the next that begins behind them."""
+    """Six examples were seen: batches of four continue at the next that starts behind them."""
     kept = RunDir(tmp_path, 0).checkpoints / stopped.name
     kept.parent.mkdir(parents=True)
     kept.write_bytes(stopped.read_bytes())
@@ -425,8 +423,8 @@ def test_a_checkpoint_at_the_last_step_only_writes_the_result(stopped: Path, tin
 
 
 @pytest.mark.parametrize("script", [cnet_riff_training, train_instruct_pix2pix])
-def test_a_configuration_keeps_what_was_said_and_not_what_it_came_to(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a run that goes on upon another GPU chooses anew."""
+def test_a_configuration_keeps_auto_and_not_the_chosen_preset(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a run that resumes on another GPU chooses again."""
     monkeypatch.setattr("riff.training.memory.gpu_memory", lambda: 12 * 2**30)
     args = script.parse_args([])
     more = () if script is cnet_riff_training else (1, 1)
@@ -434,8 +432,8 @@ def test_a_configuration_keeps_what_was_said_and_not_what_it_came_to(script: Any
     assert (preset, args.memory) == ("12", "auto")
 
 
-def test_the_result_of_a_way_of_control_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through what the run wrote down; runs of earlier versions wrote down the way alone."""
+def test_the_result_of_a_control_method_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the run's configuration; earlier versions wrote the control method alone."""
     monkeypatch.chdir(tmp_path)
     output = default_output("canny")
     assert output == Path("models/riff-cnet-canny-final")

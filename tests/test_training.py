@@ -1,4 +1,4 @@
-"""Training by the real script on a tiny model: what it leaves, how it stops, and that going on equals going through."""
+"""Training by the real script on a tiny model: its files, how it stops, and that a resumed run equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def training_flags(pairs: Path, model: Path, place: Path) -> list[object]:
 
 
 RECIPE = ("--accumulate_gradient_batches", 2, "--snr_gamma", 5, "--lr_schedule", "constant", "--warmup_steps", 2)
-LOOKS = ("--logger_freq", 3, "--val_freq", 3, "--val_pictures", 4)
+VALIDATION = ("--logger_freq", 3, "--val_freq", 3, "--val_pictures", 4)
 
 
 def figures(place: Path) -> list[dict[str, float]]:
@@ -47,9 +47,9 @@ def figures(place: Path) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def straight(pairs: Path, tiny_control: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six steps in one go with every part of the recipe."""
+    """An uninterrupted run of six steps with every option."""
     place = tmp_path_factory.mktemp("straight")
-    train(pairs, tiny_control, place, "--max_steps", 6, *RECIPE, *LOOKS, "--use_ema")
+    train(pairs, tiny_control, place, "--max_steps", 6, *RECIPE, *VALIDATION, "--use_ema")
     return place
 
 
@@ -86,7 +86,7 @@ def test_compiled_blocks_compute_the_same(straight: Path, pairs: Path, tiny_cont
     assert [line["loss"] for line in ours] == pytest.approx([line["loss"] for line in theirs], rel=1e-3)
 
 
-def test_held_out_songs_are_looked_at_with_the_loss_and_the_edges(straight: Path, pairs: Path) -> None:
+def test_validation_logs_the_loss_and_the_edge_f1_of_held_out_songs(straight: Path, pairs: Path) -> None:
     from benchmarks.control_curve import curve
 
     lines = figures(straight)
@@ -100,9 +100,9 @@ def test_held_out_songs_are_looked_at_with_the_loss_and_the_edges(straight: Path
     assert edges == pytest.approx(curve(straight / "image_log/version_0", pairs))
 
 
-def test_resuming_equals_going_straight_through(straight: Path, pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
-    """Bit by bit, averaged weights and what is looked at included; also after an attempt that came to no number."""
-    train(pairs, tiny_control, tmp_path, "--max_steps", 3, *RECIPE, *LOOKS, "--use_ema")
+def test_a_resumed_run_equals_an_uninterrupted_one(straight: Path, pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
+    """To the bit, with averaged weights and validation figures; also after an attempt whose loss became non-finite."""
+    train(pairs, tiny_control, tmp_path, "--max_steps", 3, *RECIPE, *VALIDATION, "--use_ema")
     kept = {path: path.read_bytes() for path in (tmp_path / "final").rglob("*.safetensors")}
     resume = ("--log_dir", tmp_path, "--max_steps", 6, "--resume")
     message = last_error(run_script("cnet_riff_training.py", "--learning_rate", 1e9, *resume, code=2))
@@ -147,7 +147,7 @@ def test_ctrl_c_leaves_a_loadable_model(pairs: Path, tiny_control: Path, tmp_pat
 
 
 def test_the_time_limit_ends_a_run(straight: Path, pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
-    """Saved and looked at; and its losses are those of a run that looks at held-out songs on the way."""
+    """It is saved and validated; and its losses equal those of a run with validations in between."""
     limit = ("--max_steps", 100_000, "--max_train_time", "00:00:00:01")
     done = train(pairs, tiny_control, tmp_path, *limit, *RECIPE, "--val_freq", 0)
     step = int(re.search(r"--max_train_time is over; step (\d+):", done.stdout)[1])  # type: ignore[index]
@@ -201,13 +201,13 @@ def test_an_unknown_key_in_a_configuration_is_named(pairs: Path, tiny_control: P
     assert "max_step is no flag" in last_error(train(pairs, tiny_control, tmp_path, "--config", config, code=2))
 
 
-def test_a_broken_picture_is_named(pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
+def test_a_broken_image_is_named(pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pairs"
     for kind in ("source", "target", "accompaniment"):
         (folder / kind).mkdir(parents=True)
     record = json.loads((pairs / "prompt.json").read_text().splitlines()[0])
     Image.fromarray(np.zeros((512, 512), np.uint8)).save(folder / record["source"])
-    (folder / record["target"]).write_bytes(b"no picture")
+    (folder / record["target"]).write_bytes(b"no image")
     (folder / "prompt.json").write_text(json.dumps(record) + "\n")
     assert "cannot be read as an image" in last_error(train(folder, tiny_control, tmp_path, code=2))
 

@@ -1,4 +1,4 @@
-"""What lets one trust a run: looks that do not change from one to the next, and an end to numbers that are none."""
+"""Validation is reproducible, and non-finite numbers end a run."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_loss_on_held_out_songs_is_the_same_at_every_validation(tiny_base: P
 
 
 def test_processes_share_a_validation(tiny_base: Path, examples: list, tmp_path: Path) -> None:
-    """Together they find what one finds alone: 8 images, 4 processes, batches of 3, of which the last process gets none."""
+    """Together they compute the loss of one process: 8 images, 4 processes, batches of 3, of which the last process gets none."""
     alone = validate(tiny_module(tiny_base, batch_size=3), examples, tmp_path)
     sums: list[torch.Tensor] = []
     for rank in range(4):
@@ -191,7 +191,7 @@ def test_control_holds_from_a_third_of_the_way(floor: float, ceiling: float, sco
         ([], "", ""),
     ],
 )
-def test_the_step_at_which_control_takes_hold_is_said(
+def test_the_step_at_which_control_takes_hold_is_reported(
     scores: list[float],
     said: str,
     verdict: str,
@@ -238,7 +238,7 @@ def test_few_prompts_for_many_songs_are_named(prompts: list[str], songs: list[st
     assert bool(found) == bool(words)
 
 
-def test_held_out_pairs_of_a_look_are_of_all_songs() -> None:
+def test_validation_uses_pairs_of_all_held_out_songs() -> None:
     records: list[Any] = [SimpleNamespace(song=song, number=number) for song in "abcd" for number in range(50)]
     chosen = some_of_all(records, 32)
     assert len(chosen) == 32

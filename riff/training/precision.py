@@ -57,18 +57,15 @@ def fit_precision(requested: str, device: str) -> str:
     return requested
 
 
-def choose_precision(mixed: str | None, device: str) -> str:
-    """The precision of a run: as given, else as configured for `accelerate launch`, else `default_precision`.
-
-    Args:
-        mixed: `no`, `fp16` or `bf16`, None for the default.
+def requested_precision(mixed: str | None) -> str | None:
+    """The precision `32`, `bf16` or `16` of a flag `no`, `fp16` or `bf16`, else of `accelerate launch`, else None.
 
     Raises:
-        OptionError: accelerate's configuration has an unknown one, or bf16 on a GPU without it.
+        OptionError: accelerate's configuration has an unknown one.
     """
     mixed = mixed or os.environ.get("ACCELERATE_MIXED_PRECISION")
     if not mixed:
-        return default_precision(device)
+        return None
     if mixed not in MIXED_PRECISIONS:
         raise OptionError(f"mixed precision {mixed}, from accelerate's configuration, is unknown; use --mixed_precision bf16")
-    return fit_precision(MIXED_PRECISIONS[mixed], device)
+    return MIXED_PRECISIONS[mixed]
