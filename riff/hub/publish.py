@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,10 +72,12 @@ def publish(
     """
     ask_patiently()
     set_verbosity_error()  # `translate_errors` reports what fails for good
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     secrets = find_secrets(files, token)
     kept: Files = {path: without_home(content) for path, content in files.items() if path not in secrets}
     api = HfApi(token=token)
-    with translate_errors(repo_id, api.endpoint), nullcontext() if sys.stderr.isatty() else disable_progress_bars():
+    with translate_errors(repo_id, api.endpoint):
         done = retry(lambda: _open_repository(api, repo_id, repo_type, private, revision))
         where: dict[str, Any] = {"repo_id": done.repo_id, "repo_type": repo_type, "revision": revision}
         additions = {path: CommitOperationAdd(path, content) for path, content in kept.items()}
@@ -90,14 +91,13 @@ def publish(
                 final[CARD] = CommitOperationAdd(CARD, card(done.repo_id, remote.keys() | final.keys()).encode())
             done.card = _settle_card(final, remote.get(CARD), lambda: _read_remote(CARD, token, **where))
             new = [addition for path, addition in final.items() if not _is_same(addition, remote.get(path))]
-            stale = [path for path in remote.keys() - files.keys() if replaces is not None and path.startswith(replaces)]
+            stale = [path for path in sorted(remote.keys() - files.keys()) if replaces is not None and path.startswith(replaces)]
             done.files = {path: addition.upload_info.size for path, addition in final.items()}
             done.new |= {addition.path_in_repo for addition in new}
-            done.is_changed |= bool(new or stale)
-            if new or stale:
-                api.create_commit(
-                    operations=[*new, *(CommitOperationDelete(path) for path in sorted(stale))], commit_message=message, **where
-                )
+            operations: list[CommitOperationAdd | CommitOperationDelete] = [*new, *map(CommitOperationDelete, stale)]
+            done.is_changed |= bool(operations)
+            if operations:
+                api.create_commit(operations=operations, commit_message=message, **where)
 
         retry(commit)
     for line in _summary(done, repo_type):
