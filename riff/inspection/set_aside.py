@@ -61,11 +61,11 @@ def plan_set_aside(folder: InspectedFolder, found: Sequence[Finding], groups: Se
     reasons = {number: "; ".join(texts) for number, texts in lines.items()}
     for line in folder.readable:
         if line.number in lines:
-            images = {os.path.normpath(file) for file in folder.images(line).values()}
+            images = [os.path.normpath(file) for file in folder.images(line).values()]
             sounds = [
                 f"{folder.pair_type.sounds}/{clip}{end}" for clip in sorted(_clips_of(images) - clips) for end in SOUND_ENDINGS
             ]
-            for file in [*sorted(images - used), *(sounds if folder.pair_type.sounds else ())]:
+            for file in [*(file for file in images if file not in used), *(sounds if folder.pair_type.sounds else ())]:
                 if (folder.path / file).is_file():
                     files[file] = reasons[line.number]
     return SetAsidePlan(reasons, files)
