@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.models.control import attach_control, save_control_pipeline
     from riff.models.folders import check_output
 
-    replaces = check_output(args.output, "--output", args.overwrite)
+    replaces = check_output(args.output, "--output", args.overwrite, inputs=(args.base, args.base_config))
     print(f"loading {args.base}")
     pipeline = attach_control(load_base(args.base, args.base_config), args.hint_init, args.seed)
     origin = {"base": args.base, "hint_init": args.hint_init, "seed": args.seed}

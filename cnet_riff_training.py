@@ -194,7 +194,8 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Processes) -> N
         check_loggers(args.logger)
         version = RunDir.of_checkpoint(resume).version if resume else None
         logs = RunDir(args.log_dir, 0)
-        replaces = check_output(args.output, "--output", args.overwrite, beside=(logs.path, logs.images), version=version)
+        beside, inputs = (logs.path, logs.images), (args.model, args.base)
+        replaces = check_output(args.output, "--output", args.overwrite, inputs=inputs, beside=beside, version=version)
 
     with processes.first_goes_first():
         pipeline = load_control_pipeline(args.model, args.base)

@@ -161,8 +161,12 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
         song_gain_db=mix.song_gain_db,
         takes=[take.to_json() for take in rendered],
     )
+    limited = min(take.limited_db for take in rendered)
+    quieter = (
+        f"; the vocal is limited by up to {-limited:.0f} dB where the accompaniment is near full scale" if limited < -3 else ""
+    )
     lowered = f"; {lowered_line(mix.song_gain_db)}" if mix.song_gain_db < 0 else ""
-    return f"{song.duration_s:.1f} s in {sum(clock.laps.values()):.0f} s{lowered}"
+    return f"{song.duration_s:.1f} s in {sum(clock.laps.values()):.0f} s{quieter}{lowered}"
 
 
 if __name__ == "__main__":

@@ -272,7 +272,8 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Processes) -> N
         check_loggers(args.report_to)
         version = RunDir.of_checkpoint(resume).version if resume else None
         logs = RunDir(args.logging_dir, 0)
-        replaces = check_output(args.output_dir, "--output_dir", args.overwrite, beside=(logs.path, logs.images), version=version)
+        beside, inputs = (logs.path, logs.images), (args.pretrained_model_name_or_path,)
+        replaces = check_output(args.output_dir, "--output_dir", args.overwrite, inputs=inputs, beside=beside, version=version)
     repo_id = args.hub_model_id or args.output_dir.name
     if args.push_to_hub:
         check_repo_id(repo_id)

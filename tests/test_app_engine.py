@@ -27,7 +27,7 @@ from stem_files import write_stem_file
 
 from riff.app.actions import Actions, PageUpdate
 from riff.app.cards import clock, take_card
-from riff.app.engine import Engine, TakeRequest, edges_of, offered_models
+from riff.app.engine import Engine, TakeRequest, edges_of, offered_models, parse_seed
 from riff.app.jobs import Job, Stopped, Worker
 from riff.app.painted_edges import read_painted_edges
 from riff.app.sessions import Session, Sessions
@@ -524,3 +524,10 @@ def test_without_any_model_there_is_no_page(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("riff.app.engine.ROOT", tmp_path)
     with pytest.raises(OptionError, match="run this in the repository's folder, or give --model"):
         offered_models()
+
+
+def test_an_empty_seed_is_none() -> None:
+    assert [parse_seed(text) for text in ("", None, "  ", "0", " 17 ")] == [None, None, None, 0, 17]
+    for text in ("-1", "1.5", "seven", "9" * 30):
+        with pytest.raises(OptionError, match="seed: .* is no seed; give a whole number"):
+            parse_seed(text)

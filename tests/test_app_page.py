@@ -115,6 +115,7 @@ class Visitor:
         self.page.wait_for_selector("#steps input[type=number]")
         self.number("#steps", steps)
         self.number("#num-takes", 1)
+        assert self.page.input_value("#seed textarea, #seed input") == ""  # another seed for every take
 
     def status(self, text: str) -> None:
         """Wait for a status; polled by time, because a page in the background may render no frames."""

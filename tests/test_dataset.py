@@ -186,3 +186,13 @@ def test_songs_are_never_on_both_sides(songs: list[str], share: float) -> None:
     assert len(training) + len(held_out) == len(records)
     assert training
     assert bool(held_out) == (share > 0 and len(set(songs)) > 1)
+
+
+def test_overwriting_pairs_leaves_files_of_others_alone(songs: Path, tmp_path: Path) -> None:
+    """Even the songs themselves, in a folder of a name that pairs use."""
+    shutil.copytree(songs, tmp_path / "source")
+    (tmp_path / "source" / "lyrics.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in (tmp_path / "source").rglob("*") if path.is_file()}
+    for more in ((), ("--overwrite",)):
+        make_pairs(tmp_path / "source", tmp_path, "--limit", 1, *more)
+    assert {path: path.read_bytes() for path in before} == before

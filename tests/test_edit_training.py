@@ -272,7 +272,7 @@ def test_equal_dropout_is_the_usual_joint_rule() -> None:
     with_text, with_image = ConditioningDropout(0.05, 0.05, 0.05).kept(uniform)
     assert torch.equal(~with_text, uniform < 0.10)
     assert torch.equal(~with_image, (uniform >= 0.05) & (uniform < 0.15))
-    with pytest.raises(OptionError, match="at most 1 together"):
+    with pytest.raises(OptionError, match="sum to at most 1"):
         ConditioningDropout(0.5, 0.5, 0.5)
 
 
@@ -343,7 +343,7 @@ def test_bad_input_is_named(edit_pairs: Path, tiny_base: Path, tmp_path: Path) -
         (edit_pairs, ["--resolution", 256], "--resolution 256: the images in"),
         (edit_pairs, ["--val_image_url", "x.png"], "--val_image_url: needs an instruction"),
         (edit_pairs, ["--val_image_url", tmp_path / "x.png", "--validation_prompt", "add"], "x.png: no such image"),
-        (edit_pairs, ["--text_dropout", 0.99], "at most 1 together"),
+        (edit_pairs, ["--text_dropout", 0.99], "sum to at most 1"),
         (edit_pairs, ["--resume_from_checkpoint", "x.ckpt"], "--resume_from_checkpoint x.ckpt: no such checkpoint"),
         (edit_pairs, ["--dataset_name", tmp_path / "nowhere"], "no such folder"),
         (edit_pairs, ["--pretrained_model_name_or_path", "models/none"], "models/none: no such folder or file"),

@@ -128,11 +128,21 @@ def test_in_a_batch_the_good_images_are_converted(tmp_path: Path, capsys: pytest
     exif = STANDARD.to_exif(1.0)
     exif[ExifTag.SAMPLE_RATE] = 0
     Image.fromarray(good.to_rgb()).save(tmp_path / "f.png", exif=exif)
+    exif = STANDARD.to_exif(1.0)
+    exif[ExifTag.STEP_SIZE_MS] = 100  # as long as the window: no sound can be made of it
+    Image.fromarray(good.to_rgb()).save(tmp_path / "g.png", exif=exif)
     assert image_to_audio.main([str(tmp_path)]) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     for line, words in zip(
         errors,
-        ("a.webp: its audio", "b.png: cannot be read", "c.wav: is there", "d.png: 100 pixels", "f.png: its EXIF"),
+        (
+            "a.webp: its audio",
+            "b.png: cannot be read",
+            "c.wav: is there",
+            "d.png: 100 pixels",
+            "f.png: its EXIF",
+            "g.png: its EXIF",
+        ),
         strict=True,
     ):
         assert words in line
@@ -150,3 +160,9 @@ def test_it_runs_from_anywhere_and_not_installed(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, script, "white.png"], cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "white.wav: 0.19 s, silent\n"
+
+
+def test_an_image_of_16_bits_is_as_loud_as_one_of_8(tmp_path: Path) -> None:
+    pixels = np.full((512, 20), 183, np.uint8)
+    Image.fromarray(pixels.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(load_channels(tmp_path / "deep.png")[0][0].pixels, pixels)

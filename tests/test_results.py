@@ -15,9 +15,11 @@ import torch
 from safetensors.torch import save_file
 
 import cnet_riff_add_control
+import cnet_riff_training
 import inference_instruct_pix2pix
 import inpaint_song
 import sample_riff_cnet
+import train_instruct_pix2pix
 from demo import quickstart
 from riff import cli
 from riff.audio.io import write_audio
@@ -378,3 +380,18 @@ def test_the_quickstart_overwrites_only_what_it_made(tmp_path: Path, monkeypatch
     for steps in (1, 1, 2):
         quickstart.run_stage(quickstart.Stage("samples", ("sample_riff_cnet.py", "--steps", steps), tmp_path / "complete"), "")
     assert commands == [["--steps", "1"], ["--steps", "2", "--overwrite"]]
+
+
+@pytest.mark.parametrize("inside", ["", "part"])
+def test_a_model_never_replaces_the_one_that_it_is_made_from(tiny_base: Path, tmp_path: Path, inside: str) -> None:
+    shutil.copytree(tiny_base, tmp_path / "out" / inside)
+    flags = ["--base", str(tmp_path / "out" / inside), "--output", str(tmp_path / "out"), "--overwrite"]
+    with pytest.raises(OptionError, match="would replace its own input"):
+        cnet_riff_add_control.main(flags)
+    model, output = str(tmp_path / "out" / inside), str(tmp_path / "out")
+    with pytest.raises(OptionError, match="would replace its own input"):
+        cnet_riff_training.main(["--model", model, "--output", output, "--overwrite", "--device", "cpu"])
+    with pytest.raises(OptionError, match="would replace its own input"):
+        train_instruct_pix2pix.main(
+            ["--pretrained_model_name_or_path", model, "--output_dir", str(tmp_path / "out"), "--overwrite"]
+        )

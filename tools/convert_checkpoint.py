@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if to_file:
         cli.check_new_files([args.output, manifest], inputs, args.overwrite)
     else:
-        replaces = check_output(args.output, "--output", args.overwrite)
+        replaces = check_output(args.output, "--output", args.overwrite, inputs=inputs)
     if is_folder and not to_file:
         raise OptionError(f"--output {args.output}: --input is a folder, so this must be a file that ends in .ckpt or .safetensors")
     file = None if is_folder else find_checkpoint(args.input, "give a file or a folder")

@@ -47,7 +47,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from riff.errors import DataError, RiffError
+    from riff.errors import DataError
 
     image_of: dict[Path, Path] = {}
     failed = 0
@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if image_of.setdefault(audio, image) != image:
                 raise DataError(f"{image}: its audio would replace that of {image_of[audio]}; rename one of them")
             print(convert(image, audio, args))
-        except RiffError as error:
-            cli.warn(f"error: {error}")
+        except Exception as error:  # of any kind: the other images go on
+            cli.warn(f"error: {cli.item_error(image, error)}")
             failed += 1
     return cli.EXIT_FAILURE if failed else 0
 

@@ -44,6 +44,18 @@ class ModelChoice:
         return isinstance(self.options, SamplingOptions)
 
 
+def parse_seed(text: str | None) -> int | None:
+    """The seed that a visitor typed, None where the field is empty.
+
+    Raises:
+        OptionError: it is no whole number.
+    """
+    typed = (text or "").strip()
+    if typed and not (typed.isdecimal() and typed.isascii() and len(typed) < 20):
+        raise OptionError(f"seed: {typed[:20]} is no seed; give a whole number, or leave it empty for another one every time")
+    return int(typed) if typed else None
+
+
 @dataclass(frozen=True)
 class TakeRequest:
     """Settings of the takes to generate.

@@ -126,11 +126,10 @@ class Layout:
         with gr.Row():
             self.num_takes = gr.Slider(1, MOST_TAKES, 2, step=1, label="Takes", info="each with its own seed", elem_id="num-takes")
             self.best_of = gr.Slider(1, MOST_CANDIDATES, 1, step=1, label="Best of", info="candidates generated for each take")
-            self.seed = gr.Number(
-                None,
+            self.seed = gr.Textbox(  # an empty Number becomes 0 in the browser
+                "",
                 label="Seed",
-                precision=0,
-                minimum=0,
+                max_lines=1,
                 info="empty: another one every time; the seed of a take repeats it",
                 placeholder="random",
                 elem_id="seed",

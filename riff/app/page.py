@@ -14,7 +14,7 @@ import gradio as gr
 
 from riff.app.actions import Actions, PageUpdate
 from riff.app.cards import song_line, status_line
-from riff.app.engine import TakeRequest
+from riff.app.engine import TakeRequest, parse_seed
 from riff.app.gate import visitor_of_request
 from riff.app.layout import CONTROL_PROMPT, DEMO_SONG, EDIT_PROMPT, Layout, prompt_for, scales_of
 from riff.app.sessions import Session
@@ -130,7 +130,7 @@ class Page:
                 strength=float(values[on.strength]),
                 image_scale=float(values[on.image_scale]),
                 guess_mode=bool(values[on.guess_mode]),
-                seed=None if values[on.seed] is None else int(values[on.seed]),
+                seed=parse_seed(values[on.seed]),
                 takes=int(values[on.num_takes]),
                 best_of=int(values[on.best_of]),
                 canny=(int(values[on.low]), int(values[on.high])),

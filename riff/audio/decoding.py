@@ -16,6 +16,7 @@ _FILM_FORMATS = ("flv", "matroska,webm")  # they declare the length of the whole
 _SHORTEST_GAP_S = 0.01  # containers round their timestamps to a millisecond or less
 _XING = re.compile(rb"\xff[\xe2-\xff].{2,38}(?:Xing|Info)\0\0\0[\1\3\5\7\t\v\r\17](.{4})", re.DOTALL)  # how many frames follow
 _LONGEST_MP3_FRAME = 2881  # bytes
+_LOUDEST = 10.0  # times full scale; no decoder gives more for a packet that is whole
 
 
 @dataclass
@@ -152,5 +153,7 @@ class _Decoder:
 
     def _append(self, frames: list[av.AudioFrame]) -> None:
         for frame in frames:
-            self.decoded.blocks.append(frame.to_ndarray())
+            samples = frame.to_ndarray()
+            is_sound = np.abs(samples).max(initial=0.0) < _LOUDEST  # what damaged packets decode to may be any number, NaN too
+            self.decoded.blocks.append(samples if is_sound else frame.samples)
             self._position += frame.samples

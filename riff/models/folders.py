@@ -54,11 +54,20 @@ class ModelType:
 MANIFEST = "manifest.json"  # how a model was made, beside it
 
 
-def check_output(folder: Path, flag: str, overwrite: bool, *, beside: Iterable[Path] = (), version: int | None = None) -> list[str]:
+def check_output(
+    folder: Path,
+    flag: str,
+    overwrite: bool,
+    *,
+    inputs: Iterable[str | Path | None] = (),
+    beside: Iterable[Path] = (),
+    version: int | None = None,
+) -> list[str]:
     """Refuse a folder for a model unless it is new, empty, or holds a model of this project that may be replaced.
 
     Args:
         flag: that named it. overwrite: any model may be replaced.
+        inputs: models that the command reads, which are never replaced; hub ids may be among them.
         beside: folders that may lie in it, or around it; nothing in them is touched.
         version: of a training run that goes on; it replaces what it left itself.
 
@@ -66,7 +75,7 @@ def check_output(folder: Path, flag: str, overwrite: bool, *, beside: Iterable[P
         The files of the model to be replaced, for `save_model`.
 
     Raises:
-        OptionError: the folder holds something else.
+        OptionError: the folder holds something else, or an input.
         RiffError: it cannot be written to.
     """
     if not folder.exists():
@@ -75,6 +84,9 @@ def check_output(folder: Path, flag: str, overwrite: bool, *, beside: Iterable[P
     if not folder.is_dir():
         raise OptionError(f"{flag} {folder}: is a file; choose a folder")
     make_folder(folder)
+    for source in inputs:
+        if source is not None and Path(source).exists() and Path(source).resolve().is_relative_to(folder.resolve()):
+            raise OptionError(f"{flag} {folder}: this would replace its own input {source}; choose another folder")
     root, places = folder.resolve(), [path.resolve() for path in beside]
     left = (f".{root.name}.tmp.", f".{root.name}.old.")  # by a process that was killed while it wrote a model there
     others = [

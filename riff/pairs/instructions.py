@@ -55,12 +55,14 @@ NOTHING = (
 _CLAUSE = r"(?:^|[,;.:!?]\s*|\b(?:and|then|but|or|to|please|just|now|also|you|we|let's|let us)\s+)(?:\w+ly\s+)?"
 _ADDING_VERBS = (
     "add|sing|put|insert|introduce|include|layer|overlay|bring|replace|swap|exchange|generate|create|compose|write|record|invent"
-    "|mix in|drop in|cut in|fade in"
+    "|mix in|drop in|cut in|fade in|drop an?"
 )
-_PARTED = "take|leave|turn|fade|filter|pull|edit"  # they remove only with a later particle; "take it slow and fade out" does not
+_PARTED = (
+    "take|leave|turn|fade|filter|pull|edit|separate"  # they remove only with a later particle; "take it slow and fade out" does not
+)
 _REMOVING_VERBS = (
-    "remove|delete|mute|silence|erase|strip|drop|cut|get rid of|eliminate|exclude|omit|suppress|kill|lose|isolate"
-    rf"|keep (?:only|just)|(?:{_PARTED})\b(?:(?!(?:,|\band|\bthen)\s+(?:{_ADDING_VERBS}|{_PARTED}|keep)\b)[^;.])*?"
+    "remove|delete|mute|silence|erase|strip|drop(?! an? )|cut|get rid of|eliminate|exclude|omit|suppress|kill|lose|isolate"
+    rf"|(?:keep|leave|play) (?:only|just)|(?:{_PARTED})\b(?:(?!(?:,|\band|\bthen)\s+(?:{_ADDING_VERBS}|{_PARTED}|keep)\b)[^;.])*?"
     r"\b(?:out|away|off|from)"
 )
 _IMPERATIVE = re.compile(rf"{_CLAUSE}(?:(?P<add>{_ADDING_VERBS})|(?P<remove>{_REMOVING_VERBS}))\b(?P<nothing> (?:nothing|no)\b)?")
@@ -73,6 +75,8 @@ _STEMS = (
 )
 _DOING_WITHOUT = re.compile(
     rf"\b(?:without|no|minus)\s+(?:(?:the|any|a|its|lead|backing|male|female)\s+)*{_STEMS}\b|\binstrumental\b|\ba cappella\b"
+    r"|\bkaraoke\b|\b(?:only|just) the (?:backing|accompaniment|instruments|music|band|drums|bass)\b"
+    r"|\bdisappear\b|\bdown to (?:zero|nothing)\b"
     rf"|\b{_STEMS}\s+(?:(?:is|are|be|to|should|must|shall)\s+)*(?:removed|muted|deleted|silenced|erased|cut|dropped|out|off|gone|away)\b"
 )
 
@@ -99,14 +103,16 @@ def kind_of_prompt(prompt: str) -> str:
     a verb, "as it is" and the like change nothing, and "without vocals" and the like remove.
     """
     words = " ".join(prompt.lower().replace("’", "'").split())
-    verb = _IMPERATIVE.search(words)
-    if not words or words in NOTHING or (verb and verb["nothing"]):
+    verbs = list(_IMPERATIVE.finditer(words))
+    verb = next((found for found in verbs if not found["nothing"]), None)
+    if not words or words in NOTHING or (verbs and verb is None):
         return "noop"
     if verb:
         return "add" if verb["add"] else "remove"
     if _UNCHANGED.search(words):
         return "noop"
-    return "remove" if _DOING_WITHOUT.search(words) else "add"
+    is_wish = re.match(r"(?:an?|some) (?:(?!without|no\b)[\w-]+ )*?(?:vocals?|voice|singer)\b", words)  # "a vocal, no drums"
+    return "remove" if _DOING_WITHOUT.search(words) and not is_wish else "add"
 
 
 def read_edit_prompts(path: str | Path) -> dict[str, list[str]]:

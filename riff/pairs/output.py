@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from riff.data.lines import json_lines
 from riff.data.pair_types import MANIFEST, PairType, settings_of
 from riff.errors import OptionError
 from riff.files import make_folder, only_writer, remove_leftovers
@@ -39,15 +40,23 @@ class OutputFolder:
             for name in ("", *self.pair_type.file_folders):
                 remove_leftovers(self.path / name)
             if overwrite:
-                for name in (STAGING, *self.pair_type.file_folders):
-                    shutil.rmtree(self.path / name, ignore_errors=True)
-                for name in (self.pair_type.records_file, SONGS_FILE, MANIFEST):
-                    (self.path / name).unlink(missing_ok=True)
+                self._remove_all_pairs()
             elif (self.path / MANIFEST).exists():
                 self._require_same(settings, settings_of(self.path))
             elif self.records_file.exists():
                 raise OptionError(f"{self.path}: holds pairs of another origin (no {MANIFEST}); use another folder, or --overwrite")
             yield
+
+    def _remove_all_pairs(self) -> None:
+        """Remove what runs wrote: the files that the records name, and those that belong to them; nothing else."""
+        lines = json_lines(self.records_file) if self.records_file.exists() else []
+        self.remove_pairs(line.value for line in lines)
+        shutil.rmtree(self.path / STAGING, ignore_errors=True)
+        for name in (self.pair_type.records_file, SONGS_FILE, MANIFEST, *self.pair_type.shared):
+            (self.path / name).unlink(missing_ok=True)
+        for name in self.pair_type.file_folders:
+            with suppress(OSError):  # it holds other files
+                (self.path / name).rmdir()
 
     def _require_same(self, settings: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
         earlier = {"pitch_method": "warp", **earlier}  # older manifests do not name the only method of their time

@@ -142,7 +142,7 @@ def load_channels(path: str | Path, stereo: bool | None = None) -> tuple[list[Sp
     with _opened(path) as image:
         exif = image.getexif()
         is_stereo = bool(exif.get(ExifTag.STEREO, False)) if stereo is None else stereo
-        channels = list(np.array(image.convert("RGB")).transpose(2, 0, 1)[1:] if is_stereo else [np.array(image.convert("L"))])
+        channels = list(np.array(image.convert("RGB")).transpose(2, 0, 1)[1:]) if is_stereo else [_to_grey(path, image, SILENCE)]
     params, max_value = _read_params(path, exif, stereo=True)
     if channels[0].shape[0] != params.n_mels:
         raise DataError(f"{path}: {channels[0].shape[0]} pixels high; a spectrogram image has {params.n_mels} mel bands")
@@ -178,15 +178,18 @@ def image_size(path: str | Path | BinaryIO) -> tuple[int, int]:
 
 def _open_grey(path: str | Path | BinaryIO, background: int = SILENCE) -> tuple[np.ndarray, Image.Exif]:
     with _opened(path) as image:
-        exif = image.getexif()
-        if image.mode in ("I", "F"):
-            raise DataError(f"{path}: an image of 32 bits; save it with 8")
-        if image.mode.startswith("I;16"):
-            return np.round(np.array(image) / 257).astype(np.uint8), exif  # Pillow clips at 255 instead
-        if image.has_transparency_data:
-            behind = Image.new("RGBA", image.size, (background, background, background, 255))
-            return np.array(Image.alpha_composite(behind, image.convert("RGBA")).convert("L")), exif
-        return np.array(image.convert("L")), exif
+        return _to_grey(path, image, background), image.getexif()
+
+
+def _to_grey(path: str | Path | BinaryIO, image: Image.Image, background: int) -> np.ndarray:
+    if image.mode in ("I", "F"):
+        raise DataError(f"{path}: an image of 32 bits; save it with 8")
+    if image.mode.startswith("I;16"):
+        return np.round(np.array(image) / 257).astype(np.uint8)  # Pillow clips at 255 instead
+    if image.has_transparency_data:
+        behind = Image.new("RGBA", image.size, (background, background, background, 255))
+        return np.array(Image.alpha_composite(behind, image.convert("RGBA")).convert("L"))
+    return np.array(image.convert("L"))
 
 
 @contextmanager

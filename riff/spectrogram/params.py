@@ -125,7 +125,8 @@ class SpectrogramParams:
             max_frequency=int(exif.get(ExifTag.MAX_FREQUENCY, standard.max_frequency)),
             power_for_image=float(exif.get(ExifTag.POWER_FOR_IMAGE, standard.power_for_image)),
         )
-        durations = params.step_size_ms > 0 and 0 < params.window_duration_ms <= params.padded_duration_ms
+        # At steps of more than half a Hann window there are samples that no window gives back.
+        durations = 0 < 2 * params.step_size_ms <= params.window_duration_ms <= params.padded_duration_ms
         bands = params.n_mels > 0 and 0 <= params.min_frequency < params.max_frequency <= params.sample_rate / 2
         if not (durations and bands and 0 < params.power_for_image < math.inf):
             raise ValueError("numbers out of range")
