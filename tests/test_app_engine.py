@@ -529,5 +529,5 @@ def test_without_any_model_there_is_no_page(tmp_path: Path, monkeypatch: pytest.
 def test_an_empty_seed_is_none() -> None:
     assert [parse_seed(text) for text in ("", None, "  ", "0", " 17 ")] == [None, None, None, 0, 17]
     for text in ("-1", "1.5", "seven", "9" * 30):
-        with pytest.raises(OptionError, match="seed: .* is no seed; give a whole number"):
+        with pytest.raises(OptionError, match=r"seed: .* is no seed; give a whole number"):
             parse_seed(text)

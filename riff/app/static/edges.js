@@ -11,7 +11,8 @@ let shown = null, tool = "draw", history = [];
 async function show() {
   const value = props.value;
   if (!value) shown = null; // another song
-  if (!value || value.edges === shown) return;
+  else if (!value.edges) setTimeout(show, 50); // Gradio sends what changed, and this can be read before all of it is there
+  if (!value?.edges || value.edges === shown) return;
   shown = value.edges;
   const [edges, painted] = await Promise.all([load(value.edges), value.painted ? load(value.painted) : null]);
   if (shown !== value.edges) return; // replaced while loading
