@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import traceback
@@ -113,7 +114,9 @@ class Page:
         self, start: float | None, end: float | None, low: float, high: float, edges: Any, request: gr.Request
     ) -> AsyncGenerator[list[Any], None]:
         canny = (int(low), int(high))
-        async with aclosing(_updates(lambda: self._actions.prepare(self._session(request), start, end, canny, edges))) as updates:
+        async with aclosing(
+            _updates(lambda: self._actions.prepare(self._session(request), start, end, canny, _edges(edges)))
+        ) as updates:
             async for update in updates:
                 yield update
 
@@ -135,7 +138,9 @@ class Page:
                 best_of=int(values[on.best_of]),
                 canny=(int(values[on.low]), int(values[on.high])),
             )
-            return self._actions.generate(self._session(request), values[on.start], values[on.end], wanted, values[on.edges])
+            return self._actions.generate(
+                self._session(request), values[on.start], values[on.end], wanted, _edges(values[on.edges])
+            )
 
         async with aclosing(_updates(begin)) as updates:
             async for update in updates:
@@ -157,8 +162,8 @@ class Page:
         self, start: float | None, end: float | None, low: float, high: float, edges: Any, request: gr.Request
     ) -> list[Any]:
         with _visitor_errors():
-            update = self._actions.edges(self._session(request), start, end, (int(low), int(high)), edges)
-        return [update.status or gr.skip(), update.edges or gr.skip()]
+            update = self._actions.edges(self._session(request), start, end, (int(low), int(high)), _edges(edges))
+        return [update.status or gr.skip(), json.dumps(update.edges) if update.edges else gr.skip()]
 
     def _close(self, request: gr.Request) -> None:
         self._actions.sessions.close(visitor_of_request(request.cookies), str(request.session_hash))
@@ -176,9 +181,15 @@ async def _updates(begin: Callable[[], AsyncGenerator[PageUpdate, None]]) -> Asy
         raise
 
 
+def _edges(value: str | None) -> Any:
+    """What the canvas of edges holds, None where it is empty."""
+    return json.loads(value) if value else None
+
+
 def _values(update: PageUpdate) -> list[Any]:
     row = gr.skip() if update.backing is None else gr.update(visible=True)
-    contents = [gr.skip() if value is None else value for value in (update.backing, update.edges, update.takes)]
+    edges = None if update.edges is None else json.dumps(update.edges)
+    contents = [gr.skip() if value is None else value for value in (update.backing, edges, update.takes)]
     buttons = [gr.update(interactive=not update.busy)] * 2
     return [update.status, gr.update(visible=update.busy), *buttons, row, *contents]
 

@@ -1,18 +1,22 @@
 // A canvas with the edges over their spectrogram image, to paint on. Canvas and spectrogram have the same size in pixels, and each
 // pixel is an edge or none, so the model gets exactly what is shown.
-// props.value is {part, width, height, backing, edges, painted}: backing and edges are URLs, part names the part of the song, and
-// painted is a PNG as a data URL if this part's edges were painted on, else null.
+// props.value is the JSON of {part, width, height, backing, edges, painted}, since Gradio applies the next update to an object in
+// place: backing and edges are URLs, part names the part of the song, and painted is a PNG as a data URL if this part's edges were
+// painted on, else null.
 const find = (name) => element.querySelector(name);
 const canvas = find("canvas"), context = canvas.getContext("2d", { willReadFrequently: true }), backing = find("img");
 const tools = { draw: find(".draw"), erase: find(".erase") }, size = find("input"), undo = find(".undo"), reset = find(".reset");
 const EDGE = "rgb(0, 122, 116)", MOST_UNDONE = 8;
 let shown = null, tool = "draw", history = [];
 
+function current() {
+  return props.value ? JSON.parse(props.value) : null;
+}
+
 async function show() {
-  const value = props.value;
+  const value = current();
   if (!value) shown = null; // another song
-  else if (!value.edges) setTimeout(show, 50); // Gradio sends what changed, and this can be read before all of it is there
-  if (!value?.edges || value.edges === shown) return;
+  if (!value || value.edges === shown) return;
   shown = value.edges;
   const [edges, painted] = await Promise.all([load(value.edges), value.painted ? load(value.painted) : null]);
   if (shown !== value.edges) return; // replaced while loading
@@ -61,7 +65,7 @@ function stroke(from, to) {
 }
 
 function publish(painted) {
-  props.value = { ...props.value, painted };
+  props.value = JSON.stringify({ ...current(), painted });
   trigger("input");
   updateTools();
 }
@@ -120,7 +124,7 @@ reset.addEventListener("click", () => {
   history = [];
   restore(first);
 });
-window.addEventListener("beforeunload", (event) => props.value?.painted && event.preventDefault()); // would be lost
+window.addEventListener("beforeunload", (event) => current()?.painted && event.preventDefault()); // would be lost
 watch("value", show);
 updateTools();
 show();
