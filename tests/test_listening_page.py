@@ -70,6 +70,7 @@ def test_the_same_sound_is_the_same_bytes_and_does_not_clip(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; install one (Debian: apt install chromium)")
+@pytest.mark.slow
 def test_versions_play_in_step_by_keyboard_alone(page: Path) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="drives a browser: pip install playwright")
     sounds = "[...document.querySelectorAll('.player')[0].querySelectorAll('audio')].map(one => [one.paused, one.currentTime])"
@@ -78,15 +79,17 @@ def test_versions_play_in_step_by_keyboard_alone(page: Path) -> None:
         tab = browser.new_page(viewport={"width": 390, "height": 800})
         tab.goto(page.as_uri())
         assert tab.evaluate("document.documentElement.scrollWidth") == 390
+        # Slowly, so that a short sound does not end before a busy machine has pressed the next key.
+        tab.evaluate("document.querySelectorAll('audio').forEach(one => (one.playbackRate = 0.1))")
         tab.keyboard.press("Tab")
         tab.keyboard.press("Space")
-        tab.wait_for_function(f"{sounds}[0][1] > 0.3")
+        tab.wait_for_function(f"{sounds}[0][1] > 0.05")
         tab.keyboard.press("Tab")
         tab.keyboard.press("Tab")
         tab.keyboard.press("ArrowDown")
         tab.wait_for_function(f"!{sounds}[1][0]")
         (first_paused, first), (_, second), *others = tab.evaluate(sounds)
         assert first_paused
-        assert second >= first > 0.3
+        assert second > first - 0.01 > 0
         assert all(paused and at == 0 for paused, at in others)
         browser.close()
