@@ -1,4 +1,4 @@
-"""A song to be sung anew: itself, its vocals and its accompaniment, aligned to the sample."""
+"""A song that gets a new vocal: itself, its vocals and its accompaniment, aligned to the sample."""
 
 from __future__ import annotations
 
