@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from demo.instruments import SAMPLE_RATE, Rng, Timbre, drum_kit, seconds_to_samples, timbre, tone
+from demo.song import Song
 from demo.voice import Singer, Syllable, sing
 
 MAJOR = (0, 2, 4, 5, 7, 9, 11)
@@ -22,7 +23,6 @@ MOODS = {  # (mode, lively?) -> the words that are true of it
     ("minor", False): ("melancholic", "sad", "wistful"),
 }
 REGISTERS = {"male": (45, 62), "female": (57, 74)}  # MIDI notes: 110-294 Hz and 220-587 Hz
-STEMS = ("vocals", "drums", "bass", "other")
 STEPS = 16  # sixteenths in a bar
 
 
@@ -118,29 +118,6 @@ STYLES: dict[str, Style] = {
         levels=(0.6, 0.7, 1.3, 0.8),
     ),
 }
-
-
-@dataclass(frozen=True)
-class Song:
-    """A song in parts.
-
-    Attributes:
-        name: such as `pop-0003`.
-        prompt: what is true of the vocal and the song.
-        stems: vocals, drums, bass, other; float32, shape (2, samples), [-1, 1]; their sum is the mixture.
-        facts: gender, style, mood, mode, tempo (beats a minute), tonic (MIDI note).
-        sample_rate: Hz.
-    """
-
-    name: str
-    prompt: str
-    stems: dict[str, np.ndarray]
-    facts: dict[str, str | float | int]
-    sample_rate: int = SAMPLE_RATE
-
-    @property
-    def mixture(self) -> np.ndarray:
-        return sum((self.stems[stem] for stem in STEMS), np.zeros_like(self.stems["vocals"]))
 
 
 def prompt_for(mood: str, gender: str, style: str) -> str:

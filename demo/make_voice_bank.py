@@ -21,13 +21,7 @@ from demo.world.voice_bank import BANDS, DB_PER_LEVEL, FRAME_SECONDS, LOUDEST_DB
 from riff import cli
 
 VOICES = ("slt", "rms", "awb", "kal16")
-WORDS = """
-love you me day night light heart home go know time mine fly high sky eyes cry try why rain stay way say play name face wait
-fade feel real need see be free dream sleep deep keep leave hear near tear there where care star far dark start part stop lost
-gone long song wrong strong all fall call wall walk talk more door for slow low show road cold hold gold soul soon moon blue
-true through do too move good would could look run sun one done come some touch hand stand land man can dance back black last
-past fast world girl burn turn word yeah hey oh ah la na da doo
-""".split()
+WORDS = ["love", "you", "me", "day", "night", "light", "heart", "home", "go", "know", "time", "mine", "fly", "high", "sky", "eyes", "cry", "try", "why", "rain", "stay", "way", "say", "play", "name", "face", "wait", "fade", "feel", "real", "need", "see", "be", "free", "dream", "sleep", "deep", "keep", "leave", "hear", "near", "tear", "there", "where", "care", "star", "far", "dark", "start", "part", "stop", "lost", "gone", "long", "song", "wrong", "strong", "all", "fall", "call", "wall", "walk", "talk", "more", "door", "for", "slow", "low", "show", "road", "cold", "hold", "gold", "soul", "soon", "moon", "blue", "true", "through", "do", "too", "move", "good", "would", "could", "look", "run", "sun", "one", "done", "come", "some", "touch", "hand", "stand", "land", "man", "can", "dance", "back", "black", "last", "past", "fast", "world", "girl", "burn", "turn", "word", "yeah", "hey", "oh", "ah", "la", "na", "da", "doo"]
 VOWELS = {"aa", "ae", "ah", "ao", "aw", "ax", "ay", "eh", "er", "ey", "ih", "iy", "ow", "oy", "uh", "uw"}
 LICENCE = (
     "Made with Flite's voices slt, rms, awb and kal16 (Language Technologies Institute, Carnegie Mellon University, Copyright (c) "

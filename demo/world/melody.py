@@ -67,7 +67,7 @@ def write_tune(rng: Rng, meter: Meter, rhythms: Sequence[str], cadences: Sequenc
     turns = {name: rng.choice([-1, 1], 2 * meter.steps) for name in "ABC"}
     bars = []
     for place, name in enumerate(form):
-        ending = place % 2 == 1 or form == "AAAC" and place == 3
+        ending = place % 2 == 1 or (form == "AAAC" and place == 3)
         pattern = ends[place // 2] if ending else patterns[name]
         events = []
         marks = list(note_marks(pattern))

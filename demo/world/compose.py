@@ -1,0 +1,106 @@
+"""Songs of the larger world: real voices and instruments, eleven styles, all drawn from one seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from demo.composition import MOODS, prompt_for
+from demo.instruments import Rng, seconds_to_samples
+from demo.song import Song
+from demo.world.band import play_bass, play_drums, play_part
+from demo.world.form import Plan, plan
+from demo.world.melody import TuneNote
+from demo.world.mix import Sound, mix
+from demo.world.singer import Voice
+from demo.world.styles import METERS, STYLES, Groove, Style
+from demo.world.vocals import perform, write_vocals
+
+COMMON_TIME = 0.7  # share of songs in four of a style that has other meters
+DESCRIBED = 0.5  # share of prompts that say more than mood, gender and style
+
+
+@dataclass(frozen=True)
+class Score:
+    """What is played, before anything sounds; `facts` and `words` are what may be said of it."""
+
+    plan: Plan
+    style: Style
+    groove: Groove
+    lively: bool
+    voice: Voice
+    tune: list[TuneNote]
+    harmony: bool
+    double: bool
+    facts: dict[str, str | float | int]
+    prompt: str
+
+
+def compose(seed: int, index: int, seconds: float) -> Song:
+    """Song number `index` of the catalogue `seed`, the same on every machine; styles take turns."""
+    rng = np.random.default_rng([2, seed, index])
+    score = write_score(rng, list(STYLES)[index % len(STYLES)], seconds)
+    stems = play(rng, score, seconds_to_samples(seconds))
+    beat = score.plan.step * score.plan.meter.steps_a_beat
+    sound = Sound.random(rng, score.style.drive, lush=score.facts["style"] == "ballad")
+    name = f"{str(score.facts['style']).replace(' ', '-')}-{index:04d}"
+    return Song(name, score.prompt, mix(stems, sound, beat, rng), score.facts)
+
+
+def write_score(rng: Rng, style_name: str, seconds: float) -> Score:
+    style = STYLES[style_name]
+    mode, lively = str(rng.choice(["major", "minor"])), bool(rng.random() < 0.5)
+    gender, mood = str(rng.choice(["male", "female"])), str(rng.choice(MOODS[mode, lively]))
+    slow, fast = style.tempo
+    middle = (slow + fast) / 2
+    tempo = float(rng.uniform(middle, fast) if lively else rng.uniform(slow, middle))
+    others = [name for name in style.grooves if name != "4/4"]
+    meter = METERS[str(rng.choice(others)) if others and rng.random() > COMMON_TIME else "4/4"]
+    tonic = int(rng.integers(48, 60))
+    beats = tempo / 1.5 if meter.name == "6/8" else tempo  # dotted quarters are counted
+    form = plan(rng, style, meter, mode, beats, tonic, seconds)
+    voice = Voice.random(gender, rng)
+    density = style.singing[int(lively)]
+    tune = write_vocals(rng, form, density, gender)
+    harmony, double = bool(rng.random() < 0.2), bool(rng.random() < 0.2)
+    facts: dict[str, str | float | int] = {
+        "gender": gender,
+        "style": style_name,
+        "mood": mood,
+        "mode": mode,
+        "tempo": round(beats, 1),
+        "tonic": tonic,
+        "meter": meter.name,
+        "words": ", ".join(true_words(voice, beats, density, harmony)),
+    }
+    words = facts["words"] if rng.random() < DESCRIBED else ""
+    prompt = prompt_for(mood, gender, style_name) + (f", {words}" if words else "")
+    return Score(form, style, style.grooves[meter.name], lively, voice, tune, harmony, double, facts, prompt)
+
+
+def true_words(voice: Voice, tempo: float, density: str, harmony: bool) -> list[str]:
+    """What else is true of a singer and a song."""
+    return [
+        "slow" if tempo < 80 else "fast" if tempo > 120 else "mid-tempo",
+        *(["breathy voice"] if voice.breath > 5 else ["clear voice"] if voice.breath < -1 else []),
+        *(["bright"] if voice.brightness > 2 else ["warm"] if voice.brightness < -0.3 else []),
+        *(["with vibrato"] if voice.vibrato_depth > 0.45 and density != "rap" else []),
+        *(["with harmonies"] if harmony else []),
+    ]
+
+
+def play(rng: Rng, score: Score, samples: int) -> dict[str, np.ndarray]:
+    """The stems before they are mixed: float64, shape (2, samples)."""
+    style, groove, form = score.style, score.groove, score.plan
+    singing = [(note.step, note.step + note.length) for note in score.tune]
+    other = np.zeros((2, samples))
+    for part in style.parts:
+        if rng.random() < part.chance:
+            other += 10 ** (part.level / 20) * play_part(rng, part, groove, form, samples, singing)
+    return {
+        "drums": 10 ** (style.drum_level / 20) * play_drums(rng, style, groove, form, samples, score.lively),
+        "bass": 10 ** (style.bass_level / 20) * play_bass(rng, style, groove, form, samples),
+        "other": other,
+        "vocals": perform(rng, score.tune, form, score.voice, samples, score.harmony, score.double),
+    }
