@@ -65,7 +65,8 @@ def write_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     from dataclasses import asdict
 
     from riff.models.base import check_size
-    from riff.models.control import load_control_pipeline
+    from riff.models.control import CONTROL, load_control_pipeline
+    from riff.models.model_types import model_type_of
     from riff.sampling.clip import blank_control, control_from_audio, control_from_image, write_sample_files
     from riff.sampling.control import prepare_pipeline, sample_control
     from riff.sampling.options import options_for
@@ -73,6 +74,7 @@ def write_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     from riff.separation.separator import open_songs, separation_options
 
     device = cli.choose_device(args.device)
+    model_type_of(args.model, CONTROL)  # before the song is separated, which can take minutes
     if args.audio:
         opener = open_songs(separation_options(args, device), [args.audio], say=cli.warn) if args.separator != "none" else None
         control = control_from_audio(args.audio, opener, args.start, args.canny_low, args.canny_high, device)

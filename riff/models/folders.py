@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import ConfigMixin, DiffusionPipeline
 from torch import nn
 
 from riff.errors import ModelError, OptionError
@@ -151,7 +151,6 @@ def save_model(
     model = part if part_only else pipeline
     with model_folder(folder, origin, replaces) as temporary:
         before = part.dtype
-        part.register_to_config(_name_or_path="")  # where it was loaded from is a place on this machine
         write_weights(model, temporary, torch.float16 if half else torch.float32)
         model.to(dtype=before)
 
@@ -167,6 +166,8 @@ def write_weights(model: Any, folder: Path, dtype: torch.dtype | None = None) ->
     """
     modules = model.components if isinstance(model, DiffusionPipeline) else {"": model}
     for name, module in modules.items():
+        if isinstance(module, ConfigMixin):
+            module.register_to_config(_name_or_path="")  # the path that it was loaded from, on this machine
         if isinstance(module, nn.Module):
             module.to(memory_format=torch.contiguous_format)  # safetensors takes no other
             if wanted := torch.float32 if name == "text_encoder" else dtype:

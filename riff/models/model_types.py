@@ -14,22 +14,23 @@ from riff.models.sources import looks_like_path
 KINDS = (CONTROL, EDIT)
 
 
-def model_type_of(model: str | Path) -> ModelType:
-    """`CONTROL` or `EDIT`, for a whole pipeline or its trained part alone.
+def model_type_of(model: str | Path, *accepted: ModelType) -> ModelType:
+    """The type of a whole pipeline or of its trained part alone, without loading it.
 
     Args:
         model: folder, checkpoint file of the original code, or the hub id of either.
+        accepted: types to choose from (default: all).
 
     Raises:
-        ModelError: nothing there, or a model of another kind.
+        ModelError: nothing there, or a model of no accepted type.
     """
-    name, examples = str(model), " or ".join(kind.example for kind in KINDS)
+    types = accepted or KINDS
+    name, examples = str(model), " or ".join(one.example for one in types)
     if not Path(name).exists() and looks_like_path(name):
-        raise ModelError(
-            f"{name}: no such folder; in the repository's folder there are {' and '.join(kind.example for kind in KINDS)}"
-        )
+        scripts = " or ".join(one.script for one in types)
+        raise ModelError(f"{name}: no such folder; train one with {scripts}, or use {examples} in the repository's folder")
     found = identify(name, f"{examples}, in the repository, needs no network")
-    for kind in KINDS:
-        if found.kind == kind.name:
-            return kind
-    raise wrong_kind(name, found, " or ".join(kind.name for kind in KINDS), examples)
+    for model_type in types:
+        if found.kind == model_type.name:
+            return model_type
+    raise wrong_kind(name, found, " or ".join(one.name for one in types), examples)

@@ -140,17 +140,19 @@ def write_edit(
     caption: str,
     iterations: int = 16,
 ) -> dict[str, Path]:
-    """Write original, sample and, where it is known, target as PNG and WAV under `folder`, and sheet.png beside them.
+    """Write original, sample and, if there are any, vocal and target as PNG and WAV under `folder`, and sheet.png beside them.
 
     Args:
         vocal: the generated vocal at its level, of a model that generates vocals. The sample's audio is then the input's own
-            samples with the vocal added by `mix_back`, and the original has the same level as in the sample.
+            samples with the vocal added by `mix_back`, and original and vocal have the levels that they have in the sample.
         caption: of the sample on the sheet.
 
     Returns:
         The written files by name, as paths without suffix.
     """
     images = {"original": (clip.before, "original"), "sample": (after, caption)}
+    if vocal is not None:
+        images["vocal"] = (vocal, "vocal")
     if clip.truth is not None:
         images["target"] = (clip.truth, "target")
     waveforms = _known_waveforms(clip, vocal, iterations)
@@ -160,7 +162,8 @@ def write_edit(
             write_audio(folder / f"{name}.wav", waveforms[name], STANDARD.sample_rate)
         else:
             save_take(folder, name, image, iterations)
-    contact_sheet([image.pixels for image, _ in images.values()], [text for _, text in images.values()], folder / "sheet.png")
+    on_sheet = [images[name] for name in images if name != "vocal"]
+    contact_sheet([image.pixels for image, _ in on_sheet], [text for _, text in on_sheet], folder / "sheet.png")
     return {name: folder / name for name in images}
 
 
@@ -171,4 +174,4 @@ def _known_waveforms(clip: EditClip, vocal: SpectrogramImage | None, iterations:
     if vocal is None:
         return {"original": clip.waveform * full_scale_gain(clip.waveform)}
     mix = mix_back(image_to_waveform(vocal, iterations).numpy(), clip.waveform, STANDARD.sample_rate, gain_db=0.0)
-    return {"original": mix.accompaniment, "sample": mix.mix}
+    return {"original": mix.accompaniment, "sample": mix.mix, "vocal": mix.vocal}

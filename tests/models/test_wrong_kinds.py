@@ -13,11 +13,13 @@ from conftest import ROOT
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import save_file
 
+import inference_instruct_pix2pix
 import sample_riff_cnet
 from riff.errors import ModelError
 from riff.models.base import load_base
-from riff.models.control import attach_control, load_control_pipeline
+from riff.models.control import CONTROL, attach_control, load_control_pipeline, save_control_pipeline
 from riff.models.edit import attach_edit, load_edit_pipeline, load_to_edit, save_edit_pipeline
+from riff.models.model_types import model_type_of
 from riff.sampling.song import load_song_model
 from riff.spectrogram.edges import save_edges
 
@@ -124,3 +126,26 @@ def test_the_script_says_it(tmp_path: Path) -> None:
     ]
     with pytest.raises(ModelError, match=r"is an edit model, and a ControlNet is needed.*inference_instruct_pix2pix\.py"):
         sample_riff_cnet.main([*flags, "--device", "cpu"])
+
+
+@pytest.mark.parametrize(
+    ("script", "flag", "model"),
+    [(sample_riff_cnet, "--model", "riff-pix2pix-mini"), (inference_instruct_pix2pix, "--model_id", "riff-cnet-mini")],
+)
+def test_the_model_type_is_checked_before_the_song_is_separated(script: Any, flag: str, model: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"{model}: is a"):  # and not that the song cannot be read
+        script.main(["--audio", str(tmp_path / "none.wav"), flag, str(MODELS / model), "--device", "cpu"])
+
+
+def test_an_accepted_type(tmp_path: Path) -> None:
+    assert model_type_of(MODELS / "riff-cnet-mini", CONTROL) is CONTROL
+    with pytest.raises(ModelError, match=r"models/none: no such folder; train one with cnet_riff_training\.py, or use"):
+        model_type_of("models/none", CONTROL)
+
+
+def test_a_saved_pipeline_does_not_hold_the_paths_that_it_was_loaded_from(tiny_base: Path, tmp_path: Path) -> None:
+    save_control_pipeline(attach_control(load_base(str(tiny_base))), tmp_path / "control", {"base": "mini"})
+    configs = [path for path in (tmp_path / "control").rglob("*.json") if path.name != "tokenizer.json"]
+    assert len(configs) > 5
+    for config in configs:
+        assert str(tiny_base) not in config.read_text(), config

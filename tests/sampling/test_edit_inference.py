@@ -123,6 +123,45 @@ def test_a_song_is_edited_and_the_same_seed_gives_the_same_bytes(tiny_edit: Path
     np.testing.assert_allclose(original, soundfile.read(song)[0][:CLIP_SAMPLES], atol=1e-4)
 
 
+def test_a_model_that_generates_vocals_writes_them_by_themselves(tiny_edit: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_edit, tmp_path / "model")
+    origin = tmp_path / "model" / "riff.json"
+    origin.write_text(json.dumps(json.loads(origin.read_text()) | {"target": "vocals"}))
+    soundfile.write(tmp_path / "song.wav", compose(5, 0, 6.0).mixture.T, 44_100)
+    inference_instruct_pix2pix.main(
+        flags(tmp_path / "model", tmp_path / "out", "--audio", tmp_path / "song.wav", "--separator", "none")
+    )
+    folder = tmp_path / "out" / "000-song"
+    original, sample, vocal = (soundfile.read(folder / f"{name}.wav")[0] for name in ("original", "sample", "vocal"))
+    assert np.abs(vocal).max() > 0.01
+    np.testing.assert_allclose(sample, original + vocal, atol=1e-4)
+    assert load_grey(folder / "vocal.png").shape == (512, 512)
+    assert "000-song/vocal.wav" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_without_an_input_one_song_of_raw_audio_is_edited(tiny_edit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "raw-audio").mkdir()
+    for name in ("a", "b"):
+        soundfile.write(tmp_path / "raw-audio" / f"{name}.wav", compose(5, 0, 6.0).mixture.T, 44_100)
+    monkeypatch.chdir(tmp_path)
+    for more, clips in (([], {"000-a"}), (["--max_samples", "2"], {"000-a", "001-b"})):
+        place = tmp_path / f"out-{len(more)}"
+        inference_instruct_pix2pix.main(flags(tiny_edit, place, "--separator", "none", *more))
+        assert {path.name for path in place.iterdir() if path.is_dir()} == clips
+
+
+def test_a_broken_song_of_several_is_named_after_the_good_ones(
+    tiny_edit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "raw-audio").mkdir()
+    (tmp_path / "raw-audio" / "a.wav").write_bytes(b"RIFF")
+    soundfile.write(tmp_path / "raw-audio" / "b.wav", compose(5, 0, 6.0).mixture.T, 44_100)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RiffError, match=r"1 of 2 clips could not be edited.*a\.wav"):
+        inference_instruct_pix2pix.main(flags(tiny_edit, tmp_path / "out", "--separator", "none", "--max_samples", "2"))
+    assert (tmp_path / "out" / "000-b" / "sample.wav").is_file()
+
+
 def test_clips_that_cannot_be_edited_are_named_after_the_good_ones(tiny_edit: Path, edit_data: Path, tmp_path: Path) -> None:
     lines = (edit_data / "metadata.jsonl").read_text().splitlines()
     broken = tmp_path / "broken"
