@@ -161,8 +161,7 @@ def _check_model(model: str) -> None:
 
 
 def _print_plan(args: cli.argparse.Namespace, device: str) -> None:
-    from riff.models.control import load_control_pipeline
-    from riff.models.folders import read_configs
+    from riff.models.loading import load_control_pipeline, read_configs
     from riff.training.prediction import control_on_meta, peak_text, plan_text, predict_peak
 
     options, precision, preset = _training_options(args, device)
@@ -175,8 +174,9 @@ def _print_plan(args: cli.argparse.Namespace, device: str) -> None:
 
 def _train(args: cli.argparse.Namespace, device: str, processes: Processes) -> None:
     from riff.inspection.prompt_stats import low_variety
-    from riff.models.control import load_control_pipeline, save_control_pipeline
-    from riff.models.folders import check_output, read_origin
+    from riff.models.folders import check_output, save_pipeline
+    from riff.models.loading import load_control_pipeline
+    from riff.models.sources import read_origin
     from riff.sampling.options import SamplingOptions
     from riff.training.control import ControlObjective, control_samples, held_out_clips, prepare_control_data
     from riff.training.loggers import check_loggers
@@ -224,7 +224,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Processes) -> N
     origin |= {"base": base, "steps": step, "version": run_dir.version}
     arguments, memory = {**vars(args), "base": base}, watch.report()
     with kept_by_checkpoint(run_dir, settings):
-        save_control_pipeline(pipeline, args.output, origin, args.controlnet_only, half=args.controlnet_only, replaces=replaces)
+        save_pipeline(pipeline, args.output, origin, args.controlnet_only, half=args.controlnet_only, replaces=replaces)
         cli.write_manifest(args.output / "manifest.json", arguments, steps=step, version=run_dir.version, memory=memory)
     print(f"{reason + '; ' if reason else ''}step {step}: {args.output} (samples in {run_dir.images}, losses in {run_dir.path})")
 

@@ -83,8 +83,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
     """Write the results into `folder`, which becomes --base_save_path; returns a summary line and one about failures."""
     from riff.files import write_json
-    from riff.models.edit import EDIT, load_edit_pipeline
-    from riff.models.model_types import model_type_of
+    from riff.models.loading import load_edit_pipeline
+    from riff.models.model_types import EDIT, model_type_of
     from riff.report.edit_pages import ShownEdit, write_edits_page
     from riff.report.report import Take
     from riff.sampling.control import prepare_pipeline

@@ -64,9 +64,9 @@ def write_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     """Write the results into `folder`, which becomes --output; returns the name of the first sample's audio."""
     from dataclasses import asdict
 
-    from riff.models.base import check_size
-    from riff.models.control import CONTROL, load_control_pipeline
-    from riff.models.model_types import model_type_of
+    from riff.models.encoders import check_size
+    from riff.models.loading import load_control_pipeline
+    from riff.models.model_types import CONTROL, model_type_of
     from riff.sampling.clip import blank_control, control_from_audio, control_from_image, write_sample_files
     from riff.sampling.control import prepare_pipeline, sample_control
     from riff.sampling.options import options_for

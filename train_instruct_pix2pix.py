@@ -229,8 +229,7 @@ def _warn_of_flags_without_effect(args: cli.argparse.Namespace, device: str) -> 
 
 
 def _print_plan(args: cli.argparse.Namespace, device: str) -> None:
-    from riff.models.edit import load_to_edit
-    from riff.models.folders import read_configs
+    from riff.models.loading import load_to_edit, read_configs
     from riff.training.prediction import edit_on_meta, peak_text, plan_text, predict_peak
 
     options, precision, preset = _training_options(args, 1, 1, device)
@@ -249,8 +248,8 @@ def _downloads(args: cli.argparse.Namespace) -> dict[str, Any]:
 def _train(args: cli.argparse.Namespace, device: str, processes: Processes) -> None:
     from riff.hub.names import check_repo_id, find_token
     from riff.inspection.prompt_stats import low_variety
-    from riff.models.edit import load_to_edit, save_edit_pipeline
-    from riff.models.folders import check_output
+    from riff.models.folders import check_output, save_pipeline
+    from riff.models.loading import load_to_edit
     from riff.sampling.options import EditOptions
     from riff.training.edit import (
         ConditioningDropout,
@@ -325,7 +324,7 @@ def _train(args: cli.argparse.Namespace, device: str, processes: Processes) -> N
     origin = {"base": base, "steps": step, "version": run_dir.version, "target": data.target}
     arguments, memory = {**vars(args), "base": base}, watch.report()
     with kept_by_checkpoint(run_dir, settings):
-        save_edit_pipeline(pipeline, args.output_dir, origin, args.unet_only, half=args.unet_only, replaces=replaces)
+        save_pipeline(pipeline, args.output_dir, origin, args.unet_only, half=args.unet_only, replaces=replaces)
         cli.write_manifest(args.output_dir / "manifest.json", arguments, steps=step, version=run_dir.version, memory=memory)
     print(
         f"{reason + '; ' if reason else ''}step {step}: {args.output_dir} (samples in {run_dir.images}, losses in {run_dir.path})"

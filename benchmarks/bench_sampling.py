@@ -53,7 +53,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from riff.data.records import read_records
-    from riff.models.control import load_control_pipeline
+    from riff.models.loading import load_control_pipeline
     from riff.sampling.control import prepare_pipeline
     from riff.spectrogram.image import load_grey
 

@@ -130,8 +130,8 @@ class Bench:
 
     def __init__(self, args: cli.argparse.Namespace) -> None:
         from riff.data.datasets import one_of_each_song
-        from riff.models.base import load_base
         from riff.models.control import attach_control
+        from riff.models.loading import load_base
         from riff.training.control import prepare_control_data
 
         self._args = args
@@ -176,8 +176,9 @@ class Bench:
         import torch
 
         from riff.data.datasets import ControlDataset
-        from riff.models.base import latent_factor, load_base
         from riff.models.control import attach_control, hint_channels
+        from riff.models.encoders import latent_factor
+        from riff.models.loading import load_base
         from riff.training.control import ControlObjective
         from riff.training.module import NoiseTraining
         from riff.training.options import TrainingOptions

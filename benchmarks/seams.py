@@ -121,7 +121,7 @@ def glued(pieces: Sequence[Any]) -> Any:
 def load_painter(args: cli.argparse.Namespace, layout: Any) -> tuple[Paint, int, dict[str, Any]]:
     """What paints, its frames a latent column, and how it samples."""
     from demo.instructions import HELD_OUT_TEMPLATES, instructions
-    from riff.models.base import latent_factor
+    from riff.models.encoders import latent_factor
     from riff.sampling.song import SongPainter, load_song_model
 
     model = load_song_model(args.model, args.base, cli.choose_device(args.device), steps=args.steps)

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     import numpy as np
     import torch
 
-    from riff.models.base import load_base
+    from riff.models.loading import load_base
 
     torch.set_num_threads(1)
     vae = load_base(args.base).vae
@@ -91,8 +91,8 @@ class Song:
         import torch
 
         from demo.composition import compose
+        from riff.models.encoders import through_autoencoder
         from riff.sampling.control import match_level
-        from riff.sampling.windows import through_autoencoder
         from riff.spectrogram.image import SpectrogramImage, waveform_to_image
         from riff.spectrogram.params import STANDARD
 

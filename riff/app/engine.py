@@ -12,9 +12,7 @@ import numpy as np
 from riff.app.songs import Part
 from riff.cli import ROOT
 from riff.errors import OptionError
-from riff.models.control import CONTROL
-from riff.models.edit import EDIT
-from riff.models.model_types import model_type_of
+from riff.models.model_types import CONTROL, EDIT, model_type_of
 from riff.sampling.mixback import Mix
 from riff.sampling.options import EditOptions, SamplingOptions, edit_options_for, options_for
 from riff.sampling.song import SongModel, SongPainter, SongTake, generate_take, load_song_model

@@ -19,7 +19,7 @@ from riff.metrics.melody import register_obeyed, register_of_prompt
 from riff.metrics.memorisation import fingerprints, nearest_distance
 from riff.metrics.pictures import grey_difference
 from riff.metrics.sounds import chroma_cosine, onset_correlation
-from riff.models.edit import EDIT
+from riff.models.model_types import EDIT
 from riff.pairs.instructions import NOTHING, choose, removals
 from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target
 from riff.sampling.edit_takes import best_take, generate_candidates

@@ -17,8 +17,7 @@ from riff.experiments.edit_experiment import instruction_for
 from riff.experiments.ladder import MODEL, TRUE, evaluate_ladder, misordered, rung_mixes, summarise_ladder
 from riff.metrics.clap import DEFAULT_CLAP, Clap, clap_scores, optional_clap
 from riff.metrics.frechet import extrapolated_distance
-from riff.models.control import CONTROL
-from riff.models.edit import EDIT
+from riff.models.model_types import CONTROL, EDIT
 from riff.pairs.clip_images import to_standard_rate
 from riff.sampling.edit_clip import edit_target
 from riff.sampling.options import edit_options_for, options_for

@@ -15,7 +15,7 @@ from riff.experiments.control import ClipPictures, Scored, repainted
 from riff.metrics.edit import excess_image, melody_of
 from riff.metrics.melody import PitchTrack, median_pitch
 from riff.metrics.pictures import correlation, edge_scores, gradient_correlation
-from riff.models.control import CONTROL
+from riff.models.model_types import CONTROL
 from riff.sampling.control import match_level
 from riff.sampling.edit_takes import CANDIDATE_STRIDE
 from riff.sampling.options import SamplingOptions, options_for, without_control

@@ -21,9 +21,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from riff.errors import ModelError
 from riff.models.ldm_keys import KEY_FUNCTIONS, PART_NAMES, Config, is_convolution_there
-from riff.models.sources import explain, resolve_base
+from riff.models.sources import as_model_error, resolve_base
 
-GEOMETRY_WAY_OUT = "name a base of the same geometry with --base (for a file that is itself the base: --base_config)"
+GEOMETRY_REMEDY = "name a base of the same geometry"
 Weights = dict[str, torch.Tensor]
 
 
@@ -90,8 +90,8 @@ def read_blueprint(base: str) -> Blueprint:
             text_encoder=CLIPTextConfig.from_pretrained(source, subfolder="text_encoder").to_dict(),
         )
     except (OSError, ValueError) as error:
-        raise explain(
-            error, base, "--base mini, in the repository, needs no network, but only fits what was made from it"
+        raise as_model_error(
+            error, base, "mini, in the repository, needs no network, but only fits what was made from it"
         ) from error
 
 
@@ -164,7 +164,7 @@ def module_from_ldm(part: str, blueprint: Blueprint, weights: Weights, path: obj
     module = new_module(part, part_config(part, blueprint, weights))
     table, expected = key_table(part, module), module.state_dict()
     check_weights(
-        original_shapes(part, module), weights, f"{path}: its {PART_NAMES[part]} is not that of {blueprint.name}", GEOMETRY_WAY_OUT
+        original_shapes(part, module), weights, f"{path}: its {PART_NAMES[part]} is not that of {blueprint.name}", GEOMETRY_REMEDY
     )
     state = {name: weights[key].reshape(expected[name].shape) for key, name in table.items()}
     module.load_state_dict({name: _cast(tensor, dtype) for name, tensor in state.items()}, assign=True)
@@ -200,32 +200,32 @@ def scale_hints(weights: Weights, factor: float) -> Weights:
     return weights | {key: (weights[key].double() * factor).to(weights[key].dtype)} if key in weights and factor != 1 else weights
 
 
-def check_weights(shapes: Mapping[str, Sequence[int]], weights: Weights, problem: str, way_out: str) -> None:
+def check_weights(shapes: Mapping[str, Sequence[int]], weights: Weights, problem: str, remedy: str) -> None:
     """Compare weights with what is expected.
 
     Raises:
-        ModelError: `problem`, the first few weights of each kind that are wrong, how many they are, and `way_out`.
+        ModelError: `problem`, the first few weights of each problem, their numbers, and `remedy`.
     """
     wrong = [
         f"{key} is {_by(weights[key].shape)}, not {_by(shape)}"
         for key, shape in shapes.items()
         if key in weights and tuple(weights[key].shape) != tuple(shape)
     ]
-    kinds = {
+    problems = {
         "missing": [key for key in shapes if key not in weights],
         "unexpected": [key for key in weights if key not in shapes],
         "of another shape": wrong,
     }
-    if any(kinds.values()):
-        raise ModelError(f"{problem} ({name_some(kinds)}); {way_out}")
+    if any(problems.values()):
+        raise ModelError(f"{problem} ({first_names(problems)}); {remedy}")
 
 
-def name_some(kinds: Mapping[str, Sequence[str]], most: int = 2) -> str:
-    """`3 missing: a, b, ...; 1 unexpected: c` of kinds of things that are wrong."""
+def first_names(problems: Mapping[str, Sequence[str]], most: int = 2) -> str:
+    """`3 missing: a, b, ...; 1 unexpected: c` of names by problem."""
     parts = []
-    for kind, names in kinds.items():
+    for problem, names in problems.items():
         if names:
-            parts.append(f"{len(names)} {kind}: {', '.join(names[:most])}{', ...' if len(names) > most else ''}")
+            parts.append(f"{len(names)} {problem}: {', '.join(names[:most])}{', ...' if len(names) > most else ''}")
     return "; ".join(parts)
 
 

@@ -1,7 +1,7 @@
 """Names of weights: those of diffusers' parts, and those that the original latent diffusion and ControlNet code gives them.
 
 Each function takes the name of one weight of a part and the part's configuration, and returns the original name without the
-part's prefix. The original numbers the blocks of a UNet through, from the picture inwards and out again; diffusers numbers the
+part's prefix. The original numbers the blocks of a UNet through, from the image inwards and out again; diffusers numbers the
 resolutions, and what each holds. A weight that the original does not know raises KeyError.
 """
 
@@ -80,7 +80,7 @@ def control_key(key: str, config: Config) -> str:
 
 
 def vae_key(key: str, config: Config) -> str:
-    """Of an `AutoencoderKL`: 248 names in Stable Diffusion 1.5, whose decoder the original counts from the picture, too."""
+    """Of an `AutoencoderKL`: 248 names in Stable Diffusion 1.5, whose decoder the original counts from the image, too."""
     if key.startswith(("quant_conv.", "post_quant_conv.")):
         return key
     half, _, inner = key.partition(".")

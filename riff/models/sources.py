@@ -50,18 +50,18 @@ def looks_like_path(name: str) -> bool:
     return name.startswith((".", "/", "~", "models/", "outputs/")) or name.count("/") != 1 or name.endswith(SINGLE_FILES)
 
 
-def explain(error: Exception, name: str, way_out: str) -> ModelError:
+def as_model_error(error: Exception, name: str, remedy: str) -> ModelError:
     """A loading error of the libraries, which is many lines, as one line."""
     if silent := unreachable(error):
-        return ModelError(f"{name}: not on disk, and the hub cannot be reached ({silent}); {way_out}")
+        return ModelError(f"{name}: not on disk, and the hub cannot be reached ({silent}); {remedy}")
     text = " ".join(str(error).split())
     if Path(name).exists() or name == MINI:
         return ModelError(f"{name}: cannot be loaded ({type(error).__name__}: {text[:200]})")
-    return ModelError(f"{name}: not on disk, and the hub did not give it ({type(error).__name__}: {text[:120]}); {way_out}")
+    return ModelError(f"{name}: not on disk, and the hub did not give it ({type(error).__name__}: {text[:120]}); {remedy}")
 
 
-def find_checkpoint(
-    name: str | Path, way_out: str, revision: str | None = None, cache_dir: str | Path | None = None
+def resolve_checkpoint(
+    name: str | Path, remedy: str, revision: str | None = None, cache_dir: str | Path | None = None
 ) -> Path | None:
     """The checkpoint file that a name stands for, or None where it names a folder, a diffusers repository, or no place on disk.
 
@@ -69,7 +69,7 @@ def find_checkpoint(
     downloaded, once.
 
     Args:
-        way_out: what to do where the hub does not give it, for the message.
+        remedy: what to do where the hub does not give it, for the message.
 
     Raises:
         ModelError: it is not on disk, and the hub cannot be reached or has no such repository.
@@ -84,10 +84,10 @@ def find_checkpoint(
         chosen = choose_checkpoint(files)
         return Path(hf_hub_download(str(name), chosen, revision=revision, cache_dir=cache_dir)) if chosen else None
     except (HTTPError, OSError, ValueError, RuntimeError) as error:
-        raise explain(error, str(name), way_out) from error
+        raise as_model_error(error, str(name), remedy) from error
 
 
-def fetch_part(name: str, way_out: str) -> Path:
+def fetch_part(name: str, remedy: str) -> Path:
     """The folder that a name stands for or, where it is that of a trained part alone on the hub, a downloaded copy of that.
 
     Any other name is given back as it is: a whole pipeline is downloaded by diffusers.
@@ -106,7 +106,7 @@ def fetch_part(name: str, way_out: str) -> Path:
         ]
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (HTTPError, OSError, ValueError, RuntimeError) as error:
-        raise explain(error, name, way_out) from error
+        raise as_model_error(error, name, remedy) from error
 
 
 def only_variant(name: str | Path, revision: str | None = None, cache_dir: str | Path | None = None) -> str | None:

@@ -10,8 +10,7 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin, StableDiffusionControlNetPipeline, UniPCMultistepScheduler
 
 from riff.errors import DataError
-from riff.models.base import check_size
-from riff.models.prompts import warn_of_long
+from riff.models.encoders import check_size, warn_of_long
 from riff.sampling.options import SamplingOptions
 from riff.seeds import new_generator
 from riff.spectrogram.image import SpectrogramImage

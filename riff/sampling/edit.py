@@ -8,7 +8,7 @@ import numpy as np
 from diffusers import StableDiffusionInstructPix2PixPipeline
 
 from riff.errors import DataError, OptionError
-from riff.models.base import check_size, latent_factor
+from riff.models.encoders import check_size, latent_factor
 from riff.sampling.options import EditOptions
 from riff.sampling.window_models import EditWindows
 from riff.sampling.windows import WindowLayout, sample_windows

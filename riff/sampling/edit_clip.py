@@ -13,7 +13,7 @@ from riff.audio.io import write_audio
 from riff.data.records import EditRecord
 from riff.data.stores import PairStore
 from riff.errors import DataError, ModelError
-from riff.models.folders import read_origin
+from riff.models.sources import read_origin
 from riff.sampling.clip import UNKNOWN_LEVEL, control_from_audio, save_take
 from riff.sampling.control import match_level
 from riff.sampling.mixback import full_scale_gain, mix_back

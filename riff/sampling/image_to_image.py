@@ -10,8 +10,8 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline
 
 from riff.errors import OptionError
-from riff.models.base import WITHOUT_SAFETY_CHECKER, check_size
-from riff.models.prompts import warn_of_long
+from riff.models.encoders import check_size, warn_of_long
+from riff.models.sources import WITHOUT_SAFETY_CHECKER
 from riff.sampling.control import to_grey, to_rgb
 from riff.sampling.options import SamplingOptions
 from riff.seeds import new_generator

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from riff.models.folders import read_origin
+from riff.models.sources import read_origin
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ import numpy as np
 
 from riff.errors import DataError
 from riff.metrics.edit import EditScores, Verdict, score_edit
-from riff.models.control import CONTROL, load_control_pipeline
-from riff.models.edit import load_edit_pipeline
-from riff.models.model_types import model_type_of
+from riff.models.loading import load_control_pipeline, load_edit_pipeline
+from riff.models.model_types import CONTROL, model_type_of
 from riff.sampling.control import match_level, prepare_pipeline
 from riff.sampling.edit_clip import edit_target, vocal_at_level
 from riff.sampling.edit_takes import CANDIDATE_STRIDE, best_take

@@ -15,9 +15,8 @@ from riff.data.datasets import ControlDataset, Example, one_of_each_song, split_
 from riff.data.latents import encode, of_one_size
 from riff.data.records import PairRecord, control_pairs
 from riff.data.stores import open_pairs
-from riff.models.base import check_size, encoder_names, sampled_hash
 from riff.models.control import with_control
-from riff.models.prompts import warn_of_long
+from riff.models.encoders import check_size, encoder_names, sampled_hash, warn_of_long
 from riff.sampling.control import sample_control
 from riff.sampling.options import SamplingOptions, without_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image

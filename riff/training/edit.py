@@ -19,9 +19,8 @@ from riff.data.pair_types import settings_of
 from riff.data.records import EditRecord
 from riff.data.stores import PairStore
 from riff.errors import DataError, OptionError
-from riff.models.base import check_size, encoder_names
 from riff.models.edit import with_unet
-from riff.models.prompts import warn_of_long
+from riff.models.encoders import check_size, encoder_names, warn_of_long
 from riff.sampling.edit import sample_edit
 from riff.sampling.options import EditOptions
 from riff.spectrogram.image import load_image

@@ -19,8 +19,8 @@ from riff.metrics import edit
 from riff.metrics.edit import excess_image, is_removal, melody_of, score_edit
 from riff.metrics.melody import follow_pitch, median_pitch, register_obeyed, register_of_prompt
 from riff.metrics.memorisation import fingerprints, nearest_distance
-from riff.models.base import load_base
-from riff.sampling.windows import through_autoencoder
+from riff.models.encoders import through_autoencoder
+from riff.models.loading import load_base
 from riff.spectrogram.image import combine_images, image_to_mel, mel_to_image, waveform_to_image
 from riff.spectrogram.level import level_ratio
 from riff.spectrogram.mel import band_of, mel_filterbank

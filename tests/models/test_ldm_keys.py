@@ -185,7 +185,7 @@ def test_wrong_weights_are_named_and_counted() -> None:
         "1 of another shape: time_embed.0.bias is 77, not 1280",
         "out.0",
         ", ...",
-        "--base",
+        "; name a base of the same geometry",
     ):
         assert words in said
 

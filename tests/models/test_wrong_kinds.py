@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 import inference_instruct_pix2pix
 import sample_riff_cnet
 from riff.errors import ModelError
-from riff.models.base import load_base
-from riff.models.control import CONTROL, attach_control, load_control_pipeline, save_control_pipeline
-from riff.models.edit import attach_edit, load_edit_pipeline, load_to_edit, save_edit_pipeline
-from riff.models.model_types import model_type_of
+from riff.models.control import attach_control
+from riff.models.edit import attach_edit
+from riff.models.folders import save_pipeline
+from riff.models.loading import load_base, load_control_pipeline, load_edit_pipeline, load_to_edit
+from riff.models.model_types import CONTROL, model_type_of
 from riff.sampling.song import load_song_model
 from riff.spectrogram.edges import save_edges
 
@@ -63,7 +64,7 @@ def test_a_trained_model_in_another_ones_place(script: str) -> None:
 def test_a_base_in_a_trained_models_place(script: str) -> None:
     said = refusal(script, MODELS / "riffusion-mini")
     assert ": is a base model, and " in said
-    assert "cnet_riff_add_control.py takes it, as --base" in said
+    assert "cnet_riff_add_control.py and train_instruct_pix2pix.py take it" in said
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_what_no_script_takes(script: str, name: str, words: str, oddments: Path
 
 
 def test_an_edit_model_is_no_base_for_a_controlnet(tiny_base: Path, tmp_path: Path) -> None:
-    save_edit_pipeline(attach_edit(load_base(str(tiny_base))), tmp_path / "edit", {"base": str(tiny_base)})
+    save_pipeline(attach_edit(load_base(str(tiny_base))), tmp_path / "edit", {"base": str(tiny_base)})
     assert "the base is an edit model" in refusal("cnet_riff_add_control.py", tmp_path / "edit")
     assert load_to_edit(str(tmp_path / "edit"))[0].unet.config.in_channels == 8
     assert isinstance(load_base(str(tmp_path / "edit")), StableDiffusionPipeline)
@@ -144,7 +145,7 @@ def test_an_accepted_type(tmp_path: Path) -> None:
 
 
 def test_a_saved_pipeline_does_not_hold_the_paths_that_it_was_loaded_from(tiny_base: Path, tmp_path: Path) -> None:
-    save_control_pipeline(attach_control(load_base(str(tiny_base))), tmp_path / "control", {"base": "mini"})
+    save_pipeline(attach_control(load_base(str(tiny_base))), tmp_path / "control", {"base": "mini"})
     configs = [path for path in (tmp_path / "control").rglob("*.json") if path.name != "tokenizer.json"]
     assert len(configs) > 5
     for config in configs:

@@ -26,8 +26,9 @@ from riff.experiments.edit_experiment import EDIT_METRICS, edit_case, evaluate_e
 from riff.files import write_json
 from riff.metrics.edit import judge, score_edit
 from riff.metrics.melody import register_of_prompt
-from riff.models.base import load_base
-from riff.models.edit import attach_edit, load_edit_pipeline, save_edit_pipeline
+from riff.models.edit import attach_edit
+from riff.models.folders import save_pipeline
+from riff.models.loading import load_base, load_edit_pipeline
 from riff.pairs.instructions import DEFAULT_INSTRUCTIONS, NOTHING, kind_of_prompt, removals
 from riff.sampling.control import prepare_pipeline
 from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target, finish_edit, vocal_at_level
@@ -41,7 +42,7 @@ from riff.spectrogram.params import CLIP_SAMPLES
 def tiny_edit(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny base widened to an edit model, not trained."""
     folder = tmp_path_factory.mktemp("edit") / "tiny-edit"
-    save_edit_pipeline(attach_edit(load_base(str(tiny_base))), folder, {"base": str(tiny_base)}, unet_only=True)
+    save_pipeline(attach_edit(load_base(str(tiny_base))), folder, {"base": str(tiny_base)}, unet_only=True)
     return folder
 
 

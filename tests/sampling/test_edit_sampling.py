@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from riff.errors import DataError, OptionError
-from riff.models.base import load_base
 from riff.models.edit import attach_edit
+from riff.models.loading import load_base
 from riff.sampling.control import prepare_pipeline
 from riff.sampling.edit import sample_edit
 from riff.sampling.options import EditOptions

@@ -12,11 +12,11 @@ import pytest
 from transformers import CLIPTokenizer
 
 from demo.tokenizer import train_tokenizer
-from riff.models import prompts
-from riff.models.base import load_base
+from riff.models import encoders
 from riff.models.control import attach_control
 from riff.models.edit import attach_edit
-from riff.models.prompts import warn_of_long, words_left_out
+from riff.models.encoders import warn_of_long, words_left_out
+from riff.models.loading import load_base
 from riff.sampling.control import prepare_pipeline, sample_control
 from riff.sampling.edit import sample_edit
 from riff.sampling.image_to_image import image_to_image_pipeline, sample_image_to_image
@@ -32,9 +32,9 @@ PICTURE = np.full((512, 512), 255, np.uint8)
 
 @pytest.fixture(autouse=True)
 def _afresh() -> Iterator[None]:
-    prompts._warn_once.cache_clear()
+    encoders._warn_once.cache_clear()
     yield
-    prompts._warn_once.cache_clear()
+    encoders._warn_once.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_sampling_says_it(tiny_base: Path, capsys: pytest.CaptureFixture[str]) -
         lambda text: sample_image_to_image(image_to_image_pipeline(control), [PICTURE], [text], [0], quick, 1.0),
     ]
     for way in ways:
-        prompts._warn_once.cache_clear()
+        encoders._warn_once.cache_clear()
         way("short")
         assert capsys.readouterr().err == ""
         way(LONG)

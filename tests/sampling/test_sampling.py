@@ -16,7 +16,7 @@ from PIL import Image
 import sample_riff_cnet
 from demo.composition import compose
 from riff.errors import DataError
-from riff.models.control import load_control_pipeline
+from riff.models.loading import load_control_pipeline
 from riff.sampling.clip import control_from_image
 from riff.sampling.control import match_level, prepare_pipeline, sample_control
 from riff.sampling.options import SamplingOptions

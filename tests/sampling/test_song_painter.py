@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from demo.evaluation import demo_clips
 from riff.errors import ModelError
 from riff.metrics.edit import judge
-from riff.models.base import load_base
-from riff.models.control import CONTROL
-from riff.models.edit import EDIT, attach_edit, save_edit_pipeline
-from riff.models.model_types import model_type_of
+from riff.models.edit import attach_edit
+from riff.models.folders import save_pipeline
+from riff.models.loading import load_base
+from riff.models.model_types import CONTROL, EDIT, model_type_of
 from riff.sampling import song
 from riff.sampling.song import SongModel, SongPainter, load_song_model, score_song, spans
 from riff.spectrogram.image import SpectrogramImage, waveform_to_image
@@ -28,7 +28,7 @@ def tiny_edit(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The tiny base widened to an edit model that generates vocals, not trained."""
     folder = tmp_path_factory.mktemp("edit") / "tiny-edit"
     origin = {"base": str(tiny_base), "target": "vocals"}
-    save_edit_pipeline(attach_edit(load_base(str(tiny_base))), folder, origin, unet_only=True)
+    save_pipeline(attach_edit(load_base(str(tiny_base))), folder, origin, unet_only=True)
     return folder
 
 

@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from riff.errors import DataError, OptionError
-from riff.models.base import load_base
-from riff.models.control import load_control_pipeline
 from riff.models.edit import attach_edit
+from riff.models.encoders import encode_images
+from riff.models.loading import load_base, load_control_pipeline
 from riff.sampling.control import prepare_pipeline, sample_control
 from riff.sampling.edit import sample_edit
 from riff.sampling.known_region import SOFT_COLUMNS, KnownRegion
 from riff.sampling.options import EditOptions, SamplingOptions
 from riff.sampling.window_models import ControlWindows, EditWindows
-from riff.sampling.windows import WindowLayout, encode_image, sample_windows
+from riff.sampling.windows import WindowLayout, sample_windows
 
 HEIGHT, WIDTH, FACTOR = 64, 128, 16  # of the small test images, and of the tiny base's latents
 SMALL = WindowLayout(WIDTH)
@@ -315,7 +315,7 @@ def test_known_latents_have_the_noise_level_of_every_step(edit) -> None:
         draw_edit(edit, WIDTH, seed=9, options=EditOptions(3, 1.0, 1.0), known_region=held)
     scale = edit.vae.config.scaling_factor
     with torch.inference_mode():
-        latents = encode_image(edit.vae, known) * scale
+        latents = encode_images(edit.vae, [known]).mode() * scale
     noise = torch.randn((1, 4, HEIGHT // FACTOR, columns), generator=torch.Generator().manual_seed(9))
     assert len(predicted) == len(edit.scheduler.timesteps) == 3
     for seen, timestep in zip(predicted, edit.scheduler.timesteps, strict=True):
