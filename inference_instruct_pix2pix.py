@@ -87,10 +87,9 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
     from riff.models.model_types import EDIT, model_type_of
     from riff.report.edit_pages import ShownEdit, write_edits_page
     from riff.report.report import Take
-    from riff.sampling.control import prepare_pipeline
-    from riff.sampling.edit_clip import edit_target, vocal_at_level, write_edit
-    from riff.sampling.edit_takes import best_take, generate_candidates, generate_sweep, write_sweep
-    from riff.sampling.options import edit_options_for
+    from riff.sampling.edit import best_take, generate_candidates, generate_sweep, write_edit, write_sweep
+    from riff.sampling.options import edit_options_for, edit_target
+    from riff.sampling.pipelines import prepare_pipeline
     from riff.seeds import seed_after
 
     device = cli.choose_device(args.device)
@@ -115,7 +114,7 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
             clip_folder, seed = folder / f"{number:03d}-{clip.name}", seed_after(args.seed, number)
             takes = generate_candidates(pipeline, clip, options, seed, args.best_of, **settings)
             best = best_take(takes)
-            vocal = vocal_at_level(best.painted, clip.before, args.vocal_db) if target == "vocals" else None
+            vocal = best.output if target == "vocals" else None
             files = write_edit(clip_folder, clip, best.after, vocal, clip.prompt, args.griffin_lim_iterations)
             sweep = generate_sweep(pipeline, clip, options, seed, *grid, **settings) if args.sweep else []
             sheet = clip_folder / "sweep.png"
@@ -142,7 +141,7 @@ def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[
     from riff.errors import RiffError
     from riff.pairs.instructions import kind_of_prompt
     from riff.pairs.songs import list_songs
-    from riff.sampling.edit_clip import clip_from_audio, clip_from_record
+    from riff.sampling.edit import clip_from_audio, clip_from_record
     from riff.separation.separator import open_songs, separation_options
 
     if not args.data_root and not args.dataset_id:

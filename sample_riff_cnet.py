@@ -68,8 +68,8 @@ def write_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     from riff.models.loading import load_control_pipeline
     from riff.models.model_types import CONTROL, model_type_of
     from riff.sampling.clip import blank_control, control_from_audio, control_from_image, write_sample_files
-    from riff.sampling.control import prepare_pipeline, sample_control
     from riff.sampling.options import options_for
+    from riff.sampling.pipelines import prepare_pipeline, sample_control
     from riff.seeds import seed_after
     from riff.separation.separator import open_songs, separation_options
 

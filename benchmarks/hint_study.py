@@ -225,8 +225,8 @@ class Bench:
         from diffusers import UniPCMultistepScheduler
 
         from riff.models.control import with_control
-        from riff.sampling.control import sample_control
         from riff.sampling.options import SamplingOptions
+        from riff.sampling.pipelines import sample_control
         from riff.spectrogram.image import load_grey
 
         sampler = with_control(pipeline, pipeline.controlnet)
@@ -240,7 +240,7 @@ class Bench:
 
     def _score(self, clip: Any, picture: Any) -> float:
         """Edge F1 outside the vocal's region, against the accompaniment's edges."""
-        from riff.metrics.pictures import edge_scores, vocal_region
+        from riff.metrics.images import edge_scores, vocal_region
         from riff.spectrogram.edges import canny_edges
         from riff.spectrogram.image import load_grey, load_image
 

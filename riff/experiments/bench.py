@@ -14,7 +14,7 @@ from riff.experiments.kept_samples import KeptSamples
 from riff.experiments.songs import clips_of_folder
 from riff.models.loading import load_control_pipeline, load_edit_pipeline
 from riff.models.model_types import CONTROL, ModelType
-from riff.sampling.control import prepare_pipeline
+from riff.sampling.pipelines import prepare_pipeline
 from riff.seeds import seed_after
 from riff.spectrogram.image import SpectrogramImage
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from riff.report.page import Cell
 from riff.report.report import Report, Take
-from riff.sampling.edit_clip import EditClip
-from riff.sampling.edit_takes import EditTake
+from riff.sampling.edit import EditClip, EditTake
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from riff.models.encoders import encode_images, encode_texts, latent_factor, warn_of_long
-from riff.sampling.control import to_rgb
 from riff.sampling.known_region import pad_frames
 from riff.sampling.options import EditOptions, SamplingOptions
+from riff.sampling.pipelines import to_rgb
 from riff.spectrogram.image import SILENCE
 
 CACHED_HINTS = 64  # windows whose encoded edges are cached, 2.6 MB each at Stable Diffusion's size

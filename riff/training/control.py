@@ -17,8 +17,8 @@ from riff.data.records import PairRecord, control_pairs
 from riff.data.stores import open_pairs
 from riff.models.control import with_control
 from riff.models.encoders import check_size, encoder_names, sampled_hash, warn_of_long
-from riff.sampling.control import sample_control
 from riff.sampling.options import SamplingOptions, without_control
+from riff.sampling.pipelines import sample_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image
 from riff.training.batch_rng import BatchRng
 from riff.training.edge_curve import EdgeCurve

@@ -9,7 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 from tqdm import tqdm
 
-from riff.metrics.pictures import edge_scores
+from riff.metrics.images import edge_scores
 from riff.spectrogram.edges import canny_edges
 from riff.training.validation import FigureLog
 

@@ -13,8 +13,8 @@ import pytorch_lightning as pl
 import torch
 
 from riff.models.encoders import through_autoencoder
-from riff.sampling.clip import UNKNOWN_LEVEL, save_take, without_clipping
-from riff.sampling.control import match_level
+from riff.sampling.clip import save_take
+from riff.sampling.levels import UNKNOWN_LEVEL, match_level, without_clipping
 from riff.seeds import seed_after
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform
 from riff.spectrogram.params import STANDARD

@@ -30,10 +30,10 @@ from riff.models.edit import attach_edit
 from riff.models.folders import save_pipeline
 from riff.models.loading import load_base, load_edit_pipeline
 from riff.pairs.instructions import DEFAULT_INSTRUCTIONS, NOTHING, kind_of_prompt, removals
-from riff.sampling.control import prepare_pipeline
-from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target, finish_edit, vocal_at_level
-from riff.sampling.edit_takes import best_take, generate_candidates, generate_sweep
-from riff.sampling.options import EditOptions, edit_options_for
+from riff.sampling.edit import EditClip, best_take, clip_from_record, generate_candidates, generate_sweep
+from riff.sampling.levels import mix_image, output_at_level, vocal_at_level
+from riff.sampling.options import EditOptions, edit_options_for, edit_target
+from riff.sampling.pipelines import prepare_pipeline
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, load_grey, load_image, save_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES
 
@@ -228,7 +228,7 @@ def test_the_first_candidate_and_the_best(tiny_edit: Path, clips: list) -> None:
     backing = waveform_to_image(torch.from_numpy(clips[0].accompaniment))
     clip, options = EditClip("a", backing, "add a vocal"), EditOptions(steps=1)
     two, one = (generate_candidates(pipeline, clip, options, 3, count) for count in (2, 1))
-    np.testing.assert_array_equal(two[0].painted, one[0].painted)
+    np.testing.assert_array_equal(two[0].output.pixels, one[0].output.pixels)
     assert two[0].seed == 3 != two[1].seed
     sweep = generate_sweep(pipeline, clip, options, 3, (0.5, 1.5), (2.0, 7.5))
     assert [(t.options.image_guidance_scale, t.options.guidance_scale) for t in sweep] == [
@@ -237,7 +237,7 @@ def test_the_first_candidate_and_the_best(tiny_edit: Path, clips: list) -> None:
         (1.5, 2),
         (1.5, 7.5),
     ]
-    np.testing.assert_array_equal(sweep[-1].painted, one[0].painted)
+    np.testing.assert_array_equal(sweep[-1].output.pixels, one[0].output.pixels)
     performed = two[1].verdict._replace(performed=True, score=0.1)
     ranked = [two[0], replace(two[1], seed=9, verdict=performed)]
     assert best_take(ranked).seed == 9  # what counts as an edit comes before what scores higher
@@ -246,9 +246,9 @@ def test_the_first_candidate_and_the_best(tiny_edit: Path, clips: list) -> None:
 def test_an_edit_is_put_at_the_inputs_level(clips: list) -> None:
     vocal = clips[0].mix - clips[0].accompaniment
     mix, backing, voice = (waveform_to_image(torch.from_numpy(part)) for part in (clips[0].mix, clips[0].accompaniment, vocal))
-    assert finish_edit(mix.pixels, backing).max_value == pytest.approx(mix.max_value, rel=0.03)
-    sung = finish_edit(voice.pixels, backing, "vocals")
-    assert score_edit(backing.pixels, sung.pixels).is_edit
+    assert output_at_level(mix.pixels, backing).max_value == pytest.approx(mix.max_value, rel=0.03)
+    mixed = mix_image(output_at_level(voice.pixels, backing, "vocals"), backing, "vocals")
+    assert score_edit(backing.pixels, mixed.pixels).is_edit
     found, true = (image_to_mel(image).square().sum(dim=0) for image in (vocal_at_level(voice.pixels, backing, 6.0), voice))
     band = image_to_mel(backing).square().sum(dim=0)
     singing = true > 0.01 * true.max()
@@ -257,7 +257,7 @@ def test_an_edit_is_put_at_the_inputs_level(clips: list) -> None:
     assert float(image_to_mel(vocal_at_level(pale, backing)).max()) < 0.01 * backing.max_value  # nothing to sing is not made loud
     white = SpectrogramImage(np.full((512, 512), 255, np.uint8), 0.0)
     assert vocal_at_level(voice.pixels, white).max_value > 0
-    unchanged = finish_edit(white.pixels, backing, "vocals").pixels
+    unchanged = mix_image(output_at_level(white.pixels, backing, "vocals"), backing, "vocals").pixels
     np.testing.assert_allclose(unchanged.astype(int), backing.pixels, atol=1)  # grey levels are cut, not rounded
 
 

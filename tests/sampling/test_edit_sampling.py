@@ -15,9 +15,9 @@ from PIL import Image
 from riff.errors import DataError, OptionError
 from riff.models.edit import attach_edit
 from riff.models.loading import load_base
-from riff.sampling.control import prepare_pipeline
 from riff.sampling.edit import sample_edit
 from riff.sampling.options import EditOptions
+from riff.sampling.pipelines import prepare_pipeline
 
 SIZE = 128
 PROMPTS = ["add a female vocal pop melody", "add a male vocal rock melody"]

@@ -17,11 +17,10 @@ from riff.models.control import attach_control
 from riff.models.edit import attach_edit
 from riff.models.encoders import warn_of_long, words_left_out
 from riff.models.loading import load_base
-from riff.sampling.control import prepare_pipeline, sample_control
 from riff.sampling.edit import sample_edit
-from riff.sampling.image_to_image import image_to_image_pipeline, sample_image_to_image
 from riff.sampling.options import EditOptions, SamplingOptions
-from riff.sampling.song import SongModel, SongPainter
+from riff.sampling.pipelines import image_to_image_pipeline, prepare_pipeline, sample_control, sample_image_to_image
+from riff.sampling.song import SongModel, SongSampler
 from riff.spectrogram.edges import save_edges
 from riff.spectrogram.image import SpectrogramImage, save_image
 from riff.training.control import prepare_control_data
@@ -71,7 +70,7 @@ def test_sampling_says_it(tiny_base: Path, capsys: pytest.CaptureFixture[str]) -
         lambda text: sample_control(control, [PICTURE] * 2, [text] * 2, [0, 1], quick),
         lambda text: sample_control(control, [PICTURE], ["short"], [0], negative if text == LONG else quick),
         lambda text: sample_edit(edit, [PICTURE], [text], [0], EditOptions(steps=1)),
-        lambda text: SongPainter(SongModel(control, quick, "mix"), SpectrogramImage(PICTURE, 1.0), text).paint(0),
+        lambda text: SongSampler(SongModel(control, quick, "mix"), SpectrogramImage(PICTURE, 1.0), text).sample(0),
         lambda text: sample_image_to_image(image_to_image_pipeline(control), [PICTURE], [text], [0], quick, 1.0),
     ]
     for way in ways:

@@ -18,8 +18,9 @@ from demo.composition import compose
 from riff.errors import DataError
 from riff.models.loading import load_control_pipeline
 from riff.sampling.clip import control_from_image
-from riff.sampling.control import match_level, prepare_pipeline, sample_control
+from riff.sampling.levels import match_level
 from riff.sampling.options import SamplingOptions
+from riff.sampling.pipelines import prepare_pipeline, sample_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES
 

@@ -9,10 +9,10 @@ import torch
 from demo.composition import Song, compose
 from riff.audio.io import resample
 from riff.errors import DataError
-from riff.metrics.pictures import grey_difference
+from riff.metrics.images import grey_difference
 from riff.metrics.sounds import si_sdr
-from riff.sampling.control import match_level
-from riff.sampling.vocal import added_vocal, vocal_waveform
+from riff.sampling.levels import match_level
+from riff.sampling.rendering import added_vocal, vocal_waveform
 from riff.spectrogram import phase
 from riff.spectrogram.image import SpectrogramImage, mel_to_image, waveform_to_image
 from riff.spectrogram.mel import waveform_to_mel

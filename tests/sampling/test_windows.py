@@ -19,10 +19,10 @@ from riff.errors import DataError, OptionError
 from riff.models.edit import attach_edit
 from riff.models.encoders import encode_images
 from riff.models.loading import load_base, load_control_pipeline
-from riff.sampling.control import prepare_pipeline, sample_control
 from riff.sampling.edit import sample_edit
 from riff.sampling.known_region import SOFT_COLUMNS, KnownRegion
 from riff.sampling.options import EditOptions, SamplingOptions
+from riff.sampling.pipelines import prepare_pipeline, sample_control
 from riff.sampling.window_models import ControlWindows, EditWindows
 from riff.sampling.windows import WindowLayout, sample_windows
 

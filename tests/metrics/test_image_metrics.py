@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from riff.errors import DataError
-from riff.metrics.pictures import edge_scores, edge_scores_by_region, gradient_correlation, grey_difference, vocal_region
+from riff.metrics.images import edge_scores, edge_scores_by_region, gradient_correlation, grey_difference, vocal_region
 from riff.spectrogram.image import SpectrogramImage, mel_to_image
 from riff.spectrogram.params import SpectrogramParams
 
