@@ -112,7 +112,7 @@ def edit_pairs(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Stable Diffusion folder of real classes with few, random weights: 512x512 pictures, 32x32 latents."""
+    """A Stable Diffusion folder of real classes with few, random weights: 512x512 images, 32x32 latents."""
     import torch
     from diffusers import StableDiffusionPipeline
 

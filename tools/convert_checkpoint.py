@@ -68,13 +68,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     dtype, hint_range = DTYPES.get(args.dtype), args.hint_range or hint_range_of(args.input)
     if file is not None:
         made = checkpoint_to_folder(file, args.output, args.base, dtype, hint_range, args.controlnet_only, replaces)
-        places, more = [file], {}
+        sources, further = [file], {}
     else:
         folders, scheduler = part_folders(args.input, args.base, args.controlnet_only)
         made = f"{write_checkpoint(args.output, folders, scheduler, dtype, hint_range)} tensors"
-        places, more = list(folders.values()), {"files": [args.output.name]}
-    said = {**vars(args), "hint_range": hint_range}
-    cli.write_manifest(manifest, said, made=made, sha256=hash_weights(places), **more)
+        sources, further = list(folders.values()), {"files": [args.output.name]}
+    settings = {**vars(args), "hint_range": hint_range}
+    cli.write_manifest(manifest, settings, made=made, sha256=hash_weights(sources), **further)
     print(f"{made}: {args.output}")
 
 

@@ -1,7 +1,7 @@
 """Checkpoint files of the original code: a ControlNet with its Stable Diffusion (cldm), Stable Diffusion alone, or an edit model.
 
-A file is read as parts, and parts make a pipeline; the other way, the folders of a pipeline's parts are written as one file.
-Weights stay where they are on disk until they are used, and go over one by one.
+A file is read as parts, which make a pipeline; the folders of a pipeline's parts are written as one file. Weights are mapped from
+disk and converted one by one.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from riff.models.ldm_keys import PART_NAMES, PREFIXES
 from riff.models.sources import CHECKPOINTS, DEFAULT_BASE, WITHOUT_SAFETY_CHECKER, as_model_error, resolve_base
 from riff.models.weights import read_folder, read_tensors
 
-WHOLE = ("unet", "vae", "text_encoder")  # what a pipeline needs at least
-# An average of the weights beside them, and what can be computed anew, or is no part of the model.
-LEFT_OUT = ("model_ema.", "first_stage_model.loss.", "scale_factor", "lvlb_weights")
+PIPELINE_PARTS = ("unet", "vae", "text_encoder")  # required of a whole model
+# Averaged weights, and what can be computed or is not part of the model.
+IGNORED = ("model_ema.", "first_stage_model.loss.", "scale_factor", "lvlb_weights")
 # riff-cnet's published model was trained on hints that were never scaled to 0..1.
 HINT_RANGES = {"zachary-shah/riffusion-cnet-v2": 255.0}
 LORA_REMEDY = "no script takes it: merge it into a base model first (load_lora_weights and fuse_lora of diffusers)"
@@ -63,7 +63,7 @@ class Checkpoint:
     """A checkpoint file's weights, by part and by their original names without the part's prefix.
 
     Attributes:
-        betas: of the noise schedule it was trained on, where it is told.
+        betas: of the noise schedule that it was trained on, None if not stored.
     """
 
     path: Path
@@ -72,17 +72,17 @@ class Checkpoint:
 
     @property
     def is_edit(self) -> bool:
-        """Whether its UNet takes twice what it gives: latents and image latents."""
+        """Whether its UNet has twice as many input as output channels, for latents and image latents."""
         unet = self.parts.get("unet", {})
         first, last = unet.get("input_blocks.0.0.weight"), unet.get("out.2.weight")
         return first is not None and last is not None and first.shape[1] == 2 * last.shape[0]
 
     def require(self, *parts: str) -> None:
-        """Raise ModelError where a part is not there."""
-        lacking = [f"no {PART_NAMES[part]} ({PREFIXES[part]}*)" for part in parts if part not in self.parts]
-        if lacking:
-            there = ", ".join(PART_NAMES[part] for part in self.parts)
-            raise ModelError(f"{self.path}: holds {' and '.join(lacking)}, but {there}; use a whole checkpoint")
+        """Raise ModelError if a part is missing."""
+        missing = [f"no {PART_NAMES[part]} ({PREFIXES[part]}*)" for part in parts if part not in self.parts]
+        if missing:
+            present = ", ".join(PART_NAMES[part] for part in self.parts)
+            raise ModelError(f"{self.path}: holds {' and '.join(missing)}, but {present}; use a whole checkpoint")
 
     def module(self, part: str, blueprint: Blueprint, dtype: torch.dtype | None = None) -> nn.Module:
         """A part as diffusers' module (`riff.models.ldm.module_from_ldm`)."""
@@ -94,7 +94,7 @@ def read_original_checkpoint(path: Path, hint_range: float = 1) -> Checkpoint:
     """Read a `.ckpt` or `.safetensors` file of the original code: whole, Lightning's, or a ControlNet's weights alone.
 
     Args:
-        hint_range: the hints that its ControlNet was trained on go from 0 to this; what is read takes them from 0 to 1.
+        hint_range: range of the hints that its ControlNet was trained on, from 0; the result takes hints from 0 to 1.
 
     Raises:
         ModelError: not readable, unsafe, or weights that belong to no part.
@@ -113,9 +113,9 @@ def read_original_checkpoint(path: Path, hint_range: float = 1) -> Checkpoint:
             inner = key.removeprefix(PREFIXES[part])
             if part == "text_encoder":  # some software writes the names without it
                 inner = "text_model." + inner.removeprefix("text_model.")
-            if inner != POSITION_IDS and not key.startswith(LEFT_OUT):
+            if inner != POSITION_IDS and not key.startswith(IGNORED):
                 parts.setdefault(part, {})[inner] = tensor
-        elif key not in BUFFERS and not key.startswith(LEFT_OUT):
+        elif key not in BUFFERS and not key.startswith(IGNORED):
             unexpected.append(key)
     if unexpected or not parts:
         problem = first_names({"unexpected": unexpected}) or "no part of a model"
@@ -144,24 +144,24 @@ def load_base_parts(checkpoint: Checkpoint, base: str | None = None, dtype: torc
         dtype: None keeps each weight's own.
 
     Raises:
-        ModelError: a part is missing or does not fit, or the base cannot be had.
+        ModelError: a part is missing or does not fit, or the base cannot be loaded.
     """
-    checkpoint.require(*WHOLE)
+    checkpoint.require(*PIPELINE_PARTS)
     blueprint = blueprint_of(base)
-    modules = {part: checkpoint.module(part, blueprint, dtype) for part in WHOLE}
-    tokenizer, scheduler = load_companions(base or DEFAULT_BASE)
+    modules = {part: checkpoint.module(part, blueprint, dtype) for part in PIPELINE_PARTS}
+    tokenizer, scheduler = load_tokenizer_and_scheduler(base or DEFAULT_BASE)
     if checkpoint.betas is not None:
         check_schedule(checkpoint.betas, scheduler.config, checkpoint.path, base or DEFAULT_BASE)
     return StableDiffusionPipeline(**modules, tokenizer=tokenizer, scheduler=scheduler, **WITHOUT_SAFETY_CHECKER)
 
 
-def load_companions(base: str) -> tuple[Any, Any]:
+def load_tokenizer_and_scheduler(base: str) -> tuple[Any, Any]:
     """The tokenizer and the scheduler of a base: what a checkpoint file lacks.
 
     Raises:
-        ModelError: the base cannot be had.
+        ModelError: the base cannot be loaded.
     """
-    without: dict[str, Any] = dict.fromkeys(WHOLE)
+    without: dict[str, Any] = dict.fromkeys(PIPELINE_PARTS)
     try:
         pipeline = StableDiffusionPipeline.from_pretrained(resolve_base(base), **without, **WITHOUT_SAFETY_CHECKER)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -48,9 +48,9 @@ def with_control(base: StableDiffusionPipeline, controlnet: ControlNetModel) -> 
         ModelError: a ControlNet that does not fit this base.
     """
     for name in ("in_channels", "cross_attention_dim", "block_out_channels"):
-        its, bases = (json.dumps(model.config[name]) for model in (controlnet, base.unet))  # a list and a tuple are alike
-        if its != bases:
-            raise ModelError(f"a ControlNet of another base: its {name} is {its}, the base's {bases}; give it its own base")
+        value, expected = (json.dumps(model.config[name]) for model in (controlnet, base.unet))  # lists equal tuples
+        if value != expected:
+            raise ModelError(f"a ControlNet of another base: its {name} is {value}, the base's {expected}; give it its own base")
     return StableDiffusionControlNetPipeline(
         vae=base.vae,
         text_encoder=base.text_encoder,

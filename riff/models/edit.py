@@ -13,13 +13,12 @@ from riff.models.sources import WITHOUT_SAFETY_CHECKER
 def attach_edit(base: StableDiffusionPipeline, copy_bias: bool = True) -> StableDiffusionInstructPix2PixPipeline:
     """Make an InstructPix2Pix pipeline (Brooks, Holynski and Efros, CVPR 2023) of a base, whose UNet is widened in place.
 
-    A base that is an edit model already is taken as it is, to be trained on.
+    A base that is an edit model already is not changed, and can be trained further.
 
     Raises:
         ModelError: a UNet that takes neither the latents alone nor latents and image latents.
     """
-    latent_channels, taken = base.vae.config.latent_channels, base.unet.config.in_channels
-    if taken == latent_channels:
+    if base.unet.config.in_channels == base.vae.config.latent_channels:
         widen_unet(base.unet, copy_bias)
     return with_unet(base, base.unet)
 
@@ -52,9 +51,9 @@ def with_unet(base: StableDiffusionPipeline, unet: UNet2DConditionModel) -> Stab
     Raises:
         ModelError: a UNet of other channels.
     """
-    taken, needed = unet.config.in_channels, 2 * base.vae.config.latent_channels
-    if taken != needed:
-        raise ModelError(f"not an edit model: its UNet takes {taken} channels, and latents with image latents are {needed}")
+    channels, needed = unet.config.in_channels, 2 * base.vae.config.latent_channels
+    if channels != needed:
+        raise ModelError(f"not an edit model: its UNet takes {channels} channels, and latents with image latents are {needed}")
     return StableDiffusionInstructPix2PixPipeline(
         vae=base.vae,
         text_encoder=base.text_encoder,

@@ -21,12 +21,12 @@ SHOWN = 80  # characters of what is left out
 
 
 def latent_factor(pipeline: DiffusionPipeline) -> int:
-    """Pixels of the image a latent place stands for, along one side: 8 in Stable Diffusion."""
+    """Pixels of the image for each latent pixel, along one side: 8 in Stable Diffusion."""
     return 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
 
 
 def size_multiples(pipeline: DiffusionPipeline) -> tuple[int, int]:
-    """What a picture's height and width must be multiples of.
+    """What an image's height and width must be multiples of.
 
     The latents are halved between the UNet's stages, and where their number is odd, diffusers' UNet evens it out. That is for
     widths such as 568, which Riffusion's data sets have; a spectrogram's height is 512.
@@ -36,15 +36,15 @@ def size_multiples(pipeline: DiffusionPipeline) -> tuple[int, int]:
 
 
 def check_size(pipeline: DiffusionPipeline, height: int, width: int, what: str) -> None:
-    """Refuse a picture that does not fit (`size_multiples`).
+    """Refuse an image that does not fit (`size_multiples`).
 
     Raises:
-        DataError: names the picture as `what`, and the sizes that fit.
+        DataError: names the image as `what`, and the sizes that fit.
     """
-    tall, wide = size_multiples(pipeline)
-    if height % tall or width % wide or not height * width:
+    rows, columns = size_multiples(pipeline)
+    if height % rows or width % columns or not height * width:
         raise DataError(
-            f"{what} of {height}x{width} does not fit this model; heights must be multiples of {tall}, widths multiples of {wide}"
+            f"{what} of {height}x{width} does not fit this model; heights must be multiples of {rows}, widths of {columns}"
         )
 
 
@@ -71,7 +71,7 @@ def encode_texts(pipeline: Any, texts: Sequence[str]) -> torch.Tensor:
 
 
 def words_left_out(tokenizer: Any, texts: Iterable[str]) -> dict[str, str]:
-    """The texts of more tokens than `tokenizer.model_max_length`, each with the words that truncation drops, as it spells them."""
+    """The texts of more tokens than `tokenizer.model_max_length`, each with the words that truncation drops."""
     limit, unique = tokenizer.model_max_length, list(dict.fromkeys(texts))
     tokens = dict(zip(unique, tokenizer(unique, verbose=False).input_ids if unique else [], strict=True))
     # The last token that is kept is the mark of the text's end.
@@ -79,7 +79,7 @@ def words_left_out(tokenizer: Any, texts: Iterable[str]) -> dict[str, str]:
 
 
 def warn_of_long(tokenizer: Any, texts: Iterable[str]) -> None:
-    """Say once for each set of texts which of their words are left out; nothing where all are read."""
+    """Warn, once for each set of texts, of the words that are truncated."""
     if tails := words_left_out(tokenizer, texts):
         first = next(iter(tails.values()))
         shown = first if len(first) <= SHOWN else f"{first[:SHOWN]}..."
@@ -90,12 +90,12 @@ def warn_of_long(tokenizer: Any, texts: Iterable[str]) -> None:
 
 @cache
 def _warn_once(message: str) -> None:
-    """A prompt is embedded for every take, and said once."""
+    """A prompt is embedded for every take."""
     warn(message)
 
 
 def weights_hash(*modules: torch.nn.Module) -> str:
-    """A short name for exactly these weights."""
+    """Hash of all of these weights, 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for module in modules:
         for name, tensor in sorted(module.state_dict().items()):
@@ -105,7 +105,7 @@ def weights_hash(*modules: torch.nn.Module) -> str:
 
 
 def sampled_hash(parameters: Iterable[tuple[str, torch.Tensor]]) -> str:
-    """A short name for weights by 256 values or so of each: 0.04 s for the UNet of Stable Diffusion 1.5, all of them take 7 s."""
+    """Hash of about 256 values of each tensor: 0.04 s for the UNet of Stable Diffusion 1.5, where all take 7 s."""
     digest = hashlib.sha256()
     for name, tensor in parameters:
         values = tensor.detach().reshape(-1)
@@ -115,5 +115,5 @@ def sampled_hash(parameters: Iterable[tuple[str, torch.Tensor]]) -> str:
 
 
 def encoder_names(pipeline: Any) -> tuple[str, str]:
-    """Short names of exactly this VAE's and this text encoder's weights, which what they encoded belongs to."""
+    """Hashes of the VAE's and the text encoder's weights, the names of their caches."""
     return weights_hash(pipeline.vae), weights_hash(pipeline.text_encoder)

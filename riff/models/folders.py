@@ -52,17 +52,17 @@ def check_output(
     for source in inputs:
         if source is not None and Path(source).exists() and Path(source).resolve().is_relative_to(folder.resolve()):
             raise OptionError(f"{flag} {folder}: this would replace its own input {source}; choose another folder")
-    root, places = folder.resolve(), [path.resolve() for path in beside]
-    left = (f".{root.name}.tmp.", f".{root.name}.old.")  # by a process that was killed while it wrote a model there
-    others = [
+    root, kept = folder.resolve(), [path.resolve() for path in beside]
+    leftovers = (f".{root.name}.tmp.", f".{root.name}.old.")  # by a process that was killed while it wrote a model there
+    existing = [
         path
         for path in root.iterdir()
-        if not path.name.startswith(left) and not any(place.is_relative_to(path) for place in places)
+        if not path.name.startswith(leftovers) and not any(inner.is_relative_to(path) for inner in kept)
     ]
-    if not others:
+    if not existing:
         return []
     if not (folder / ORIGIN_FILE).is_file():
-        names = ", ".join(sorted(path.name for path in others)[:3]) + (", ..." if len(others) > 3 else "")
+        names = ", ".join(sorted(path.name for path in existing)[:3]) + (", ..." if len(existing) > 3 else "")
         raise OptionError(f"{flag} {folder}: holds {names}, and no model of this project; choose a new or an empty folder")
     if not overwrite and (version is None or read_origin(folder).get("version") != version):
         raise OptionError(f"{flag} {folder}: holds a model already; use --overwrite to replace it, or choose another folder")
@@ -86,10 +86,10 @@ def _files_of_model(folder: Path) -> list[str]:
 
 @contextmanager
 def model_folder(folder: str | Path, origin: dict, replaces: Iterable[str] = ()) -> Iterator[Path]:
-    """`atomic_folder` for a model, with the file by which it is known as one of this project.
+    """`atomic_folder` for a model, with `riff.json`, which identifies it as one of this project.
 
     Args:
-        origin: which base this stands on (`{"base": ...}`), and whatever else should be remembered.
+        origin: contents of `riff.json`: the base that this belongs to (`{"base": ...}`), and further facts.
         replaces: what `check_output` returned.
     """
     with atomic_folder(folder, replaces) as temporary:

@@ -1,4 +1,4 @@
-"""What a model is: told by its configuration or by the names of its weights, before anything of it is loaded."""
+"""What a model is: identified by its configuration or by the names of its weights, before it is loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from diffusers import (
 )
 
 from riff.errors import ModelError
-from riff.models.cldm import LORA_REMEDY, WHOLE, Checkpoint, read_original_checkpoint
+from riff.models.cldm import LORA_REMEDY, PIPELINE_PARTS, Checkpoint, read_original_checkpoint
 from riff.models.ldm_keys import PART_NAMES
 from riff.models.sources import CHECKPOINTS, as_model_error, fetch_part, looks_like_path, resolve_checkpoint
 
@@ -79,10 +79,10 @@ class Identified:
 
 
 def identify(name: str, remedy: str) -> Identified:
-    """Tell what a folder, a checkpoint file of the original code, or the hub id of either holds.
+    """Identify what a folder, a checkpoint file of the original code, or the hub id of either holds.
 
     Args:
-        remedy: what to do where the hub does not give it, for the message.
+        remedy: what to do if the hub does not have it, for the message.
 
     Raises:
         ModelError: a folder that holds no model, a file that cannot be read, or a hub that does not give it.
@@ -105,7 +105,7 @@ def identify_folder(folder: Path, remedy: str) -> Identified:
 
 def identify_checkpoint(checkpoint: Checkpoint) -> Identified:
     """What the parts of a checkpoint file make."""
-    alone = not set(WHOLE) <= checkpoint.parts.keys()
+    alone = not set(PIPELINE_PARTS) <= checkpoint.parts.keys()
     if "controlnet" in checkpoint.parts or checkpoint.is_edit:
         return Identified(CONTROL.name if "controlnet" in checkpoint.parts else EDIT.name, alone)
     return Identified(f"{' and '.join(PART_NAMES[part] for part in checkpoint.parts)} alone" if alone else BASE, alone)

@@ -23,10 +23,10 @@ from riff.models.weights import check_weights_file
 def hint(seed: int = 0) -> torch.Tensor:
     """Thin lines, as edges are."""
     rng = np.random.default_rng(seed)
-    picture = np.zeros((512, 512), np.float32)
+    image = np.zeros((512, 512), np.float32)
     for row in rng.integers(0, 512, 30):
-        picture[row, rng.integers(0, 256) : rng.integers(256, 512)] = 1
-    return torch.from_numpy(picture)[None, None].repeat(1, 3, 1, 1)
+        image[row, rng.integers(0, 256) : rng.integers(256, 512)] = 1
+    return torch.from_numpy(image)[None, None].repeat(1, 3, 1, 1)
 
 
 def test_an_untrained_control_changes_nothing(tiny_base: Path, tiny_control: Path) -> None:

@@ -342,9 +342,9 @@ def test_files_that_are_not_whole_are_named(cldm_file: Path, tiny_base: Path, tm
     file = rewrite(cldm_file, tmp_path / "wrong.ckpt", change)
     with pytest.raises(ModelError) as caught:
         checkpoint_to_folder(file, tmp_path / "out", base=str(tiny_base))
-    said = str(caught.value)
-    assert said.startswith(str(file))
-    assert all(part in said for part in words.split(" .* "))
+    message = str(caught.value)
+    assert message.startswith(str(file))
+    assert all(part in message for part in words.split(" .* "))
     assert not (tmp_path / "out").exists()
 
 
@@ -438,7 +438,7 @@ def test_an_edit_model_by_its_name_on_the_hub(hub: Hub, tiny_base: Path, tmp_pat
 def test_a_file_takes_little_from_the_default_base_on_the_hub(hub: Hub, tiny_base: Path, tmp_path: Path) -> None:
     hub.repositories["riffusion/riffusion-model-v1"] = Repository(private=False, files=published(tiny_base))
     script = tmp_path / "companions.py"
-    script.write_text("from riff.models.cldm import *\nprint(*map(type, load_companions(DEFAULT_BASE)))")
+    script.write_text("from riff.models.cldm import *\nprint(*map(type, load_tokenizer_and_scheduler(DEFAULT_BASE)))")
     done = run_against_hub(str(script), tmp_path, hub.url, PYTHONPATH=str(ROOT))
     assert "CLIPTokenizer" in done.stdout, done.stderr
     assert "DDIMScheduler" in done.stdout

@@ -1,4 +1,4 @@
-"""A model of the wrong kind: one line says what it is, what is needed, and which script takes it."""
+"""A model of the wrong type: one line says what it is, what is needed, and which script takes it."""
 
 from __future__ import annotations
 
@@ -51,26 +51,26 @@ def refusal(script: str, model: Path) -> str:
 
 @pytest.mark.parametrize("script", LOADERS)
 def test_a_trained_model_in_another_ones_place(script: str) -> None:
-    for kind, folder in TRAINED.items():
-        if kind not in TAKES[script]:
-            said = refusal(script, MODELS / folder)
-            assert said.startswith(f"{MODELS / folder}: is a")
-            assert f"{kind}, and " in said
-            assert " is needed here, such as " in said
-            assert "inpaint_song.py" in said.rpartition(";")[2]
+    for model_type, folder in TRAINED.items():
+        if model_type not in TAKES[script]:
+            message = refusal(script, MODELS / folder)
+            assert message.startswith(f"{MODELS / folder}: is a")
+            assert f"{model_type}, and " in message
+            assert " is needed here, such as " in message
+            assert "inpaint_song.py" in message.rpartition(";")[2]
 
 
 @pytest.mark.parametrize("script", ["sample_riff_cnet.py", "inference_instruct_pix2pix.py", "inpaint_song.py"])
 def test_a_base_in_a_trained_models_place(script: str) -> None:
-    said = refusal(script, MODELS / "riffusion-mini")
-    assert ": is a base model, and " in said
-    assert "cnet_riff_add_control.py and train_instruct_pix2pix.py take it" in said
+    message = refusal(script, MODELS / "riffusion-mini")
+    assert ": is a base model, and " in message
+    assert "cnet_riff_add_control.py and train_instruct_pix2pix.py take it" in message
 
 
 @pytest.fixture(scope="module")
-def oddments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unsupported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders and files that no script takes."""
-    folder = tmp_path_factory.mktemp("oddments")
+    folder = tmp_path_factory.mktemp("unsupported")
     for name in ("empty", "lora", "checkpoint", "other"):
         (folder / name).mkdir()
     weight = {"lora_unet_down_blocks_0_proj_in.lora_up.weight": torch.zeros(2, 2)}
@@ -97,10 +97,10 @@ def oddments(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("checkpoint", "; name the file, "),
     ],
 )
-def test_what_no_script_takes(script: str, name: str, words: str, oddments: Path) -> None:
-    said = refusal(script, oddments / name)
-    assert said.startswith(str(oddments / name))
-    assert words in said
+def test_what_no_script_takes(script: str, name: str, words: str, unsupported: Path) -> None:
+    message = refusal(script, unsupported / name)
+    assert message.startswith(str(unsupported / name))
+    assert words in message
 
 
 def test_an_edit_model_is_no_base_for_a_controlnet(tiny_base: Path, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_controlnet_on_a_base_that_it_does_not_fit(tiny_base: Path) -> None:
         load_control_pipeline(MODELS / "riff-cnet-mini", base=str(tiny_base))
 
 
-def test_the_script_says_it(tmp_path: Path) -> None:
+def test_the_scripts_error(tmp_path: Path) -> None:
     save_edges(tmp_path / "edges.png", np.zeros((512, 512), np.uint8))
     flags = [
         "--control",

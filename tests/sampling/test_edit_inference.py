@@ -42,7 +42,7 @@ from riff.spectrogram.params import CLIP_SAMPLES
 def tiny_edit(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny base widened to an edit model, not trained."""
     folder = tmp_path_factory.mktemp("edit") / "tiny-edit"
-    save_pipeline(attach_edit(load_base(str(tiny_base))), folder, {"base": str(tiny_base)}, unet_only=True)
+    save_pipeline(attach_edit(load_base(str(tiny_base))), folder, {"base": str(tiny_base)}, part_only=True)
     return folder
 
 
@@ -85,9 +85,9 @@ def test_a_data_sets_clips_are_edited_judged_and_shown(
     place = tmp_path / "out"
     sweep = ("--sweep", "--sweep_image_scales", 0.8, 1.5, "--sweep_text_scales", 3)
     inference_instruct_pix2pix.main(flags(tiny_edit, place, "--data_root", edit_data, "--max_samples", 2, "--best_of", 2, *sweep))
-    said = capsys.readouterr()
-    assert "0 of 2 edits performed" in said.out
-    assert said.err.count("none of 2 candidates performed the edit") == 2
+    printed = capsys.readouterr()
+    assert "0 of 2 edits performed" in printed.out
+    assert printed.err.count("none of 2 candidates performed the edit") == 2
     folders = sorted(path for path in place.iterdir() if path.is_dir())
     assert len(folders) == 2
     takes = {f"{name}.{suffix}" for name in ("original", "sample", "target") for suffix in ("png", "wav")}
@@ -185,11 +185,11 @@ def test_a_folder_of_parquet_files_is_read_like_a_folder_of_pairs(
         "edited_image": [{"bytes": (edit_data / record.edited_file_path).read_bytes()} for record in records],
         "kind": [record.kind for record in records],
     }
-    pictures = datasets.Dataset.from_dict(columns)
+    images = datasets.Dataset.from_dict(columns)
     for column in ("original_image", "edited_image"):
-        pictures = pictures.cast_column(column, datasets.Image())
+        images = images.cast_column(column, datasets.Image())
     (tmp_path / "data").mkdir()
-    pictures.to_parquet(tmp_path / "data" / "train.parquet")
+    images.to_parquet(tmp_path / "data" / "train.parquet")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("HF_HOME", raising=False)
     infer(tiny_edit, tmp_path / "out", "--dataset_id", tmp_path / "data", "--max_samples", 2)

@@ -1,4 +1,4 @@
-"""Prompts beyond what the text encoder reads: the words that are left out are said, once."""
+"""Prompts beyond what the text encoder reads: a warning, once, names the words that are left out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from riff.spectrogram.image import SpectrogramImage, save_image
 from riff.training.control import prepare_control_data
 
 LONG = "Generate a sad male vocal pop melody " * 12 + "with a trumpet"
-PICTURE = np.full((512, 512), 255, np.uint8)
+IMAGE = np.full((512, 512), 255, np.uint8)
 
 
 @pytest.fixture(autouse=True)
@@ -62,16 +62,16 @@ def test_a_set_of_prompts_is_one_line(tokenizer: CLIPTokenizer, capsys: pytest.C
 
 
 def test_sampling_says_it(tiny_base: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One clip of either kind, from another picture, and whole songs, by either text."""
+    """One clip of either kind, from another image, and whole songs, by either text."""
     control = prepare_pipeline(attach_control(load_base(str(tiny_base))))
     edit = prepare_pipeline(attach_edit(load_base(str(tiny_base))))
     quick, negative = SamplingOptions(steps=1), SamplingOptions(steps=1, negative_prompt=LONG)
     ways: list[Any] = [
-        lambda text: sample_control(control, [PICTURE] * 2, [text] * 2, [0, 1], quick),
-        lambda text: sample_control(control, [PICTURE], ["short"], [0], negative if text == LONG else quick),
-        lambda text: sample_edit(edit, [PICTURE], [text], [0], EditOptions(steps=1)),
-        lambda text: SongSampler(SongModel(control, quick, "mix"), SpectrogramImage(PICTURE, 1.0), text).sample(0),
-        lambda text: sample_image_to_image(image_to_image_pipeline(control), [PICTURE], [text], [0], quick, 1.0),
+        lambda text: sample_control(control, [IMAGE] * 2, [text] * 2, [0, 1], quick),
+        lambda text: sample_control(control, [IMAGE], ["short"], [0], negative if text == LONG else quick),
+        lambda text: sample_edit(edit, [IMAGE], [text], [0], EditOptions(steps=1)),
+        lambda text: SongSampler(SongModel(control, quick, "mix"), SpectrogramImage(IMAGE, 1.0), text).sample(0),
+        lambda text: sample_image_to_image(image_to_image_pipeline(control), [IMAGE], [text], [0], quick, 1.0),
     ]
     for way in ways:
         encoders._warn_once.cache_clear()
@@ -87,7 +87,7 @@ def test_training_data_says_it(tiny_base: Path, tmp_path: Path, capsys: pytest.C
     for number, prompt in enumerate([LONG, f"{LONG} and drums", "short"]):
         record = {"source": f"source/{number}.png", "target": f"target/{number}.png", "prompt": prompt, "song": str(number)}
         save_edges(tmp_path / record["source"], np.zeros((512, 512), np.uint8))
-        save_image(tmp_path / record["target"], SpectrogramImage(PICTURE, 1.0))
+        save_image(tmp_path / record["target"], SpectrogramImage(IMAGE, 1.0))
         lines.append(json.dumps(record) + "\n")
     (tmp_path / "prompt.json").write_text("".join(lines))
     prepare_control_data(tmp_path, "", attach_control(load_base(str(tiny_base))), "cpu", 0.3)

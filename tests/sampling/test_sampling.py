@@ -107,9 +107,9 @@ def test_edges_of_any_kind_of_png_are_the_same(tmp_path: Path, mode: str) -> Non
 
 
 def test_a_transparent_spectrogram_is_silent_there(tmp_path: Path) -> None:
-    picture = Image.new("RGBA", (8, 512), (0, 0, 0, 255))
-    picture.putpixel((3, 5), (0, 0, 0, 0))
-    picture.save(tmp_path / "spectrogram.png")
+    image = Image.new("RGBA", (8, 512), (0, 0, 0, 255))
+    image.putpixel((3, 5), (0, 0, 0, 0))
+    image.save(tmp_path / "spectrogram.png")
     pixels = load_image(tmp_path / "spectrogram.png").pixels
     assert (pixels[5, 3], pixels[5, 4]) == (255, 0)
 
