@@ -9,7 +9,9 @@ import pytest
 from stem_files import write_stem_file
 
 from riff.audio.io import Audio, write_audio
-from riff.errors import AudioError, AudioWarning
+from riff.errors import AudioError, AudioWarning, OptionError
+from riff.sampling.clip import control_from_audio
+from riff.sampling.mixback import check_regions
 from riff.separation.separator import SeparationOptions, SongOpener, open_songs
 from riff.separation.song import Song, open_song
 
@@ -59,6 +61,24 @@ def test_a_separated_song_is_its_parts_sum_at_every_frequency(tmp_path: Path) ->
     song = open_song(tmp_path / "song.wav", SongOpener(Deaf()))
     np.testing.assert_allclose(song.vocals + song.accompaniment, song.waveform, atol=1e-7)
     assert song.sample_rate == 48_000
+
+
+def test_times_beyond_the_song_are_refused_before_it_is_separated(tmp_path: Path) -> None:
+    class Untouched:
+        name = "untouched"
+
+        def separate(self, waveform: np.ndarray, sample_rate: int):  # type: ignore[no-untyped-def]
+            pytest.fail("the song was separated")
+
+    write_audio(tmp_path / "song.wav", MIXTURE, RATE, subtype="FLOAT")
+    opener = SongOpener(Untouched())
+    with pytest.raises(AudioError, match=r"start 2\.5: .*song\.wav lasts 2\.00 s; begin inside it"):
+        control_from_audio(tmp_path / "song.wav", opener, start_s=2.5)
+    with pytest.raises(OptionError, match=r"end 3: the song lasts 2\.00 s"):
+        open_song(tmp_path / "song.wav", opener, check=lambda duration_s: check_regions([(1.0, 3.0)], duration_s))
+    beside = write_song(tmp_path, MIXTURE, STEMS)
+    with pytest.raises(AudioError, match=r"lasts 2\.00 s"):
+        control_from_audio(beside, open_songs(SeparationOptions(stems_dir=tmp_path / "stems"), [beside]), start_s=2.5)
 
 
 def test_a_mono_song_takes_the_form_of_its_stereo_stems(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_a_stem_file_is_taken_apart_by_the_script(stem_file: Path, tmp_path: Pat
         ("A - B.STEM.MP4", "A - B"),
         ("St. Vitus - Word", "St. Vitus - Word"),
         ("Dr. A - X.Flac", "Dr. A - X"),
-        ("film.mp4", "film.mp4"),
+        ("film.MP4", "film"),
     ],
 )
 def test_plain_names(name: str, plain: str) -> None:

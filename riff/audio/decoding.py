@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO
 
 import av
@@ -16,6 +18,14 @@ _FILM_FORMATS = ("flv", "matroska,webm")  # they declare the length of the whole
 _SHORTEST_GAP_S = 0.01  # containers round their timestamps to a millisecond or less
 _XING = re.compile(rb"\xff[\xe2-\xff].{2,38}(?:Xing|Info)\0\0\0[\1\3\5\7\t\v\r\17](.{4})", re.DOTALL)  # how many frames follow
 _LONGEST_MP3_FRAME = 2881  # bytes
+# By format: a file's first bytes, and those of a file that was joined to it (in OGG, of a stream that begins after sound).
+_HEADERS = {
+    "WAV": (rb"RIFF|RF64", rb"(?:RIFF|RF64).{4}WAVE"),
+    "AIFF": (rb"FORM", rb"FORM.{4}AIF[CF]"),
+    "FLAC": (rb"fLaC", rb"fLaC[\x00\x80]\x00\x00\x22"),
+    "OGG": (rb"OggS", rb"OggS\x00[\x00\x01\x04\x05].*?OggS\x00\x02\x00{8}"),
+    "MP4": (rb"....ftyp", rb"\x00\x00\x00.ftyp(?:M4A|M4B|mp4|iso|qt)"),
+}
 _LOUDEST = 10.0  # times full scale; no decoder gives more for a packet that is whole
 
 
@@ -101,6 +111,20 @@ def _declared_duration(container: av.container.InputContainer, decoder: _Decoder
     if name in _FILM_FORMATS and any(stream.type != "audio" for stream in container.streams):
         return 0.0
     return 0.0 if name in _BIT_RATE_FORMATS else said_s
+
+
+def joined_format(path: Path) -> str | None:
+    """The format of a file that holds several files one after another, as `cat` joins them; None for any other file.
+
+    FFmpeg reads joined FLAC and OGG files to their end. Otherwise decoders stop at the end of the first file.
+    """
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for name, (first, following) in _HEADERS.items():
+            if re.match(first, content, re.DOTALL):
+                # A RIFF file declares where it ends, so that its samples need not be searched.
+                start = 8 + int.from_bytes(content[4:8], "little") if content[:4] == b"RIFF" else 8
+                return name if re.compile(following, re.DOTALL).search(content, start) else None
+    return None
 
 
 class _Decoder:

@@ -13,13 +13,13 @@ import numpy as np
 import soundfile
 import soxr
 
-from riff.audio.decoding import FORMATS, decode, said_duration
+from riff.audio.decoding import FORMATS, decode, joined_format, said_duration
 from riff.errors import AudioError, AudioWarning
 from riff.files import atomic_path
 
 AUDIO_SUFFIXES = frozenset(
-    {".aac", ".ac3", ".aif", ".aiff", ".ape", ".flac", ".m4a", ".mka", ".mkv", ".mp2", ".mp3", ".ogg"}
-    | {".opus", ".wav", ".webm", ".wma", ".wv"}
+    {".aac", ".ac3", ".aif", ".aiff", ".ape", ".caf", ".flac", ".m4a", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4"}
+    | {".ogg", ".opus", ".wav", ".webm", ".wma", ".wv"}
 )
 STEM_FILE_SUFFIX = ".stem.mp4"  # a song's mixture and its stems as streams of one file
 
@@ -89,17 +89,21 @@ def read_audio(path: str | Path) -> Audio:
     Of several streams of sound the first is taken. What cannot be decoded is skipped, as players do, with silence in its place,
     so that the rest stays in time. How much should be there is what the file declares or its timestamps say; where it declares
     nothing (AAC, MP3 without a Xing header), what the bytes that cannot be decoded would come to. A file of which less than
-    half can be decoded, damaged or cut off, is refused.
+    half can be decoded, damaged or cut off, is refused. FLAC and OGG files that were joined are read to their end.
 
     Warns:
-        AudioWarning: a part is lost.
+        AudioWarning: a part is lost, or of joined files of another format only the first is read.
 
     Raises:
         AudioError: no such file, not audio, most of it lost, no samples, or samples that are not finite.
     """
     path = _require_file(path)
-    audio = _read_with_libsndfile(path) or _read_with_ffmpeg(path, first_only=True)[0]
+    joined = joined_format(path)
+    audio = (None if joined else _read_with_libsndfile(path)) or _read_with_ffmpeg(path, first_only=True)[0]
     _check_samples(path, audio)
+    if joined and joined not in ("FLAC", "OGG"):
+        message = f"{path}: several {joined} files joined into one, of which only the first, {audio.duration_s:.2f} s, is read"
+        warnings.warn(f"{message}; join them in an audio editor", AudioWarning, stacklevel=2)
     return audio
 
 

@@ -146,24 +146,30 @@ class SongOpener:
             return self._stems_dir.find(name or plain_name(song.name))
         return stems_beside(song) if self._use_stems_beside else None
 
-    def open(self, song: Path, name: str | None = None) -> tuple[Stems, int]:
+    def open(self, song: Path, name: str | None = None, check: Callable[[float], object] | None = None) -> tuple[Stems, int]:
         """The song's stems and their sample rate.
 
         Args:
             song: file of the mixture.
             name: as `stems_dir` knows it (default: the file's name without suffix).
+            check: called with the song's duration in seconds before the song is separated; what it raises is passed on.
 
         Raises:
             AudioError: the song or its stems are missing or cannot be read.
         """
         place = self._stems_of(song, name)
         if place is not None:
-            return read_stems(place)
+            stems, rate = read_stems(place)
+            if check is not None:
+                check(stems.vocals.shape[1] / rate)
+            return stems, rate
         if self._separator is None and self._options is not None:
             self._separator = create_separator(self._options)
         if self._separator is None:
             raise AudioError(f"{song}: comes without stems; give --stems_dir, or another --separator than stems")
         audio = read_audio(song)
+        if check is not None:
+            check(audio.duration_s)
         try:
             return self._separator.separate(audio.waveform, audio.sample_rate), audio.sample_rate
         except RiffError as error:  # of a process that failed, which does not know the song

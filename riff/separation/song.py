@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,11 +48,14 @@ class Song:
         return replace(self, waveform=waveform, vocals=vocals, accompaniment=accompaniment)
 
 
-def open_song(path: Path, opener: SongOpener) -> Song:
-    """Read a song and take it apart.
+def open_song(path: Path, opener: SongOpener, check: Callable[[float], object] | None = None) -> Song:
+    """Read a song and separate it.
 
     A mono song with stereo stems is taken in the stems' form. Given stems that do not sum to the song, but correlate with it, are
     those of a song that was mastered; they are scaled to its level.
+
+    Args:
+        check: as in `SongOpener.open`.
 
     Warns:
         AudioWarning: a song that was mastered, or is damaged.
@@ -59,7 +63,7 @@ def open_song(path: Path, opener: SongOpener) -> Song:
     Raises:
         AudioError: a song or stems that cannot be read, or stems that are not this song's.
     """
-    stems, rate = opener.open(path)
+    stems, rate = opener.open(path, check=check)
     audio = read_audio(path)
     waveform = to_channels(audio.waveform, len(stems.vocals))
     _check_same_form(path, waveform.shape[1], audio.sample_rate, stems.vocals.shape[1], rate)
