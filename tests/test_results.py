@@ -29,7 +29,7 @@ from riff.data.pack import ShardPlan
 from riff.data.records import EDIT_PAIRS
 from riff.errors import OptionError, RiffError
 from riff.files import atomic_folder, atomic_path, only_writer, write_json
-from riff.separation.separator import SongOpener, separate_to_files
+from riff.separation.separator import SongOpener
 from tools import convert_checkpoint, evaluate_samples, inspect_dataset, pack_dataset, separate_audio
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -253,7 +253,7 @@ def test_separated_parts_are_all_there_or_none(tmp_path: Path) -> None:
     (tmp_path / "new" / "vocals").mkdir(parents=True)
     (tmp_path / "new" / "vocals" / "accompaniment.wav").write_text("mine")
     with pytest.raises(OptionError, match=r"accompaniment\.wav: is there already"):
-        separate_to_files(song, SongOpener(None), tmp_path / "new" / "vocals")
+        separate_audio.separate_to_files(song, SongOpener(None), tmp_path / "new" / "vocals")
     assert song.read_bytes() == before
     assert contents(tmp_path / "new") == {"vocals/accompaniment.wav": "mine"}
 

@@ -5,7 +5,7 @@ import argparse
 from riff.cli.ending import EXIT_FAILURE, EXIT_INTERRUPTED, command, item_error, quieten_libraries, report, run, status_of
 from riff.cli.manifest import ROOT, write_config, write_manifest
 from riff.cli.numbers import BATCH, DENOISING_STEPS, GUIDANCE, PROCESSES, SEED, SHARE, WORKERS, real, seconds, whole
-from riff.cli.parser import ArgumentParser, called_as, choose_device
+from riff.cli.parser import SEPARATORS, ArgumentParser, called_as, choose_device
 from riff.cli.progress import MinuteLines, Stopwatch, progress_bar, warn
 from riff.cli.results import FILES_KEY, ResultFolder, check_new_files
 from riff.files import OUT_OF_SPACE
@@ -21,6 +21,7 @@ __all__ = [
     "PROCESSES",
     "ROOT",
     "SEED",
+    "SEPARATORS",
     "SHARE",
     "WORKERS",
     "ArgumentParser",

@@ -31,6 +31,7 @@ ONE_CALL = (
 WIDEST_HELP = 132  # columns
 LONGEST_ERROR = 1000  # characters: what a person gave may be of any length
 LONGEST_NAME = 255  # bytes of a file's name
+SEPARATORS = ("spleeter", "spleeter-tf", "demucs", "demucs_ft", "repet")
 RANDOM = "random"  # what --seed takes beside numbers
 NEGATIVE_NUMBER = re.compile(r"-(\.?\d|inf|nan)", re.IGNORECASE)  # argparse's own knows no exponents, and takes -1e-5 for a flag
 
@@ -164,9 +165,11 @@ class ArgumentParser(argparse.ArgumentParser):
         add(
             "--separator",
             default="auto",
-            help="how songs are taken apart: spleeter (80 MB of weights, downloaded once), spleeter-tf (the original, in an "
+            choices=("auto", "stems", *SEPARATORS, *["none"] * bool(none)),
+            metavar="NAME",
+            help="how songs are separated: spleeter (80 MB of weights, downloaded once), spleeter-tf (the original, in an "
             "environment of its own), demucs or demucs_ft (better; pip install demucs), repet (no weights, any machine, far "
-            "worse), stems (as given, nothing else), auto (stems where they are given, else spleeter, else repet)"
+            "worse), stems (given ones only), auto (stems where they are given, else spleeter, else repet)"
             + (f", none ({none})" if none else ""),
         )
         add(
