@@ -120,7 +120,7 @@ def swelling(part: np.ndarray) -> np.ndarray:
 def test_stems_of_a_song_that_was_mastered_are_taken_and_said(tmp_path: Path) -> None:
     stems = {name: swelling(part) for name, part in STEMS.items()}
     mixture = mastered(np.stack(list(stems.values())).sum(axis=0))
-    with pytest.warns(AudioWarning, match=r"song\.wav: its stems do not sum to it .*mastered; going on .* scaled by [+-]\d"):
+    with pytest.warns(AudioWarning, match=r"song\.wav: its stems do not sum to it .*mastered; its stems are scaled by [+-]\d"):
         song = opened(write_song(tmp_path, mixture, stems))
     assert -20 < song.residue_db < -6
     ratio = song.accompaniment / (stems["drums"] + stems["bass"] + stems["other"])
