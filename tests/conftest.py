@@ -167,7 +167,7 @@ def spleeter_reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     except OptionError:
         pytest.skip("no original Spleeter here; envs/make_processing_env.sh makes its environment (2.4 GB)")
     folder = tmp_path_factory.mktemp("spleeter")
-    command = [python, str(ROOT / "tests" / "make_spleeter_reference.py"), str(folder)]
+    command = [python, str(ROOT / "tests" / "separation" / "make_spleeter_reference.py"), str(folder)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}  # where a stand-in may lie
     subprocess.run(command, env=environment, check=True, capture_output=True, timeout=600)
     return folder
