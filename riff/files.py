@@ -108,7 +108,12 @@ def _replace_files(folder: Path, new: Path, replaces: Iterable[str]) -> None:
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    for parent in sorted({parent for file in going for parent in Path(file).parents if parent.parts}, reverse=True):
+    remove_emptied_folders(folder, going)
+
+
+def remove_emptied_folders(folder: Path, removed: Iterable[str]) -> None:
+    """Remove the subfolders of a folder that are empty since files were removed; removed: relative to it."""
+    for parent in sorted({parent for file in removed for parent in Path(file).parents if parent.parts}, reverse=True):
         with suppress(OSError):  # not empty
             (folder / parent).rmdir()
 

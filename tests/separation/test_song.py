@@ -137,5 +137,7 @@ def test_a_stem_file_of_a_mastered_song_is_opened_and_one_of_another_is_not(tmp_
         open_song(write_stem_file(tmp_path / "mastered.stem.mp4", [master, *parts]), SongOpener(None))
     late = Audio(np.roll(master.waveform, 50, axis=1), RATE)
     for mixture, name in ((Audio(noise(9), RATE), "another"), (late, "late"), (Audio(-master.waveform, RATE), "inverted")):
-        with pytest.raises(AudioError, match=r"do not sum to it .*correlation -?\d\.\d\d\); give the aligned stems of this very mix"):
+        with pytest.raises(
+            AudioError, match=r"do not sum to it .*correlation -?\d\.\d\d\); give the aligned stems of this very mix"
+        ):
             open_song(write_stem_file(tmp_path / f"{name}.stem.mp4", [mixture, *parts]), SongOpener(None))
