@@ -180,11 +180,11 @@ def remove_leftovers(folder: str | Path, name: str = "") -> None:
 
 
 @contextmanager
-def only_writer(folder: Path, flag: str) -> Iterator[None]:
-    """Be the only one who writes to a folder, inside the block; the system lets go of it when the process dies, in any way.
+def only_writer(folder: Path) -> Iterator[None]:
+    """Lock a folder for writing inside the block; the system releases the lock when the process dies in any way.
 
     Raises:
-        OptionError: another process has it; names the flag.
+        OptionError: another process has locked it.
         RiffError: the file system cannot lock.
     """
     lock, name = FileLock(folder / ".lock"), folder / ".writer"  # a locked file cannot be read on Windows
@@ -193,9 +193,9 @@ def only_writer(folder: Path, flag: str) -> Iterator[None]:
     except Timeout as error:
         writer = name.read_text(encoding="utf-8").strip() if name.exists() else ""
         message = f"{writer or 'another run'} is writing there; wait for it, or use another folder"
-        raise OptionError(f"{flag} {folder}: {message}") from error
+        raise OptionError(f"{folder}: {message}") from error
     except OSError as error:
-        raise RiffError(f"{flag} {folder}: this folder cannot be locked ({error.strerror}); choose another place") from error
+        raise RiffError(f"{folder}: this folder cannot be locked ({error.strerror}); choose another place") from error
     try:
         name.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
         yield

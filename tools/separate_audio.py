@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     opener = open_songs(separation_options(args, cli.choose_device(args.device), args.stems), songs, say=cli.warn)
     make_folder(args.output)
     separated = failed = 0
-    with only_writer(args.output, "--output"):
+    with only_writer(args.output):
         index = SongIndex(args.output, songs)
         progress = cli.progress_bar(songs, desc="songs", unit="song")
         for song in progress:

@@ -83,7 +83,7 @@ class ResultFolder:
         is_new = not self.path.exists()
         make_folder(self.path)
         try:
-            with only_writer(self.path, self.flag):
+            with only_writer(self.path):
                 remove_leftovers(self.path)
                 self.check()
                 temporary = folder_of_process(self.path / "results")

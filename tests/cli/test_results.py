@@ -146,7 +146,7 @@ def test_a_run_that_dies_while_it_moves_its_files_leaves_no_old_manifest(tmp_pat
 
 def test_a_second_run_is_refused_and_a_dead_one_is_not_waited_for(tmp_path: Path) -> None:
     with results(tmp_path).written() as place:
-        with pytest.raises(OptionError, match=rf"--output .*: process {os.getpid()} on .* is writing there"):
+        with pytest.raises(OptionError, match=rf"{tmp_path}: process {os.getpid()} on .* is writing there"):
             run(tmp_path, "mix.wav", overwrite=True)
         write_json(place / "manifest.json", {})
     hold = """
@@ -285,7 +285,7 @@ def test_a_data_set_on_disk_and_shards_leave_other_files_alone(pairs: Path, tmp_
     flags = ["--data_dir", str(pairs), "--output", str(tmp_path / "shards"), "--pairs_per_shard", "4"]
     pack_dataset.main(flags)
     assert json.loads((tmp_path / "shards" / "manifest.json").read_text())["files"] == ["pairs-000000.tar", "pairs-000001.tar"]
-    with only_writer(tmp_path / "shards", "--output"), pytest.raises(OptionError, match="is writing there"):
+    with only_writer(tmp_path / "shards"), pytest.raises(OptionError, match="is writing there"):
         pack_dataset.main(flags)
 
 
@@ -364,7 +364,7 @@ for script in sys.argv[1:]:
 
 
 def test_the_lock_leaves_nothing_behind(tmp_path: Path) -> None:
-    with only_writer(tmp_path, "--output"):
+    with only_writer(tmp_path):
         assert f"process {os.getpid()}" in (tmp_path / ".writer").read_text()
     assert list(tmp_path.iterdir()) == []
 
