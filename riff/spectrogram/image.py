@@ -76,7 +76,7 @@ def image_to_mel(image: SpectrogramImage) -> torch.Tensor:
 def combine_images(backing: SpectrogramImage, vocal: SpectrogramImage) -> SpectrogramImage:
     """The image of a mix, from the images of its parts and their levels.
 
-    Phases are unknown and independent, so energies add: the expected magnitude is sqrt(backing**2 + vocal**2).
+    Phases are taken as independent, so energies add: the expected magnitude is sqrt(backing**2 + vocal**2).
 
     Raises:
         DataError: images of different sizes or spectrogram parameters.
