@@ -1,4 +1,4 @@
-"""Tags of a recording by name, and where the networks' weights come from."""
+"""Tags of a recording, and the weights of the networks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from riff.errors import AudioError
 from riff.separation.tensorflow_checkpoint import read_checkpoint
 from riff.tagging.musicnn import MSD_TAGS, MTT_TAGS, Musicnn, log_mel_patches
 
-# The package's own checkpoints (ISC licence). It is never installed: it wants numpy below 1.17.
+# The package's own checkpoints (ISC licence). It is never installed: it requires numpy below 1.17.
 WHEEL = "musicnn==0.1.0"
 WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
 NETWORKS = {"MTT_musicnn": MTT_TAGS, "MSD_musicnn": MSD_TAGS}
@@ -24,11 +24,11 @@ FILES = {f"musicnn/{name}/.{part}": f"{name}.{part}" for name in NETWORKS for pa
 
 
 class Tags(NamedTuple):
-    """How well each tag fits a recording, in [0, 1]; low numbers are the rule: compare with another recording's.
+    """Probability of each tag, in [0, 1]. Values are usually low: compare them with those of other recordings.
 
     Attributes:
-        mtt: MagnaTagATune's tags, of what is heard: guitar, female vocal, no vocals, fast. msd: the Million Song Dataset's, of what
-            it is called: indie rock, heavy metal, Hip-Hop, sad.
+        mtt: MagnaTagATune's tags, of sound: guitar, female vocal, no vocals, fast. msd: the Million Song Dataset's, of genre and
+            mood: indie rock, heavy metal, Hip-Hop, sad.
     """
 
     mtt: dict[str, float]
@@ -40,10 +40,10 @@ def tag(waveform: np.ndarray, sample_rate: int, folder: Path | None = None) -> T
 
     Args:
         waveform: float32, shape (channels, samples), of 3 s at least.
-        folder: of the weights (default: the user's cache; they are fetched once).
+        folder: of the weights (default: the user's cache; they are downloaded once).
 
     Raises:
-        AudioError: too short, or silent. ModelError: no weights and no way to get them.
+        AudioError: too short, or silent. ModelError: no weights, and they cannot be downloaded.
     """
     if not np.any(waveform):
         raise AudioError("is silent; there is nothing to tag")
