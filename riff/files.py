@@ -240,9 +240,13 @@ def _flush(file: Path) -> None:
         os.fsync(opened.fileno())
 
 
-def write_text(path: str | Path, text: str) -> None:
+def write_bytes(path: str | Path, content: bytes) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # in JSON that is an escape
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    write_bytes(path, text.encode(errors="backslashreplace"))  # in JSON that is an escape
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -43,8 +43,9 @@ class Song:
 
     def cut(self, first: int, last: int) -> Song:
         """A copy of the samples `first` to `last`, the latter excluded."""
-        parts = {name: np.ascontiguousarray(getattr(self, name)[:, first:last]) for name in ("waveform", "vocals", "accompaniment")}
-        return replace(self, **parts)
+        parts = (np.ascontiguousarray(part[:, first:last]) for part in (self.waveform, self.vocals, self.accompaniment))
+        waveform, vocals, accompaniment = parts
+        return Song(waveform, vocals, accompaniment, self.sample_rate, self.residue_db)
 
 
 def open_song(path: Path, opener: SongOpener, check: Callable[[float], object] | None = None) -> Song:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from riff.errors import OptionError
-from riff.files import atomic_path
+from riff.files import atomic_path, write_bytes
 from riff.spectrogram.png import encode_png
 
 CANNY_LOW = 100
@@ -37,8 +37,7 @@ def canny_edges(pixels: np.ndarray, low: int = CANNY_LOW, high: int = CANNY_HIGH
 
 def save_edges(path: str | Path, edges: np.ndarray) -> None:
     """Write an edge map as a lossless one-channel PNG."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(edges_to_png(edges))
+    write_bytes(path, edges_to_png(edges))
 
 
 def edges_to_png(edges: np.ndarray) -> bytes:
