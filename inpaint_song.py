@@ -125,7 +125,7 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     layout = WindowLayout(overlap=args.overlap, batch_size=args.window_batch_size)
     prompt = args.prompt or model.default_prompt
     clock.lap("loading")
-    opener = open_songs(separation_options(args, device), [args.audio], say=cli.warn)
+    opener = open_songs(separation_options(args, device), [args.audio], warn=cli.warn)
     regions = list(zip(args.start, args.end, strict=True))
     song = open_song(args.audio, opener, check=lambda duration_s: check_regions(regions, duration_s))
     regions = check_regions(regions, song.duration_s)

@@ -50,7 +50,7 @@ class _FirstContact:
         return response
 
 
-def ask_once() -> None:
+def fail_fast() -> None:
     """Make downloads give up at the first request that gets no answer within `HF_HUB_ETAG_TIMEOUT` (by default 10 s).
 
     Once the hub has answered, the library's own retries and timeouts apply.
@@ -58,7 +58,7 @@ def ask_once() -> None:
     set_client_factory(_FirstContact().new_client)
 
 
-def ask_patiently() -> None:
+def restore_retries() -> None:
     """Restore the library's own retries and timeouts, for uploads."""
     set_client_factory(default_client_factory)
 

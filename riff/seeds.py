@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     import torch
 
 NUM_SEEDS = 2**64  # as in PyTorch
-KEPT = 2**32  # PyTorch's CPU generator ignores the upper half of a seed, so that 2**40 would equal 0
+TORCH_SEEDS = 2**32  # PyTorch's CPU generator ignores the upper half of a seed, so that 2**40 would equal 0
 SPREAD = 0x9E3779B1  # odd, so that any upper half but 0 changes the lower one
 
 
-def kept_seed(seed: int) -> int:
+def torch_seed(seed: int) -> int:
     """The seed for PyTorch: a seed below 2**32 itself, else its lower half mixed with its upper half.
 
     Raises:
@@ -22,14 +22,14 @@ def kept_seed(seed: int) -> int:
     """
     if not 0 <= seed < NUM_SEEDS:
         raise OptionError(f"seed {seed}: give one from 0 to {NUM_SEEDS - 1}")
-    return (seed ^ (seed // KEPT * SPREAD)) % KEPT
+    return (seed ^ (seed // TORCH_SEEDS * SPREAD)) % TORCH_SEEDS
 
 
 def new_generator(seed: int) -> torch.Generator:
-    """A CPU generator with `kept_seed`."""
+    """A CPU generator with `torch_seed`."""
     import torch
 
-    return torch.Generator().manual_seed(kept_seed(seed))
+    return torch.Generator().manual_seed(torch_seed(seed))
 
 
 def seed_after(seed: int, count: int) -> int:

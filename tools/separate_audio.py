@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.separation.separator import open_songs, separation_options
 
     songs = list_audio_files(args.audio) if args.audio.is_dir() else [args.audio]
-    opener = open_songs(separation_options(args, cli.choose_device(args.device), args.stems), songs, say=cli.warn)
+    opener = open_songs(separation_options(args, cli.choose_device(args.device), args.stems), songs, warn=cli.warn)
     make_folder(args.output)
     separated = failed = 0
     with only_writer(args.output):

@@ -16,7 +16,7 @@ from riff.cli.numbers import CANNY, DENOISING_STEPS, PROCESSES, SEED, Number, re
 from riff.cli.progress import warn
 from riff.errors import OptionError, RiffError
 from riff.files import LONGEST_NAME, read_mapping
-from riff.seeds import KEPT
+from riff.seeds import TORCH_SEEDS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOKENS = ("hub_token", "token")  # flags that are not written to any file
@@ -343,7 +343,7 @@ def _devices(text: str) -> str:
 def _seed(text: str) -> int:
     if text != RANDOM:
         return SEED(text)
-    seed = secrets.randbelow(KEPT)
+    seed = secrets.randbelow(TORCH_SEEDS)
     warn(f"--seed {seed}: chosen at random; give it again for the same result")
     return seed
 

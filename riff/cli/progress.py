@@ -31,7 +31,7 @@ class MinuteLines:
         self._total, self._unit = total, unit
         self._started = self._printed = time.monotonic()
 
-    def tell(self, done: int, more: str = "") -> None:
+    def update(self, done: int, more: str = "") -> None:
         """Print the number of finished items, a further text and the time left, if a minute has passed since the last line."""
         now = time.monotonic()
         if sys.stderr.isatty() or now - self._printed < LINE_EVERY or not done:

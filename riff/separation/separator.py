@@ -154,7 +154,7 @@ class SongOpener:
             raise AudioError(f"{song}: {error}") from error
 
 
-def open_songs(options: SeparationOptions, songs: Sequence[Path], say: Callable[[str], object] = print) -> SongOpener:
+def open_songs(options: SeparationOptions, songs: Sequence[Path], warn: Callable[[str], object] = print) -> SongOpener:
     """Choose how songs are separated.
 
     `stems` uses given stems only. `auto` uses stems where they are given, and separates the other songs with Spleeter
@@ -162,7 +162,7 @@ def open_songs(options: SeparationOptions, songs: Sequence[Path], say: Callable[
 
     Args:
         songs: files of the mixtures.
-        say: called with a line where `auto` falls back to REPET.
+        warn: called with a line where `auto` falls back to REPET.
 
     Raises:
         OptionError: no such separator, or both stems and a separator.
@@ -182,7 +182,7 @@ def open_songs(options: SeparationOptions, songs: Sequence[Path], say: Callable[
     try:
         separator = create_separator(chosen)
     except ModelError as error:
-        say(f"separating with repet, which needs no weights and is worse than Spleeter: {error}")
+        warn(f"separating with repet, which needs no weights and is worse than Spleeter: {error}")
         chosen = replace(options, separator="repet")
         separator = create_separator(chosen)
     return SongOpener(separator, options=chosen)
