@@ -146,7 +146,7 @@ def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[
 
     if not args.data_root and not args.dataset_id:
         inputs: Sequence = [args.audio] if args.audio else [song.path for song in list_songs("raw-audio")[: args.max_samples or 1]]
-        opener = open_songs(separation_options(args, device), inputs, say=cli.warn) if args.separator != "none" else None
+        opener = open_songs(separation_options(args, device), inputs, warn=cli.warn) if args.separator != "none" else None
         prompt = args.prompt or "add a vocal melody"
 
         def read(song):  # type: ignore[no-untyped-def]

@@ -13,7 +13,7 @@ from riff.errors import ModelError
 from riff.models.encoders import latent_factor
 from riff.models.model_types import BASE, EDIT
 from riff.models.sources import WITHOUT_SAFETY_CHECKER
-from riff.seeds import kept_seed
+from riff.seeds import torch_seed
 
 STOCK_HINT_CHANNELS = (16, 32, 96, 256)
 HINT_GAIN = 1.2 * math.sqrt(2)  # times 1/sqrt(fan_in): SiLU passes on a little less variance than ReLU
@@ -33,7 +33,7 @@ def attach_control(base: StableDiffusionPipeline, hint_init: str = "scaled", see
         raise ModelError(f"the base is {EDIT.name}, and a ControlNet is attached to {BASE}, such as mini")
     if hint_init not in ("scaled", "stock"):
         raise ModelError(f"hint encoder initialisation {hint_init}: unknown; choose scaled or stock")
-    torch.manual_seed(kept_seed(seed))
+    torch.manual_seed(torch_seed(seed))
     channels = hint_channels(latent_factor(base))
     controlnet = ControlNetModel.from_unet(base.unet, conditioning_embedding_out_channels=channels)
     if hint_init == "scaled":
