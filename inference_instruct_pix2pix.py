@@ -12,7 +12,7 @@ neural network; --best_of N generates N candidates and keeps the best. The same 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,28 +136,26 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
 
 def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[list, list]:
     """The clips to edit, and the errors of those that cannot be read."""
+    from functools import partial
+
     from riff.data.records import EDIT_PAIRS
     from riff.data.stores import open_dataset, open_pairs
     from riff.errors import RiffError
     from riff.pairs.instructions import kind_of_prompt
     from riff.pairs.songs import list_songs
-    from riff.sampling.edit import clip_from_audio, clip_from_record
+    from riff.sampling.edit import EditClip, clip_from_audio, clip_from_record
     from riff.separation.separator import open_songs, separation_options
 
     if not args.data_root and not args.dataset_id:
         inputs: Sequence = [args.audio] if args.audio else [song.path for song in list_songs("raw-audio")[: args.max_samples or 1]]
         opener = open_songs(separation_options(args, device), inputs, warn=cli.warn) if args.separator != "none" else None
         prompt = args.prompt or "add a vocal melody"
-
-        def read(song):  # type: ignore[no-untyped-def]
-            return clip_from_audio(song, opener, args.start, prompt, kind_of_prompt(prompt), device)
+        settings = {"opener": opener, "start_s": args.start, "prompt": prompt, "kind": kind_of_prompt(prompt), "device": device}
+        read: Callable[[Any], EditClip] = partial(clip_from_audio, **settings)
     else:
         store, inputs = open_dataset(args.dataset_id, EDIT_PAIRS) if args.dataset_id else open_pairs(args.data_root, EDIT_PAIRS)
         inputs = inputs[: args.max_samples or 8]
-
-        def read(record):  # type: ignore[no-untyped-def]
-            return clip_from_record(store, record, target, args.prompt)
-
+        read = partial(clip_from_record, store, target=target, prompt=args.prompt)
     clips, failures = [], []
     for source in inputs:
         try:

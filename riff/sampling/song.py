@@ -1,4 +1,4 @@
-"""A new vocal for a whole song: the model, the image of the backing in, takes out."""
+"""Takes of a whole song: the model generates a new vocal for the image of its backing, in windows."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SongModel:
     def default_prompt(self) -> str:
         return "Generate a vocal melody" if self.follows_edges else "add a vocal melody"
 
-    def over(self, backing: np.ndarray, prompt: str, edges: np.ndarray | None = None) -> WindowPredictor:
+    def predictor(self, backing: np.ndarray, prompt: str, edges: np.ndarray | None = None) -> WindowPredictor:
         """The model conditioned on a backing and a prompt.
 
         Args:
@@ -129,7 +129,11 @@ class SongSampler:
             self._replace[first : end + missing * (end == frames)] = True
         padded_edges = None if edges is None else np.pad(edges, ((0, 0), (0, missing)))
         self._spans = [
-            (first, end, model.over(padded[:, first:end], prompt, None if padded_edges is None else padded_edges[:, first:end]))
+            (
+                first,
+                end,
+                model.predictor(padded[:, first:end], prompt, None if padded_edges is None else padded_edges[:, first:end]),
+            )
             for first, end in spans(self.regions, frames + missing, layout.width)
         ]
 
