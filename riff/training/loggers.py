@@ -18,7 +18,6 @@ from riff.errors import OptionError, TrainingError
 from riff.files import read_mapping, write_text
 from riff.training.run_dir import LOGS, RunDir
 
-DEFAULT_PROJECT = "riff-cnet"
 WANDB_ID = "wandb-id.txt"  # in the run's folder, so that a resumed run continues the same one there
 # The curves of each chart; TensorBoard shows them under Custom Scalars.
 CHARTS = {
@@ -89,7 +88,7 @@ class WeightsAndBiasesLogger(WandbLogger):
         try:
             run = self.experiment
         except Error as error:
-            raise TrainingError(f"--logger wandb: {str(error).rstrip('.')}; {WANDB_ADVICE}") from error
+            raise TrainingError(f"loggers wandb: {str(error).rstrip('.')}; {WANDB_ADVICE}") from error
         write_text(self._id_file, f"{run.id}\n")
         run.config.update(read_mapping(config), allow_val_change=True)
 
@@ -142,7 +141,6 @@ class TableLogger(CSVLogger):
         """Nothing: nor text."""
 
 
-# By their names in --logger.
 LOGGERS: dict[str, Callable[[RunDir, str, int], RunLogger]] = {
     "tensorboard": BoardLogger,
     "wandb": WeightsAndBiasesLogger,
@@ -168,7 +166,7 @@ def check_loggers(names: Sequence[str]) -> None:
     if "wandb" not in names:
         return
     if find_spec("wandb") is None:
-        raise OptionError("--logger wandb: it is not installed; pip install wandb, or leave it out")
+        raise OptionError("loggers wandb: it is not installed; pip install wandb, or leave it out")
     import wandb
 
     if wandb.setup().settings.mode in ("offline", "dryrun", "disabled"):
@@ -176,4 +174,4 @@ def check_loggers(names: Sequence[str]) -> None:
     try:
         wandb.login()  # asks for the key where there is a terminal
     except wandb.errors.Error as error:
-        raise OptionError(f"--logger wandb: {str(error).rstrip('.')}; {WANDB_ADVICE}") from error
+        raise OptionError(f"loggers wandb: {str(error).rstrip('.')}; {WANDB_ADVICE}") from error

@@ -14,7 +14,7 @@ from trainer_flags import training_flags
 from riff.data.pack import write_shard
 from riff.data.records import CONTROL_PAIRS
 from riff.data.stores import open_pairs
-from riff.training.losses import read_losses
+from riff.training.run_dir import read_losses
 from tools import pack_dataset
 
 pytest.importorskip("datasets", reason="pip install datasets")

@@ -28,13 +28,12 @@ from riff.errors import OptionError, RiffError, TrainingError
 from riff.models.base import load_base, weights_hash
 from riff.models.edit import attach_edit, load_edit_pipeline
 from riff.models.folders import read_origin
-from riff.training.batch_rng import BatchRng
 from riff.training.edit import ConditioningDropout, EditObjective
-from riff.training.losses import read_losses
+from riff.training.memory import default_precision, requested_precision
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
-from riff.training.precision import default_precision, requested_precision
-from riff.training.processes import ALONE, Processes
+from riff.training.processes import ALONE, BatchRng, Processes
+from riff.training.run_dir import read_losses
 
 CPU = torch.device("cpu")
 CHECKPOINT = "lightning_logs/version_0/checkpoints/step=000006.ckpt"
@@ -129,12 +128,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     train_instruct_pix2pix.main([*started, "--max_train_time", "00:00:00:00"])
     said = capsys.readouterr().out
     assert f"no checkpoint of {tmp_path / 'final'} yet: starting a new run" in said
-    assert "--max_train_time is over; step 1:" in said
+    assert "the time limit is reached; step 1:" in said
     assert sorted(held_out_losses(tmp_path)) == [0, 1]
     place = ["--output_dir", str(tmp_path / "final"), "--logging_dir", str(tmp_path), "--max_train_time", "01:00:00:00"]
     resumed = [*place, "--resume_from_checkpoint", "latest", "--learning_rate"]
     with pytest.raises(
-        TrainingError, match=r"step 3: the loss is not .* --learning_rate 1e\+08 --resume_from_checkpoint .*001.ckpt"
+        TrainingError,
+        match=r"step 3: the loss is not .* --learning_rate 1e\+08 --resume_from_checkpoint .*001.ckpt",
     ):
         train_instruct_pix2pix.main([*resumed, "1e9"])
     train_instruct_pix2pix.main([*resumed, "1e-3"])

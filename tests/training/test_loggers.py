@@ -21,8 +21,7 @@ import cnet_riff_training
 import train_instruct_pix2pix
 from riff.errors import OptionError
 from riff.training.loggers import LOGGERS, check_loggers, new_loggers
-from riff.training.losses import read_losses
-from riff.training.run_dir import RunDir
+from riff.training.run_dir import RunDir, read_losses
 
 STEPS, RESUMED_STEPS = 3, 5
 BLOCK = 32_768  # bytes of a W&B file, which no piece of a record crosses

@@ -19,10 +19,12 @@ from riff.errors import OptionError
 from riff.models.folders import read_configs
 from riff.training import accounting
 from riff.training.accounting import ACTIVATIONS, CAST, GRADIENTS, INPUTS, MOMENTS, TEMPORARIES, WEIGHTS, Peak, trace_step
-from riff.training.losses import read_losses
+from riff.training.control import control_on_meta
+from riff.training.edit import edit_on_meta
 from riff.training.memory import GIB, LEAST_GIB, PRESETS, choose_preset, choose_savings, stored
 from riff.training.options import Savings, TrainingOptions
-from riff.training.prediction import control_on_meta, edit_on_meta, peak_text, predict_peak, step_of, warning
+from riff.training.prediction import peak_text, predict_peak, step_of, warning
+from riff.training.run_dir import read_losses
 
 SMALL: dict[str, Any] = {
     "unet": {
@@ -138,7 +140,7 @@ def test_sd_1_5_at_batch_4_takes_less_than_8_gib_with_a_gib_to_spare() -> None:
     assert 4 * GIB < peak.total < 7 * GIB
     assert "predicted peak at batch 4: 5." in peak_text(peak, 4)
     assert warning(peak, 8 * GIB, "8") == ""
-    assert "--memory 8, or a smaller batch, takes less" in warning(peak, 4 * GIB, "12")
+    assert "the memory preset 8, or a smaller batch, takes less" in warning(peak, 4 * GIB, "12")
     assert "a smaller batch takes less" in warning(peak, 4 * GIB, "8")
 
 
@@ -290,7 +292,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     flags = ["--train_data_dir", "nowhere", "--output", str(tmp_path / "final"), "--log_dir", str(tmp_path), "--device", "cpu"]
     cnet_riff_training.main([*flags, "--model", str(tiny_control), "--memory", "8", "--dry_run"])
     said = capsys.readouterr().out
-    assert said.startswith("--memory 8\n")
+    assert said.startswith("memory preset 8\n")
     assert "bf16, rounded stochastically" in said
     assert "predicted peak at batch 4: 0." in said
     assert not list(tmp_path.iterdir())

@@ -22,8 +22,8 @@ import cnet_riff_training
 from riff import cli
 from riff.errors import OptionError, RiffError
 from riff.training import launch
-from riff.training.losses import read_losses
 from riff.training.processes import launched_processes
+from riff.training.run_dir import read_losses
 
 LAUNCHERS = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in LAUNCHERS} | {
@@ -185,25 +185,19 @@ def test_the_exit_status_is_that_of_the_process_that_failed() -> None:
 
 
 NODE = """
-import sys
 from torch import distributed, ones
 from riff import cli
 from riff.errors import DataError
-from riff.training.launch import start_processes
-from riff.training.processes import join_processes
+from riff.training.launch import run_in_processes
 
-def main(argv):
-    status = start_processes(__file__, argv, "cpu", "1", 2)
-    if status is None:
-        with join_processes("cpu") as processes:
-            total = ones(1) * (processes.rank + 1)
-            distributed.all_reduce(total)
-            print(processes.rank, processes.count, processes.local_count, int(total))
-            with processes.first_goes_first():
-                raise DataError("no pairs there")
-    return status or 0
+def train(processes):
+    total = ones(1) * (processes.rank + 1)
+    distributed.all_reduce(total)
+    print(processes.rank, processes.count, processes.local_count, int(total))
+    with processes.first_goes_first():
+        raise DataError("no pairs there")
 
-cli.run(main)
+cli.run(lambda argv: run_in_processes(__file__, argv, "cpu", "1", 2, train))
 """
 
 
@@ -230,10 +224,10 @@ def test_two_machines_connect_and_report_an_error_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environment", "arguments", "words"),
     [
-        ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, ("4", 1), "--devices 4: the launcher started 2 on this machine"),
-        ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, ("auto", 3), "--num_nodes 3: the launcher uses 2"),
-        ({"ACCELERATE_MIXED_PRECISION": "no"}, ("2", 1), "--devices 2: the launcher started 1 on this machine"),
-        ({}, ("1", 2), "--num_nodes 2: on every machine set MASTER_ADDR"),
+        ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, ("4", 1), "devices 4: the launcher started 2 on this machine"),
+        ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, ("auto", 3), "num_nodes 3: the launcher uses 2"),
+        ({"ACCELERATE_MIXED_PRECISION": "no"}, ("2", 1), "devices 2: the launcher started 1 on this machine"),
+        ({}, ("1", 2), "num_nodes 2: on every machine set MASTER_ADDR"),
         ({"MASTER_ADDR": "a", "NODE_RANK": "2"}, ("1", 2), "NODE_RANK to the machine's number, 0 to 1"),
         ({"SLURM_STEP_ID": "0", "SLURM_NTASKS": "2"}, ("auto", 1), "with --ntasks-per-node"),
     ],

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from riff.training.optimizers import adamw
+from riff.training.optimizers import RandomBits, RoundedAdamW, adamw, in_pieces, round_stochastically
 from riff.training.options import Savings, TrainingOptions
-from riff.training.rounded_adamw import RandomBits, RoundedAdamW, in_pieces, round_stochastically
 
 CPU = torch.device("cpu")
 BF16 = Savings(trained="bf16", moments="bf16")
@@ -151,7 +150,7 @@ def test_pieces_hold_everything_once_and_no_more_than_they_may(shapes: list[tupl
 
 
 def test_a_large_parameter_takes_small_temporaries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("riff.training.rounded_adamw.CHUNK", 2**14)
+    monkeypatch.setattr("riff.training.optimizers.CHUNK", 2**14)
     weight = nn.Parameter(torch.zeros(1024, 256, dtype=torch.bfloat16))
     optimizer = RoundedAdamW([weight], lr=1e-3)
     for _ in range(2):

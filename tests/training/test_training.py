@@ -21,8 +21,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from trainer_flags import training_flags
 
-from riff.training.losses import read_losses
-from riff.training.stopping import parse_duration
+from riff.training.flags import parse_duration
+from riff.training.run_dir import read_losses
 
 
 def train(pairs: Path, model: Path, place: Path, *more: object, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -99,7 +99,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(straight: Path, pairs: Path, 
     kept = {path: path.read_bytes() for path in (tmp_path / "final").rglob("*.safetensors")}
     resume = ("--log_dir", tmp_path, "--max_steps", 6, "--resume")
     message = last_error(run_script("cnet_riff_training.py", "--learning_rate", 1e9, *resume, code=2))
-    assert "step 5: the loss is not a finite number; resume from the last checkpoint with a lower --learning_rate" in message
+    assert "step 5: the loss is not a finite number; resume from the last checkpoint with a lower learning rate" in message
     checkpoint = tmp_path / "lightning_logs/version_0/checkpoints/step=000003.ckpt"
     assert f"python cnet_riff_training.py --learning_rate 1e+08 --resume {checkpoint} (or more --warmup_steps)" in message
     assert list(checkpoint.parent.iterdir()) == [checkpoint]
@@ -143,7 +143,7 @@ def test_the_time_limit_ends_a_run(straight: Path, pairs: Path, tiny_control: Pa
     """It is saved and validated; and its losses equal those of a run with validations in between."""
     limit = ("--max_steps", 100_000, "--max_train_time", "00:00:00:01")
     done = train(pairs, tiny_control, tmp_path, *limit, *RECIPE, "--val_freq", 0)
-    step = int(re.search(r"--max_train_time is over; step (\d+):", done.stdout)[1])  # type: ignore[index]
+    step = int(re.search(r"the time limit is reached; step (\d+):", done.stdout)[1])  # type: ignore[index]
     assert (tmp_path / "final" / "model_index.json").exists()
     assert (tmp_path / f"lightning_logs/version_0/checkpoints/step={step:06d}.ckpt").exists()
     assert [path.name for path in (tmp_path / "image_log/version_0").iterdir()] == [f"step={step:06d}"]

@@ -22,15 +22,14 @@ from riff.models.base import load_base
 from riff.models.edit import attach_edit
 from riff.spectrogram.edges import canny_edges
 from riff.training.checkpoints import CheckpointLog
-from riff.training.edge_curve import LEAST_RANGE, Bounds, EdgeCurve, mean_edge_f1
 from riff.training.edit import ConditioningDropout, EditObjective
-from riff.training.losses import FLUSH_EVERY, LossLog, read_losses
+from riff.training.losses import FLUSH_EVERY, FigureLog, LossLog, ValidationLog, some_of_all
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
 from riff.training.processes import ALONE, Processes
-from riff.training.progress import LINE_EVERY, ProgressLog
-from riff.training.stopping import StopInTime
-from riff.training.validation import FigureLog, ValidationLog, some_of_all
+from riff.training.progress import LINE_EVERY, ProgressLog, StopInTime
+from riff.training.run_dir import read_losses
+from riff.training.samples import LEAST_RANGE, Bounds, EdgeCurve, mean_edge_f1
 
 
 def trainer_at(step: int, scaler: object = None, module: Any = None) -> Any:
@@ -201,7 +200,7 @@ def test_the_step_at_which_control_takes_hold_is_reported(
 ) -> None:
     """Once, and also when the run is resumed in between."""
     given_scores = iter([0.3, 0.6, *scores])
-    monkeypatch.setattr("riff.training.edge_curve.mean_edge_f1", lambda images, edges: next(given_scores))
+    monkeypatch.setattr("riff.training.samples.mean_edge_f1", lambda images, edges: next(given_scores))
     path = tmp_path / "validation.jsonl"
     for step, _ in enumerate(["bounds", *scores]):
         figures = FigureLog(path)  # as a resumed run has it
