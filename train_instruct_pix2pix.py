@@ -303,8 +303,8 @@ def _train(settings: EditSettings, without_effect: dict[str, str], processes: Pr
 def _prepare_upload(repo_id: str, given_token: str | None) -> Callable[[TrainingRun], None]:
     """Check the repository's name and the token before hours of training; returns a function that uploads the run."""
     from riff.hub.card import read_run_card
+    from riff.hub.client import check_repo_id, find_token
     from riff.hub.files import collect
-    from riff.hub.names import check_repo_id, find_token
     from riff.hub.publish import publish
 
     check_repo_id(repo_id)

@@ -135,14 +135,14 @@ def prepare_output(folder: Path, manifest: dict[str, Any], overwrite: bool) -> b
     path = folder / MANIFEST
     earlier = read_mapping(path) if path.exists() else {}
     if path.exists() and FINGERPRINT_KEY not in earlier:
-        raise OptionError(f"--output {folder}: holds pairs, or another result that is not a packing; choose a separate folder")
+        raise OptionError(f"output {folder}: holds pairs, or another result that is not a packing; choose a separate folder")
     shards = [shard for suffix in FORMATS.values() for shard in folder.glob(f"*{suffix}")]
     for shard in shards:
         if not SHARD_NAME.fullmatch(shard.name):
-            raise OptionError(f"--output {folder}: holds {shard.name}, which is not a shard of a packing; choose a separate folder")
+            raise OptionError(f"output {folder}: holds {shard.name}, which is not a shard of a packing; choose a separate folder")
     same = earlier.get(FINGERPRINT_KEY) == manifest[FINGERPRINT_KEY]
     if (earlier or shards) and not same and not overwrite:
-        raise OptionError(f"--output {folder}: holds shards of other pairs or settings; choose another folder, or --overwrite")
+        raise OptionError(f"output {folder}: holds shards of other pairs or settings; choose another folder, or overwrite them")
     for file in (path, *shards) if overwrite else ():
         file.unlink(missing_ok=True)
     return same and not overwrite

@@ -63,12 +63,7 @@ class EditObjective:
         scaling_factor: of the latents; image latents are the posterior's mode, unscaled.
     """
 
-    def __init__(
-        self,
-        unet: Any,
-        scaling_factor: float,
-        dropout: ConditioningDropout = FIVE_PERCENT_EACH,
-    ) -> None:
+    def __init__(self, unet: Any, scaling_factor: float, dropout: ConditioningDropout = FIVE_PERCENT_EACH) -> None:
         # Channels last halves the time of a step on a CPU.
         self.models = {"unet": unet.requires_grad_(True).to(memory_format=torch.channels_last)}
         self.frozen_name = ""

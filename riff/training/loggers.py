@@ -7,7 +7,7 @@ import html
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,13 +29,11 @@ CHARTS = {
 WANDB_ADVICE = "run `wandb login`, set WANDB_API_KEY, or keep the run on this machine with WANDB_MODE=offline"
 
 
-class RunLogger(Protocol):
-    """One of Lightning's loggers with images, audio and text; it logs in the first process alone."""
+class RunLogger:
+    """What a run asks of one of Lightning's loggers besides; nothing, by default. It logs in the first process alone."""
 
     def begin(self, config: Path) -> None:
         """Log the configuration, a YAML file. Called once, in the first process, before anything else."""
-
-    def log_metrics(self, metrics: dict[str, float], step: int) -> None: ...
 
     def show_image(self, name: str, pixels: np.ndarray, step: int) -> None:
         """Log an image, uint8, shape (height, width)."""
@@ -43,10 +41,11 @@ class RunLogger(Protocol):
     def show_audio(self, name: str, waveform: np.ndarray, sample_rate: int, step: int) -> None:
         """Log audio, float32, shape (1, samples), in [-1, 1]."""
 
-    def show_text(self, name: str, text: str, step: int) -> None: ...
+    def show_text(self, name: str, text: str, step: int) -> None:
+        """Log a text."""
 
 
-class BoardLogger(TensorBoardLogger):
+class BoardLogger(RunLogger, TensorBoardLogger):
     """TensorBoard. A run that resumes from `step` discards what was logged after it."""
 
     def __init__(self, run_dir: RunDir, project: str, step: int) -> None:
@@ -67,7 +66,7 @@ class BoardLogger(TensorBoardLogger):
         self.experiment.add_text(name, text, step)
 
 
-class WeightsAndBiasesLogger(WandbLogger):
+class WeightsAndBiasesLogger(RunLogger, WandbLogger):
     """Weights & Biases, online or, with WANDB_MODE=offline, in the run's folder."""
 
     def __init__(self, run_dir: RunDir, project: str, step: int) -> None:
@@ -110,7 +109,7 @@ class WeightsAndBiasesLogger(WandbLogger):
             self._experiment.finish(exit_code=0 if status == "success" else 1)
 
 
-class TableLogger(CSVLogger):
+class TableLogger(RunLogger, CSVLogger):
     """`metrics.csv` in the run's folder, scalars alone; a run that resumes from `step` appends to it."""
 
     def __init__(self, run_dir: RunDir, project: str, step: int) -> None:
@@ -130,15 +129,6 @@ class TableLogger(CSVLogger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         super().log_metrics(metrics, step)
         self.save()  # so that a killed run loses nothing
-
-    def show_image(self, name: str, pixels: np.ndarray, step: int) -> None:
-        """Nothing: a table has no images."""
-
-    def show_audio(self, name: str, waveform: np.ndarray, sample_rate: int, step: int) -> None:
-        """Nothing: nor audio."""
-
-    def show_text(self, name: str, text: str, step: int) -> None:
-        """Nothing: nor text."""
 
 
 LOGGERS: dict[str, Callable[[RunDir, str, int], RunLogger]] = {

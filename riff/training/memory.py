@@ -87,10 +87,7 @@ def choose_savings(
         precision = BF16 if stores_half and computes_bf16(device) else default_precision(device)
     precision = fit_precision(precision, device)
     unfit = {
-        "frozen": (
-            precision == "32" and fields["frozen"] == HALF,
-            "frozen_weights half goes with half precision, and not with 32",
-        ),
+        "frozen": (precision == "32" and fields["frozen"] == HALF, "frozen_weights half goes with half precision, and not with 32"),
         "trained": (
             fields["trained"] == BF16 and (precision != BF16 or averaged or fields["moments"] == "8bit"),
             "trained_weights bf16 goes with bf16 precision, AdamW's moments in 32 or bf16, and no average",

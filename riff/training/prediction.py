@@ -142,11 +142,7 @@ class MemoryWatch(pl.Callback):
             return {"preset": self._settings.preset}
         predicted, measured = self._predicted.total / GIB, self._measured / GIB
         print(f"GPU memory of a training step: {measured:.2f} GiB at most, predicted {predicted:.2f} GiB")
-        return {
-            "preset": self._settings.preset,
-            "predicted_peak_gib": round(predicted, 3),
-            "measured_peak_gib": round(measured, 3),
-        }
+        return {"preset": self._settings.preset, "predicted_peak_gib": round(predicted, 3), "measured_peak_gib": round(measured, 3)}
 
 
 def warning(peak: Peak, total: int, preset: str) -> str:

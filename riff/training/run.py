@@ -49,11 +49,7 @@ class TrainingRun:
     """
 
     def __init__(
-        self,
-        settings: RunSettings,
-        processes: Processes,
-        resume: Callable[[], Path | None],
-        inputs: Iterable[str | Path | None],
+        self, settings: RunSettings, processes: Processes, resume: Callable[[], Path | None], inputs: Iterable[str | Path | None]
     ) -> None:
         self.settings, self.processes = settings, processes
         self.resume = processes.from_first(resume)

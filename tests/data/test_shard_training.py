@@ -65,10 +65,7 @@ def test_a_controlnet_learns_the_same_from_shards(
 
 
 def test_an_edit_model_learns_the_same_from_shards(
-    shards: Callable[[str, str], Path],
-    edit_pairs: Path,
-    tiny_base: Path,
-    tmp_path: Path,
+    shards: Callable[[str, str], Path], edit_pairs: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     """Two steps on the folder, and two on shards of both formats. What the images show is in the manifest of the shards."""
     folder, other = tmp_path / "folder", tmp_path / "other"

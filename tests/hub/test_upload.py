@@ -19,7 +19,7 @@ from huggingface_hub import ModelCard
 
 from riff.errors import ModelError, RiffError
 from riff.files import is_own_card
-from riff.hub.errors import translate_errors
+from riff.hub.client import translate_errors
 from riff.hub.files import newest_checkpoint
 
 upload_run = partial(run_against_hub, "upload_checkpoints.py")
@@ -215,7 +215,7 @@ def test_a_card_is_refreshed_unless_somebody_edited_it(hub: Hub, run_folder: Pat
     assert "last validation, step 400" in files["README.md"].decode()
     files["README.md"] = (edited := files["README.md"].replace(b"## Limits", b"## Thanks\n\nTo all.\n\n## Limits"))
     (run_folder / RUN / "validation.jsonl").write_text(HELD_OUT)
-    assert "left alone; delete it there" in uploaded(hub, run_folder)
+    assert "edited, so left as it is; delete it there" in uploaded(hub, run_folder)
     assert files["README.md"] == edited
 
 

@@ -111,7 +111,9 @@ def test_writing_again_changes_nothing_and_another_data_set_is_not_replaced(pair
     before = files_below(data_set)
     common = ("--data_root", pairs, "--to_disk", data_set)
     assert "nothing new for" in run_script("upload_musdb.py", *common).stdout
-    assert "--overwrite" in last_error(run_script("upload_musdb.py", *common, "--num_samples_to_use", 5, code=2))
+    assert "choose another folder, or overwrite it" in last_error(
+        run_script("upload_musdb.py", *common, "--num_samples_to_use", 5, code=2)
+    )
     assert files_below(data_set) == before
     run_script("upload_musdb.py", *common, "--num_samples_to_use", 5, "--overwrite")
     assert files_below(data_set).keys() == before.keys()

@@ -133,8 +133,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     place = ["--output_dir", str(tmp_path / "final"), "--logging_dir", str(tmp_path), "--max_train_time", "01:00:00:00"]
     resumed = [*place, "--resume_from_checkpoint", "latest", "--learning_rate"]
     with pytest.raises(
-        TrainingError,
-        match=r"step 3: the loss is not .* --learning_rate 1e\+08 --resume_from_checkpoint .*001.ckpt",
+        TrainingError, match=r"step 3: the loss is not .* --learning_rate 1e\+08 --resume_from_checkpoint .*001.ckpt"
     ):
         train_instruct_pix2pix.main([*resumed, "1e9"])
     train_instruct_pix2pix.main([*resumed, "1e-3"])
