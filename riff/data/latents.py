@@ -63,7 +63,7 @@ def encode(
     keys = {image: _content_key(store.read(image)) for image in dict.fromkeys(images)}
     image_of = {key: image for image, key in keys.items()}
     moments, encoded_texts = (
-        ArrayCache(store.cache / f"{kind}-{name}") for kind, name in zip(("latents", "texts"), names, strict=True)
+        ArrayCache(store.cache / f"{prefix}-{name}") for prefix, name in zip(("latents", "texts"), names, strict=True)
     )
 
     @torch.inference_mode()
@@ -114,7 +114,7 @@ def of_one_size(
     usual = counts.most_common(1)[0][0]
     for name, (height, width) in sizes.items():
         if (height, width) != usual:
-            reason = reasons.get((height, width), f"{width}x{height} pixels, and most are {usual[1]}x{usual[0]}")
+            reason = reasons.get((height, width), f"{width}x{height} pixels, and the others are {usual[1]}x{usual[0]}")
             warn(f"left out: {name}: {reason}")
     kept = [record for record in records if all(sizes[name] == usual for name in images(record))]
     if not kept:

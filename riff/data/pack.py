@@ -103,7 +103,7 @@ def plan_packing(folder: Path, control_method: str, form: str, pairs_per_shard: 
         DataError: no pairs there, or pairs of both types.
     """
     pair_type, suffix = pair_type_of(folder, control_method), FORMATS[form]
-    shards = share_out(read_pairs(folder, pair_type), pairs_per_shard)
+    shards = split_into_shards(read_pairs(folder, pair_type), pairs_per_shard)
     plan = ShardPlan(folder, pair_type, {f"pairs-{number:06d}{suffix}": records for number, records in enumerate(shards)})
     digest = hashlib.blake2b(suffix.encode(), digest_size=16)
     for records in shards:
@@ -112,7 +112,7 @@ def plan_packing(folder: Path, control_method: str, form: str, pairs_per_shard: 
     return plan, manifest | {FINGERPRINT_KEY: digest.hexdigest(), FILES_KEY: list(plan.shards)}
 
 
-def share_out(records: Sequence[SongClip], pairs_per_shard: int) -> list[list[SongClip]]:
+def split_into_shards(records: Sequence[SongClip], pairs_per_shard: int) -> list[list[SongClip]]:
     """The records of each shard, in their order; a song's are in one shard unless they are more than `pairs_per_shard`."""
     shards: list[list[SongClip]] = [[]]
     for _, of_song in groupby(records, key=lambda record: record.song):

@@ -70,8 +70,8 @@ class ShardStore:
         self.folder, self.cache, self._shards = folder, cache, shards
 
     def open(self, image: str) -> BinaryIO:
-        label, *place = image.rsplit("/", 3)
-        return _ImageFile(self.read(image), "/".join([str(self._shards[label].path), *place]))
+        label, *rest = image.rsplit("/", 3)
+        return _ImageFile(self.read(image), "/".join([str(self._shards[label].path), *rest]))
 
     def read(self, image: str) -> bytes:
         label, row, key, _ = image.rsplit("/", 3)
@@ -186,9 +186,9 @@ def _open_shards(paths: Sequence[Path], pair_type: PairType[Record], cache: Path
 
 
 def _cache_of(folder: Path) -> Path:
-    beside = folder / CACHE_FOLDER
-    if os.access(beside if beside.exists() else folder, os.W_OK):
-        return beside
+    own = folder / CACHE_FOLDER
+    if os.access(own if own.exists() else folder, os.W_OK):
+        return own
     return DEFAULT_CACHE / f"{folder.name}-{hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()}"
 
 

@@ -84,18 +84,18 @@ def _translate(error: Exception, repo_id: str, endpoint: str) -> RiffError:
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         if status == 401:
-            way_out = "make a new one, then `hf auth login` or set HF_TOKEN, and the same command goes on"
+            way_out = "make a new one, then `hf auth login` or set HF_TOKEN, and the same command continues"
             return OptionError(f"{endpoint} does not accept the token (401); {way_out}")
         if status == 403:
             return OptionError(f"{repo_id}: the token may not write there (403); use one with write access, or a name of your own")
-        return RiffError(f"{repo_id}: {endpoint} {_status_text(error)}; run the same command again to go on")
+        return RiffError(f"{repo_id}: {endpoint} {_status_text(error)}; run the same command again to continue")
     if isinstance(error, OfflineModeIsEnabled):
         return RiffError("HF_HUB_OFFLINE is set, so nothing can be uploaded; unset it")
     if isinstance(error, HTTPError):
-        return RiffError(f"{endpoint} cannot be reached ({one_line(error)}); when it can, the same command goes on")
+        return RiffError(f"{endpoint} cannot be reached ({one_line(error)}); when it can, the same command continues")
     if isinstance(error, OSError) and error.errno in cli.OUT_OF_SPACE:
-        return RiffError(f"{error.filename or 'the disk'}: {error.strerror}; make room, or set HF_HOME to a place that has some")
-    return RiffError(f"{repo_id}: the upload stopped ({one_line(error)}); run the same command again to go on")
+        return RiffError(f"{error.filename or 'the disk'}: {error.strerror}; make room, or set HF_HOME to a folder on another disk")
+    return RiffError(f"{repo_id}: the upload stopped ({one_line(error)}); run the same command again to continue")
 
 
 def _status_text(error: HfHubHTTPError) -> str:

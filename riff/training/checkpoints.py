@@ -81,7 +81,7 @@ def check_checkpoint(path: Path, module: NoiseTraining) -> int:
         Its step.
 
     Raises:
-        ModelError: it cannot be read, or its trained parameters or frozen models are others.
+        ModelError: it cannot be read, or its trained parameters or frozen models differ.
         DataError: songs changed between training and validation.
     """
     check_weights_file(path)
@@ -103,18 +103,20 @@ def check_checkpoint(path: Path, module: NoiseTraining) -> int:
     return int(checkpoint["global_step"])
 
 
-def _same_models(theirs: str, ours: str) -> bool:
+def _same_models(saved: str, current: str) -> bool:
     """Whether the frozen models are the same, as far as both fingerprints cover; earlier versions' cover less."""
-    return not theirs or all(a == b for a, b in zip(theirs.split("-"), ours.split("-"), strict=False))
+    return not saved or all(a == b for a, b in zip(saved.split("-"), current.split("-"), strict=False))
 
 
-def _check_data(path: Path, then: dict[str, Any], now: dict[str, Any], report: Callable[[str], None]) -> None:
-    """Refuse a split in which songs changed sides; report other pairs, for more of them may be intended."""
-    moved = set(then["training"]) & set(now["held_out"]) | set(then["held_out"]) & set(now["training"])
+def _check_data(path: Path, saved: dict[str, Any], current: dict[str, Any], report: Callable[[str], None]) -> None:
+    """Refuse a split in which songs changed sides; report other pairs, which may be intended."""
+    moved = set(saved["training"]) & set(current["held_out"]) | set(saved["held_out"]) & set(current["training"])
     if moved:
         raise DataError(
             f"{path}: {len(moved)} of its songs would change between training and validation, and the validation loss would mean "
             "nothing; resume with the share of held-out songs and the pairs it was trained with, or start again"
         )
-    if then["pairs"] != now["pairs"]:
-        report(f"{path}: was trained on other pairs ({then['count']} then, {now['count']} now); resuming with the present ones")
+    if saved["pairs"] != current["pairs"]:
+        report(
+            f"{path}: was trained on other pairs ({saved['count']} then, {current['count']} now); resuming with the present ones"
+        )

@@ -141,8 +141,8 @@ def held_out_clips(data: ControlData, count: int = 4) -> list[HeldOutClip]:
     clips = []
     for record in one_of_each_song(data.held_out or data.training, count):
         target = load_image(data.store.open(record.target))
-        backing = load_image(data.store.open(record.accompaniment)) if record.accompaniment else target
+        accompaniment = load_image(data.store.open(record.accompaniment)) if record.accompaniment else target
         edges = load_grey(data.store.open(record.source), background=0)
-        shown: dict[str, np.ndarray | SpectrogramImage] = {"accompaniment": backing, "edges": edges}
-        clips.append(HeldOutClip(Path(record.source).stem, record.prompt, edges, shown, backing, target))
+        references: dict[str, np.ndarray | SpectrogramImage] = {"accompaniment": accompaniment, "edges": edges}
+        clips.append(HeldOutClip(Path(record.source).stem, record.prompt, edges, references, accompaniment, target))
     return clips

@@ -234,7 +234,7 @@ class ValidationLog(pl.Callback):
         return batch, noise, torch.tensor(levels, device=module.device)
 
 
-def some_of_all(records: Sequence[Record], most: int) -> list[Record]:
-    """At most so many records, sampled uniformly over songs, clips and pitches; the same ones each time."""
-    chosen = np.random.default_rng(0).permutation(len(records))[:most]
+def random_subset(records: Sequence[Record], count: int) -> list[Record]:
+    """At most `count` records, sampled uniformly over songs, clips and pitches; the same ones each time."""
+    chosen = np.random.default_rng(0).permutation(len(records))[:count]
     return [records[index] for index in sorted(chosen)]

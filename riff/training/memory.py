@@ -32,7 +32,7 @@ from riff.training.module import Objective
 from riff.training.options import Savings
 
 GIB = 2**30
-MIXED_PRECISIONS = {"no": "32", "bf16": "bf16", "fp16": "16"}  # accelerate's: ours
+MIXED_PRECISIONS = {"no": "32", "bf16": "bf16", "fp16": "16"}  # by accelerate's names
 BF16, HALF = "bf16", "half"
 HALF_TYPES = {"bf16": torch.bfloat16, "16": torch.float16}  # by precision
 

@@ -181,8 +181,8 @@ class RandomBits:
         return torch.randint(2**16, (count,), generator=self._generator, dtype=torch.int32, device=self._device)
 
 
-def in_pieces(tensors: Sequence[tuple[torch.Tensor, ...]], most: int) -> Iterator[list[tuple[torch.Tensor, ...]]]:
-    """Split tuples of tensors of one shape along their first dimension, and group the pieces to at most so many elements.
+def in_pieces(tensors: Sequence[tuple[torch.Tensor, ...]], max_elements: int) -> Iterator[list[tuple[torch.Tensor, ...]]]:
+    """Split tuples of tensors of one shape along their first dimension, and group the pieces to at most `max_elements`.
 
     A single row with more elements is yielded alone.
     """
@@ -191,10 +191,10 @@ def in_pieces(tensors: Sequence[tuple[torch.Tensor, ...]], most: int) -> Iterato
     for same in tensors:
         rows = same[0].shape[0] if same[0].ndim else 1
         row = same[0].numel() // max(1, rows)
-        step = max(1, most // max(1, row))
+        step = max(1, max_elements // max(1, row))
         cut = zip(*(tensor.split(step) if tensor.ndim else [tensor] for tensor in same), strict=True)
         for piece in cut:
-            if pieces and elements + piece[0].numel() > most:
+            if pieces and elements + piece[0].numel() > max_elements:
                 yield pieces
                 pieces, elements = [], 0
             pieces.append(piece)

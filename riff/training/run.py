@@ -23,7 +23,7 @@ from riff.models.folders import check_output
 from riff.training.checkpoints import CheckpointFiles, CheckpointLog, check_checkpoint
 from riff.training.data import TrainingData
 from riff.training.loggers import check_loggers, new_loggers
-from riff.training.losses import FigureLog, LossLog, ValidationLog, some_of_all
+from riff.training.losses import FigureLog, LossLog, ValidationLog, random_subset
 from riff.training.memory import stored
 from riff.training.module import NoiseTraining, Objective
 from riff.training.options import RunSettings
@@ -34,7 +34,7 @@ from riff.training.run_dir import RunDir, checkpoints_in, step_of
 from riff.training.samples import SampleLog
 
 LOCK_WAIT_S = 10  # data loader workers of a killed run keep its lock for some seconds
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # ours: Lightning's
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # Lightning's names
 
 
 class TrainingRun:
@@ -90,7 +90,7 @@ class TrainingRun:
             self.dir = self.processes.from_first(lambda: RunDir.claim(settings.log_dir))
         figures = FigureLog(self.dir.validation)
         samples = new_samples(self.dir.images, figures)
-        held_out = data.examples(some_of_all(data.held_out, settings.validation_images))
+        held_out = data.examples(random_subset(data.held_out, settings.validation_images))
         validation = ValidationLog(held_out, figures, settings.validate_every, settings.validation_images)
         fingerprint = "-".join(filter(None, (*data.names, objective.frozen_name)))
         with stored(objective, pipeline.vae, settings.step.savings, settings.precision):

@@ -24,7 +24,7 @@ from riff.spectrogram.params import STANDARD
 from riff.spectrogram.sheet import contact_sheet
 from riff.training.losses import FigureLog
 
-HOLDS_FROM = 1 / 3  # share of the range from floor to ceiling
+HOLD_SHARE = 1 / 3  # share of the range from floor to ceiling
 LEAST_RANGE = 0.02  # between floor and ceiling; within a smaller one, chance would decide
 TERMS = "edge F1 {:.3f}; {:.3f} without control, {:.3f} for the true mixes through the autoencoder"
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by Lightning's precision
@@ -36,15 +36,15 @@ class HeldOutClip:
 
     Attributes:
         condition: uint8, shape (height, width), the sampler's input beside the prompt.
-        shown: caption -> image, the sheet's columns before the sample; loggers also get the sound of a spectrogram image.
-        backing: the sample is set to its level; None leaves it at the target's. target: the ground truth, None if unknown.
+        references: caption -> image, the sheet's columns before the sample; loggers also get the sound of a spectrogram image.
+        accompaniment: the sample is set to its level; None leaves it at the target's. target: the ground truth, None if unknown.
     """
 
     name: str
     prompt: str
     condition: np.ndarray
-    shown: dict[str, np.ndarray | SpectrogramImage]
-    backing: SpectrogramImage | None
+    references: dict[str, np.ndarray | SpectrogramImage]
+    accompaniment: SpectrogramImage | None
     target: SpectrogramImage | None
 
 
@@ -120,12 +120,12 @@ class SampleLog(pl.Callback):
             self._save(trainer, folder, clip, pixels)
 
     def _save(self, trainer: pl.Trainer, folder: Path, clip: HeldOutClip, pixels: np.ndarray) -> None:
-        if clip.backing is not None:
-            sample = match_level(pixels, clip.backing)
+        if clip.accompaniment is not None:
+            sample = match_level(pixels, clip.accompaniment)
         else:
             sample = SpectrogramImage(pixels, clip.target.max_value if clip.target else UNKNOWN_LEVEL)
         waveform = save_take(folder, clip.name, sample)
-        columns = {**clip.shown, clip.prompt: pixels} | ({"target": clip.target} if clip.target else {})
+        columns = {**clip.references, clip.prompt: pixels} | ({"target": clip.target} if clip.target else {})
         contact_sheet([_pixels(image) for image in columns.values()], list(columns), folder / f"{clip.name}-sheet.png")
         _log(trainer, f"{clip.name}/sample", sample, waveform)
 
@@ -150,7 +150,7 @@ def _log_references(trainer: pl.Trainer, clip: HeldOutClip) -> None:
     """Log a clip's prompt and the images that its samples are compared with."""
     for logger in trainer.loggers:
         logger.show_text(f"{clip.name}/prompt", clip.prompt, trainer.global_step)
-    for caption, image in (clip.shown | ({"target": clip.target} if clip.target else {})).items():
+    for caption, image in (clip.references | ({"target": clip.target} if clip.target else {})).items():
         waveform = without_clipping(image_to_waveform(image)[None].numpy()) if isinstance(image, SpectrogramImage) else None
         _log(trainer, f"{clip.name}/{caption}", image, waveform)
 
@@ -180,7 +180,7 @@ class Bounds(NamedTuple):
     def holds(self, score: float) -> bool:
         """Whether the score is at least a third of the way from floor to ceiling; False where these are nearly the same."""
         score_range = self.ceiling - self.floor
-        return score_range >= LEAST_RANGE and score >= self.floor + HOLDS_FROM * score_range
+        return score_range >= LEAST_RANGE and score >= self.floor + HOLD_SHARE * score_range
 
 
 class EdgeCurve:

@@ -25,7 +25,7 @@ ODD = 48  # pixels: three latent columns, which the UNet does not halve
 
 
 def write_pairs(folder: Path, keys: tuple[str, str, str], records_file: str, *widths: tuple[int, int]) -> Path:
-    """Pairs of pictures 64 pixels high, of these widths."""
+    """Pairs of images 64 pixels high, of these widths."""
     random, lines = np.random.default_rng(0), []
     for number, pair in enumerate(widths):
         names = [f"{key}-{number}.png" for key in keys[:2]]

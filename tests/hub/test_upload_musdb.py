@@ -37,7 +37,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     records = []
     for number in range(12):
-        before, after = (f"{kind}/clip_{number}+0.png" for kind in ("input_image", "edited_image"))
+        before, after = (f"{folder_name}/clip_{number}+0.png" for folder_name in ("input_image", "edited_image"))
         for path in (before, after):
             save_image(folder / path, SpectrogramImage(rng.integers(0, 256, (64, 64), np.uint8), max_value=float(number + 1)))
         song, kind = f"Björk & Co - Song {number // 4}", EDIT_KINDS[number % 3]

@@ -112,8 +112,8 @@ def test_in_float32_it_is_torchs_own() -> None:
 @pytest.mark.parametrize("savings", [BF16, Savings(moments="bf16"), Savings(trained="bf16")], ids=str)
 def test_a_resumed_optimizer_equals_an_uninterrupted_one(savings: Savings, tmp_path: Path) -> None:
     dtype = torch.bfloat16 if savings.trained == "bf16" else torch.float32
-    straight = small_model().to(dtype)
-    train(straight, optimizer_of(straight, savings), 5)
+    uninterrupted = small_model().to(dtype)
+    train(uninterrupted, optimizer_of(uninterrupted, savings), 5)
     first = small_model().to(dtype)
     stopped = optimizer_of(first, savings)
     train(first, stopped, 2)
@@ -123,7 +123,7 @@ def test_a_resumed_optimizer_equals_an_uninterrupted_one(savings: Savings, tmp_p
     train(first, going_on, 3)
     moments = {state["exp_avg"].dtype for state in going_on.state.values()}
     assert moments == {torch.bfloat16 if savings.moments == "bf16" else torch.float32}
-    assert all(torch.equal(*both) for both in zip(first.parameters(), straight.parameters(), strict=True))
+    assert all(torch.equal(*both) for both in zip(first.parameters(), uninterrupted.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(("before", "after"), [(Savings(), BF16), (BF16, Savings()), (Savings(), Savings(moments="bf16"))])

@@ -180,9 +180,9 @@ def test_a_result_that_cannot_be_written_is_reported_with_how_to_resume(stopped:
         return str(raised.value)
 
     with files_of_at_most(1000):
-        said = prevented(lambda: (tmp_path / "x").write_bytes(b"0" * 10_000))
-    assert said.startswith("the result was not written: ")
-    assert "File too large (the disk at /" in said
+        message = prevented(lambda: (tmp_path / "x").write_bytes(b"0" * 10_000))
+    assert message.startswith("the result was not written: ")
+    assert "File too large (the disk at /" in message
     assert "SIGTERM: the result was not written; resume from step 3" in prevented(send(signal.SIGTERM))
     assert "holds x by now" in prevented(lambda: (_ for _ in ()).throw(OptionError("holds x by now")))
 
@@ -308,9 +308,9 @@ def test_unreadable_checkpoints_are_skipped_and_reported(stopped: Path, tmp_path
     whole = stopped.read_bytes()
     for name, data in (("step=000003", whole), ("step=000004", whole[: len(whole) // 2]), (".step=000005.tmp.1", whole)):
         (place / f"{name}.ckpt").write_bytes(data)
-    said: list[str] = []
-    assert find_checkpoint(tmp_path, "newest", said.append) == place / "step=000003.ckpt" == uploaded_checkpoint(place)
-    (line,) = said
+    message: list[str] = []
+    assert find_checkpoint(tmp_path, "newest", message.append) == place / "step=000003.ckpt" == uploaded_checkpoint(place)
+    (line,) = message
     assert line.startswith(f"{place}/step=000004.ckpt: cannot be read as a checkpoint")
     assert "step=000004.ckpt" in capsys.readouterr().err
     (place / "step=000003.ckpt").unlink()
@@ -379,9 +379,9 @@ def test_other_pairs_and_another_seed_are_reported(stopped: Path, tiny_base: Pat
     check_checkpoint(stopped, small_module(tiny_base, data=content(["a", "b", "d"], ["c"])))
     assert "was trained on other pairs (2 then, 3 now); resuming with the present ones" in capsys.readouterr().err
     check_checkpoint(stopped, small_module(tiny_base, data=content(["a", "b"], ["c"], "hum"), seed=4))
-    said = capsys.readouterr().err
-    assert "was trained on other pairs (2 then, 2 now)" in said
-    assert "seed 4 instead of 0: from here on the pairs come in another order" in said
+    message = capsys.readouterr().err
+    assert "was trained on other pairs (2 then, 2 now)" in message
+    assert "seed 4 instead of 0: from here on the pairs come in another order" in message
 
 
 @pytest.mark.parametrize(
