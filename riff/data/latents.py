@@ -114,7 +114,7 @@ def of_one_size(
     usual = counts.most_common(1)[0][0]
     for name, (height, width) in sizes.items():
         if (height, width) != usual:
-            reason = reasons.get((height, width), f"{width}x{height} pixels, and the others are {usual[1]}x{usual[0]}")
+            reason = reasons.get((height, width), f"{width}x{height} pixels, and most are {usual[1]}x{usual[0]}")
             warn(f"left out: {name}: {reason}")
     kept = [record for record in records if all(sizes[name] == usual for name in images(record))]
     if not kept:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from riff.errors import OptionError, TrainingError
 from riff.files import read_mapping, write_text
@@ -29,8 +29,8 @@ CHARTS = {
 WANDB_ADVICE = "run `wandb login`, set WANDB_API_KEY, or keep the run on this machine with WANDB_MODE=offline"
 
 
-class RunLogger:
-    """What a run asks of one of Lightning's loggers besides; nothing, by default. It logs in the first process alone."""
+class RunLogger(Logger):
+    """One of Lightning's loggers with images, audio and text, which are ignored by default. It logs in the first process alone."""
 
     def begin(self, config: Path) -> None:
         """Log the configuration, a YAML file. Called once, in the first process, before anything else."""

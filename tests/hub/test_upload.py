@@ -232,9 +232,9 @@ def test_private_and_public(hub: Hub, run_folder: Path) -> None:
     assert "(private)" in uploaded(hub, run_folder, "--private")
     assert hub.repositories[REPO].private
     assert "(private)" in uploaded(hub, run_folder)  # the visibility stays
-    assert_one_line(upload_run(run_folder, hub.url, "3", REPO, "--no-private"), REPO, "--no-private", "is private")
+    assert_one_line(upload_run(run_folder, hub.url, "3", REPO, "--no-private"), REPO, "must be public", "is private")
     hub.repositories["me/public"] = Repository(private=False)
-    assert_one_line(upload_run(run_folder, hub.url, "3", "me/public", "--private"), "me/public", "--private")
+    assert_one_line(upload_run(run_folder, hub.url, "3", "me/public", "--private"), "me/public", "must be private")
     assert not hub.repositories["me/public"].files
 
 
