@@ -51,7 +51,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 
 @cli.command
-@naming(report="--report")
+@naming(report="--report", model="--model", lightning_logs="--lightning_logs")
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
 

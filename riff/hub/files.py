@@ -80,7 +80,7 @@ def collect(version: int, lightning_logs: Path, image_log: Path, model: Path | N
         files |= {f"{IMAGES}/{name}/{path}": file for path, file in _files_below(image_log / name).items()}
     if MODEL in parts and model is not None:
         if not any((model / name).is_file() for name in ("model_index.json", "config.json")):  # a pipeline, or its trained part
-            raise ModelError(f"{model}: no diffusers pipeline (model_index.json) here; name another folder")
+            raise ModelError(f"model {model}: no diffusers pipeline (model_index.json) here; name another folder")
         files |= {path: file for path, file in _files_below(model).items() if not {LOGS, IMAGES} & set(path.split("/"))}
     return dict(sorted(files.items()))
 
@@ -107,7 +107,7 @@ def final_model(run: Path) -> Path | None:
         return None
     version = read_facts(folder / ORIGIN_FILE).get("version")
     if version is not None and f"version_{version}" != run.name:
-        raise OptionError(f"{folder}: was written by version {version}; upload that one, or name this one's folder")
+        raise OptionError(f"model {folder}: was written by version {version}; upload that one, or name this one's folder")
     return folder
 
 
@@ -131,8 +131,8 @@ def newest_checkpoint(folder: Path) -> Path:
     """
     found = first_readable(reversed(checkpoints_in(folder)), cli.warn)
     if found is None:
-        ways_out = "train this version first, upload other parts, or name another folder of runs"
-        raise ModelError(f"{folder}: no checkpoint (*.ckpt) here that can be read; {ways_out}")
+        ways_out = "train this version first, or upload its other parts"
+        raise ModelError(f"lightning_logs {folder}: no checkpoint (*.ckpt) here that can be read; {ways_out}")
     return found
 
 

@@ -271,7 +271,7 @@ def test_a_pipeline_of_another_version_is_refused(hub: Hub, run_folder: Path) ->
 def test_a_run_without_checkpoints(hub: Hub, run_folder: Path) -> None:
     for checkpoint in (run_folder / RUN / "checkpoints").iterdir():
         checkpoint.unlink()
-    assert_one_line(upload_run(run_folder, hub.url, "3", REPO), "no checkpoint", "--what")
+    assert_one_line(upload_run(run_folder, hub.url, "3", REPO), "no checkpoint", "--lightning_logs")
     uploaded(hub, run_folder, "--what", "log", "model")
 
 
