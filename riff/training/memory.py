@@ -71,7 +71,7 @@ def choose_savings(
 ) -> tuple[Savings, str]:
     """The savings of a preset, with explicit choices in place of the preset's, and the precision to compute in.
 
-    What a preset stores in a precision that this run does not compute in is stored in float32 (`riff.training.precision`).
+    What a preset stores in a precision that this run does not compute in is stored in float32.
 
     Args:
         chosen: fields of `Savings`, None for the preset's. precision: `32`, `bf16`, `16`, or None for the default.

@@ -233,7 +233,7 @@ def _enter_as_only_writer(stack: ExitStack, run: Path) -> None:
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
-            return stack.enter_context(only_writer(make_folder(run), "resume"))
+            return stack.enter_context(only_writer(make_folder(run)))
         except OptionError:
             if time.monotonic() > deadline:
                 raise
