@@ -64,7 +64,7 @@ def encode(
     keys = {image: _content_key(store.read(image)) for image in dict.fromkeys(images)}
     image_of = {key: image for image, key in keys.items()}
     moments, encoded_texts = (
-        ArrayCache(store.cache / f"{kind}-{name}") for kind, name in zip(("latents", "texts"), names, strict=True)
+        ArrayCache(store.cache / f"{prefix}-{name}") for prefix, name in zip(("latents", "texts"), names, strict=True)
     )
 
     @torch.inference_mode()
