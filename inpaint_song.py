@@ -111,8 +111,8 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     from riff.audio.io import write_audio
     from riff.report.song_page import lowered_line, save_take_files, write_song_page
     from riff.sampling.mixback import check_regions
-    from riff.sampling.song import SongPainter, generate_take, load_song_model
-    from riff.sampling.song_sound import backing_image, in_frames, known_image, new_vocal_lu, render_mix
+    from riff.sampling.rendering import backing_image, in_frames, known_image, new_vocal_lu, render_mix
+    from riff.sampling.song import SongSampler, generate_take, load_song_model
     from riff.sampling.windows import WindowLayout
     from riff.seeds import seed_after
     from riff.separation.separator import open_songs, separation_options
@@ -125,24 +125,25 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     layout = WindowLayout(overlap=args.overlap, batch_size=args.window_batch_size)
     prompt = args.prompt or model.default_prompt
     clock.lap("loading")
-    opener = open_songs(separation_options(args, device), [args.audio], say=cli.warn)
-    song = open_song(args.audio, opener)
-    regions = check_regions(list(zip(args.start, args.end, strict=True)), song.duration_s)
+    opener = open_songs(separation_options(args, device), [args.audio], warn=cli.warn)
+    regions = list(zip(args.start, args.end, strict=True))
+    song = open_song(args.audio, opener, check=lambda duration_s: check_regions(regions, duration_s))
+    regions = check_regions(regions, song.duration_s)
     clock.lap("separation")
     backing = backing_image(song, device)
     known = known_image(song, backing, model.target, args.keep_original_vocal, device) if regions else None
-    painter = SongPainter(model, backing, prompt, known, in_frames(regions, backing), layout)
-    clock.lap("pictures")
+    sampler = SongSampler(model, backing, prompt, known, in_frames(regions, backing), layout)
+    clock.lap("images")
     takes, rendered = [], []
-    with cli.progress_bar(total=args.num_samples * args.best_of * painter.num_steps, desc="sampling", unit="step") as progress:
+    with cli.progress_bar(total=args.num_samples * args.best_of * sampler.num_steps, desc="sampling", unit="step") as progress:
         for number in range(args.num_samples):
-            takes.append(generate_take(painter, seed_after(args.seed, number), args.best_of, progress.update))
+            takes.append(generate_take(sampler, seed_after(args.seed, number), args.best_of, progress.update))
     clock.lap("sampling")
     vocal_lu = new_vocal_lu(song)
     borders = {"fade_s": args.fade, "keep_original_vocal": args.keep_original_vocal}
     sound = {"iterations": args.griffin_lim_iterations, "vocal_lu": vocal_lu}
     for number, take in enumerate(cli.progress_bar(takes, desc="sound", unit="take")):
-        mix = render_mix(song, take.painted, model.target, regions, args.gain_db, **borders, **sound)
+        mix = render_mix(song, take.output, model.target, regions, args.gain_db, **borders, **sound)
         if number == 0:  # the same for all takes
             write_audio(folder / "accompaniment.wav", mix.accompaniment, mix.sample_rate, subtype="FLOAT")
         rendered.append(save_take_files(folder, f"-{seed_after(args.seed, number)}" if args.num_samples > 1 else "", take, mix))

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from riff import cli
+from riff.cli.naming import naming
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -36,6 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 
 @cli.command
+@naming(output="--output")
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     import shlex
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     plan, manifest = plan_packing(args.data_dir, args.control_method, args.format, args.pairs_per_shard)
     make_folder(args.output)
-    with only_writer(args.output, "--output"):
+    with only_writer(args.output):
         if not prepare_output(args.output, manifest, args.overwrite):
             cli.write_manifest(args.output / MANIFEST, vars(args), **manifest)
         written, shards = plan.write(args.output), len(plan.shards)

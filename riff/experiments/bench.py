@@ -12,10 +12,9 @@ from riff.cli import progress_bar
 from riff.experiments.control import COMPARED_ITERATIONS, ClipPictures, Scored, TrueClip, means_by_kind
 from riff.experiments.kept_samples import KeptSamples
 from riff.experiments.songs import clips_of_folder
-from riff.models.control import CONTROL, load_control_pipeline
-from riff.models.edit import load_edit_pipeline
-from riff.models.folders import ModelType
-from riff.sampling.control import prepare_pipeline
+from riff.models.loading import load_control_pipeline, load_edit_pipeline
+from riff.models.model_types import CONTROL, ModelType
+from riff.sampling.pipelines import prepare_pipeline
 from riff.seeds import seed_after
 from riff.spectrogram.image import SpectrogramImage
 

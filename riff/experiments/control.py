@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from riff.experiments.kept_samples import KeptSamples
-from riff.metrics.pictures import edge_scores, gradient_correlation, vocal_region
+from riff.metrics.images import edge_scores, gradient_correlation, vocal_region
 from riff.metrics.sounds import chroma_cosine, onset_correlation
-from riff.sampling.control import match_level
+from riff.models.encoders import through_autoencoder
+from riff.sampling.levels import match_level
 from riff.sampling.options import SamplingOptions, without_control
-from riff.sampling.windows import through_autoencoder
 from riff.seeds import seed_after
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform, waveform_to_image

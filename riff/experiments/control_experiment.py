@@ -7,7 +7,7 @@ from typing import Any
 
 from riff.experiments.bench import Bench, Experiment, Result, shown_with
 from riff.experiments.control import Scored, evaluate_control, summarise
-from riff.models.control import CONTROL
+from riff.models.model_types import CONTROL
 from riff.sampling.options import options_for
 
 METRIC_NAMES = {

@@ -15,15 +15,14 @@ from riff.data.stores import open_pairs
 from riff.experiments.bench import Bench, Experiment, Result, mean_scores, shown_with
 from riff.experiments.control import ClipPictures, Scored, TrueClip, compared_sound, repainted
 from riff.metrics.edit import Verdict, excess_image, judge
+from riff.metrics.images import grey_difference
 from riff.metrics.melody import register_obeyed, register_of_prompt
 from riff.metrics.memorisation import fingerprints, nearest_distance
-from riff.metrics.pictures import grey_difference
 from riff.metrics.sounds import chroma_cosine, onset_correlation
-from riff.models.edit import EDIT
+from riff.models.model_types import EDIT
 from riff.pairs.instructions import NOTHING, choose, removals
-from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target
-from riff.sampling.edit_takes import best_take, generate_candidates
-from riff.sampling.options import EditOptions, edit_options_for
+from riff.sampling.edit import EditClip, best_take, clip_from_record, generate_candidates
+from riff.sampling.options import EditOptions, edit_options_for, edit_target
 from riff.seeds import seed_after
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, mel_to_image
 

@@ -9,7 +9,7 @@ from riff.errors import OptionError
 
 if TYPE_CHECKING:  # --help needs the names alone, and not the models' libraries
     from riff.experiments.bench import Experiment
-    from riff.models.folders import ModelType
+    from riff.models.model_types import ModelType
 
 MODULES = {
     "control": "riff.experiments.control_experiment",

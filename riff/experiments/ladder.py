@@ -20,11 +20,11 @@ from riff.errors import DataError
 from riff.experiments.control import Scored, TrueClip, compared_sound, means_by_kind
 from riff.experiments.vocal_retrieval import random_partners, retrieve_partners, vocal_of
 from riff.metrics.edit import added_melody, melody_of, score_edit
-from riff.metrics.pictures import edge_scores_by_region, vocal_region
+from riff.metrics.images import edge_scores_by_region, vocal_region
 from riff.metrics.sounds import beat_f1, chroma_cosine, onset_correlation, onset_f1, si_sdr
 from riff.metrics.spectra import log_mel_l1, log_spectral_distance, spectral_convergence
 from riff.metrics.vocals import level_error, raw_pitch_accuracy
-from riff.sampling.vocal import vocal_waveform
+from riff.sampling.rendering import vocal_waveform
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import SpectrogramImage, waveform_to_image
 from riff.spectrogram.params import STANDARD

@@ -17,13 +17,11 @@ from riff.experiments.edit_experiment import instruction_for
 from riff.experiments.ladder import MODEL, TRUE, evaluate_ladder, misordered, rung_mixes, summarise_ladder
 from riff.metrics.clap import DEFAULT_CLAP, Clap, clap_scores, optional_clap
 from riff.metrics.frechet import extrapolated_distance
-from riff.models.control import CONTROL
-from riff.models.edit import EDIT
+from riff.models.model_types import CONTROL, EDIT
 from riff.pairs.clip_images import to_standard_rate
-from riff.sampling.edit_clip import edit_target
-from riff.sampling.options import edit_options_for, options_for
-from riff.sampling.song import SongModel, SongPainter
-from riff.sampling.song_sound import backing_image, render_mix
+from riff.sampling.options import edit_options_for, edit_target, options_for
+from riff.sampling.rendering import backing_image, render_mix
+from riff.sampling.song import SongModel, SongSampler
 from riff.seeds import seed_after
 from riff.separation.song import Song
 from riff.spectrogram.params import STANDARD
@@ -97,7 +95,7 @@ def sing(model: SongModel, clip: TrueClip, seed: int) -> np.ndarray:
     """
     song = Song(clip.mix, clip.mix - clip.accompaniment, clip.accompaniment, STANDARD.sample_rate, -np.inf)
     prompt = clip.prompt if model.follows_edges else instruction_for(clip)
-    painted = SongPainter(model, backing_image(song), prompt).paint(seed)
+    painted = SongSampler(model, backing_image(song), prompt).sample(seed)
     return render_mix(song, painted, model.target, vocal_lu=DEMO_VOCAL_LU).mix
 
 

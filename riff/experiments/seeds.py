@@ -13,11 +13,11 @@ import torch
 from riff.experiments.bench import Bench, Experiment, Result, Shown, mean_scores
 from riff.experiments.control import ClipPictures, Scored, repainted
 from riff.metrics.edit import excess_image, melody_of
+from riff.metrics.images import correlation, edge_scores, gradient_correlation
 from riff.metrics.melody import PitchTrack, median_pitch
-from riff.metrics.pictures import correlation, edge_scores, gradient_correlation
-from riff.models.control import CONTROL
-from riff.sampling.control import match_level
-from riff.sampling.edit_takes import CANDIDATE_STRIDE
+from riff.models.model_types import CONTROL
+from riff.sampling.edit import CANDIDATE_STRIDE
+from riff.sampling.levels import match_level
 from riff.sampling.options import SamplingOptions, options_for, without_control
 from riff.seeds import seed_after
 from riff.spectrogram.edges import canny_edges
@@ -95,7 +95,7 @@ def compare(ours: Singing, theirs: Singing, outside: np.ndarray) -> dict[str, fl
         "edge_f1": edge_scores(ours.edges, theirs.edges, tolerance=1, mask=outside).f1,
         "gradient_correlation": gradient_correlation(ours.picture.pixels, theirs.picture.pixels, outside),
     }
-    both = ours.track.sung & theirs.track.sung
+    both = ours.track.voiced & theirs.track.voiced
     if both.any():
         scores["melody_difference"] = float(np.median(np.abs(ours.track.note - theirs.track.note)[both]))
     return scores
@@ -114,7 +114,7 @@ def _among(drawn: Sequence[Singing], outside: np.ndarray) -> dict[str, float]:
     medians = [median for median in (median_pitch(one.track) for one in drawn) if np.isfinite(median)]
     if len(medians) > 1:
         scores["pitch_spread"] = float(np.std(medians, ddof=1))
-    return scores | {"melody": float(np.mean([one.track.sung.mean() for one in drawn]))}
+    return scores | {"melody": float(np.mean([one.track.voiced.mean() for one in drawn]))}
 
 
 def _draw(bench: Bench, pictures: ClipPictures, seed: int, options: SamplingOptions) -> Singing:

@@ -13,9 +13,8 @@ from riff.errors import OptionError
 from riff.experiments.bench import Bench, Experiment, Result, load_bench, mean_scores, shown_with
 from riff.experiments.control import ClipPictures, Scored, repainted
 from riff.experiments.need import vocal_scores
-from riff.models.control import CONTROL
-from riff.models.model_types import model_type_of
-from riff.sampling.control import match_level
+from riff.models.model_types import CONTROL, model_type_of
+from riff.sampling.levels import match_level
 from riff.sampling.options import SamplingOptions, options_for
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
 

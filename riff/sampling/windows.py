@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from riff.errors import DataError, OptionError
-from riff.models.base import check_size, latent_factor
+from riff.models.encoders import check_size, encode_images, latent_factor
 from riff.sampling.known_region import KnownRegion
 from riff.seeds import new_generator
 from riff.spectrogram.params import CLIP_FRAMES, STANDARD
@@ -49,7 +49,7 @@ class WindowLayout:
         """First frames of the windows over an image that is padded to whole latent columns.
 
         Args:
-            factor: frames a latent column, a divisor of the width (`riff.models.base.latent_factor`).
+            factor: frames a latent column, a divisor of the width (`riff.models.encoders.latent_factor`).
 
         Returns:
             Multiples of `factor`, ascending; the last window ends with the padded image.
@@ -180,7 +180,7 @@ def _encode(pipeline: Any, pixels: np.ndarray, starts: Sequence[int], layout: Wi
     factor = latent_factor(pipeline)
     latents = torch.zeros_like(like)
     for start, weights in zip(starts, layout.weights(starts, factor).to(like.device), strict=True):
-        window = encode_image(pipeline.vae, pixels[:, start : start + layout.width])
+        window = encode_images(pipeline.vae, [pixels[:, start : start + layout.width]]).mode()
         _add(latents, window * pipeline.vae.config.scaling_factor, [start], weights[None], factor)
     return latents
 
@@ -204,16 +204,3 @@ def _add(whole: torch.Tensor, windows: torch.Tensor, starts: Sequence[int], weig
     for window, start, weight in zip(windows, starts, weights, strict=True):
         column = start // factor
         whole[..., column : column + len(weight)] += window.float() * weight
-
-
-def encode_image(vae: Any, pixels: np.ndarray) -> torch.Tensor:
-    """Mode of an image's latent distribution, unscaled: uint8 (height, width) -> (1, channels, height / factor, width / factor)."""
-    scaled = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1.0)[None, None].repeat(1, 3, 1, 1)
-    return vae.encode(scaled.to(vae.device, vae.dtype)).latent_dist.mode()
-
-
-@torch.inference_mode()
-def through_autoencoder(vae: Any, pixels: np.ndarray) -> np.ndarray:
-    """Encode and decode an image: uint8 (height, width) -> the same."""
-    decoded = vae.decode(encode_image(vae, pixels)).sample.float().mean(dim=1)[0]
-    return ((decoded + 1.0) * 127.5).round().clamp(0, 255).byte().cpu().numpy()

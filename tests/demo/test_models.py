@@ -14,12 +14,10 @@ from demo.evaluation import demo_clips
 from riff.experiments.control import evaluate_control, summarise
 from riff.experiments.edit_experiment import edit_case
 from riff.metrics.melody import register_obeyed
-from riff.models.control import load_control_pipeline
-from riff.models.edit import load_edit_pipeline
-from riff.sampling.control import prepare_pipeline
-from riff.sampling.edit_clip import edit_target
-from riff.sampling.edit_takes import generate_candidates
-from riff.sampling.options import edit_options_for, options_for
+from riff.models.loading import load_control_pipeline, load_edit_pipeline
+from riff.sampling.edit import generate_candidates
+from riff.sampling.options import edit_options_for, edit_target, options_for
+from riff.sampling.pipelines import prepare_pipeline
 from riff.spectrogram.image import waveform_to_image
 
 MODELS = ROOT / "models"

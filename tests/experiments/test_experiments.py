@@ -22,10 +22,9 @@ from riff.experiments.control_experiment import EXPERIMENT as CONTROL_EXPERIMENT
 from riff.experiments.experiments import MODULES, find_experiments
 from riff.experiments.kept_samples import KeptSamples
 from riff.experiments.pages import Answer, table_text, write_overview, write_page
-from riff.models.control import CONTROL
-from riff.models.edit import EDIT
-from riff.sampling.control import sample_control
+from riff.models.model_types import CONTROL, EDIT
 from riff.sampling.options import SamplingOptions
+from riff.sampling.pipelines import sample_control
 from riff.separation.stems import STEM_NAMES
 from riff.spectrogram.edges import FOLLOWED, MISSED, canny_edges, overlay_edges
 from riff.spectrogram.image import SpectrogramImage

@@ -15,7 +15,7 @@ from riff.experiments.bench import Bench, load_bench
 from riff.experiments.control import TrueClip
 from riff.experiments.ladder import MODEL, RUNGS, SILENCE, TRUE
 from riff.experiments.ladder_experiment import CLAP_METRICS, EXPERIMENT, METRICS, mixes_of_folder, sing
-from riff.models.control import CONTROL
+from riff.models.model_types import CONTROL
 from riff.sampling.song import load_song_model
 
 FLAGS = {"steps": 1, "scale": None, "strength": None, "image_scale": None, "vocals": None, "clap": None}

@@ -13,11 +13,11 @@ from riff.errors import DataError, OptionError
 from riff.experiments.bench import Bench, Result, load_bench
 from riff.experiments.control import ClipPictures
 from riff.experiments.need import EXPERIMENT, METRICS, ROWS, ink
-from riff.metrics.pictures import gradient_correlation
-from riff.models.control import CONTROL
-from riff.sampling.image_to_image import image_to_image_pipeline, sample_image_to_image
+from riff.metrics.images import gradient_correlation
+from riff.models.encoders import through_autoencoder
+from riff.models.model_types import CONTROL
 from riff.sampling.options import SamplingOptions
-from riff.sampling.windows import through_autoencoder
+from riff.sampling.pipelines import image_to_image_pipeline, sample_image_to_image
 
 MODEL = ROOT / "models" / "riff-cnet-mini"
 

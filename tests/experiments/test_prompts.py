@@ -19,7 +19,7 @@ from riff.experiments.control import ClipPictures, TrueClip
 from riff.experiments.prompts import EXPERIMENT, JUDGED_AGAIN, METRICS, ROWS, Styles, other_register
 from riff.experiments.styles import STYLE_WORDS, StyleClassifier, features, style_of_prompt, with_style
 from riff.metrics.melody import register_of_prompt
-from riff.models.control import CONTROL
+from riff.models.model_types import CONTROL
 
 MODEL = ROOT / "models" / "riff-cnet-mini"
 FLAGS = {"steps": 1, "scale": None, "strength": None, "style_songs": "demo:10"}

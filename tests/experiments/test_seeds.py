@@ -14,7 +14,7 @@ from demo.evaluation import demo_clips
 from riff.experiments.bench import Bench, Result, load_bench
 from riff.experiments.control import ClipPictures, TrueClip
 from riff.experiments.seeds import EXPERIMENT, METRICS, ROWS, Singing, compare
-from riff.models.control import CONTROL
+from riff.models.model_types import CONTROL
 from riff.spectrogram.image import waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES
 

@@ -16,7 +16,7 @@ from riff.errors import ModelError, OptionError
 from riff.experiments.bench import Bench, load_bench
 from riff.experiments.control import ClipPictures
 from riff.experiments.settings import EXPERIMENT, METRICS, Variant, named_model, variants
-from riff.models.control import CONTROL
+from riff.models.model_types import CONTROL
 from riff.sampling.options import SamplingOptions
 
 SETTINGS = ("strength", "canny", "guidance", "steps", "sampler")
