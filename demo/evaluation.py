@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from demo.composition import compose
 from demo.instructions import HELD_OUT_TEMPLATES, instructions
+from demo.worlds import CURRENT, compose
 from riff.experiments.control import TrueClip
 from riff.spectrogram.params import CLIP_SAMPLES
 
@@ -13,15 +13,15 @@ SONG_SECONDS = 8.0
 START = 60_000  # samples: past the beginning, where every song starts on the beat
 
 
-def demo_clips(catalogue: int, count: int, held_out_wording: bool = False) -> list[TrueClip]:
-    """One clip of each of the first `count` songs of a catalogue.
+def demo_clips(catalogue: int, count: int, held_out_wording: bool = False, world: int = CURRENT) -> list[TrueClip]:
+    """One clip of each of the first `count` songs of a world's catalogue.
 
     Args:
         held_out_wording: ask for the vocals in words that no edit model of the demo songs was trained on.
     """
     clips = []
     for index in range(count):
-        song = compose(catalogue, index, SONG_SECONDS)
+        song = compose(world, catalogue, index, SONG_SECONDS)
         part = slice(START, START + CLIP_SAMPLES)
         mix = song.mixture[:, part]
         backing = np.ascontiguousarray(mix - song.stems["vocals"][:, part])

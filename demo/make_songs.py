@@ -3,11 +3,13 @@
     python demo/make_songs.py --num_songs 20 --output outputs/demo-songs
     python demo/make_songs.py --num_songs 12 --seconds 24 --mixtures_only --format ogg --output raw-audio
 
-Five styles take turns (pop, rock, reggae, electronic, ballad); a synthesised singer, male or female, sings over them.
-A seed and a song's number fix it, whatever else is made. Songs lie in MUSDB's layout
+World 1 is synthesised from oscillators: five styles take turns (pop, rock, reggae, electronic, ballad), and a singer, male or
+female, sings vowels over them. World 2 has recorded voices that sing words, sampled instruments, eleven styles, and mixes like
+records. A seed and a song's number fix it, whatever else is made. Songs lie in MUSDB's layout
 (OUTPUT/SONG/{mixture,vocals,drums,bass,other}.wav), mixtures alone as OUTPUT/SONG.wav; OUTPUT/prompt_file.json holds the
 prompts, OUTPUT/facts.json what is known of each song (gender, style, mood, mode, tempo, tonic). With --edit_prompts N
-OUTPUT/edit_prompts.json holds N instructions a song that ask for its vocal, for preprocess_musdb.py.
+OUTPUT/edit_prompts.json holds N instructions a song that ask for its vocal, for preprocess_musdb.py. With --separated_share a
+share of the songs has the accompaniment that Spleeter finds in them, as users' own songs will have it.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from demo.composition import Song, compose
 from demo.instructions import instructions
+from demo.song import Song
+from demo.worlds import CURRENT, WORLDS, compose, is_separated
 from riff import cli
 from riff.audio.io import write_audio
 from riff.files import write_json, write_text
@@ -34,6 +37,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_argument("--format", default="wav", choices=("wav", "flac", "ogg"), help="file format")
     parser.add_flag("mixtures_only", default=False, help="write the mixtures alone, without stems")
     parser.add_argument("--edit_prompts", type=cli.whole(0), default=0, metavar="N", help="instructions a song for the edit model")
+    parser.add_argument("--world", type=int, choices=tuple(WORLDS), default=CURRENT, help="which world of songs")
+    parser.add_argument("--separated_share", type=cli.real(0, 1), default=0.0, help="share of songs over a separated accompaniment")
     parser.add_argument("--num_workers", type=cli.PROCESSES, default=2, help="processes")
     parser.add_seed()
     parser.add_overwrite("songs that are there already")
@@ -57,7 +62,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def make_song(index: int, args: cli.argparse.Namespace) -> dict[str, str | float | int]:
     """Write one song; return what is known of it."""
-    song = compose(args.seed, index, args.seconds)
+    song = compose(args.world, args.seed, index, args.seconds)
+    if is_separated(args.seed, index, args.separated_share):
+        from demo.separated import with_separated_accompaniment
+
+        song = with_separated_accompaniment(song)
     if args.mixtures_only:
         files = {args.output / f"{song.name}.{args.format}": song.mixture}
     else:

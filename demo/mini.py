@@ -40,8 +40,8 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
         OptionError: the folder holds a model and --overwrite was not given, or something else.
     """
     replaces = check_output(args.output, "--output", args.overwrite)
-    clips = load_or_make_clips(args.work, training_catalogue, args.num_clips, args.num_workers)
-    unseen = load_or_make_clips(args.work, validation_catalogue, validation_clips, args.num_workers)
+    clips = load_or_make_clips(args.work, training_catalogue, args.num_clips, args.num_workers, args.world)
+    unseen = load_or_make_clips(args.work, validation_catalogue, validation_clips, args.num_workers, args.world)
     autoencoder_recipe = replace(AutoencoderRecipe(), steps=args.autoencoder_steps)
     diffusion_recipe = replace(DiffusionRecipe(), steps=args.unet_steps)
     vae, autoencoder_curve = _autoencoder(args.work, clips, autoencoder_recipe, args.seed)
@@ -60,6 +60,7 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
         requires_safety_checker=False,
     )
     facts = {
+        "world": args.world,
         "clips": len(clips.prompts),
         "psnr_unseen_db": psnr(rebuild_images(vae, unseen.images), unseen.images),
         "autoencoder": asdict(autoencoder_recipe),

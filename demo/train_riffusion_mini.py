@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from demo.worlds import CURRENT, WORLDS
 from riff import cli
 
 TRAINING_CATALOGUE = 1  # seeds of the songs; 0 is raw-audio/, 3 and up are for evaluation
@@ -27,6 +28,9 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_argument("--autoencoder_steps", type=cli.whole(1), default=3000, help="training steps of the autoencoder")
     parser.add_argument("--unet_steps", type=cli.whole(1), default=4000, help="training steps of the UNet and the text encoder")
     parser.add_argument("--num_workers", type=cli.PROCESSES, default=2, help="processes that synthesise songs")
+    parser.add_argument(
+        "--world", type=int, choices=tuple(WORLDS), default=CURRENT, help="which world of songs (demo/make_songs.py)"
+    )
     parser.add_seed()
     parser.add_overwrite("the model in --output")
     return parser.parse_args(argv)

@@ -18,6 +18,7 @@ prompt_file.json is used where it is there.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -44,7 +45,11 @@ def make_parser() -> cli.ArgumentParser:
         help="folder, .ckpt or hub id of a control or edit model (default: models/riff-cnet-mini, models/riff-pix2pix-mini)",
     )
     add("--base", help="base to use instead of the one that --model names")
-    add("--songs", default="demo:16", help="demo:N, or a folder of SONG/{vocals,drums,bass,other}.wav")
+    add(
+        "--songs",
+        default="demo:16",
+        help="demo:N (demo-v2:N: of the larger world), or a folder of SONG/{vocals,drums,bass,other}.wav",
+    )
     which = "of a folder's songs: the first clip with a vocal, or those of docs/musdb_vocal_inpainting.md"
     add("--clips", default="first", choices=("first", "benchmark"), help=which)
     add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
@@ -158,21 +163,24 @@ def run_experiments(
 
 
 def load_clips(songs: str, catalogue: int, held_out_wording: bool = False, which: str = "first") -> list:
-    """`demo:N` or a folder -> clips whose parts are known."""
+    """`demo:N`, `demo-v1:N`, `demo-v2:N` or a folder -> clips whose parts are known."""
     from riff.experiments.musdb import benchmark_clips
     from riff.experiments.songs import clips_of_folder
 
-    if not songs.startswith("demo:"):
+    if not re.match(r"demo(-v\d+)?:", songs):
         if held_out_wording:
             raise OptionError(f"--held_out_wording is of demo songs, and --songs is {songs}; leave one of them out")
         return benchmark_clips(Path(songs)) if which == "benchmark" else clips_of_folder(Path(songs))
     if which == "benchmark":
         raise OptionError(f"--clips benchmark is of songs in a folder, and --songs is {songs}; leave one of them out")
-    if not songs[5:].isdigit() or int(songs[5:]) < 1:
-        raise OptionError(f"{songs}: no songs; write demo:N with N of 1 or more, or a folder")
     from demo.evaluation import demo_clips
+    from demo.worlds import parse_songs
 
-    return demo_clips(catalogue, int(songs[5:]), held_out_wording)
+    found = parse_songs(songs)
+    if found is None:
+        raise OptionError(f"{songs}: no songs; write demo:N with N of 1 or more, demo-v1:N, demo-v2:N or a folder")
+    world, count = found
+    return demo_clips(catalogue, count, held_out_wording, world)
 
 
 if __name__ == "__main__":

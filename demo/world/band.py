@@ -10,14 +10,14 @@ from demo.instruments import SAMPLE_RATE, Rng
 from demo.world.form import Bar, Plan
 from demo.world.harmony import Chord
 from demo.world.instrument_bank import drum, play_note
-from demo.world.melody import TuneNote, realise, write_tune
+from demo.world.melody import realise, write_tune
 from demo.world.styles import CADENCES, FILLS, VOCAL_RHYTHMS, Groove, Part, Style
 
 PANS = {"hat": 0.3, "open hat": 0.3, "pedal hat": 0.3, "ride": -0.4, "crash": -0.3, "high tom": 0.4, "low tom": -0.4, "conga": 0.4}
 PANS |= {"low conga": 0.2, "shaker": -0.5, "tambourine": 0.5, "cowbell": 0.3, "claves": -0.3}
 SOFT_DB = -7.0
 LOWEST_BASS = 28  # MIDI note, E1
-SHORT_SECONDS = 0.12
+SHORT_STEPS = 0.9
 Wave = np.ndarray
 
 
@@ -99,36 +99,36 @@ def _bass_root(bar: Bar) -> int:
 
 
 def play_part(rng: Rng, part: Part, groove: Groove, plan: Plan, samples: int, singing: Sequence[tuple[int, int]]) -> Wave:
-    """One of the other instruments, float64, shape (2, samples).
+    """One of the other instruments, float64, shape (2, samples); power chords are played twice, once at each side.
 
     Args:
         singing: spans of steps in which somebody sings, which a lead leaves free.
     """
     track = Track(samples, plan, rng)
     instrument = str(rng.choice(part.instruments))
-    pan = float(rng.uniform(-0.6, 0.6))
-    if part.playing == "lead":
-        for note in _lead(rng, part, plan, singing):
-            track.add(play_note(instrument, note.note, 0.95 * note.length * plan.step), note.step, 0.0, pan)
-        return track.wave
+    pans = (-0.8, 0.8) if part.playing == "power" else (float(rng.uniform(-0.6, 0.6)),)
+    for step, note, steps in _lead(rng, part, plan, singing) if part.playing == "lead" else _chords(rng, part, groove, plan):
+        for pan in pans:
+            track.add(play_note(instrument, note, steps * plan.step), step, 0.0, pan)
+    return track.wave
+
+
+def _chords(rng: Rng, part: Part, groove: Groove, plan: Plan) -> Iterator[tuple[float, int, float]]:
+    """(step, note, length in steps) of chords, strummed a little, or of an arpeggio."""
     pattern = str(rng.choice(groove.chords))
     order, stride = rng.permutation(4), int(rng.choice([2, 2, 4]))
     for number, bar in enumerate(plan.bars):
         if bar.sounding == "drums":
             continue
-        notes = voicing(bar, part)
-        first = number * plan.meter.steps
+        notes, first = voicing(bar, part), number * plan.meter.steps
         if part.playing == "arpeggio" and bar.sounding == "all":
             for count, step in enumerate(range(0, plan.meter.steps, stride)):
-                note = [*notes, notes[0] + 12][order[count % 4] % (len(notes) + 1)]
-                track.add(play_note(instrument, note, 1.5 * stride * plan.step), first + step, 0.0, pan)
+                yield first + step, [*notes, notes[0] + 12][order[count % 4] % (len(notes) + 1)], 1.5 * stride
             continue
         whole = part.playing == "pad" or bar.sounding == "held"
         for step, length, mark in spans("o" + "." * (plan.meter.steps - 1) if whole else pattern):
-            seconds = SHORT_SECONDS if mark == "x" else 0.95 * length * plan.step
-            for strum, note in enumerate(notes):
-                track.add(play_note(instrument, note, seconds), first + step + 0.05 * strum, -10 * np.log10(len(notes)), pan)
-    return track.wave
+            for place, note in enumerate(notes):
+                yield first + step + 0.05 * place, note, SHORT_STEPS if mark == "x" else 0.95 * length
 
 
 def voicing(bar: Bar, part: Part) -> list[int]:
@@ -149,20 +149,20 @@ def _near(note: int, centre: int) -> int:
     return centre - 6 + (note - centre + 6) % 12
 
 
-def _lead(rng: Rng, part: Part, plan: Plan, singing: Sequence[tuple[int, int]]) -> list[TuneNote]:
-    """An answer in the singer's rests, or a riff through the whole song."""
+def _lead(rng: Rng, part: Part, plan: Plan, singing: Sequence[tuple[int, int]]) -> Iterator[tuple[float, int, float]]:
+    """(step, note, length in steps) of an answer in the singer's rests, or of a tune through the whole song."""
     meter = "4/4" if plan.meter.name == "4/4" else "12"
     density = str(rng.choice(["medium", "fast"]))
     tune = write_tune(rng, plan.meter, VOCAL_RHYTHMS[meter][density], CADENCES[meter][density], final=False)
-    riff = rng.random() < 0.4
-    notes = []
-    for first, bars in sections(plan.bars):
-        notes += realise(tune, bars, first, plan.meter, plan.mode, part.centre - 8, part.centre + 9)
     taken = np.zeros(len(plan.bars) * plan.meter.steps, bool)
-    for start, end in singing:
-        taken[start:end] = True
-    free = [note for note in notes if plan.bars[note.step // plan.meter.steps].sounding != "drums"]
-    return free if riff else [note for note in free if not taken[note.step : note.step + 1 + note.length // 2].any()]
+    if rng.random() < 0.6:
+        for start, end in singing:
+            taken[start:end] = True
+    for first, bars in sections(plan.bars):
+        for note in realise(tune, bars, first, plan.meter, plan.mode, part.centre - 8, part.centre + 9):
+            resting = plan.bars[note.step // plan.meter.steps].sounding == "drums"
+            if not resting and not taken[note.step : note.step + 1 + note.length // 2].any():
+                yield note.step, note.note, 0.95 * note.length
 
 
 def sections(bars: Sequence[Bar]) -> Iterator[tuple[int, Sequence[Bar]]]:

@@ -10,6 +10,7 @@ from demo.composition import MOODS, prompt_for
 from demo.instruments import Rng, seconds_to_samples
 from demo.song import Song
 from demo.world.band import play_bass, play_drums, play_part
+from demo.world.effects import amplify
 from demo.world.form import Plan, plan
 from demo.world.melody import TuneNote
 from demo.world.mix import Sound, mix
@@ -18,6 +19,7 @@ from demo.world.styles import METERS, STYLES, Groove, Style
 from demo.world.vocals import perform, write_vocals
 
 COMMON_TIME = 0.7  # share of songs in four of a style that has other meters
+HARMONISED, DOUBLED = 0.15, 0.2  # shares of songs
 DESCRIBED = 0.5  # share of prompts that say more than mood, gender and style
 
 
@@ -59,11 +61,8 @@ def write_score(rng: Rng, style_name: str, seconds: float) -> Score:
     meter = METERS[str(rng.choice(others)) if others and rng.random() > COMMON_TIME else "4/4"]
     tonic = int(rng.integers(48, 60))
     beats = tempo / 1.5 if meter.name == "6/8" else tempo  # dotted quarters are counted
-    form = plan(rng, style, meter, mode, beats, tonic, seconds)
-    voice = Voice.random(gender, rng)
-    density = style.singing[int(lively)]
-    tune = write_vocals(rng, form, density, gender)
-    harmony, double = bool(rng.random() < 0.2), bool(rng.random() < 0.2)
+    voice, density = Voice.random(gender, rng), style.singing[int(lively)]
+    harmony, double, described = (bool(rng.random() < chance) for chance in (HARMONISED, DOUBLED, DESCRIBED))
     facts: dict[str, str | float | int] = {
         "gender": gender,
         "style": style_name,
@@ -74,8 +73,9 @@ def write_score(rng: Rng, style_name: str, seconds: float) -> Score:
         "meter": meter.name,
         "words": ", ".join(true_words(voice, beats, density, harmony)),
     }
-    words = facts["words"] if rng.random() < DESCRIBED else ""
-    prompt = prompt_for(mood, gender, style_name) + (f", {words}" if words else "")
+    prompt = prompt_for(mood, gender, style_name) + (f", {facts['words']}" if described else "")
+    form = plan(rng, style, meter, mode, beats, tonic, seconds)  # from here on the length counts
+    tune = write_vocals(rng, form, density, gender)
     return Score(form, style, style.grooves[meter.name], lively, voice, tune, harmony, double, facts, prompt)
 
 
@@ -94,13 +94,17 @@ def play(rng: Rng, score: Score, samples: int) -> dict[str, np.ndarray]:
     """The stems before they are mixed: float64, shape (2, samples)."""
     style, groove, form = score.style, score.groove, score.plan
     singing = [(note.step, note.step + note.length) for note in score.tune]
+    rapped = style.singing[0] == "rap"
     other = np.zeros((2, samples))
     for part in style.parts:
         if rng.random() < part.chance:
-            other += 10 ** (part.level / 20) * play_part(rng, part, groove, form, samples, singing)
+            wave = play_part(rng, part, groove, form, samples, singing)
+            if style.amplifier and part.playing == "power":
+                wave = amplify(wave, style.amplifier)
+            other += 10 ** (part.level / 20) * wave
     return {
         "drums": 10 ** (style.drum_level / 20) * play_drums(rng, style, groove, form, samples, score.lively),
         "bass": 10 ** (style.bass_level / 20) * play_bass(rng, style, groove, form, samples),
         "other": other,
-        "vocals": perform(rng, score.tune, form, score.voice, samples, score.harmony, score.double),
+        "vocals": perform(rng, score.tune, form, score.voice, samples, score.harmony, score.double, rapped),
     }

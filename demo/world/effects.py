@@ -62,6 +62,13 @@ def saturate(wave: np.ndarray, drive: float) -> np.ndarray:
     return np.tanh(wave * (gain / top)) * (top / np.tanh(gain))
 
 
+def amplify(wave: np.ndarray, drive: float) -> np.ndarray:
+    """A guitar amplifier and its cabinet, at the same power: distortion of the middle, no sizzle above."""
+    driven = saturate(shelf(peak(wave, 700, 4.0), 100, -6, high=False), drive)
+    out = shelf(peak(shelf(driven, 4500, -10, high=True), 110, 4.0), 9000, -12, high=True)
+    return out * np.sqrt(np.mean(wave**2) / (np.mean(out**2) + 1e-12))
+
+
 class Room:
     """A reverberation: decaying noise, different in both ears, duller as it fades."""
 

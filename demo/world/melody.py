@@ -107,9 +107,14 @@ def realise(tune: Tune, bars: Sequence[Bar], first_bar: int, meter: Meter, mode:
         if event.last:  # a phrase rests on the chord: at the end on its root, else on its root, third or fifth
             closing = tune.final and place >= 2
             classes = frozenset((bar.chord.root + tone) % 12 for tone in bar.chord.intervals[: 1 if closing else 3])
-        notes[i] = before = _nearest(ladder(classes, bar.tonic, low, high), float(wanted), before)
+        notes[i] = before = _nearest(_rungs(classes, bar, low, high), float(wanted), before)
     _fill_weak(events, notes, bars, mode, low, high)
     return _phrased(events, notes, strong, first_bar, meter)
+
+
+def _rungs(classes: frozenset[int], bar: Bar, low: int, high: int) -> list[int]:
+    """Of these classes, or where a narrow register has none, of the chord."""
+    return ladder(classes, bar.tonic, low, high) or ladder(bar.chord.classes, bar.tonic, low, high)
 
 
 def _is_strong(event: Event, meter: Meter) -> bool:

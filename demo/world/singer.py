@@ -35,7 +35,7 @@ class SungNote:
     Attributes:
         start: of the vowel, seconds; consonants before it come earlier. duration: to the end of the syllable, seconds.
         note: MIDI. word: of the voice bank. accent: dB.
-        first, last: whether it begins or ends a phrase.
+        first, last: whether it begins or ends a phrase. fall: semitones that a spoken note falls by.
     """
 
     start: float
@@ -45,6 +45,7 @@ class SungNote:
     accent: float = 0.0
     first: bool = False
     last: bool = False
+    fall: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def _breathe_in(levels: np.ndarray, note: SungNote, voice: Voice) -> None:
     """An audible breath before a phrase, where there is room for it."""
     last = int((note.start - 0.18) / HOP_SECONDS)
     first = last - int(0.3 / HOP_SECONDS)
-    if first > 0 and (levels[first:last] <= SILENT_DB).all():
+    if first > 0 and last <= len(levels) and (levels[first:last] <= SILENT_DB).all():
         sound = syllable(voice.speaker, "ah")
         shape = 20 * np.log10(np.hanning(last - first + 2)[1:-1]) + voice.breath - 34
         levels[first:last] = sound.levels[sum(sound.vowel) // 2] + shape[:, None]
@@ -154,6 +155,7 @@ def _pitch(notes: Sequence[SungNote], frames: int, voice: Voice, rng: Rng) -> np
         within = (since >= 0) & (since < note.duration)
         if note.last and note.duration > 0.4 and rng.random() < 0.4:
             bend -= within * rng.uniform(0.5, 3.0) * np.clip((since - note.duration + 0.15) / 0.15, 0, 1) ** 2
+        bend -= within * note.fall * (since / note.duration - 0.3)
         depth = voice.vibrato_depth * rng.uniform(0.6, 1.2)
         phase = 2 * np.pi * voice.vibrato_rate * rng.uniform(0.95, 1.05) * since
         vibrato += within * depth * np.clip((since - 0.18) / 0.3, 0, 1) * np.sin(phase)
@@ -196,7 +198,7 @@ def _aperiodicity(noise: np.ndarray, voice: Voice) -> np.ndarray:
     at_3_khz = 20 * np.log10(np.maximum(noise, 1e-3))[:, None] + voice.breath
     low = np.clip(hz / 3000, 0, 1)
     high = np.clip((hz - 3000) / 9000, 0, 1)
-    decibels = at_3_khz * (1 - high) - 40 * (1 - low)
+    decibels = at_3_khz * (1 - high) - 60 * (1 - low)
     return np.where(noise[:, None] > 0.95, 1.0, 10 ** (np.minimum(decibels, 0) / 20))
 
 

@@ -66,6 +66,7 @@ class Style:
     bass_level: float = -2.0
     drum_level: float = 0.0
     drive: float = 0.0  # saturation of the whole band, dB
+    amplifier: float = 0.0  # of power chords, dB of distortion
 
 
 VOCAL_RHYTHMS: dict[str, dict[str, tuple[str, ...]]] = {  # by meter and density
@@ -197,7 +198,8 @@ STYLES: dict[str, Style] = {
             Part(("distorted guitar", "overdriven guitar"), "lead", -7, 72, 0.6),
         ),
         singing=("medium", "fast"),
-        drive=4.0,
+        drive=3.0,
+        amplifier=8.0,
     ),
     "reggae": Style(
         tempo=(66, 90),
@@ -296,17 +298,17 @@ STYLES: dict[str, Style] = {
                 chords=("o...............", "x..x..x.........", "o.......o......."),
             )
         },
-        kits=("tr-808", "electronic"),
+        kits=("tr-808", "electronic", "room"),
         bass=("synth bass", "finger bass"),
         parts=(
-            Part(("electric piano", "piano", "strings"), "chords", -7, 60),
+            Part(("electric piano", "piano", "strings"), "chords", -9, 60),
             Part(("vibraphone", "nylon guitar", "flute"), "arpeggio", -12, 72, 0.6),
             Part(("square lead", "brass", "strings"), "lead", -12, 72, 0.4),
         ),
         singing=("rap", "rap"),
         swing=(0.0, 0.3),
-        bass_level=2.0,
-        drum_level=4.0,
+        bass_level=3.0,
+        drum_level=5.0,
     ),
     "metal": Style(
         tempo=(120, 184),
@@ -315,24 +317,26 @@ STYLES: dict[str, Style] = {
             "4/4": Groove(
                 drums=(
                     {"kick": "xxxxxxxxxxxxxxxx", "snare": "....x.......x...", "crash": "x.......x......."},
-                    {"kick": "x.xxx.xxx.xxx.xx", "snare": "....x.......x...", "ride": "x...x...x...x..."},
-                    {"kick": "x..x..x.x..x..x.", "snare": "....x.......x...", "open hat": "x...x...x...x..."},
+                    {"kick": "x.xxx.xxx.xxx.xx", "snare": "....x.......x...", "open hat": "x...x...x...x..."},
+                    {"kick": "x..x..x.x..x..x.", "snare": "....x.......x...", "open hat": "x.x.x.x.x.x.x.x."},
+                    {"kick": "x.x.x.x.x.x.x.x.", "snare": "..x...x...x...x.", "ride": "x...x...x...x..."},
                 ),
                 lively={"crash": "x...x...x...x..."},
                 bass=("RRRRRRRRRRRRRRRR", "R.RRR.RRR.RRR.RR", "R..R..R.R..R..R."),
                 chords=("x.xxx.xxx.xxx.xx", "o..o..o.o..o..o.", "xxxxxxxxo......."),
             ),
-            "6/8": SIX_EIGHT,
         },
         kits=("power",),
         bass=("pick bass",),
         parts=(
-            Part(("distorted guitar",), "power", 2, 40),
-            Part(("distorted guitar", "overdriven guitar"), "power", 0, 43, 0.9),
-            Part(("distorted guitar", "overdriven guitar"), "lead", -5, 76, 0.7),
+            Part(("distorted guitar",), "power", 5, 40),
+            Part(("overdriven guitar", "distorted guitar"), "power", 3, 43, 0.9),
+            Part(("distorted guitar", "overdriven guitar"), "lead", 0, 76, 0.7),
         ),
         singing=("medium", "medium"),
-        drive=8.0,
+        drum_level=-3.0,
+        drive=2.0,
+        amplifier=18.0,
     ),
     "folk": Style(
         tempo=(84, 124),
