@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from riff import cli
+from riff.cli.errors import named_flag
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -54,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.pairs.songs import list_songs, names_without_song, shard_of_songs
     from riff.separation.separator import open_songs, separation_options
 
-    all_songs = list_songs(args.audio_dir)
+    with named_flag("--audio_dir "):
+        all_songs = list_songs(args.audio_dir)
     last = None if args.limit is None else args.start_ind + args.limit
     songs, shard = shard_of_songs(all_songs[args.start_ind : last], args.shard_index, args.num_shards)
     if not songs and not shard:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from riff import cli
+from riff.cli.errors import named_flag
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -69,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.pairs.songs import list_stem_songs, names_without_song, shard_of_songs
 
     settings = EditSettings(**{field.name: getattr(args, field.name) for field in fields(EditSettings)})
-    all_songs = list_stem_songs(args.root_data_dir)
+    with named_flag("--root_data_dir "):
+        all_songs = list_stem_songs(args.root_data_dir)
     if {song.path.parent for song in all_songs} >= {args.root_data_dir / "train", args.root_data_dir / "test"}:
         cli.warn(
             f"{args.root_data_dir}: takes songs of train and test; for the training songs alone give {args.root_data_dir / 'train'}"

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from riff.audio.clips import SILENCE_RMS, rms
-from riff.experiments.control import TrueClip
-from riff.experiments.songs import clips_of_folder
+from riff.experiments.clips import ReferenceClip, clips_of_folder
 from riff.metrics.edit import melody_of
 from riff.metrics.melody import REGISTER_BOUNDARY, median_pitch
 from riff.spectrogram.image import waveform_to_image
@@ -64,7 +63,7 @@ def _sung_frames(vocals: np.ndarray) -> np.ndarray:
     return power > SUNG_LEVEL**2 * power[sounding].mean()
 
 
-def benchmark_clips(folder: Path) -> list[TrueClip]:
+def benchmark_clips(folder: Path) -> list[ReferenceClip]:
     """The benchmark's clips of a folder in MUSDB18's layouts; a prompt of the folder's own goes before `describe_vocal`.
 
     Raises:

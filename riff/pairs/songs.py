@@ -39,35 +39,32 @@ def list_songs(folder: str | Path) -> list[SongFile]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise AudioError(f"--audio_dir {folder}: no such folder")
+        raise AudioError(f"{folder}: no such folder")
     files = [SongFile(readable(path.name), path) for path in folder.iterdir() if is_audio(path)]
     files += [SongFile(readable(path.parent.name), path) for path in folder.glob("*/mixture.*") if is_audio(path)]
     if not files:
         suffixes = ", ".join(sorted(AUDIO_SUFFIXES))
-        raise AudioError(f"--audio_dir {folder}: holds no songs; put audio files there ({suffixes})")
+        raise AudioError(f"{folder}: holds no songs; put audio files there ({suffixes})")
     return _in_order(files)
 
 
-def list_stem_songs(root: str | Path, flag: str = "--root_data_dir") -> list[SongFile]:
+def list_stem_songs(root: str | Path) -> list[SongFile]:
     """The songs of MUSDB18 in either form, SONG.stem.mp4 or SONG/{mixture,drums,bass,other,vocals}.wav, by name.
 
     They may lie in the folder itself and in its `train` and `test`.
-
-    Args:
-        flag: that names the folder, for errors; empty for none.
 
     Raises:
         AudioError: no such folder, no song in it, or two songs of one name.
     """
     root = Path(root)
     if not root.is_dir():
-        raise AudioError(f"{flag} {root}: no such folder".lstrip())
+        raise AudioError(f"{root}: no such folder")
     paths = [path for part in (root, root / "train", root / "test") if part.is_dir() for path in part.iterdir()]
     songs = [SongFile(readable(path.name), path) for path in paths if holds_stems(path)]
     songs += [SongFile(plain_name(readable(path.name)), path) for path in paths if is_stem_file(path) and is_audio(path)]
     if not songs:
         forms = "SONG/{drums,bass,other,vocals}.wav or SONG.stem.mp4"
-        raise AudioError(f"{flag} {root}: holds no songs; put {forms} there".lstrip())
+        raise AudioError(f"{root}: holds no songs; put {forms} there")
     return _in_order(songs)
 
 

@@ -13,8 +13,8 @@ from stem_files import stem_file_of
 from demo.composition import compose
 from riff.audio.io import read_audio, write_audio
 from riff.errors import AudioError
+from riff.experiments.clips import clips_of_folder
 from riff.experiments.musdb import choose_clips, describe_vocal
-from riff.experiments.songs import clips_of_folder
 from riff.separation.stems import STEM_NAMES
 from riff.spectrogram.params import CLIP_SAMPLES
 
