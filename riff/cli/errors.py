@@ -9,15 +9,15 @@ from riff.errors import RiffError
 
 
 @contextmanager
-def named_flag(flag: str) -> Iterator[None]:
-    """Begin the message of an error that the block raises with a flag.
+def named_flag(flag: str, error_type: type[RiffError] = RiffError, remedy: str = "") -> Iterator[None]:
+    """Begin the message of an error that the block, or the decorated function, raises with a flag.
 
     Args:
-        flag: with the separator, `--audio_dir ` for a message that begins with the flag's value, `--` for one that begins with
-            the name of an option.
+        flag: with the separator: `--audio_dir ` for a message that begins with the flag's value, `--` for a `SettingError`.
+        remedy: ends the message, where it takes a flag.
     """
     try:
         yield
-    except RiffError as error:
-        error.args = (f"{flag}{error}", *error.args[1:])
+    except error_type as error:
+        error.args = (f"{flag}{error}{remedy}", *error.args[1:])
         raise

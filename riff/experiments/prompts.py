@@ -23,9 +23,9 @@ from riff.spectrogram.image import SpectrogramImage
 
 METRICS = {
     "register_obeyed": "register obeyed",
-    "register_shift": "pitch, female less male prompt, semitones",
-    "style_obeyed": "whole: prompt's style",
-    "style_of_song": "whole: song's style",
+    "register_shift": "pitch, female minus male prompt, semitones",
+    "style_obeyed": "mix: prompt's style",
+    "style_of_song": "mix: song's style",
     "added_style_obeyed": "vocal: prompt's style",
     "performed": "vocal added, backing kept",
     "edge_f1": "edge F1",

@@ -26,17 +26,17 @@ from riff.spectrogram.image import SpectrogramImage, waveform_to_image
 MAX_VOCALS = 4  # over one accompaniment, for the row `true vocals`
 METRICS = {
     "vocal_difference": "vocals: difference",
-    "melody_difference": "melodies apart, semitones",
+    "melody_difference": "melody difference, semitones",
     "pitch_spread": "spread of median pitch, semitones",
     "melody": "melody",
-    "edge_f1": "backing: edge F1",
-    "gradient_correlation": "backing: gradient correlation",
+    "edge_f1": "accompaniment: edge F1",
+    "gradient_correlation": "accompaniment: gradient correlation",
 }
 ROWS = {
-    "control": "other seeds, same backing and prompt",
+    "control": "other seeds, same accompaniment and prompt",
     "no control": "other seeds, same prompt, no control",
-    "other songs": "same seed, other backing and prompt",
-    "true vocals": "true vocals of several songs over the same backing",
+    "other songs": "same seed, other accompaniment and prompt",
+    "true vocals": "true vocals of several songs over the same accompaniment",
     "true mix": "true mix and itself through the autoencoder",
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from riff.audio.io import AUDIO_SUFFIXES, is_audio, is_stem_file, plain_name
 from riff.data.shard_files import shard_folder
-from riff.errors import AudioError, OptionError
+from riff.errors import AudioError, SettingError
 from riff.files import readable
 from riff.separation.stems import holds_stems
 
@@ -83,14 +83,14 @@ def shard_of_songs(songs: Sequence[SongFile], shard_index: int | None, num_shard
     A song's shard depends on its name alone, so songs that are added later move no other.
 
     Raises:
-        OptionError: only one of the numbers, or no such shard.
+        SettingError: only one of the numbers, or no such shard.
     """
     if shard_index is None and num_shards is None:
         return list(songs), ""
     if shard_index is None or num_shards is None:
-        raise OptionError("--shard_index and --num_shards: give both, or neither")
+        raise SettingError("shard_index: goes with num_shards; give both, or neither")
     if not 0 <= shard_index < num_shards:
-        raise OptionError(f"--shard_index {shard_index}: of {num_shards} shards the first is 0 and the last {num_shards - 1}")
+        raise SettingError(f"shard_index {shard_index}: of {num_shards} shards the first is 0 and the last {num_shards - 1}")
 
     def shard(song: SongFile) -> int:
         return int.from_bytes(hashlib.blake2b(song.name.encode(), digest_size=8).digest()) % num_shards
@@ -125,7 +125,8 @@ def _folded(slug: str) -> str:
     return unicodedata.normalize("NFC", slug).casefold()
 
 
-def names_without_song(names: Iterable[str], songs: Sequence[SongFile]) -> list[str]:
-    """The names in a prompt file that belong to no song."""
+def names_without_song(prompt_file: Path, names: Iterable[str], songs: Sequence[SongFile]) -> str:
+    """A warning of the names in a prompt file that belong to no song; "" for none."""
     known = {song.plain_name for song in songs}
-    return sorted(name for name in names if name not in known and plain_name(name) not in known)
+    unknown = sorted(name for name in names if name not in known and plain_name(name) not in known)
+    return f"{prompt_file}: {len(unknown)} names belong to no song: {', '.join(unknown[:3])}" if unknown else ""
