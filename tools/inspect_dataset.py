@@ -44,7 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         "--num_shown",
         type=cli.whole(0),
         default=12,
-        help="clips with sound on the page, besides the worst two of each kind of problem; 0 for none",
+        help="clips with sound on the page, besides the worst two of each problem; 0 for none",
     )
     add("--num_workers", type=cli.PROCESSES, default=os.cpu_count() or 1, help="processes that read images")
     add(

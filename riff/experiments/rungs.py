@@ -38,12 +38,8 @@ def rung_mixes(
     Raises:
         DataError: fewer than two clips, or a model's mix that is missing or of another length than its clip.
     """
-    for clip in clips if model_mixes is not None else ():
-        if clip.name not in model_mixes:
-            raise DataError(f"{clip.name}: the model made no mix of this clip; make one of every clip")
-        length, expected = model_mixes[clip.name].shape[1], clip.accompaniment.shape[1]
-        if length != expected:
-            raise DataError(f"{clip.name}: the model's mix has {length} samples, its clip {expected}; cut it to the clip")
+    if model_mixes is not None:
+        _check_mixes(clips, model_mixes)
     for clip, random, retrieved in zip(clips, random_partners(clips, seed), retrieve_partners(clips), strict=True):
         channels, samples = clip.accompaniment.shape
         mixes = {
@@ -54,6 +50,15 @@ def rung_mixes(
         if model_mixes is not None:
             mixes[MODEL] = model_mixes[clip.name]
         yield clip, mixes | {TRUE: clip.mix}
+
+
+def _check_mixes(clips: Sequence[ReferenceClip], mixes: Mapping[str, np.ndarray]) -> None:
+    for clip in clips:
+        if clip.name not in mixes:
+            raise DataError(f"{clip.name}: the model made no mix of this clip; make one of every clip")
+        length, expected = mixes[clip.name].shape[1], clip.accompaniment.shape[1]
+        if length != expected:
+            raise DataError(f"{clip.name}: the model's mix has {length} samples, its clip {expected}; cut it to the clip")
 
 
 class Profile(NamedTuple):

@@ -115,7 +115,7 @@ class EditPairMaker:
         kept = powerful_clips(stem, starts, settings.clip_samples, settings.frame_min_power_prop)
         parts = (backing, mix if settings.target == "mix" else stem)
         shifts = pitch_shifts(settings.pitch_augment)
-        records = []
+        records: list[EditRecord] = []
         for clip in clip_images(parts, kept, shifts, self.device, settings.clip_samples, settings.pitch_method):
             self._save(folder, clip.name(job.slug), clip, parts)
             records += self._records(job, clip)

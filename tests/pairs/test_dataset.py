@@ -1,4 +1,4 @@
-"""make_cnet_dataset.py by subprocess: what it writes, going on, and every kind of bad song."""
+"""make_cnet_dataset.py by subprocess: what it writes, resuming, and every type of bad song."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""preprocess_musdb.py by subprocess: both forms of MUSDB18, what the pairs show, going on, and every kind of bad song."""
+"""preprocess_musdb.py by subprocess: both forms of MUSDB18, what the pairs show, resuming, and every type of bad song."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ def root(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def every_kind(root: Path) -> tuple[object, ...]:
-    """The flags that ask for every kind of pair."""
+    """Flags for every type of edit."""
     wanted = ("--with_removal", "--with_noop", "--save_wav", "--pitch_augment")
     return ("--target", "mix", *wanted, "--prompt_filepath", root / "edit_prompts.json")
 
 
 @pytest.fixture(scope="module")
 def edits(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every kind of pair of those songs."""
+    """Pairs of those songs with every type of edit."""
     folder = tmp_path_factory.mktemp("edits") / "train"
     done = preprocess(root / "train", folder, *every_kind(root))
     assert "edit_prompts.json: 1 names belong to no song" in done.stderr
@@ -164,11 +164,11 @@ def test_now_and_then_nothing_is_to_happen(edits: Path) -> None:
 
 def test_a_wording_depends_on_the_seed_and_its_key_alone() -> None:
     keys = [(0, "song", f"clip {number}") for number in range(400)]
-    drawn = [choose(NOTHING, *key) for key in keys]
-    assert drawn[::-1] == [choose(NOTHING, *key) for key in reversed(keys)]
-    assert set(drawn) == set(NOTHING)
-    assert drawn != [choose(NOTHING, 1, *key[1:]) for key in keys]
-    assert drawn[:3] == ["no edit", "make no changes", "leave it as it is"]  # on any machine
+    chosen = [choose(NOTHING, *key) for key in keys]
+    assert chosen[::-1] == [choose(NOTHING, *key) for key in reversed(keys)]
+    assert set(chosen) == set(NOTHING)
+    assert chosen != [choose(NOTHING, 1, *key[1:]) for key in keys]
+    assert chosen[:3] == ["no edit", "make no changes", "leave it as it is"]  # on any machine
 
 
 def test_both_forms_of_the_data_set_give_the_same_pairs(root: Path, tmp_path: Path) -> None:
