@@ -6,17 +6,24 @@ al., ICLR 2022). The more noise, the more the model sings in its own way.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
-from riff.audio.notes import FRAMES_A_SECOND
+from riff.audio.io import read_audio
+from riff.audio.notes import FRAMES_A_SECOND, MIDI_SUFFIXES, contour_of_notes, contour_of_recording, read_midi
 from riff.errors import DataError
-from riff.metrics.melody import register_of_prompt
+from riff.metrics.melody import REGISTER_BOUNDARY, register_of_prompt
+from riff.sampling.compose import compose_tune
 from riff.sampling.levels import vocal_at_level
 from riff.sampling.windows import Guide
+from riff.separation.song import Song
 from riff.spectrogram.image import SpectrogramImage, combine_images, waveform_to_image
 from riff.spectrogram.params import STANDARD
 
+NONE, COMPOSE, ORIGINAL = "none", "compose", "original"
 # MIDI numbers that the middle of a tune should lie between.
 REGISTERS = {"female": (60.0, 70.0), "male": (48.0, 58.0), None: (52.0, 68.0)}
 SINGABLE = (40.0, 84.0)  # E2 to C6; the image's own pitch tracker knows no others
@@ -27,6 +34,62 @@ FEMALE_FORMANTS = 1.17
 HIGHEST_HARMONIC = 6_000.0  # Hz
 VIBRATO = (5.5, 0.35)  # Hz, semitones
 CONSONANT_S = 0.03
+
+
+class Tune(NamedTuple):
+    """A tune as it is asked for.
+
+    Attributes:
+        source: `compose`, `original` (the song's own vocal), or the path of a MIDI file or recording.
+        start_s: where it begins. transpose: semitones, None for the singer's register. seed: of a composed tune.
+    """
+
+    source: str
+    start_s: float = 0.0
+    transpose: int | None = None
+    seed: int = 0
+
+
+class PlacedTune(NamedTuple):
+    """A tune in its place in a song.
+
+    Attributes:
+        contour: float64, shape (frames,), MIDI numbers, one in 10 ms, NaN in rests. vibrato: whether a singer has to add it.
+        remark: what was left out, or empty.
+    """
+
+    contour: np.ndarray
+    vibrato: bool
+    remark: str = ""
+
+
+def tune_for_song(tune: Tune, song: Song, frames: int, prompt: str) -> PlacedTune:
+    """Read, follow or compose a tune and fit it to a song.
+
+    Args:
+        frames: of the song's image. prompt: may name the register.
+
+    Raises:
+        AudioError: a file that cannot be read. DataError: as `fit_tune` and `compose_tune`.
+    """
+    source = tune.source
+    try:
+        if source == COMPOSE:
+            notes = compose_tune(song.accompaniment, song.sample_rate, prompt, tune.seed)
+            return PlacedTune(fit_tune(contour_of_notes(notes, frames), frames, 0.0, tune.transpose or 0), True)
+        if source == ORIGINAL:
+            contour = contour_of_recording(song.vocals, song.sample_rate)
+            return PlacedTune(fit_tune(contour, frames, tune.start_s, tune.transpose, prompt), False)
+        if source.lower().endswith(MIDI_SUFFIXES):
+            notes, others = read_midi(Path(source))
+            contour = contour_of_notes(notes, round(notes[-1].end * FRAMES_A_SECOND) + 1)
+            remark = f"{source}: has several notes at once; the highest are the tune" if others else ""
+            return PlacedTune(fit_tune(contour, frames, tune.start_s, tune.transpose, prompt), True, remark)
+        recording = read_audio(Path(source))
+        contour = contour_of_recording(recording.waveform, recording.sample_rate)
+        return PlacedTune(fit_tune(contour, frames, tune.start_s, tune.transpose, prompt), False)
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from error
 
 
 def fit_tune(contour: np.ndarray, frames: int, start_s: float = 0.0, transpose: int | None = None, prompt: str = "") -> np.ndarray:
@@ -98,18 +161,16 @@ def guide_voice(contour: np.ndarray, female: bool, vibrato: bool, seed: int = 0)
     return (voice / max(np.abs(voice).max(), np.finfo(np.float64).tiny)).astype(np.float32)
 
 
-def melody_guide(
-    contour: np.ndarray, backing: SpectrogramImage, target: str, strength: float, prompt: str = "", vibrato: bool = True
-) -> Guide:
+def melody_guide(tune: PlacedTune, backing: SpectrogramImage, target: str, strength: float, prompt: str = "") -> Guide:
     """The start of sampling for a tune.
 
     Args:
-        contour: from `fit_tune`, as long as the backing's image. target: what the model generates, a `mix` or `vocals`.
+        tune: as long as the backing's image. target: what the model generates, a `mix` or `vocals`.
         strength: [0, 1], see `Guide`.
     """
     register = register_of_prompt(prompt)
-    female = register == "female" or (register is None and float(np.nanmedian(contour)) >= 58.0)
-    image = waveform_to_image(torch.from_numpy(guide_voice(contour, female, vibrato)))
+    female = register == "female" or (register is None and float(np.nanmedian(tune.contour)) >= REGISTER_BOUNDARY)
+    image = waveform_to_image(torch.from_numpy(guide_voice(tune.contour, female, tune.vibrato)))
     if target == "mix":
         image = combine_images(backing, vocal_at_level(image.pixels, backing))
     return Guide(image.pixels, strength)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from riff.audio.notes import Note, notes_of_contour
 from riff.errors import DataError
-from riff.metrics.edit import EditScores, Verdict, score_edit
+from riff.metrics.edit import EditScores, Verdict, added_melody, score_edit
 from riff.models.loading import load_control_pipeline, load_edit_pipeline
 from riff.models.model_types import CONTROL, model_type_of
 from riff.sampling.edit import CANDIDATE_STRIDE, ScoredTake, best_take
@@ -209,3 +210,9 @@ def score_song(before: np.ndarray, after: np.ndarray, frames: np.ndarray, params
     with np.errstate(invalid="ignore"):
         means = EditScores(*(np.nansum(scores * lengths, axis=0) / lengths.sum(axis=0)).tolist())
     return Verdict(means, means.is_edit, means.edit_score)
+
+
+def notes_of_take(backing: SpectrogramImage, take: ScoredTake) -> list[Note]:
+    """The notes of a take's vocal, from its image."""
+    melody = added_melody(backing.pixels, take.after.pixels, backing.params)
+    return notes_of_contour(np.where(melody.voiced, melody.note, np.nan))
