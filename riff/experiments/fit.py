@@ -107,7 +107,7 @@ EXPERIMENT = Experiment(
     rows=ROWS,
     note=(
         "Means over songs that are in no training data. Harmony is the backing's chroma at the vocal's notes, rhythm its onset "
-        "strength at their beginnings (riff/metrics/fit.py). A composed tune is made for the backing (riff/sampling/compose.py) and "
+        "strength at their beginnings (riff/metrics/fit.py). A composed tune is made for the backing and "
         "guides the sampling. The same vocals over the other songs show what chance gives, the true "
         "vocals what can be had; the share of the way is 0 at chance and 1 at the true vocal. A vocal fits if its score is "
         "at least 0.3, which 95 % of true vocals and 25 % of other songs' reach (demo songs of catalogues 11 and 12). Alike is the "
