@@ -144,7 +144,7 @@ def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[
 
     if not args.data_root and not args.dataset_id:
         songs = [args.audio] if args.audio else [song.path for song in list_songs("raw-audio")[: args.max_samples]]
-        opener = open_songs(separation_options(args, device), songs, say=cli.warn) if args.separator != "none" else None
+        opener = open_songs(separation_options(args, device), songs, warn=cli.warn) if args.separator != "none" else None
         prompt = args.prompt or "add a vocal melody"
         return [clip_from_audio(song, opener, args.start, prompt, kind_of_prompt(prompt), device) for song in songs], []
     clips, failures = [], []

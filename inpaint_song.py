@@ -125,9 +125,10 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     layout = WindowLayout(overlap=args.overlap, batch_size=args.window_batch_size)
     prompt = args.prompt or model.default_prompt
     clock.lap("loading")
-    opener = open_songs(separation_options(args, device), [args.audio], say=cli.warn)
-    song = open_song(args.audio, opener)
-    regions = check_regions(list(zip(args.start, args.end, strict=True)), song.duration_s)
+    opener = open_songs(separation_options(args, device), [args.audio], warn=cli.warn)
+    regions = list(zip(args.start, args.end, strict=True))
+    song = open_song(args.audio, opener, check=lambda duration_s: check_regions(regions, duration_s))
+    regions = check_regions(regions, song.duration_s)
     clock.lap("separation")
     backing = backing_image(song, device)
     known = known_image(song, backing, model.target, args.keep_original_vocal, device) if regions else None

@@ -11,7 +11,7 @@ from torch.nn.functional import l1_loss
 
 from demo.schedule import Progress, cosine_schedule
 from riff.cli import progress_bar
-from riff.seeds import kept_seed
+from riff.seeds import torch_seed
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def train_autoencoder(images: np.ndarray, recipe: AutoencoderRecipe, seed: int) 
     Returns:
         The model, its `scaling_factor` set to 1/std of its latents, and the loss curve as (step, loss).
     """
-    torch.manual_seed(kept_seed(seed))
+    torch.manual_seed(torch_seed(seed))
     rng = np.random.default_rng(seed)
     model = new_autoencoder(recipe)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=1e-4, betas=(0.9, 0.99))

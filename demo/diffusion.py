@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from demo.schedule import Progress, cosine_schedule
 from demo.tokenizer import tokenize
-from riff.seeds import kept_seed
+from riff.seeds import torch_seed
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def train_diffusion(
     Returns:
         The UNet and text encoder with averaged weights, and the loss curve as (step, loss).
     """
-    torch.manual_seed(kept_seed(seed))
+    torch.manual_seed(torch_seed(seed))
     rng = np.random.default_rng(seed)
     unet = new_unet(recipe, latents.shape[1], latents.shape[2])
     text_encoder = new_text_encoder(tokenizer, recipe)

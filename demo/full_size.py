@@ -43,9 +43,9 @@ def full_size_base(seed: int = 0) -> Any:
     from demo.tokenizer import train_tokenizer
     from riff.models.ldm import STABLE_DIFFUSION_1
     from riff.models.sources import WITHOUT_SAFETY_CHECKER
-    from riff.seeds import kept_seed
+    from riff.seeds import torch_seed
 
-    torch.manual_seed(kept_seed(seed))
+    torch.manual_seed(torch_seed(seed))
     return StableDiffusionPipeline(
         vae=AutoencoderKL(**STABLE_DIFFUSION_1.vae),
         text_encoder=CLIPTextModel(CLIPTextConfig(**STABLE_DIFFUSION_1.text_encoder)),

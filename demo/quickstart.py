@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     stages, page = plan(args), args.output / "index.html"
     if page.exists() and not any(stage.result.exists() for stage in stages):
         raise OptionError(f"--output {args.output}: holds index.html, which this would replace; use another folder")
-    with only_writer(make_folder(args.output), "--output"):
+    with only_writer(make_folder(args.output)):
         for number, stage in enumerate(stages, start=1):
             run_stage(stage, f"[{number}/{len(stages)}]")
         from demo.quickstart_page import write_page

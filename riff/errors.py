@@ -1,32 +1,32 @@
-"""The errors that a person can cause. Each message names the file or flag and the way out, in one line."""
+"""Errors that a user can cause. Each message names the file or value and the way out, in one line."""
 
 
 class RiffError(Exception):
-    """Anything that ends a command with one line on stderr and exit status 2."""
+    """Ends a command with one line on stderr and exit status 2."""
 
 
 class AudioError(RiffError):
-    """An audio file that cannot be read, or holds nothing that can be used."""
+    """An audio file that cannot be read or used."""
 
 
 class AudioWarning(UserWarning):
-    """Said of an audio file that is used although something is wrong with it."""
+    """An audio file that is used although it is damaged or unusual."""
 
 
 class DataError(RiffError):
-    """A prompt file, a folder of pairs, or a spectrogram image that is not what it should be."""
+    """An invalid prompt file, folder of pairs, or spectrogram image."""
 
 
 class ModelError(RiffError):
-    """A model that cannot be found, loaded safely, or used in this place."""
+    """A model that cannot be found, loaded safely, or used for this purpose."""
 
 
 class TrainingError(RiffError):
-    """A training run that has come to numbers from which it cannot go on."""
+    """A training run that cannot go on, such as after a non-finite loss."""
 
 
 class Interrupted(RiffError):
-    """A run that a signal ended before its work was done; what became of it is said. signal: its number."""
+    """A run that a signal ended early; the message says what was saved. signal: its number."""
 
     def __init__(self, text: str, signal: int) -> None:
         super().__init__(text)
@@ -34,8 +34,8 @@ class Interrupted(RiffError):
 
 
 class OptionError(RiffError):
-    """Flags that contradict each other or what is already on disk."""
+    """Options that are invalid, or contradict each other or what is already on disk."""
 
 
 class Unavailable(RiffError):
-    """A place that files could come from, and that cannot be reached or has something else; says why in a few words."""
+    """A source of a download that cannot be reached or has other files; the message is the reason alone."""

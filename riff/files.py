@@ -1,4 +1,4 @@
-"""Files that a later step trusts: written beside, flushed, then renamed."""
+"""Atomic files and folders (written beside, flushed, renamed), locks, and paths from untrusted metadata."""
 
 from __future__ import annotations
 
@@ -20,20 +20,19 @@ from filelock import FileLock, Timeout
 
 from riff.errors import DataError, OptionError, RiffError
 
-LONGEST_NAME = 255  # bytes, of a file
-CARD = "README.md"  # what describes a model or a data set
+LONGEST_NAME = 255  # bytes of a file name
+CARD = "README.md"  # the description of a model or a data set
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` (same suffix) that becomes `path` when the block ends well.
+    """Yield a temporary path beside `path` (same suffix) that is renamed to `path` when the block succeeds.
 
-    Whatever goes wrong inside, nothing is left under the final name that was not whole. The file gets the usual permissions,
-    also where a library wrote it for its owner alone, as safetensors does.
+    The file gets the usual permissions, also where a library wrote it for its owner alone, as safetensors does.
 
     Raises:
-        OSError: the disk is full, whatever the block raised for it; it names `path`.
+        OSError: the disk is full, whatever exception the block raised for that; it names `path`.
     """
     path = Path(path)
     make_folder(path.parent)
@@ -50,22 +49,22 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path, replaces: Iterable[str] = ()) -> Iterator[Path]:
-    """Yield a temporary folder whose files become those of `path` when the block ends well.
+    """Yield a temporary folder whose files are moved into `path` when the block succeeds.
 
-    Whatever else lies in `path` stays where it is. The files get the usual permissions.
+    Other files in `path` are kept. The new files get the usual permissions.
 
     Args:
-        replaces: files in `path`, relative to it, that go: those that an earlier call wrote.
+        replaces: files in `path`, relative to it, that are removed: those that an earlier call wrote.
 
     Raises:
-        OptionError: a new file has the name of one that is there and does not go; nothing is changed.
-        OSError: the disk is full, whatever the block raised for it; it names `path`.
+        OptionError: a file of the same name exists and is not in `replaces`; nothing is changed.
+        OSError: the disk is full, whatever exception the block raised for that; it names `path`.
     """
     path = Path(path).resolve()
     make_folder(path.parent)
-    for place in (path.parent, path):
-        remove_leftovers(place, path.name)
-    # Inside a folder that is there, which may be a mount point.
+    for folder in (path.parent, path):
+        remove_leftovers(folder, path.name)
+    # Inside an existing folder, which may be a mount point.
     temporary = folder_of_process(path / path.name if path.exists() else path)
     try:
         with _full_disk_names(path):
@@ -82,22 +81,22 @@ def atomic_folder(path: str | Path, replaces: Iterable[str] = ()) -> Iterator[Pa
 
 
 def _replace_files(folder: Path, new: Path, replaces: Iterable[str]) -> None:
-    """Remove files from a folder and put new ones there; on an error, all is as it was.
+    """Replace files of a folder by new ones; on an error, the folder is restored.
 
-    The files at the top, without which no model loads, go first and come last.
+    The files at the top, without which no model loads, are removed first and added last.
     """
 
     def by_depth(files: Iterable[str]) -> list[str]:
         return sorted(files, key=lambda file: (file.count("/"), file))
 
-    going = by_depth({file for file in replaces if inside(folder, file).is_file()})
-    coming = by_depth(files_below(new))[::-1]
-    if taken := [file for file in coming if file not in going and os.path.lexists(folder / file)]:
+    removed = by_depth({file for file in replaces if inside(folder, file).is_file()})
+    added = by_depth(files_below(new))[::-1]
+    if taken := [file for file in added if file not in removed and os.path.lexists(folder / file)]:
         raise OptionError(f"{folder}: holds {taken[-1]} by now, which is left alone; choose another folder")
     aside = folder / f".{folder.name}.old.{os.getpid()}"
     moved: list[tuple[Path, Path]] = []
     try:
-        for source, target, files in ((folder, aside, going), (new, folder, coming)):
+        for source, target, files in ((folder, aside, removed), (new, folder, added)):
             for file in files:
                 (target / file).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(source / file, target / file)
@@ -108,19 +107,24 @@ def _replace_files(folder: Path, new: Path, replaces: Iterable[str]) -> None:
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    for parent in sorted({parent for file in going for parent in Path(file).parents if parent.parts}, reverse=True):
+    remove_emptied_folders(folder, removed)
+
+
+def remove_emptied_folders(folder: Path, removed: Iterable[str]) -> None:
+    """Remove the subfolders of a folder that are empty since files were removed; removed: relative to it."""
+    for parent in sorted({parent for file in removed for parent in Path(file).parents if parent.parts}, reverse=True):
         with suppress(OSError):  # not empty
             (folder / parent).rmdir()
 
 
 def files_below(folder: Path) -> list[str]:
-    """Every file of a folder and of those in it, relative to it, sorted."""
+    """All files of a folder and its subfolders, relative to it, sorted."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 @contextmanager
 def _full_disk_names(path: Path) -> Iterator[None]:
-    """Make of what the libraries raise on a full disk an OSError that names what was to be written."""
+    """Turn any library's exception of a full disk into an OSError that names the path to be written."""
     try:
         yield
     except Exception as error:
@@ -131,7 +135,7 @@ def _full_disk_names(path: Path) -> Iterator[None]:
 
 
 def _full_disk(error: BaseException | None) -> int | None:
-    """The error number of a full disk, of this error or of one that it came from; None where it was something else."""
+    """The error number of a full disk, of this error or of one of its causes, else None."""
     while error is not None:
         rust = re.search(r"\(os error (\d+)\)", str(error))  # safetensors
         number = error.errno if isinstance(error, OSError) else int(rust[1]) if rust else None
@@ -142,7 +146,7 @@ def _full_disk(error: BaseException | None) -> int | None:
 
 
 def folder_of_process(path: Path) -> Path:
-    """An empty folder beside `path`, which this process may make into it; `remove_leftovers` removes it should the process die."""
+    """Create an empty temporary folder beside `path`; if this process dies, `remove_leftovers` removes it."""
     temporary = _beside(path, path.name, f".tmp.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -150,7 +154,7 @@ def folder_of_process(path: Path) -> Path:
 
 
 def _beside(path: Path, name: str, ending: str) -> Path:
-    """A hidden path beside `path`, of its name and an ending, or of a hash of its name where that would be too long."""
+    """A hidden path beside `path` of a name and an ending; a hash replaces the name where that would be too long."""
     hidden = f".{name}{ending}"
     if len(os.fsencode(hidden)) > LONGEST_NAME:
         hidden = f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{ending}"
@@ -158,10 +162,10 @@ def _beside(path: Path, name: str, ending: str) -> Path:
 
 
 def remove_leftovers(folder: str | Path, name: str = "") -> None:
-    """Remove the temporary files and folders that processes left directly in a folder when they were killed.
+    """Remove the temporary files and folders of killed processes that lie directly in a folder.
 
     Args:
-        name: of the file or folder that they were to become ("": any).
+        name: of the final file or folder ("": any).
     """
     import psutil
 
@@ -175,11 +179,11 @@ def remove_leftovers(folder: str | Path, name: str = "") -> None:
 
 
 @contextmanager
-def only_writer(folder: Path, flag: str) -> Iterator[None]:
-    """Be the only one who writes to a folder, inside the block; the system lets go of it when the process dies, in any way.
+def only_writer(folder: Path) -> Iterator[None]:
+    """Lock a folder for writing inside the block; the system releases the lock when the process dies in any way.
 
     Raises:
-        OptionError: another process has it; names the flag.
+        OptionError: another process has locked it.
         RiffError: the file system cannot lock.
     """
     lock, name = FileLock(folder / ".lock"), folder / ".writer"  # a locked file cannot be read on Windows
@@ -188,25 +192,25 @@ def only_writer(folder: Path, flag: str) -> Iterator[None]:
     except Timeout as error:
         writer = name.read_text(encoding="utf-8").strip() if name.exists() else ""
         message = f"{writer or 'another run'} is writing there; wait for it, or use another folder"
-        raise OptionError(f"{flag} {folder}: {message}") from error
+        raise OptionError(f"{folder}: {message}") from error
     except OSError as error:
-        raise RiffError(f"{flag} {folder}: this folder cannot be locked ({error.strerror}); choose another place") from error
+        raise RiffError(f"{folder}: this folder cannot be locked ({error.strerror}); choose another place") from error
     try:
         name.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
         yield
     finally:
         name.unlink(missing_ok=True)
-        with suppress(OSError):  # on Windows it can only go once it is free, and filelock sees to that
+        with suppress(OSError):  # on Windows filelock removes it after its release
             os.unlink(lock.lock_file)
         lock.release()
 
 
 def _set_usual_mode(files: Iterable[Path]) -> None:
-    """Give files the permissions that the process's umask and the folder give to any new file."""
+    """Give files the permissions that a new file gets by the process's umask and the folder."""
     mode = None
     for file in files:
         if mode is None:
-            probe = file.with_name(f".mode.tmp.{os.getpid()}")  # asking for the umask would change it for a moment
+            probe = file.with_name(f".mode.tmp.{os.getpid()}")  # reading the umask would change it for a moment
             with open(probe, "ab") as opened:
                 mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
             probe.unlink(missing_ok=True)
@@ -215,18 +219,18 @@ def _set_usual_mode(files: Iterable[Path]) -> None:
 
 
 def readable(name: str) -> str:
-    """A file's name as text; bytes that are not UTF-8 are escaped, as in `caf\\xe9.wav`."""
+    """A file name as text, with bytes that are not UTF-8 escaped, as in `caf\\xe9.wav`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def write_new(path: Path, content: bytes) -> None:
-    """Write a file into a folder that gets its final name only when all is there."""
+    """Write a file and its parents into a folder that is itself temporary."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
 
 
 def flush(files: Iterable[Path]) -> None:
-    """Bring files to the disk; together they take a third of the time that they take one after the other."""
+    """Flush files to the disk, concurrently, which takes a third of the time."""
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(_flush, files))
 
@@ -236,9 +240,13 @@ def _flush(file: Path) -> None:
         os.fsync(opened.fileno())
 
 
-def write_text(path: str | Path, text: str) -> None:
+def write_bytes(path: str | Path, content: bytes) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # which in JSON is an escape
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    write_bytes(path, text.encode(errors="backslashreplace"))  # in JSON that is an escape
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -246,10 +254,10 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
-    """Read a manifest (`.json`) or a configuration (YAML): one object of keys and values.
+    """Read a manifest (`.json`) or a configuration (YAML): one mapping.
 
     Raises:
-        DataError: it cannot be read, or is no such object.
+        DataError: it cannot be read, or is no mapping.
     """
     path = Path(path)
     try:
@@ -274,12 +282,12 @@ def _load_yaml(path: Path) -> Any:
 
 
 def sign_card(text: str) -> str:
-    """A card with a last line by which `is_own_card` tells whether somebody has changed it since."""
+    """A card with a last line by which `is_own_card` recognises it unless it is edited."""
     return f"{text.rstrip()}\n\n<!-- written by riff-cnet, which leaves a card alone that was edited ({_card_hash(text)}) -->\n"
 
 
 def is_own_card(text: str) -> bool:
-    """Whether `sign_card` made this text, and nobody changed it but for spaces at its ends and the kind of its line ends."""
+    """Whether `sign_card` made this text and it was not edited, apart from white space at its ends and the type of line ends."""
     signed = re.fullmatch(r"(.*)<!-- written by riff-cnet, [^\n]*\((\w+)\) -->\s*", text.replace("\r\n", "\n"), re.DOTALL)
     return signed is not None and _card_hash(signed[1]) == signed[2]
 
@@ -289,7 +297,11 @@ def _card_hash(text: str) -> str:
 
 
 def make_folder(path: str | Path) -> Path:
-    """Create a folder and its parents; an unwritable place becomes one line."""
+    """Create a folder and its parents.
+
+    Raises:
+        RiffError: it cannot be created or written to.
+    """
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -301,10 +313,10 @@ def make_folder(path: str | Path) -> Path:
 
 
 def inside(folder: str | Path, relative: str) -> Path:
-    """`folder / relative`, refusing a path from untrusted metadata that leaves the folder.
+    """`folder / relative`, resolved, of a path from untrusted metadata.
 
     Raises:
-        OptionError: the path is absolute, climbs out with `..` or through a link, or is none (a NUL, a loop of links).
+        OptionError: the path leaves the folder (absolute, by `..` or by a link), or is invalid (a NUL, a loop of links).
     """
     root = Path(folder).resolve()
     try:

@@ -11,8 +11,8 @@ from huggingface_hub import constants, set_client_factory
 from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils._http import default_client_factory
 
-FAILURE_LASTS = 60.0  # seconds during which a hub that did not answer is not contacted again
-CONNECT_WITHIN = 5.0  # seconds; slow lines connect in that time, firewalls that drop packets never do
+RETRY_AFTER = 60.0  # seconds until a hub that did not answer is contacted again
+CONNECT_WITHIN = 5.0  # seconds; slow connections succeed in that time, firewalls that drop packets never answer
 
 
 class HubUnreachable(OfflineModeIsEnabled):
@@ -36,7 +36,7 @@ class _FirstContact:
     def _send(self, send: Callable[..., Any], request: Any, **options: Any) -> Any:
         if self._answered:
             return send(request, **options)
-        if self._failure and time.monotonic() < self._failed_at + FAILURE_LASTS:
+        if self._failure and time.monotonic() < self._failed_at + RETRY_AFTER:
             raise HubUnreachable(self._failure)
         timeout = float(constants.HF_HUB_ETAG_TIMEOUT)
         limits = {"connect": min(CONNECT_WITHIN, timeout), "read": timeout, "write": timeout, "pool": timeout}
@@ -50,7 +50,7 @@ class _FirstContact:
         return response
 
 
-def ask_once() -> None:
+def fail_fast() -> None:
     """Make downloads give up at the first request that gets no answer within `HF_HUB_ETAG_TIMEOUT` (by default 10 s).
 
     Once the hub has answered, the library's own retries and timeouts apply.
@@ -58,7 +58,7 @@ def ask_once() -> None:
     set_client_factory(_FirstContact().new_client)
 
 
-def ask_patiently() -> None:
+def restore_retries() -> None:
     """Restore the library's own retries and timeouts, for uploads."""
     set_client_factory(default_client_factory)
 

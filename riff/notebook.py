@@ -19,7 +19,7 @@ from riff.spectrogram.image import waveform_to_image
 from riff.spectrogram.params import STANDARD
 from riff.spectrogram.sheet import contact_sheet
 
-# By model type: the one that its authors published, for a GPU, and the small one of the repository.
+# By model type: the published model, for a GPU, and the small one of the repository.
 MODELS = {
     "control": ("zachary-shah/riffusion-cnet-v2", "models/riff-cnet-mini"),
     "edit": ("zachary-shah/riff-pix2pix-v1", "models/riff-pix2pix-mini"),
@@ -28,7 +28,7 @@ DRIVE = Path("/content/drive")
 
 
 def choose_model(name: str, model_type: str, device: str) -> str:
-    """Folder, checkpoint or hub id for the model field of a form.
+    """Folder, checkpoint or hub id for the model field of a notebook's form.
 
     Args:
         name: `published`, `mini`, `auto` (the published model on a GPU, the small one on a CPU), or a folder, checkpoint or hub id.
@@ -51,7 +51,7 @@ def choose_song(path: str, upload: bool) -> Path:
     try:
         from google.colab import files
     except ImportError as error:
-        raise OptionError("only Colab takes uploads; untick the box, and give a file of this machine") from error
+        raise OptionError("only Colab takes uploads; untick the box and give the path of a file") from error
     uploaded = list(files.upload())
     if not uploaded:
         raise OptionError("nothing was uploaded; choose a file, or untick the box")
@@ -74,7 +74,7 @@ def show_sheet(images: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def show_sound(title: str, waveform: np.ndarray, sample_rate: int, pixels: np.ndarray | None = None) -> None:
-    """Display a sound's spectrogram under its title, and a player.
+    """Display a waveform's spectrogram under its title, and a player.
 
     Args:
         waveform: float32, shape (channels, samples); scaled down if it would clip.

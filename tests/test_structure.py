@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = (
-    {"errors", "seeds", "files", "cli", "network", "wheels"},
+    {"errors", "seeds", "files", "cli", "network", "downloads"},
     {"spectrogram"},
     {"audio"},
     {"separation"},

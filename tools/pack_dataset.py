@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     plan, manifest = plan_packing(args.data_dir, args.control_method, args.format, args.pairs_per_shard)
     make_folder(args.output)
-    with only_writer(args.output, "--output"):
+    with only_writer(args.output):
         if not prepare_output(args.output, manifest, args.overwrite):
             cli.write_manifest(args.output / MANIFEST, vars(args), **manifest)
         written, shards = plan.write(args.output), len(plan.shards)

@@ -1,4 +1,4 @@
-"""Where a song is cut into clips, and which clips have enough of the part that is to be learnt."""
+"""Cutting a song into clips, and choosing those with enough of a stem."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 MIN_VOCAL_RATIO = 0.1
-SILENCE_RMS = 1e-4  # -80 dB: below this lies dither, not music
-SMALLEST_SAMPLE = 2.0**-15  # what 16 bits can tell from zero
+SILENCE_RMS = 1e-4  # -80 dB: dither
+SMALLEST_SAMPLE = 2.0**-15  # above zero with 16 bits
 
 
 def cut_clips(num_samples: int, clip_samples: int, hop_samples: int | None = None) -> list[int]:
-    """Start offsets of the whole clips in a song; what is left at the end is dropped.
+    """Start offsets of the complete clips of a song; the remainder at the end is dropped.
 
     Args:
         hop_samples: from one start to the next (default: `clip_samples`, so that clips do not overlap).
@@ -41,8 +41,8 @@ def vocal_ratio(vocals: np.ndarray, mix: np.ndarray) -> float:
 def powerful_clips(stem: np.ndarray, starts: Sequence[int], clip_samples: int, min_power_prop: float) -> list[int]:
     """The starts of the clips in which a stem's power is at least `min_power_prop` times the stem's own power.
 
-    Power is the mean square of the mono mix. The stem's own leaves out the samples that are zero in 16 bits, so that it says
-    how loud the stem is where it plays, however long it rests. A clip below -80 dB never counts.
+    Power is the mean square of the mono mix. The stem's own excludes samples that are zero with 16 bits, and so its rests. A clip
+    below -80 dB is never included.
 
     Args:
         stem: float, shape (channels, samples), of the whole song.

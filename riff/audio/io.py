@@ -1,4 +1,4 @@
-"""Any audio file in, float32 (channels, samples) inside, WAV, FLAC or OGG out."""
+"""Read any audio file as float32 (channels, samples); write WAV, FLAC or OGG; resample and mix channels."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ import numpy as np
 import soundfile
 import soxr
 
-from riff.audio.decoding import FORMATS, decode, said_duration
+from riff.audio.decoding import FORMATS, container_duration, decode, joined_format
 from riff.errors import AudioError, AudioWarning
 from riff.files import atomic_path
 
 AUDIO_SUFFIXES = frozenset(
-    {".aac", ".ac3", ".aif", ".aiff", ".ape", ".flac", ".m4a", ".mka", ".mkv", ".mp2", ".mp3", ".ogg"}
-    | {".opus", ".wav", ".webm", ".wma", ".wv"}
+    {".aac", ".ac3", ".aif", ".aiff", ".ape", ".caf", ".flac", ".m4a", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4"}
+    | {".ogg", ".opus", ".wav", ".webm", ".wma", ".wv"}
 )
-STEM_FILE_SUFFIX = ".stem.mp4"  # a song's mixture and its stems as streams of one file
+STEM_FILE_SUFFIX = ".stem.mp4"  # a song's mixture and stems as streams of one file
 
 _SUBTYPES = {".wav": "PCM_24", ".flac": "PCM_24", ".ogg": "VORBIS"}
 _UNBOUNDED_SUBTYPES = ("FLOAT", "DOUBLE", "VORBIS")
 _BLOCK = 65_536  # samples
 _NO_SAMPLES = "holds no samples; export it again or take it out"
 _LARGEST_DECLARED = 0x7FFF_0000  # bytes: a WAV that was written to a pipe declares more, meaning "to the end of the file"
-_UNKNOWN_LENGTH = 2**60  # samples: libsndfile says at least that of a FLAC that was written to a pipe
-_MOST_LOST = 0.5  # of a file's sound
-_UNSAID_LOSS_S = 0.02  # an MP3 frame is 0.026 s
+_UNKNOWN_LENGTH = 2**60  # samples: libsndfile reports at least that for a FLAC that was written to a pipe
+_MAX_LOSS = 0.5  # of a file's duration
+_UNREPORTED_LOSS_S = 0.02  # less than an MP3 frame, 0.026 s
 
 
 @dataclass(frozen=True)
 class Audio:
-    """A waveform with its rate; a class and not a tuple, so that neither travels without a name.
+    """A waveform with its sample rate.
 
     Attributes:
         waveform: float32, shape (channels, samples), nominally in [-1, 1]. Float files and lossy decoders may go beyond.
@@ -51,7 +51,7 @@ class Audio:
 
 
 def list_audio_files(folder: str | Path) -> list[Path]:
-    """The audio files of a folder, by suffix, sorted by name; hidden files and everything else left out.
+    """The audio files of a folder by suffix, without hidden ones, sorted by name.
 
     Raises:
         AudioError: the folder does not exist or holds no audio.
@@ -71,12 +71,12 @@ def is_audio(path: Path) -> bool:
 
 
 def is_stem_file(path: Path) -> bool:
-    """Whether this is a song with its stems as streams of one file, by its suffix."""
+    """Whether this file, by its suffix, has a song's stems as streams."""
     return path.name.lower().endswith(STEM_FILE_SUFFIX)
 
 
 def plain_name(name: str) -> str:
-    """A song's name without the suffix of an audio file; other dots belong to the name ("St. Vitus - Word Gets Around")."""
+    """A file name without the suffix of an audio file; other dots belong to the name ("St. Vitus - Word Gets Around")."""
     if name.lower().endswith(STEM_FILE_SUFFIX):
         return name[: -len(STEM_FILE_SUFFIX)]
     suffix = Path(name).suffix
@@ -86,25 +86,29 @@ def plain_name(name: str) -> str:
 def read_audio(path: str | Path) -> Audio:
     """Read a whole file: WAV, FLAC, OGG, AIFF with libsndfile; MP3, M4A, AAC, WebM, WMA and the rest with FFmpeg.
 
-    Of several streams of sound the first is taken. What cannot be decoded is skipped, as players do, with silence in its place,
-    so that the rest stays in time. How much should be there is what the file declares or its timestamps say; where it declares
-    nothing (AAC, MP3 without a Xing header), what the bytes that cannot be decoded would come to. A file of which less than
-    half can be decoded, damaged or cut off, is refused.
+    The first of several audio streams is read. Silence replaces what cannot be decoded, so that the rest stays in time. The
+    expected duration is the declared one or that of the timestamps; without a declaration (AAC, MP3 without a Xing header), the
+    size of undecodable packets is counted in. A file of which less than half can be decoded, damaged or cut off, is refused.
+    FLAC and OGG files that were joined are read to their end.
 
     Warns:
-        AudioWarning: a part is lost.
+        AudioWarning: a part is lost, or of joined files of another format only the first is read.
 
     Raises:
-        AudioError: no such file, not audio, most of it lost, no samples, or samples that are not finite.
+        AudioError: no such file, not audio, most of it lost, no samples, or non-finite samples.
     """
     path = _require_file(path)
-    audio = _read_with_libsndfile(path) or _read_with_ffmpeg(path, first_only=True)[0]
+    joined = joined_format(path)
+    audio = (None if joined else _read_with_libsndfile(path)) or _read_with_ffmpeg(path, first_only=True)[0]
     _check_samples(path, audio)
+    if joined and joined not in ("FLAC", "OGG"):
+        message = f"{path}: several {joined} files joined into one, of which only the first, {audio.duration_s:.2f} s, is read"
+        warnings.warn(f"{message}; join them in an audio editor", AudioWarning, stacklevel=2)
     return audio
 
 
 def read_audio_streams(path: str | Path) -> list[Audio]:
-    """Read every stream of sound of a file, in the file's order, with FFmpeg; one pass over the file serves all.
+    """Read all audio streams of a file, in the file's order, with FFmpeg in one pass.
 
     Warns:
         AudioWarning: as `read_audio`, for any of the streams.
@@ -120,7 +124,7 @@ def read_audio_streams(path: str | Path) -> list[Audio]:
 
 
 def declared_duration(path: str | Path) -> float | None:
-    """Seconds that a file says it lasts, found without decoding it; None where it says nothing.
+    """Duration in seconds that a file declares, read without decoding it; None where it declares none.
 
     Raises:
         AudioError: no such file, or not audio.
@@ -134,7 +138,7 @@ def declared_duration(path: str | Path) -> float | None:
             pass
     try:
         with open(path, "rb") as file, av.open(file, options={"format_whitelist": FORMATS}) as container:
-            return said_duration(container)
+            return container_duration(container)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
 
@@ -168,8 +172,8 @@ def _check_samples(path: Path, audio: Audio) -> None:
 
 
 def _check_loss(path: Path, decoded_s: float, expected_s: float, tolerance_s: float = 0.0) -> None:
-    """Refuse a file of which most is lost, and warn of a smaller loss above the tolerance."""
-    if decoded_s < (1 - _MOST_LOST) * expected_s:
+    """Refuse a file of which most is lost, and warn of a loss above the tolerance."""
+    if decoded_s < (1 - _MAX_LOSS) * expected_s:
         raise AudioError(
             f"{path}: damaged or cut off, only {decoded_s:.2f} of {expected_s:.2f} s can be decoded; get the file again"
         )
@@ -179,9 +183,9 @@ def _check_loss(path: Path, decoded_s: float, expected_s: float, tolerance_s: fl
 
 
 def _read_with_libsndfile(path: Path) -> Audio | None:
-    """None where libsndfile does not know the format, cannot read all of it, or would leave it to libmpg123.
+    """None where libsndfile does not know the format, cannot read all of it, or would use libmpg123.
 
-    That writes its warnings straight to stderr, takes the duration of MP2 for longer than it is, and gives up at damage.
+    libmpg123 prints warnings to stderr, overestimates the duration of MP2, and stops at damage.
     """
     if path.suffix.lower() == ".mp3":
         return None
@@ -193,7 +197,7 @@ def _read_with_libsndfile(path: Path) -> Audio | None:
         if file.subtype.startswith("MPEG"):
             return None
         if file.format == "OGG" and file.channels > 2:
-            return None  # in Vorbis's order, FL FC FR ... LFE, where FFmpeg gives that of WAV
+            return None  # libsndfile keeps Vorbis's channel order, FL FC FR ... LFE; FFmpeg converts it to WAV's
         try:
             samples = file.read(dtype="float32", always_2d=True) if file.frames < _UNKNOWN_LENGTH else None
         except (soundfile.LibsndfileError, MemoryError):  # a damaged header may declare any length
@@ -206,7 +210,7 @@ def _read_with_libsndfile(path: Path) -> Audio | None:
 
 
 def _declared_share(file: soundfile.SoundFile) -> float:
-    """How much a header declares of what follows it, at least 1; libsndfile notes that in its log and reads what is there."""
+    """Ratio of the declared to the actual size, at least 1, from the log of libsndfile, which reads all there is."""
     note = re.search(r"^\s*(?:riff|data|SSND|Data Size) +: (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
     if note is None or int(note[1]) >= _LARGEST_DECLARED:
         return 1.0
@@ -220,37 +224,37 @@ def _read_with_ffmpeg(path: Path, first_only: bool = False) -> list[Audio]:
     except (av.FFmpegError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     if not streams:
-        raise AudioError(f"{path}: holds no sound; give an audio file")
+        raise AudioError(f"{path}: has no audio stream; give an audio file")
     result = []
     for stream in streams:
         expected_s = stream.expected_s
         if not stream.decoded_s and not expected_s:
             raise AudioError(f"{path}: {_NO_SAMPLES}")
-        # Encoder delay and padding are counted differently from file to file.
-        tolerance_s = _UNSAID_LOSS_S if stream.has_holes else 0.01 * expected_s + 0.1
+        # Files differ in whether they count encoder delay and padding.
+        tolerance_s = _UNREPORTED_LOSS_S if stream.has_holes else 0.01 * expected_s + 0.1
         _check_loss(path, stream.decoded_s, expected_s, tolerance_s)
         result.append(Audio(stream.waveform(), stream.sample_rate))
     return result
 
 
 def write_audio(path: str | Path, waveform: np.ndarray, sample_rate: int, subtype: str | None = None) -> None:
-    """Write a WAV, FLAC or OGG file (by suffix), whole or not at all.
+    """Write a WAV, FLAC or OGG file (by suffix) atomically.
 
     Args:
-        waveform: float, shape (channels, samples). Integer formats clip what lies outside [-1, 1]; nothing wraps.
+        waveform: float, shape (channels, samples). Integer formats clip to [-1, 1].
         subtype: libsndfile's name. Default: `PCM_24` for WAV and FLAC (opens everywhere, 144 dB, and the same samples
             give the same bytes), `VORBIS` for OGG. `FLOAT` keeps a WAV's samples exactly and unclipped, but libsndfile
-            puts the time of writing into it.
+            writes the current time into it.
 
     Raises:
-        AudioError: another suffix, samples that are not finite, or a format that cannot hold this.
+        AudioError: another suffix, non-finite samples, or a format that does not support this.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in _SUBTYPES:
         raise AudioError(f"{path}: cannot write this format; name it .wav, .flac or .ogg")
     if not np.isfinite(waveform).all():
-        raise AudioError(f"{path}: the sound to be written holds NaN or infinite samples; nothing was written")
+        raise AudioError(f"{path}: the waveform has NaN or infinite samples; nothing was written")
     subtype = subtype or _SUBTYPES[suffix]
     columns = np.ascontiguousarray(waveform.T, dtype=np.float32)  # (samples, channels)
     if subtype not in _UNBOUNDED_SUBTYPES:
@@ -261,7 +265,7 @@ def write_audio(path: str | Path, waveform: np.ndarray, sample_rate: int, subtyp
                 for start in range(0, len(columns), _BLOCK):  # one long write overflows the stack of the OGG encoder
                     file.write(columns[start : start + _BLOCK])
         except (soundfile.LibsndfileError, ValueError) as error:
-            raise AudioError(f"{path}: cannot be written ({error}); choose another format or place") from error
+            raise AudioError(f"{path}: cannot be written ({error}); choose another format or path") from error
 
 
 def resample(waveform: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
@@ -283,10 +287,10 @@ def resample(waveform: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
 
 
 def to_channels(waveform: np.ndarray, channels: int) -> np.ndarray:
-    """Mix down or spread out: output channel k is the mean of the input channels k, k + n, k + 2n, ...
+    """Change the number of channels to n: output channel k is the mean of the input channels k, k + n, k + 2n, ...
 
-    So 8 channels become stereo by averaging the even ones to the left and the odd ones to the right, any number becomes
-    mono by the plain mean, and fewer are repeated. A mean cannot clip.
+    8 channels become stereo with the mean of the even ones on the left and of the odd ones on the right; mono is the mean of
+    all; fewer channels than n are repeated.
 
     Args:
         waveform: float32, shape (any number of channels, samples).

@@ -1,47 +1,11 @@
-"""What every root script shares: flags, the way errors end, progress, and the run manifest."""
+"""What the scripts share: flags, exit statuses, progress, result folders and manifests."""
 
 import argparse
 
 from riff.cli.ending import EXIT_FAILURE, EXIT_INTERRUPTED, command, item_error, quieten_libraries, report, run, status_of
 from riff.cli.manifest import ROOT, write_config, write_manifest
 from riff.cli.numbers import BATCH, DENOISING_STEPS, GUIDANCE, PROCESSES, SEED, SHARE, WORKERS, real, seconds, whole
-from riff.cli.parser import ArgumentParser, called_as, choose_device
+from riff.cli.parser import SEPARATORS, ArgumentParser, called_as, choose_device
 from riff.cli.progress import MinuteLines, Stopwatch, progress_bar, warn
 from riff.cli.results import FILES_KEY, ResultFolder, check_new_files
 from riff.files import OUT_OF_SPACE
-
-__all__ = [
-    "BATCH",
-    "DENOISING_STEPS",
-    "EXIT_FAILURE",
-    "EXIT_INTERRUPTED",
-    "FILES_KEY",
-    "GUIDANCE",
-    "OUT_OF_SPACE",
-    "PROCESSES",
-    "ROOT",
-    "SEED",
-    "SHARE",
-    "WORKERS",
-    "ArgumentParser",
-    "MinuteLines",
-    "ResultFolder",
-    "Stopwatch",
-    "argparse",
-    "called_as",
-    "check_new_files",
-    "choose_device",
-    "command",
-    "item_error",
-    "progress_bar",
-    "quieten_libraries",
-    "real",
-    "report",
-    "run",
-    "seconds",
-    "status_of",
-    "warn",
-    "whole",
-    "write_config",
-    "write_manifest",
-]

@@ -1,4 +1,4 @@
-"""How a result was made: written beside it."""
+"""The manifest beside a result: how it was made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MANIFEST_PACKAGES = ("torch", "diffusers", "transformers", "pytorch-lightning", 
 
 
 def write_config(path: Path, args: argparse.Namespace) -> None:
-    """Write the resolved flags as the YAML file that `--config` reads; what belongs to one call only, and tokens, are left out."""
+    """Write the resolved flags as a YAML file for `--config`, without those of one call only and tokens."""
     from omegaconf import OmegaConf
 
     values = {key: value for key, value in vars(args).items() if key not in ("config", *ONE_CALL)}
@@ -27,12 +27,12 @@ def write_config(path: Path, args: argparse.Namespace) -> None:
 
 
 def write_manifest(path: str | Path, arguments: dict[str, Any], **more: Any) -> None:
-    """Write how a result was made: arguments but tokens, commit, versions, device, time, and whatever the script adds."""
+    """Write a result's manifest: arguments without tokens, commit, versions, device, time, and what the script adds."""
     arguments = {key: value for key, value in arguments.items() if key not in TOKENS}
-    write_json(path, {"arguments": _plain(arguments), **_circumstances(), **_plain(more)})
+    write_json(path, {"arguments": _plain(arguments), **_environment(), **_plain(more)})
 
 
-def _circumstances() -> dict[str, Any]:
+def _environment() -> dict[str, Any]:
     def version(package: str) -> str | None:
         try:
             return metadata.version(package)
@@ -53,10 +53,10 @@ def _circumstances() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of this copy of the project; None where it is in no repository of its own, or there is no git."""
+    """The commit of this copy of the project; None without git or outside a repository of its own."""
     try:
         top, commit = _git("rev-parse", "--show-toplevel", "HEAD").splitlines()
-        _git("ls-files", "--error-unmatch", "--", __file__)  # an installed copy lies in somebody else's repository
+        _git("ls-files", "--error-unmatch", "--", __file__)  # an installed copy may lie in another repository
     except (OSError, subprocess.CalledProcessError, ValueError):
         return None
     return commit if Path(top).resolve() == ROOT else None
@@ -67,7 +67,7 @@ def _git(*words: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The value in JSON's own types."""
+    """The value in JSON's types."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""The numbers that flags take: argparse types that say their range once, for the check, its message and `--help`."""
+"""Argparse types of numbers within a range, used for the check, its message and `--help`."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 
 from riff.seeds import NUM_SEEDS
 
-MOST = 10**9  # where nothing smaller is the bound: squares, and seconds times a sample rate, stay far from overflow
+MAX = 10**9  # the default bound: squares, and seconds times a sample rate, stay far from overflow
 LONGEST_SHOWN = 40  # characters of a wrong value
 
 
 @dataclass(frozen=True, eq=False)  # argparse looks types up by their hash
 class Number:
-    """An argparse type: the numbers of an interval, never NaN or infinity.
+    """An argparse type: the numbers of an interval, without NaN and infinity.
 
     Attributes:
-        kind: int or float. low, high: of the interval, which are outside it where `open_low` and `open_high` say so.
-        words: text that stands for a value instead of a number.
+        low, high: bounds, excluded where `open_low` or `open_high`.
+        words: values by text that is allowed instead of a number.
     """
 
-    kind: type[int] | type[float]
+    type: type[int] | type[float]
     low: float
     high: float
     open_low: bool = False
@@ -34,7 +34,7 @@ class Number:
         if text in self.words:
             return self.words[text]
         try:
-            number: float = self.kind(text)
+            number: float = self.type(text)
         except (ValueError, OverflowError):
             number = math.nan
         if number not in self:
@@ -47,27 +47,27 @@ class Number:
 
     @property
     def range(self) -> str:
-        """In words, without a bound that only keeps numbers from overflowing."""
-        low, high = (str(end) if isinstance(end, int) else f"{end:g}" for end in (self.low, self.high))
-        if self.high == MOST:
+        """In words, without the default bound."""
+        low, high = (str(bound) if isinstance(bound, int) else f"{bound:g}" for bound in (self.low, self.high))
+        if self.high == MAX:
             return f"above {low}" if self.open_low else f"{low} or more"
         return f"{'above ' if self.open_low else ''}{low} to {'below ' if self.open_high else ''}{high}"
 
     def __str__(self) -> str:
-        kind = "a whole number" if self.kind is int else "a number"
-        most = f" and at most {MOST}" if self.high == MOST else ""
-        return " or ".join([f"{kind}, {self.range}{most}", *self.words])
+        noun = "a whole number" if self.type is int else "a number"
+        most = f" and at most {MAX}" if self.high == MAX else ""
+        return " or ".join([f"{noun}, {self.range}{most}", *self.words])
 
 
-def whole(low: int, high: int = MOST, **words: Any) -> Number:
+def whole(low: int, high: int = MAX, **words: Any) -> Number:
     """A whole number from low to high, or one of some words."""
     return Number(int, low, high, words=words)
 
 
-def real(low: float = -MOST, high: float = MOST, *, above: float | None = None, below: float | None = None, **words: Any) -> Number:
-    """A number from low to high; `above` and `below` are such ends that are themselves outside."""
-    ends = (low if above is None else above, high if below is None else below)
-    return Number(float, *ends, open_low=above is not None, open_high=below is not None, words=words)
+def real(low: float = -MAX, high: float = MAX, *, above: float | None = None, below: float | None = None, **words: Any) -> Number:
+    """A number from low to high; `above` and `below` are excluded bounds."""
+    bounds = (low if above is None else above, high if below is None else below)
+    return Number(float, *bounds, open_low=above is not None, open_high=below is not None, words=words)
 
 
 def seconds(text: str) -> float:
@@ -76,21 +76,21 @@ def seconds(text: str) -> float:
     parts = text.split(":")
     for part in parts:
         total = 60 * total + (float(part) if part.replace(".", "", 1).isdecimal() else math.nan)
-    if len(parts) > 3 or not total <= MOST:
+    if len(parts) > 3 or not total <= MAX:
         raise argparse.ArgumentTypeError(f"{shown(text)} is no time; write 32, 0:32 or 1:02:03.5")
     return total
 
 
 def shown(text: str) -> str:
-    """A wrong value as a message shows it."""
+    """An invalid value as messages show it, shortened."""
     return repr(text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "...")
 
 
 SEED = whole(0, NUM_SEEDS - 1)
 SHARE = real(0, 1)
-GUIDANCE = real(0, 100)  # a scale that multiplies what a model predicts
+GUIDANCE = real(0, 100)  # guidance and conditioning scales
 DENOISING_STEPS = whole(1, 1000)  # the noise levels of Stable Diffusion's schedule
-CANNY = whole(0, 2040)  # twice 4 * 255, the most that each of Sobel's two gradients of an 8-bit image can be
+CANNY = whole(0, 2040)  # twice 4 * 255, the maximum of each of the two Sobel gradients of an 8-bit image
 PROCESSES = whole(1, 1024)
 WORKERS = whole(0, 1024)  # beside the process itself
 BATCH = whole(1, 4096)

@@ -1,4 +1,4 @@
-"""Flags that mean the same in every script, and a `--help` that can be read."""
+"""Flags with the same meaning in every script, and a readable `--help`."""
 
 from __future__ import annotations
 
@@ -15,28 +15,21 @@ from typing import Any, NoReturn
 from riff.cli.numbers import CANNY, DENOISING_STEPS, PROCESSES, SEED, Number, real, shown, whole
 from riff.cli.progress import warn
 from riff.errors import OptionError, RiffError
-from riff.files import read_mapping
-from riff.seeds import KEPT
+from riff.files import LONGEST_NAME, read_mapping
+from riff.seeds import TORCH_SEEDS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TOKENS = ("hub_token", "token")  # flags that are never written down
-ONE_CALL = (
-    "resume",
-    "resume_from_checkpoint",
-    "overwrite",
-    "push_to_hub",
-    "dry_run",
-    *TOKENS,
-)  # flags that a resumed run does not take over
+TOKENS = ("hub_token", "token")  # flags that are not written to any file
+ONE_CALL = ("resume", "resume_from_checkpoint", "overwrite", "push_to_hub", "dry_run", *TOKENS)  # not inherited by a resumed run
 WIDEST_HELP = 132  # columns
-LONGEST_ERROR = 1000  # characters: what a person gave may be of any length
-LONGEST_NAME = 255  # bytes of a file's name
-RANDOM = "random"  # what --seed takes beside numbers
-NEGATIVE_NUMBER = re.compile(r"-(\.?\d|inf|nan)", re.IGNORECASE)  # argparse's own knows no exponents, and takes -1e-5 for a flag
+LONGEST_ERROR = 1000  # characters, since values may be of any length
+SEPARATORS = ("spleeter", "spleeter-tf", "demucs", "demucs_ft", "repet")
+RANDOM = "random"  # value of --seed
+NEGATIVE_NUMBER = re.compile(r"-(\.?\d|inf|nan)", re.IGNORECASE)  # argparse's own pattern takes -1e-5 for a flag
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """Every default, one line a flag where it fits, and a usage line that names what must be given alone."""
+    """Shows every default, and only positional and required arguments in the usage line."""
 
     def __init__(self, prog: str, **more: Any) -> None:
         width = min(shutil.get_terminal_size().columns, WIDEST_HELP) - 2
@@ -53,9 +46,8 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefa
         return f"{described} (default: %(default)s)"
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        kind = action.type.kind if isinstance(action.type, Number) else action.type
-        kinds: dict[Any, str] = {int: "N", float: "X", Path: "PATH"}
-        return kinds.get(kind, "TEXT")
+        names: dict[Any, str] = {int: "N", float: "X", Path: "PATH"}
+        return names.get(action.type.type if isinstance(action.type, Number) else action.type, "TEXT")
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if isinstance(action, _BooleanAction):
@@ -63,30 +55,25 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefa
         return super()._format_action_invocation(action)
 
     def _format_usage(self, usage, actions, groups, prefix):  # type: ignore[no-untyped-def]
-        said = [action for action in actions if action.required or not action.option_strings]
-        if len(said) < len(list(actions)):
-            return super()._format_usage(usage, said, [], prefix).rstrip() + " [flags]\n\n"
+        shown_actions = [action for action in actions if action.required or not action.option_strings]
+        if len(shown_actions) < len(list(actions)):
+            return super()._format_usage(usage, shown_actions, [], prefix).rstrip() + " [flags]\n\n"
         return super()._format_usage(usage, actions, groups, prefix)
 
 
 class _BooleanAction(argparse.Action):
-    """`--flag`, `--flag True`, `--flag False` and `--no-flag`, each meaning what it says."""
+    """`--flag`, `--flag True`, `--flag False` and `--no-flag`."""
 
     def __call__(self, parser, namespace, value, option_string=None):  # type: ignore[no-untyped-def]
-        negative = option_string is not None and option_string.startswith("--no-")
-        truth = True if value is None else parse_bool(parser, option_string, value)
-        setattr(namespace, self.dest, truth != negative)
-
-
-def parse_bool(parser: argparse.ArgumentParser, option: str | None, text: str) -> bool:
-    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-    if text.lower() not in words:
-        parser.error(f"argument {option}: {text!r} is neither True nor False")
-    return words[text.lower()]
+        words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+        text = "true" if value is None else value.lower()
+        if text not in words:
+            parser.error(f"argument {option_string}: {value!r} is neither True nor False")
+        setattr(namespace, self.dest, words[text] != option_string.startswith("--no-"))
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """An argument parser whose `--help` shows the script's docstring and every default, under headings."""
+    """An argument parser whose `--help` shows the script's docstring, and flags under headings with their defaults."""
 
     def __init__(self, description: str | None) -> None:
         self._heading: argparse._ArgumentGroup | None = None
@@ -101,35 +88,35 @@ class ArgumentParser(argparse.ArgumentParser):
         self.exit(2, f"error: {line}; see --help\n")
 
     def heading(self, title: str) -> None:
-        """What is added from here on stands under this heading of `--help`."""
+        """Put arguments that are added from here on under a heading of `--help`."""
         self._heading = self.add_argument_group(title)
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
         return self._heading.add_argument(*names, **settings) if self._heading else super().add_argument(*names, **settings)
 
     def add_flag(self, name: str, *, default: bool | None, help: str) -> None:
-        """Add a boolean that can be said in every way people say booleans."""
+        """Add a boolean: `--flag`, `--flag True`, `--flag False` and `--no-flag`."""
         self.add_argument(f"--{name}", f"--no-{name}", action=_BooleanAction, nargs="?", default=default, metavar="BOOL", help=help)
 
     def _get_value(self, action: argparse.Action, text: str) -> Any:
-        """As argparse does; a path that no file system takes is refused before the work."""
+        """As argparse, and refuse a path that no file system allows."""
         value = super()._get_value(action, text)  # type: ignore[misc]
         if isinstance(value, Path) and any(len(part.encode(errors="surrogateescape")) > LONGEST_NAME for part in value.parts):
             raise argparse.ArgumentError(action, f"{shown(text)} is too long for the name of a file")
         return value
 
     def command(self, args: argparse.Namespace, flags: Sequence[str]) -> str:
-        """What a person types to get these arguments: those of the flags whose values are not their defaults, in this order."""
-        said = []
+        """The command line with these arguments: those of the flags whose values are not their defaults, in this order."""
+        arguments = []
         for flag in flags:
             value = getattr(args, flag)
             if value != self.get_default(flag):
                 words = value if isinstance(value, (list, tuple)) else () if value is True else (value,)
-                said += [f"--{flag}", *map(str, words)]
-        return f"{called_as()} {shlex.join(said)}".rstrip()
+                arguments += [f"--{flag}", *map(str, words)]
+        return f"{called_as()} {shlex.join(arguments)}".rstrip()
 
     def add_device(self) -> None:
-        self.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where tensors live")
+        self.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="device of the models")
 
     def add_machines(self) -> None:
         """Add the flags of the devices and processes of a training run; `riff.training.launch` reads them."""
@@ -157,24 +144,26 @@ class ArgumentParser(argparse.ArgumentParser):
         """Add the flags of `riff.separation.separator.SeparationOptions`; `separation_options` reads them.
 
         Args:
-            none: what `--separator none` means, where there is such a thing.
+            none: meaning of `--separator none`, for scripts that allow it.
         """
         self.heading("separation")
         add = self.add_argument
         add(
             "--separator",
             default="auto",
-            help="how songs are taken apart: spleeter (80 MB of weights, downloaded once), spleeter-tf (the original, in an "
+            choices=("auto", "stems", *SEPARATORS, *["none"] * bool(none)),
+            metavar="NAME",
+            help="how songs are separated: spleeter (80 MB of weights, downloaded once), spleeter-tf (the original, in an "
             "environment of its own), demucs or demucs_ft (better; pip install demucs), repet (no weights, any machine, far "
-            "worse), stems (as given, nothing else), auto (stems where they are given, else spleeter, else repet)"
+            "worse), stems (given ones only), auto (stems where they are given, else spleeter, else repet)"
             + (f", none ({none})" if none else ""),
         )
         add(
             "--stems_dir",
             type=Path,
-            help="folder of SONG/{vocals,drums,bass,other}.wav or SONG.stem.mp4: take these, do not separate",
+            help="folder of SONG/{vocals,drums,bass,other}.wav or SONG.stem.mp4 to use instead of a separator",
         )
-        add("--spleeter_model_dir", type=Path, help="where Spleeter's weights lie (default: MODEL_PATH, else the user's cache)")
+        add("--spleeter_model_dir", type=Path, help="folder of Spleeter's weights (default: MODEL_PATH, else the user's cache)")
 
     def add_memory(self) -> None:
         """Add the flags of `riff.training.options.Savings` and its presets, and of compilation."""
@@ -184,23 +173,25 @@ class ArgumentParser(argparse.ArgumentParser):
             "--memory",
             default="auto",
             choices=("auto", "full", "24", "16", "12", "8"),
-            help="savings for a GPU of so many GiB: full is none, 24 stores frozen weights in half precision, 16 also "
+            help="savings for a GPU with this many GiB: full is none, 24 stores frozen weights in half precision, 16 also "
             "recomputes activations, 12 also stores AdamW's moments in bf16, 8 the trained weights too; auto depends on the GPU",
         )
         self.add_flag("gradient_checkpointing", default=None, help="recompute activations (default: of --memory)")
         add(
             "--trained_weights",
             choices=("32", "bf16"),
-            help="their storage; bf16 is rounded stochastically (default: of --memory)",
+            help="their dtype; bf16 is rounded stochastically (default: of --memory)",
         )
         add(
             "--optimizer_state",
             choices=("32", "bf16", "8bit"),
             help="storage of AdamW's moments; 8bit needs bitsandbytes (default: of --memory)",
         )
-        self.add_flag("compile", default=False, help="torch.compile the models' blocks: minutes at the start; no gain on a CPU")
         self.add_flag(
-            "dry_run", default=False, help="print how weights would be stored and the predicted memory; train and write nothing"
+            "compile", default=False, help="torch.compile the models' blocks: takes minutes at the start; no gain on a CPU"
+        )
+        self.add_flag(
+            "dry_run", default=False, help="print dtypes of the weights and the predicted memory; train and write nothing"
         )
 
     def add_held_out(self) -> None:
@@ -216,39 +207,39 @@ class ArgumentParser(argparse.ArgumentParser):
         self.add_argument("--val_share", type=real(0, below=1), default=0.1, help=help)
 
     def add_canny(self) -> None:
-        """Add the thresholds of the edges."""
-        self.add_argument("--canny_low", type=CANNY, default=100, help="lower threshold of the edges")
-        self.add_argument("--canny_high", type=CANNY, default=200, help="upper threshold of the edges")
+        """Add the thresholds of Canny's edges."""
+        self.add_argument("--canny_low", type=CANNY, default=100, help="lower threshold of Canny's edges")
+        self.add_argument("--canny_high", type=CANNY, default=200, help="upper threshold of Canny's edges")
 
     def check_canny(self, args: argparse.Namespace) -> None:
         if args.canny_low > args.canny_high:
             self.error(f"argument --canny_low: {args.canny_low} is above --canny_high {args.canny_high}")
 
     def add_griffin_lim_iterations(self) -> None:
-        self.add_argument("--griffin_lim_iterations", type=whole(0), default=16, help="rounds of phase reconstruction")
+        self.add_argument("--griffin_lim_iterations", type=whole(0), default=16, help="iterations of phase reconstruction")
 
     def add_pitch_method(self) -> None:
         self.add_argument(
             "--pitch_method",
             default="warp",
             choices=("warp", "stretch"),
-            help="warp reads one transform at other frequencies, which keeps the timing; stretch shifts the sound itself",
+            help="warp reads one transform at shifted frequencies, which keeps the timing; stretch shifts the waveform",
         )
 
     def add_workers(self) -> None:
-        """Add the flags of where songs are made into pairs; `riff.pairs.engines.choose_engine` and `shard_of_songs` read them."""
+        """Add the flags of the workers that build pairs; `riff.pairs.engines.choose_engine` and `shard_of_songs` read them."""
         self.heading("machine")
         self.add_device()
         add = self.add_argument
-        add("--num_workers", type=PROCESSES, help="processes (default: one a core, as memory allows; 4 share a GPU)")
+        add("--num_workers", type=PROCESSES, help="processes (default: one per core, as memory allows; 4 share a GPU)")
         add("--engine", default="local", choices=("local", "ray"), help="ray: workers are those of a Ray cluster (pip install ray)")
         add("--ray_address", help="of a cluster, auto for the one this machine belongs to (default: a new one on this machine)")
         add(
             "--shard_index",
             type=whole(0),
-            help="for batch queues: make the songs of this shard alone, from 0 on",
+            help="for batch queues: build the pairs of this shard of songs only, from 0 on",
         )
-        add("--num_shards", type=whole(1), help="of so many; each has a folder of its own in that of the pairs")
+        add("--num_shards", type=whole(1), help="number of shards; each has a subfolder of its own")
 
     def add_logger(self, project: str, older_name: str | None = None) -> None:
         """Add the flags of the loggers of a training run; `riff.training.loggers` reads them.
@@ -264,8 +255,8 @@ class ArgumentParser(argparse.ArgumentParser):
             default=["tensorboard"],
             choices=("tensorboard", "wandb", "csv"),
             metavar="LOGGER",
-            help="one or several loggers of figures, and of samples as image and audio: tensorboard, wandb (Weights & Biases; pip "
-            "install wandb, and without a network WANDB_MODE=offline), csv (metrics.csv, figures alone)",
+            help="one or several loggers of metrics, and of samples as image and audio: tensorboard, wandb (Weights & Biases; pip "
+            "install wandb, and without a network WANDB_MODE=offline), csv (metrics.csv, metrics only)",
         )
         add("--wandb_project", default=project, help="of the run at Weights & Biases")
 
@@ -273,7 +264,7 @@ class ArgumentParser(argparse.ArgumentParser):
         self.add_argument("--seed", type=SEED, default=default, help="the same seed gives the same result")
 
     def add_sampling_seed(self) -> None:
-        """Add a seed that may be left to chance: `--seed` alone, which only a command of one process can take."""
+        """Add a seed that may be random (`--seed` without a number), for commands of one process."""
         self.add_argument(
             "--seed",
             nargs="?",
@@ -281,24 +272,22 @@ class ArgumentParser(argparse.ArgumentParser):
             type=_seed,
             default=0,
             metavar="N",
-            help=f"the same seed gives the same result; {SEED.range}, or without a number a random one",
+            help=f"the same seed gives the same result; {SEED.range}, or a random one without a number",
         )
 
     def add_overwrite(self, what: str) -> None:
-        self.add_flag(
-            "overwrite", default=False, help=f"replace {what}, and other files of the same names, but never what the command reads"
-        )
+        self.add_flag("overwrite", default=False, help=f"replace {what} and files of the same names, but never an input")
 
     def parse_with_config(
         self, argv: Sequence[str] | None, resume: Callable[[argparse.Namespace], Path | None] | None = None
     ) -> argparse.Namespace:
-        """Parse with `--config FILE.yaml`, whose keys are the flags' names; what is said on the command line wins.
+        """Parse with `--config FILE.yaml`, whose keys are the flags' names; the command line takes precedence.
 
         Args:
-            resume: finds the configuration of a run that goes on, from the flags; it counts less than --config.
+            resume: finds the configuration of a resumed run from the flags; --config takes precedence over it.
 
         Raises:
-            OptionError: a file that cannot be read, or a key that is no flag.
+            OptionError: a file that cannot be read, a key that is no flag, or an invalid value.
         """
         self.heading("flags from a file")
         self.add_argument("--config", type=Path, help="YAML file of flags; flags on the command line win")
@@ -308,9 +297,11 @@ class ArgumentParser(argparse.ArgumentParser):
         earlier = resume(args) if resume else None
         for path, flag in ((earlier, "--resume"), (args.config, "--config")):
             if path is not None:
-                values = _read_config(path, flag)
-                unknown = sorted(set(values) - set(actions))
-                if unknown:
+                try:
+                    values = read_mapping(path)
+                except RiffError as error:
+                    raise OptionError(f"{flag} {error}") from error
+                if unknown := sorted(set(values) - set(actions)):
                     raise OptionError(f"{flag} {path}: {unknown[0]} is no flag of this command; see --help")
                 for name, value in values.items():
                     if value is not None or name not in optional:
@@ -328,22 +319,18 @@ class ArgumentParser(argparse.ArgumentParser):
             if not isinstance(value, bool):
                 raise OptionError(f"{place}: {shown(str(value))} is neither true nor false")
             return value
-        several = action.nargs == "+"
-        words = value if several and isinstance(value, list) and value else [value]
-        parsed = []
+        words = value if action.nargs == "+" and isinstance(value, list) and value else [value]
         for word in words:
             if isinstance(word, (list, dict, bool, type(None))) or "\0" in str(word):
                 raise OptionError(f"{place}: {shown(str(word))} is no value of this flag")
-            try:
-                parsed.append(self._get_value(action, str(word)))
-                self._check_value(action, parsed[-1])
-            except argparse.ArgumentError as error:
-                raise OptionError(f"{place}: {error.message}") from error
-        return parsed if several else parsed[0]
+        try:
+            return self._get_values(action, [str(word) for word in words])  # type: ignore[attr-defined]
+        except argparse.ArgumentError as error:
+            raise OptionError(f"{place}: {error.message}") from error
 
 
 def called_as() -> str:
-    """What a person typed to start this: `python SCRIPT.py`, or the name of an installed command."""
+    """The command that started this process: `python SCRIPT.py`, or the name of an installed command."""
     script = Path(sys.argv[0])
     folder = "" if script.resolve().parent.parent != ROOT else f"{script.resolve().parent.name}/"
     return f"python {folder}{script.name}" if script.suffix == ".py" else script.name
@@ -356,23 +343,16 @@ def _devices(text: str) -> str:
 def _seed(text: str) -> int:
     if text != RANDOM:
         return SEED(text)
-    seed = secrets.randbelow(KEPT)
+    seed = secrets.randbelow(TORCH_SEEDS)
     warn(f"--seed {seed}: chosen at random; give it again for the same result")
     return seed
 
 
-def _read_config(path: Path, flag: str) -> dict[str, Any]:
-    try:
-        return read_mapping(path)
-    except RiffError as error:
-        raise OptionError(f"{flag} {error}") from error
-
-
 def choose_device(name: str) -> str:
-    """Turn `auto|cpu|cuda` into a torch device name.
+    """The torch device name of `auto`, `cpu` or `cuda`.
 
     Raises:
-        OptionError: cuda was asked for and there is none.
+        OptionError: cuda, and no device is visible.
     """
     import torch
 

@@ -13,7 +13,7 @@ from huggingface_hub.errors import HTTPError
 from riff.data.pair_types import MANIFEST
 from riff.errors import DataError
 from riff.files import read_mapping
-from riff.network import ask_once, unreachable
+from riff.network import fail_fast, unreachable
 
 SUFFIXES = (".tar", ".parquet")
 NUM_SHARDS_KEY = "shards"  # of the manifest beside them
@@ -97,7 +97,7 @@ def download_shards(name: str, made_by: str, token: str | None, cache: Path | No
         DataError: no such data set, or the hub cannot be reached.
     """
     wanted = [*(f"*{suffix}" for suffix in SUFFIXES), f"*{MANIFEST}"]
-    ask_once()
+    fail_fast()
     try:
         return Path(snapshot_download(name, repo_type="dataset", allow_patterns=wanted, token=token, cache_dir=cache))
     except (HTTPError, OSError, ValueError, RuntimeError) as error:

@@ -15,7 +15,7 @@ from riff.data.pair_types import PairType, Record, read_pairs, settings_of
 from riff.data.shard_files import SUFFIXES, download_shards, find_shards, is_hub_name, shard_folder
 from riff.data.shards import LoadedShard, ParquetShard, Shard, TarShard
 from riff.errors import DataError, OptionError, RiffError
-from riff.network import ask_once, unreachable
+from riff.network import fail_fast, unreachable
 
 CACHE_FOLDER = ".cache"
 DEFAULT_CACHE = Path.home() / ".cache" / "riff-cnet"
@@ -226,7 +226,7 @@ def _load_dataset(name: str, config: str | None, hub: HubAccess) -> Any:
     except ImportError as error:
         raise OptionError(f"{name}: reading it needs one more package: pip install datasets") from error
     datasets.disable_progress_bars()
-    ask_once()
+    fail_fast()
     if not Path(name).exists() and name.startswith((".", "/", "~")):
         raise DataError(f"{name}: no such folder")
     cache = hub.cache and str(hub.cache / "datasets")

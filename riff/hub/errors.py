@@ -10,8 +10,8 @@ from typing import TypeVar
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
 from riff import cli
+from riff.downloads import one_line
 from riff.errors import OptionError, RiffError
-from riff.wheels import one_line
 
 WAITS = (1.0, 4.0)  # seconds before each further attempt; for each large file the library has retries of its own
 RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)

@@ -8,8 +8,8 @@ from huggingface_hub import get_token
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from riff.downloads import one_line
 from riff.errors import OptionError
-from riff.wheels import one_line
 
 MINI = ("mini", "riffusion-mini")
 

@@ -17,7 +17,7 @@ from riff.files import CARD, is_own_card
 from riff.hub.errors import retry, translate_errors
 from riff.hub.files import Files, part_of, size
 from riff.hub.privacy import find_secret, without_home
-from riff.network import ask_patiently
+from riff.network import restore_retries
 
 MakeCard = Callable[[str, Collection[str]], str]  # repository id, paths that it will hold -> text of the README.md
 
@@ -70,7 +70,7 @@ def publish(
         OptionError: the visibility differs from `private`; the token is refused or may not write there.
         RiffError: the hub cannot be reached or refuses the files; or, after the upload, secrets were left out.
     """
-    ask_patiently()
+    restore_retries()
     set_verbosity_error()  # `translate_errors` reports what fails for good
     if not sys.stderr.isatty():
         disable_progress_bars()

@@ -83,7 +83,7 @@ def set_aside(folder: InspectedFolder, plan: SetAsidePlan) -> None:
         DataError: a file cannot be moved.
         OptionError: pairs are being made there.
     """
-    with only_writer(folder.path, "DIR"):
+    with only_writer(folder.path):
         moved = [line for line in folder.lines if line.number in plan.lines]
         records_file = folder.pair_type.records_file
         notes = [{"reason": plan.lines[line.number], "records_file": records_file, "record": line.text} for line in moved]

@@ -16,7 +16,7 @@ from riff.models import identify
 from riff.models.base import latent_factor
 from riff.models.folders import ModelType, load_model, save_model
 from riff.models.sources import WITHOUT_SAFETY_CHECKER
-from riff.seeds import kept_seed
+from riff.seeds import torch_seed
 
 STOCK_HINT_CHANNELS = (16, 32, 96, 256)
 HINT_GAIN = 1.2 * math.sqrt(2)  # times 1/sqrt(fan_in): SiLU passes on a little less variance than ReLU
@@ -36,7 +36,7 @@ def attach_control(base: StableDiffusionPipeline, hint_init: str = "scaled", see
         raise ModelError(f"the base is {identify.EDIT}, and a ControlNet is attached to {identify.BASE}, such as mini")
     if hint_init not in ("scaled", "stock"):
         raise ModelError(f"--hint_init {hint_init}: unknown; choose scaled or stock")
-    torch.manual_seed(kept_seed(seed))
+    torch.manual_seed(torch_seed(seed))
     channels = hint_channels(latent_factor(base))
     controlnet = ControlNetModel.from_unet(base.unet, conditioning_embedding_out_channels=channels)
     if hint_init == "scaled":

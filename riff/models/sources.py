@@ -13,9 +13,9 @@ from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 
 from riff.cli import ROOT
 from riff.errors import ModelError
-from riff.network import ask_once, unreachable
+from riff.network import fail_fast, unreachable
 
-ask_once()  # whatever loads a model imports this
+fail_fast()  # whatever loads a model imports this
 
 DEFAULT_BASE = "riffusion/riffusion-model-v1"
 MINI = "mini"

@@ -76,7 +76,7 @@ class Build:
                     counts = f"{self.report.clips} clips, {self._journal.num_pairs} pairs"
                     progress.update(self.report.songs - progress.n)
                     progress.set_postfix_str(counts)
-                    lines.tell(self.report.songs, counts)
+                    lines.update(self.report.songs, counts)
         finally:
             self._staging.tidy()
         self._staging.finish()

@@ -36,7 +36,7 @@ class OutputFolder:
             OptionError: it holds pairs of other settings, and names the first that differs; or another run is writing there.
         """
         make_folder(self.path)
-        with only_writer(self.path, self.pair_type.folder_flag):
+        with only_writer(self.path):
             for name in ("", *self.pair_type.file_folders):
                 remove_leftovers(self.path / name)
             if overwrite:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,10 +53,13 @@ def control_from_audio(
     Raises:
         AudioError: a song that cannot be read, or that ends before `start_s`.
     """
-    accompaniment, rate = _accompaniment(path, opener)
+
+    def check(duration_s: float) -> None:
+        if not 0 <= start_s < duration_s:
+            raise AudioError(f"start {start_s}: {path} lasts {duration_s:.2f} s; begin inside it")
+
+    accompaniment, rate = _accompaniment(path, opener, check)
     first = round(start_s * rate)
-    if not 0 <= first < accompaniment.shape[1]:
-        raise AudioError(f"start {start_s}: {path} lasts {accompaniment.shape[1] / rate:.2f} s; begin inside it")
     excerpt = accompaniment[:, first : first + round(CLIP_SAMPLES * rate / STANDARD.sample_rate) + 1]
     clip = resample(excerpt, rate, STANDARD.sample_rate)
     clip = np.pad(clip[:, :CLIP_SAMPLES], ((0, 0), (0, max(0, CLIP_SAMPLES - clip.shape[1]))))
@@ -64,12 +67,13 @@ def control_from_audio(
     return Control(canny_edges(image.pixels, canny_low, canny_high), image, clip)
 
 
-def _accompaniment(path: Path, opener: SongOpener | None) -> tuple[np.ndarray, int]:
-    """float32 (channels, samples) with its sample rate."""
+def _accompaniment(path: Path, opener: SongOpener | None, check: Callable[[float], None]) -> tuple[np.ndarray, int]:
+    """float32 (channels, samples) with its sample rate; `check` is called with the duration before the song is separated."""
     if opener is None:
         audio = read_audio(path)
+        check(audio.duration_s)
         return audio.waveform, audio.sample_rate
-    stems, rate = opener.open(path)
+    stems, rate = opener.open(path, check=check)
     return stems.accompaniment, rate
 
 

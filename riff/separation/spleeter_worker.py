@@ -1,9 +1,9 @@
-"""The far end of `riff.separation.spleeter_tf`: Spleeter in its own environment, one song after another.
+"""The worker process of `riff.separation.spleeter_tf`: Spleeter in its own environment, one song after another.
 
 Run by that environment's Python (3.8 to 3.11), so it imports nothing of riff.
 
-    stdin, a song:    {"samples": N} and a newline, then N x 2 float32
-    stdout, answered: {"stems": [NAME, ...]} and a newline, then N x 2 float32 for every name
+    stdin, for each song:  {"samples": N} and a newline, then N x 2 float32
+    stdout, for each song: {"stems": [NAME, ...]} and a newline, then N x 2 float32 for each name
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import threading
 import traceback
 from typing import BinaryIO
 
-BYTES_A_SAMPLE = 2 * 4
+BYTES_PER_SAMPLE = 2 * 4
 
 
 def main(configuration: str) -> None:
-    # Whatever TensorFlow or Spleeter print goes to stderr, and only answers go to what was stdout.
+    # TensorFlow and Spleeter print to stderr; only answers go to stdout.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    # A script's own folder is searched first, and this one's io.py is not the standard library's.
+    # A script's own folder is searched first, and this one's modules are not for its environment.
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path = [folder for folder in sys.path if os.path.abspath(folder) != here]
     songs: queue.Queue[tuple[int, bytes]] = queue.Queue()
@@ -33,15 +33,15 @@ def main(configuration: str) -> None:
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
-        os._exit(1)  # an ordinary end would abort over the thread that still waits for stdin
+        os._exit(1)  # a normal exit would abort because of the thread that waits for stdin
 
 
 def read_songs(stdin: BinaryIO, songs: queue.Queue[tuple[int, bytes]]) -> None:
-    """Read ahead of the separation, so that the end of stdin is seen while it runs: the parent is gone then, or done."""
+    """Read ahead of the separation, so that the end of stdin, when the parent closes it or dies, is noticed while it runs."""
     while header := stdin.readline():
         samples = json.loads(header)["samples"]
-        body = stdin.read(samples * BYTES_A_SAMPLE)
-        if len(body) < samples * BYTES_A_SAMPLE:
+        body = stdin.read(samples * BYTES_PER_SAMPLE)
+        if len(body) < samples * BYTES_PER_SAMPLE:
             break
         songs.put((samples, body))
     os._exit(0)  # the only way to end a process whose main thread is inside TensorFlow

@@ -1,4 +1,4 @@
-"""The parts of a song, and songs that come with theirs: MUSDB18's folders and files."""
+"""Stems of a song, and songs that come with stems in MUSDB18's folders and files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AAC_FRAME = 1024  # samples
 
 @dataclass(frozen=True)
 class Stems:
-    """A song's parts by name, `vocals` among them, beside either `accompaniment` or what it consists of.
+    """A song's stems by name: `vocals`, and either `accompaniment` or the stems that it consists of.
 
     Each is float32, shape (channels, samples), all of one shape.
     """
@@ -36,30 +36,30 @@ class Stems:
 
     @property
     def accompaniment(self) -> np.ndarray:
-        """The accompaniment, or the float32 sum of all parts but the vocals."""
+        """The accompaniment, or the float32 sum of all stems but the vocals."""
         return self.without(VOCALS)
 
     def without(self, name: str) -> np.ndarray:
-        """The float32 sum of all parts but one; a sum may go beyond [-1, 1], and nothing clips it."""
-        others = [part for other, part in self.parts.items() if other != name]
-        return others[0] if len(others) == 1 else np.stack(others).sum(axis=0)
+        """The float32 sum of all stems but one, not clipped to [-1, 1]."""
+        summands = [part for part_name, part in self.parts.items() if part_name != name]
+        return summands[0] if len(summands) == 1 else np.stack(summands).sum(axis=0)
 
 
-def read_stems(place: Path, needed: str = VOCALS) -> tuple[Stems, int]:
+def read_stems(path: Path, needed: str = VOCALS) -> tuple[Stems, int]:
     """Read a song's stems and their sample rate.
 
     Args:
-        place: the song's folder, with `vocals.wav` beside drums, bass and other, or beside accompaniment (FLAC and OGG are
+        path: the song's folder, with `vocals.wav` beside drums, bass and other, or beside accompaniment (FLAC and OGG are
             read too); or its `.stem.mp4`.
-        needed: the part that must be there; where it is not the vocals, an accompaniment is no use.
+        needed: a stem that the result has; for one of the accompaniment's, a file of the accompaniment is not read.
 
     Raises:
-        AudioError: a stem is missing or cannot be read, or the stems do not fit each other.
+        AudioError: a stem is missing or cannot be read, or the stems differ in sample rate, length or channels.
     """
-    if place.is_file():
-        return _read_stem_file(place)
-    names = (ACCOMPANIMENT,) if needed == VOCALS and _find_stem(place, ACCOMPANIMENT) else BACKING_STEMS
-    paths = {name: _require_stem(place, name) for name in (VOCALS, *names)}
+    if path.is_file():
+        return _read_stem_file(path)
+    names = (ACCOMPANIMENT,) if needed == VOCALS and _find_stem(path, ACCOMPANIMENT) else BACKING_STEMS
+    paths = {name: _require_stem(path, name) for name in (VOCALS, *names)}
     parts = {name: read_audio(path) for name, path in paths.items()}
     vocals = parts[VOCALS]
     for name, part in parts.items():
@@ -72,21 +72,21 @@ def read_stems(place: Path, needed: str = VOCALS) -> tuple[Stems, int]:
 
 
 def _read_stem_file(path: Path) -> tuple[Stems, int]:
-    """Read the streams of a `.stem.mp4`: stereo AAC, aligned by the encoder, the last frame of each filled up on its own."""
+    """Read the streams of a `.stem.mp4`: stereo AAC, aligned by the encoder, which may pad the last frame of each differently."""
     streams = read_audio_streams(path)
     if len(streams) != len(STREAMS):
-        raise AudioError(f"{path}: holds {len(streams)} streams of sound, not {len(STREAMS)} ({', '.join(STREAMS)}); get it again")
+        raise AudioError(f"{path}: holds {len(streams)} audio streams, not {len(STREAMS)} ({', '.join(STREAMS)}); get it again")
     lengths = [audio.waveform.shape[1] for audio in streams]
-    one_kind = len({(audio.sample_rate, len(audio.waveform)) for audio in streams}) == 1
-    if not one_kind or max(lengths) - min(lengths) >= AAC_FRAME:
+    same_format = len({(audio.sample_rate, len(audio.waveform)) for audio in streams}) == 1
+    if not same_format or max(lengths) - min(lengths) >= AAC_FRAME:
         formats = "; ".join(f"{name} {_format(audio)}" for name, audio in zip(STREAMS, streams, strict=True))
-        raise AudioError(f"{path}: its streams do not fit each other ({formats}); get it again")
+        raise AudioError(f"{path}: its streams differ in length or format ({formats}); get it again")
     parts = {name: audio.waveform[:, : min(lengths)] for name, audio in zip(STREAMS, streams, strict=True)}
     return Stems({name: parts[name] for name in STEM_NAMES}), streams[0].sample_rate
 
 
 def stems_beside(song: Path) -> Path | None:
-    """Where the stems of a mixture lie, else None.
+    """The path of a mixture's stems, for `read_stems`, else None.
 
     That is the folder of MUSDB18-HQ's `SONG/mixture.wav` with `SONG/vocals.wav` beside it, and `SONG.stem.mp4` itself.
     """
@@ -95,13 +95,13 @@ def stems_beside(song: Path) -> Path | None:
     return song.parent if song.stem == "mixture" and _find_stem(song.parent, VOCALS) else None
 
 
-def stem_files(place: Path) -> list[Path]:
-    """The files of a place that `read_stems` takes, by name."""
-    return [place] if place.is_file() else sorted(path for path in place.iterdir() if is_audio(path))
+def stem_files(path: Path) -> list[Path]:
+    """The files of a path that `read_stems` takes, by name."""
+    return [path] if path.is_file() else sorted(file for file in path.iterdir() if is_audio(file))
 
 
 def holds_stems(folder: Path) -> bool:
-    """Whether this is a song's folder in MUSDB18-HQ's layout, be it that some of its files are missing."""
+    """Whether this is a song's folder in MUSDB18-HQ's layout, complete or not."""
     return any(_find_stem(folder, name) for name in ("mixture", ACCOMPANIMENT, *STEM_NAMES))
 
 
@@ -114,10 +114,10 @@ class StemsFolder:
             raise AudioError(f"{folder}: no such folder; give a folder of SONG/{{vocals,drums,bass,other}}.wav")
 
     def find(self, song_name: str) -> Path:
-        """The place of a song's stems, for `read_stems`.
+        """The path of a song's stems, for `read_stems`.
 
         Raises:
-            AudioError: there is nothing of this song.
+            AudioError: there are none.
         """
         folder, file = inside(self.folder, song_name), inside(self.folder, song_name + STEM_FILE_SUFFIX)
         if folder.is_dir():

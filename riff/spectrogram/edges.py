@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 
 from riff.errors import OptionError
-from riff.files import atomic_path
+from riff.files import atomic_path, write_bytes
 from riff.spectrogram.png import encode_png
 
 CANNY_LOW = 100
 CANNY_HIGH = 200
-FOLLOWED, MISSED = (0, 122, 116), (226, 60, 40)  # teal and red, which no common colour blindness confuses
+FOLLOWED, MISSED = (0, 122, 116), (226, 60, 40)  # teal and red, distinguishable with common colour blindness
 
 
 def canny_edges(pixels: np.ndarray, low: int = CANNY_LOW, high: int = CANNY_HIGH) -> np.ndarray:
@@ -37,8 +37,7 @@ def canny_edges(pixels: np.ndarray, low: int = CANNY_LOW, high: int = CANNY_HIGH
 
 def save_edges(path: str | Path, edges: np.ndarray) -> None:
     """Write an edge map as a lossless one-channel PNG."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(edges_to_png(edges))
+    write_bytes(path, edges_to_png(edges))
 
 
 def edges_to_png(edges: np.ndarray) -> bytes:
@@ -47,7 +46,7 @@ def edges_to_png(edges: np.ndarray) -> bytes:
 
 
 def overlay_edges(pixels: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Overlay edges on a paler spectrogram image: teal within a pixel of the image's own edges, red elsewhere.
+    """Overlay edges on a lightened spectrogram image: teal within a pixel of the image's own edges, red elsewhere.
 
     Args:
         pixels: uint8, shape (height, width). edges: the same shape, an edge wherever nonzero.
@@ -56,8 +55,8 @@ def overlay_edges(pixels: np.ndarray, edges: np.ndarray) -> np.ndarray:
         uint8, shape (height, width, 3).
     """
     near = cv2.dilate(canny_edges(pixels), np.ones((3, 3), np.uint8)) > 0
-    paler = 255 - (255 - pixels) // 3 * 2
-    overlay = np.repeat(paler[:, :, None], 3, axis=2)
+    lightened = 255 - (255 - pixels) // 3 * 2
+    overlay = np.repeat(lightened[:, :, None], 3, axis=2)
     overlay[(edges > 0) & near] = FOLLOWED
     overlay[(edges > 0) & ~near] = MISSED
     return overlay

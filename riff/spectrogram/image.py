@@ -13,7 +13,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from riff.errors import DataError
-from riff.files import atomic_path
+from riff.files import write_bytes
 from riff.spectrogram.mel import waveform_to_mel
 from riff.spectrogram.params import STANDARD, ExifTag, SpectrogramParams, unit_maximum
 from riff.spectrogram.phase import mel_to_waveform
@@ -76,7 +76,7 @@ def image_to_mel(image: SpectrogramImage) -> torch.Tensor:
 def combine_images(backing: SpectrogramImage, vocal: SpectrogramImage) -> SpectrogramImage:
     """The image of a mix, from the images of its parts and their levels.
 
-    Phases are unknown and independent, so energies add: the expected magnitude is sqrt(backing**2 + vocal**2).
+    Phases are taken as independent, so energies add: the expected magnitude is sqrt(backing**2 + vocal**2).
 
     Raises:
         DataError: images of different sizes or spectrogram parameters.
@@ -107,8 +107,7 @@ def image_to_waveform(
 
 def save_image(path: str | Path, image: SpectrogramImage) -> None:
     """Write a PNG of three equal channels with the parameters in its EXIF tags, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(image_to_png(image))
+    write_bytes(path, image_to_png(image))
 
 
 def image_to_png(image: SpectrogramImage) -> bytes:
@@ -122,9 +121,9 @@ def load_image(path: str | Path | BinaryIO) -> SpectrogramImage:
     Raises:
         DataError: the file is missing, not an image, or a stereo image.
     """
-    grey, exif = _open_grey(path)
-    params, max_value = _read_params(path, exif, stereo=False)
-    return SpectrogramImage(grey, UNKNOWN_MAXIMUM if max_value is None else max_value, params)
+    with _opened(path) as image:
+        params, max_value = SpectrogramParams.from_exif(image.getexif())
+        return SpectrogramImage(_to_grey(image, SILENCE), UNKNOWN_MAXIMUM if max_value is None else max_value, params)
 
 
 def load_channels(path: str | Path, stereo: bool | None = None) -> tuple[list[SpectrogramImage], bool]:
@@ -142,19 +141,12 @@ def load_channels(path: str | Path, stereo: bool | None = None) -> tuple[list[Sp
     with _opened(path) as image:
         exif = image.getexif()
         is_stereo = bool(exif.get(ExifTag.STEREO, False)) if stereo is None else stereo
-        channels = list(np.array(image.convert("RGB")).transpose(2, 0, 1)[1:]) if is_stereo else [_to_grey(path, image, SILENCE)]
-    params, max_value = _read_params(path, exif, stereo=True)
-    if channels[0].shape[0] != params.n_mels:
-        raise DataError(f"{path}: {channels[0].shape[0]} pixels high; a spectrogram image has {params.n_mels} mel bands")
+        channels = list(np.array(image.convert("RGB")).transpose(2, 0, 1)[1:]) if is_stereo else [_to_grey(image, SILENCE)]
+        params, max_value = SpectrogramParams.from_exif(exif, stereo=True)
+        if image.height != params.n_mels:
+            raise DataError(f"{image.height} pixels high; a spectrogram image has {params.n_mels} mel bands")
     maximum = UNKNOWN_MAXIMUM if max_value is None else max_value
     return [SpectrogramImage(np.ascontiguousarray(pixels), maximum, params) for pixels in channels], max_value is not None
-
-
-def _read_params(path: str | Path | BinaryIO, exif: Image.Exif, stereo: bool) -> tuple[SpectrogramParams, float | None]:
-    try:
-        return SpectrogramParams.from_exif(exif, stereo)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
 
 
 def load_grey(path: str | Path | BinaryIO, background: int = SILENCE) -> np.ndarray:
@@ -167,7 +159,8 @@ def load_grey(path: str | Path | BinaryIO, background: int = SILENCE) -> np.ndar
     Raises:
         DataError: the file is missing, not an image, or of 32 bits, whose range is unknown.
     """
-    return _open_grey(path, background)[0]
+    with _opened(path) as image:
+        return _to_grey(image, background)
 
 
 def image_size(path: str | Path | BinaryIO) -> tuple[int, int]:
@@ -176,28 +169,26 @@ def image_size(path: str | Path | BinaryIO) -> tuple[int, int]:
         return image.height, image.width
 
 
-def _open_grey(path: str | Path | BinaryIO, background: int = SILENCE) -> tuple[np.ndarray, Image.Exif]:
-    with _opened(path) as image:
-        return _to_grey(path, image, background), image.getexif()
-
-
-def _to_grey(path: str | Path | BinaryIO, image: Image.Image, background: int) -> np.ndarray:
+def _to_grey(image: Image.Image, background: int) -> np.ndarray:
     if image.mode in ("I", "F"):
-        raise DataError(f"{path}: an image of 32 bits; save it with 8")
+        raise DataError("an image of 32 bits; save it with 8")
     if image.mode.startswith("I;16"):
         return np.round(np.array(image) / 257).astype(np.uint8)  # Pillow clips at 255 instead
     if image.has_transparency_data:
-        behind = Image.new("RGBA", image.size, (background, background, background, 255))
-        return np.array(Image.alpha_composite(behind, image.convert("RGBA")).convert("L"))
+        canvas = Image.new("RGBA", image.size, (background, background, background, 255))
+        return np.array(Image.alpha_composite(canvas, image.convert("RGBA")).convert("L"))
     return np.array(image.convert("L"))
 
 
 @contextmanager
 def _opened(path: str | Path | BinaryIO) -> Iterator[Image.Image]:
+    """The image, closed after the block; errors of reading it, and a DataError of the block, name the path."""
     try:
         with Image.open(path) as image:
             yield image
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such image") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise DataError(f"{path}: cannot be read as an image; make it again") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 
 from PIL import Image
@@ -12,14 +12,14 @@ from riff.errors import DataError
 
 
 class ExifTag(IntEnum):
-    """Riffusion's EXIF tags (riffusion/spectrogram_params.py)."""
+    """Riffusion's EXIF tags (riffusion/spectrogram_params.py), and as N_MELS its NUM_FREQUENCIES."""
 
     SAMPLE_RATE = 11000
     STEREO = 11005
     STEP_SIZE_MS = 11010
     WINDOW_DURATION_MS = 11020
     PADDED_DURATION_MS = 11030
-    NUM_FREQUENCIES = 11040
+    N_MELS = 11040
     MIN_FREQUENCY = 11050
     MAX_FREQUENCY = 11060
     POWER_FOR_IMAGE = 11070
@@ -80,22 +80,16 @@ class SpectrogramParams:
         return replace(self, sample_rate=sample_rate)
 
     def to_exif(self, max_value: float) -> Image.Exif:
+        """The EXIF tags of a mono image with this mel value of black."""
         exif = Image.Exif()
-        exif[ExifTag.SAMPLE_RATE] = self.sample_rate
-        exif[ExifTag.STEREO] = False
-        exif[ExifTag.STEP_SIZE_MS] = self.step_size_ms
-        exif[ExifTag.WINDOW_DURATION_MS] = self.window_duration_ms
-        exif[ExifTag.PADDED_DURATION_MS] = self.padded_duration_ms
-        exif[ExifTag.NUM_FREQUENCIES] = self.n_mels
-        exif[ExifTag.MIN_FREQUENCY] = self.min_frequency
-        exif[ExifTag.MAX_FREQUENCY] = self.max_frequency
-        exif[ExifTag.POWER_FOR_IMAGE] = float(self.power_for_image)
-        exif[ExifTag.MAX_VALUE] = float(max_value)
+        for name, value in asdict(self).items():
+            exif[ExifTag[name.upper()]] = value
+        exif[ExifTag.STEREO], exif[ExifTag.MAX_VALUE] = False, float(max_value)
         return exif
 
     @classmethod
     def from_exif(cls, exif: Image.Exif, stereo: bool = False) -> tuple[SpectrogramParams, float | None]:
-        """Return the parameters and the maximum mel value for waveforms in [-1, 1] (`unit_maximum`; None if there is none).
+        """The parameters and the maximum mel value for waveforms in [-1, 1] (`unit_maximum`; None if there is none).
 
         An image without tags gets the standard parameters, which Riffusion's seed images have.
 
@@ -110,22 +104,13 @@ class SpectrogramParams:
         try:
             return cls._read_exif(exif)
         except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
-            raise DataError(f"its EXIF tags are not those of a spectrogram ({error}); write it again without them") from error
+            raise DataError(f"its EXIF tags are not those of a spectrogram ({error}); save it without them") from error
 
     @classmethod
     def _read_exif(cls, exif: Image.Exif) -> tuple[SpectrogramParams, float | None]:
-        standard = cls()
-        params = cls(
-            sample_rate=int(exif.get(ExifTag.SAMPLE_RATE, standard.sample_rate)),
-            step_size_ms=int(exif.get(ExifTag.STEP_SIZE_MS, standard.step_size_ms)),
-            window_duration_ms=int(exif.get(ExifTag.WINDOW_DURATION_MS, standard.window_duration_ms)),
-            padded_duration_ms=int(exif.get(ExifTag.PADDED_DURATION_MS, standard.padded_duration_ms)),
-            n_mels=int(exif.get(ExifTag.NUM_FREQUENCIES, standard.n_mels)),
-            min_frequency=int(exif.get(ExifTag.MIN_FREQUENCY, standard.min_frequency)),
-            max_frequency=int(exif.get(ExifTag.MAX_FREQUENCY, standard.max_frequency)),
-            power_for_image=float(exif.get(ExifTag.POWER_FOR_IMAGE, standard.power_for_image)),
-        )
-        # At steps of more than half a Hann window there are samples that no window gives back.
+        values = {name: type(default)(exif.get(ExifTag[name.upper()], default)) for name, default in asdict(cls()).items()}
+        params = cls(**values)
+        # Samples cannot be reconstructed at steps of more than half a Hann window.
         durations = 0 < 2 * params.step_size_ms <= params.window_duration_ms <= params.padded_duration_ms
         bands = params.n_mels > 0 and 0 <= params.min_frequency < params.max_frequency <= params.sample_rate / 2
         if not (durations and bands and 0 < params.power_for_image < math.inf):

@@ -1,4 +1,4 @@
-"""mel -> waveform: magnitudes from mel bands, phases by the fast Griffin-Lim algorithm."""
+"""mel -> waveform: magnitudes from mel bands, phases by propagation and the fast Griffin-Lim algorithm."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import torch
 from riff.seeds import new_generator, seed_after
 from riff.spectrogram.mel import mel_to_magnitude
 from riff.spectrogram.params import STANDARD, SpectrogramParams
-from riff.spectrogram.propagation import propagate_phases
 
-WORKING_RATE = 24_000  # Hz: the image ends at 10 kHz, and half the samples take half the time
+WORKING_RATE = 24_000  # Hz, about half the samples: the image ends at 10 kHz
 BLOCK_FRAMES, OVERLAP_FRAMES = 6_000, 200  # of 10 ms: a minute, and 2 s of overlap
 SILENT_BIN = 1e-6  # of the loudest bin: below it the phase is rounding noise
+HANN_WIDTH = 0.25645  # the Gaussian nearest to a Hann window of n samples has a time-frequency ratio of this times n**2
+FLOOR = 1e-7  # of the loudest bin, below which the logarithm is clipped
 DOMINANT = 0.3  # of the target magnitude: below it another sound dominates, whose phases are better propagated
 
 
@@ -141,10 +142,59 @@ def _initial_angles(
         angles = torch.where(known, begin.angle(), angles)
     if not propagate:
         return angles
-    rows = zip(magnitude.cpu().numpy(), angles.cpu().numpy(), known.cpu().numpy(), strict=True)
-    return torch.from_numpy(np.stack([propagate_phases(spectrum, hop_length, *initial) for spectrum, *initial in rows])).to(
-        magnitude.device
-    )
+    batch = zip(magnitude.cpu().numpy(), angles.cpu().numpy(), known.cpu().numpy(), strict=True)
+    phases = np.stack([propagate_phases(spectrum, hop_length, *initial) for spectrum, *initial in batch])
+    return torch.from_numpy(phases).to(magnitude.device)
+
+
+def propagate_phases(magnitude: np.ndarray, hop_length: int, angles: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
+    """Phases of a short-time Fourier transform (Hann window as long as the transform) of this magnitude.
+
+    The phase's derivatives in time and frequency are those of the log-magnitude in frequency and time (phase gradient heap
+    integration: Prusa, Balazs and Sondergaard, IEEE/ACM TASLP 2017). They are integrated without a heap, from frame to frame at
+    the peaks and from each peak over the bins around it, as in single pass spectrogram inversion (Beauregard, Harish and Wyse,
+    DSP 2015).
+
+    Args:
+        magnitude: float, shape (bins, frames), >= 0; the transform's length is 2 * (bins - 1).
+        angles: float, shape (bins, frames), radians: the phases of the first frame, and those that are known.
+        known: bool, shape (bins, frames), True where `angles` are kept (default: in the first frame only).
+
+    Returns:
+        float32, shape (bins, frames), radians, relative to the frames' first samples, as in `torch.stft`.
+    """
+    bins, frames = magnitude.shape
+    length = 2 * (bins - 1)
+    ratio = HANN_WIDTH * length / hop_length  # of the two gradients, by bin and frame
+    floor = max(FLOOR * magnitude.max(initial=0.0), np.finfo(np.float32).tiny)
+    log_magnitude = np.log(np.maximum(magnitude, floor)).astype(np.float64)
+    over_time = _slope(log_magnitude.T).T / ratio + 2 * np.pi * hop_length / length * np.arange(bins)[:, None]
+    over_frequency = np.pi - ratio * _slope(log_magnitude)  # pi a bin, because a frame's centre is half a transform after its start
+    from_bottom = np.zeros((bins, frames))
+    from_bottom[1:] = np.cumsum((over_frequency[1:] + over_frequency[:-1]) / 2, axis=0)
+    phases = np.array(angles, np.float64)
+    for frame in range(1, frames):
+        predicted = phases[:, frame - 1] + (over_time[:, frame - 1] + over_time[:, frame]) / 2
+        peak = _nearest_peak(magnitude[:, frame])
+        spread = predicted[peak] + from_bottom[:, frame] - from_bottom[peak, frame]
+        phases[:, frame] = spread if known is None else np.where(known[:, frame], phases[:, frame], spread)
+    return np.remainder(phases, 2 * np.pi).astype(np.float32)
+
+
+def _slope(values: np.ndarray) -> np.ndarray:
+    """Central differences along the last axis, 0 at both ends."""
+    slope = np.zeros_like(values)
+    slope[:, 1:-1] = (values[:, 2:] - values[:, :-2]) / 2
+    return slope
+
+
+def _nearest_peak(spectrum: np.ndarray) -> np.ndarray:
+    """The nearest peak's bin for each bin; in a spectrum without a peak, each bin is its own."""
+    peaks = np.flatnonzero((spectrum[1:-1] > spectrum[:-2]) & (spectrum[1:-1] >= spectrum[2:])) + 1
+    if not len(peaks):
+        return np.arange(len(spectrum))
+    borders = (peaks[1:] + peaks[:-1]) // 2 + 1
+    return np.repeat(peaks, np.diff(borders, prepend=0, append=len(spectrum)))
 
 
 def _resample(waveform: torch.Tensor, rate: int, target_rate: int, samples: int) -> torch.Tensor:

@@ -19,7 +19,7 @@ def encode_png(pixels: np.ndarray, channels: int = 1, exif: bytes = b"", lines: 
 
     Args:
         pixels: uint8, shape (height, width).
-        channels: 1, or 3 equal ones. exif: tags in Pillow's format. lines: a sparse line image, which needs no filter.
+        channels: 1, or 3 equal ones. exif: tags in Pillow's format. lines: a sparse line image, which no filter compresses better.
         level: of libdeflate's compression.
     """
     height, width = pixels.shape

@@ -19,16 +19,16 @@ def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str], path: s
 
     Args:
         images: uint8, shape (height, width) or (height, width, 3).
-        captions: one an image, truncated with an ellipsis to the image's width.
+        captions: one per image, truncated with an ellipsis to the image's width.
         path: the PNG. Gaps between images are 12 pixels wide; a row is as high as its tallest image, a caption of 28 pixels and a
             gap. Equal images give equal bytes.
-        columns: images a row (default: all in one row).
+        columns: images per row (default: all in one row).
 
     Raises:
         DataError: no images, another number of captions, or images of another type.
     """
     if not images or len(images) != len(captions):
-        raise DataError(f"{path}: {len(images)} images and {len(captions)} captions make no sheet; give one caption an image")
+        raise DataError(f"{path}: {len(images)} images and {len(captions)} captions make no sheet; give one caption per image")
     for image in images:
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or image.size == 0:
             raise DataError(f"{path}: a sheet takes uint8 images in grey or RGB, not {image.dtype} of shape {image.shape}")
@@ -54,7 +54,7 @@ def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str], path: s
 
 def _fit(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
     """The text, truncated to this many pixels."""
-    length = min(len(text), width)  # more than one letter a pixel need not be measured
+    length = min(len(text), width)  # at most one letter per pixel
     while length and font.getlength(_cut(text, length)) > width:
         length -= 1
     return _cut(text, length) if length else ""

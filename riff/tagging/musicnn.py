@@ -1,4 +1,4 @@
-"""musicnn (Pons and Serra, ISMIR 2019 late-breaking demo) in PyTorch: which tags a listener would give a recording."""
+"""musicnn (Pons and Serra, ISMIR 2019 late-breaking demo) in PyTorch: tags of a recording."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torch.nn.functional import batch_norm, conv1d, conv2d, linear, pad
 
 from riff.audio.io import resample
 from riff.errors import AudioError, ModelError
+from riff.separation.tensorflow_checkpoint import NORM_TENSORS, layer_name
 
 SAMPLE_RATE = 16_000
 N_FFT = 512
 HOP = 256
 N_MELS = 96
-PATCH = 187  # frames that the network sees at once, 3 s
+PATCH = 187  # frames of the network's input, 3 s
 NORM_EPSILON = 1e-3  # Keras' default
 MIDDLE_KERNEL = 7  # frames
-# Of the front end: frames and bands of the filters that see timbre, frames of those that see rhythm.
+# Filters of the front end: (frames, bands) for timbre, frames for rhythm.
 TIMBRE = ((7, 38), (7, 67))
 RHYTHM = (128, 64, 32)
-NORMS = ("moving_mean", "moving_variance", "gamma", "beta")
 
 # MagnaTagATune's and the Million Song Dataset's fifty most frequent tags, in the order of the networks' outputs.
 MTT_TAGS = (
@@ -44,20 +44,20 @@ class Musicnn(nn.Module):
     """The network: log mel spectrogram patches to tags.
 
     Args:
-        weights: TensorFlow's tensors by name; the optimizer's are passed over.
-        tags: of its outputs, a bar between them.
-        where: what the weights came from, for messages.
+        weights: TensorFlow's tensors by name; others, such as the optimizer's, are ignored.
+        tags: of its outputs, separated by bars.
+        source: where the weights came from, for messages.
 
     Raises:
         ModelError: a tensor is missing, of another shape, or not finite.
     """
 
-    def __init__(self, weights: Mapping[str, np.ndarray], tags: str, where: Path | str) -> None:
+    def __init__(self, weights: Mapping[str, np.ndarray], tags: str, source: Path | str) -> None:
         super().__init__()
         shapes = expected_shapes(len(tags.split("|")))
         for name, shape in shapes.items():
             if name not in weights or weights[name].shape != shape or not np.isfinite(weights[name]).all():
-                raise ModelError(f"{where}: no musicnn checkpoint ({name} is missing or not as it should be); fetch it again")
+                raise ModelError(f"{source}: no musicnn checkpoint ({name} is missing or invalid); download it again")
         self.tags = tags.split("|")
         for name in shapes:
             self.register_buffer(_buffer(name), _torch_axes(weights[name]))
@@ -68,7 +68,7 @@ class Musicnn(nn.Module):
         image = self._norm(patches[:, None], 0)
         timbre = [self._front(pad(image, (0, 0, 3, 3)), number) for number in range(len(TIMBRE))]
         rhythm = [
-            self._front(pad(image, (0, 0, (length - 1) // 2, length // 2)), number)  # TensorFlow's "same": one more behind
+            self._front(pad(image, (0, 0, (length - 1) // 2, length // 2)), number)  # TensorFlow's "same": one more at the end
             for number, length in enumerate(RHYTHM, start=len(TIMBRE))
         ]
         front = torch.cat(timbre + rhythm, dim=1)  # (patches, channels, frames)
@@ -76,31 +76,30 @@ class Musicnn(nn.Module):
         for number in (6, 7):
             middle.append(self._middle(middle[-1], number) + middle[-1])
         features = torch.cat(middle, dim=1)
-        pooled = torch.stack([features.amax(dim=2), features.mean(dim=2)], dim=2).flatten(
-            1
-        )  # largest and mean of each, side by side
+        pooled = torch.stack([features.amax(dim=2), features.mean(dim=2)], dim=2).flatten(1)  # max and mean, interleaved
         dense = linear(self._norm(pooled, 9), *self._layer("dense")).relu()
         return linear(self._norm(dense, 10), *self._layer("dense_1")).sigmoid()
 
     def _front(self, image: torch.Tensor, number: int) -> torch.Tensor:
-        """(patches, 1, frames, bands) -> the loudest band of each channel: (patches, channels, frames)."""
-        return self._norm(conv2d(image, *self._layer(_name("conv2d", number))).relu(), number + 1).amax(dim=3)
+        """(patches, 1, frames, bands) -> maximum over bands: (patches, channels, frames)."""
+        return self._norm(conv2d(image, *self._layer(layer_name("conv2d", number))).relu(), number + 1).amax(dim=3)
 
     def _middle(self, x: torch.Tensor, number: int) -> torch.Tensor:
         """(patches, channels, frames) -> (patches, 64, frames)."""
-        kernel, bias = self._layer(_name("conv2d", number))  # (out, 1, frames, channels): each channel is a column of its image
+        kernel, bias = self._layer(layer_name("conv2d", number))  # (out, 1, frames, channels)
         return self._norm(conv1d(x, kernel[:, 0].transpose(1, 2), bias, padding=MIDDLE_KERNEL // 2).relu(), number + 1)
 
     def _layer(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         return self.get_buffer(_buffer(f"{name}/kernel")), self.get_buffer(_buffer(f"{name}/bias"))
 
     def _norm(self, x: torch.Tensor, number: int) -> torch.Tensor:
-        mean, variance, gamma, beta = (self.get_buffer(_buffer(f"{_name('batch_normalization', number)}/{kind}")) for kind in NORMS)
+        layer = layer_name("batch_normalization", number)
+        mean, variance, gamma, beta = (self.get_buffer(_buffer(f"{layer}/{tensor}")) for tensor in NORM_TENSORS)
         return batch_norm(x, mean, variance, gamma, beta, eps=NORM_EPSILON)
 
 
 def log_mel_patches(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The network's input: 3 s patches that do not overlap; what is left at the end is dropped.
+    """The network's input: 3 s patches that do not overlap; the remainder at the end is dropped.
 
     As musicnn computes it: mel energies rounded to half precision, their logarithm in single precision.
 
@@ -114,33 +113,28 @@ def log_mel_patches(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
         AudioError: shorter than one patch.
     """
     mono = resample(waveform.mean(axis=0, keepdims=True), sample_rate, SAMPLE_RATE)[0]
-    # Reflected at the ends, as librosa did when the network was trained.
+    # Reflect padding, librosa's default when the network was trained.
     mel = librosa.feature.melspectrogram(y=mono, sr=SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP, n_mels=N_MELS, pad_mode="reflect").T
     if len(mel) < PATCH:
-        raise AudioError(f"lasts {len(mono) / SAMPLE_RATE:.2f} s; tags want {PATCH * HOP / SAMPLE_RATE:.1f} s at least")
+        raise AudioError(f"lasts {len(mono) / SAMPLE_RATE:.2f} s; tags need at least {PATCH * HOP / SAMPLE_RATE:.1f} s")
     whole = mel[: len(mel) // PATCH * PATCH].astype(np.float16).astype(np.float32)
     return np.log10(10_000 * whole + 1).reshape(-1, PATCH, N_MELS)
 
 
 def expected_shapes(num_tags: int) -> dict[str, tuple[int, ...]]:
-    """The tensors of a checkpoint that count, and their shapes."""
+    """Shapes of a checkpoint's tensors by name, without the optimizer's."""
     kernels = [(*size, 1, 204) for size in TIMBRE] + [(length, 1, 1, 51) for length in RHYTHM]
     channels = sum(kernel[3] for kernel in kernels)
     kernels += [(MIDDLE_KERNEL, width, 1, 64) for width in (channels, 64, 64)]
     pooled = 2 * (channels + 3 * 64)
-    layers: dict[str, tuple[int, ...]] = {_name("conv2d", number): kernel for number, kernel in enumerate(kernels)}
+    layers: dict[str, tuple[int, ...]] = {layer_name("conv2d", number): kernel for number, kernel in enumerate(kernels)}
     layers |= {"dense": (pooled, 200), "dense_1": (200, num_tags)}
     shapes: dict[str, tuple[int, ...]] = {}
     for name, kernel in layers.items():
         shapes |= {f"{name}/kernel": kernel, f"{name}/bias": kernel[-1:]}
     for number, width in enumerate((1, *(kernel[3] for kernel in kernels), pooled, 200)):
-        shapes |= {f"{_name('batch_normalization', number)}/{kind}": (width,) for kind in NORMS}
+        shapes |= {f"{layer_name('batch_normalization', number)}/{tensor}": (width,) for tensor in NORM_TENSORS}
     return shapes
-
-
-def _name(kind: str, number: int) -> str:
-    """TensorFlow's name of the n-th layer of a kind."""
-    return f"{kind}_{number}" if number else kind
 
 
 def _buffer(name: str) -> str:

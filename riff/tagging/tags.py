@@ -1,24 +1,22 @@
-"""Tags of a recording by name, and where the networks' weights come from."""
+"""Tags of a recording, and the weights of the networks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pooch
 import torch
-from filelock import FileLock
 
-from riff.errors import AudioError, ModelError, Unavailable
-from riff.files import atomic_folder, make_folder
+from riff.downloads import fetch_from_wheel, fetch_once
+from riff.errors import AudioError
 from riff.separation.tensorflow_checkpoint import read_checkpoint
 from riff.tagging.musicnn import MSD_TAGS, MTT_TAGS, Musicnn, log_mel_patches
-from riff.wheels import fetch_from_wheel, is_offline
 
-# The package's own checkpoints (ISC licence). It is never installed: it wants numpy below 1.17.
+# The package's own checkpoints (ISC licence). It is never installed: it requires numpy below 1.17.
 WHEEL = "musicnn==0.1.0"
 WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
 SMALLEST = 1e-4  # tag: below, differences are the network's noise
@@ -33,11 +31,11 @@ FEMALE_SINGERS, MALE_SINGERS = ("female vocalists", "female vocalist"), ("male v
 
 
 class Tags(NamedTuple):
-    """How well each tag fits a recording, in [0, 1]; low numbers are the rule: compare with another recording's.
+    """Probability of each tag, in [0, 1]. Values are usually low: compare them with those of other recordings.
 
     Attributes:
-        mtt: MagnaTagATune's tags, of what is heard: guitar, female vocal, no vocals, fast. msd: the Million Song Dataset's, of what
-            it is called: indie rock, heavy metal, Hip-Hop, sad.
+        mtt: MagnaTagATune's tags, of sound: guitar, female vocal, no vocals, fast. msd: the Million Song Dataset's, of genre and
+            mood: indie rock, heavy metal, Hip-Hop, sad.
     """
 
     mtt: dict[str, float]
@@ -66,10 +64,10 @@ def tag(waveform: np.ndarray, sample_rate: int, folder: Path | None = None) -> T
 
     Args:
         waveform: float32, shape (channels, samples), of 3 s at least.
-        folder: of the weights (default: the user's cache; they are fetched once).
+        folder: of the weights (default: the user's cache; they are downloaded once).
 
     Raises:
-        AudioError: too short, or silent. ModelError: no weights and no way to get them.
+        AudioError: too short, or silent. ModelError: no weights, and they cannot be downloaded.
     """
     if not np.any(waveform):
         raise AudioError("is silent; there is nothing to tag")
@@ -89,7 +87,7 @@ def load_networks(folder: Path) -> tuple[Musicnn, ...]:
 
 
 def find_weights(folder: Path | None = None) -> Path:
-    """The folder of the weights (21 MB), fetched out of their wheel, whole or not at all, if they are not there.
+    """The folder of the weights (21 MB), downloaded if they are not there.
 
     Args:
         folder: default: in the user's cache.
@@ -98,23 +96,7 @@ def find_weights(folder: Path | None = None) -> Path:
         ModelError: offline, or the package index cannot be reached or has another file.
     """
     folder = folder or pooch.os_cache("riff-cnet") / "musicnn"
-    if _is_whole(folder):
-        return folder
-    if is_offline():
-        raise ModelError(f"musicnn's weights are not in {folder}, and HF_HUB_OFFLINE forbids to download them; unset it once")
-    make_folder(folder.parent)
-    with FileLock(folder.parent / f".{folder.name}.lock"):  # of several processes one fetches and the others wait
-        try:
-            if not _is_whole(folder):
-                with atomic_folder(folder) as temporary:
-                    fetch_from_wheel(WHEEL, WHEEL_SHA256, FILES, temporary)
-        except Unavailable as error:
-            raise ModelError(
-                f"musicnn's weights cannot be fetched from the package index ({error}); where there is a network, run "
-                f"python tools/fetch_weights.py, and copy {folder} here"
-            ) from error
+    source = ("the package index", partial(fetch_from_wheel, WHEEL, WHEEL_SHA256, FILES))
+    by_hand = f"where there is a network, run python tools/fetch_weights.py, and copy {folder} here"
+    fetch_once("musicnn's weights", folder, list(FILES.values()), [source], by_hand)
     return folder
-
-
-def _is_whole(folder: Path) -> bool:
-    return all((folder / file).is_file() for file in FILES.values())

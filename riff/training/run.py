@@ -127,7 +127,7 @@ def run_training(
     try:
         with ExitStack() as stack:
             if processes.is_first:
-                _enter_as_only_writer(stack, run_dir.path, settings.resume_flag)
+                _enter_as_only_writer(stack, run_dir.path)
                 remove_leftovers(run_dir.checkpoints)
                 settings.on_start()
                 for logger in loggers:
@@ -169,12 +169,12 @@ def kept_by_checkpoint(run_dir: RunDir, settings: RunSettings) -> Iterator[None]
         raise Interrupted(f"{end.cause}: the result was not written; {_how_to_resume(run_dir, settings)}", end.signal) from None
 
 
-def _enter_as_only_writer(stack: ExitStack, run: Path, flag: str) -> None:
+def _enter_as_only_writer(stack: ExitStack, run: Path) -> None:
     """Lock the run's folder against other writers for as long as the stack is open."""
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
-            return stack.enter_context(only_writer(make_folder(run), flag))
+            return stack.enter_context(only_writer(make_folder(run)))
         except OptionError:
             if time.monotonic() > deadline:
                 raise

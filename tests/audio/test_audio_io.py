@@ -229,10 +229,22 @@ def test_bad_files_are_named_in_one_line(tmp_path: Path, make, name: str, says: 
 
 
 def test_list_takes_audio_by_suffix_sorted_by_name(tmp_path: Path) -> None:
-    for name in ("b.WAV", "a.flac", "C.Mp3", "._a.flac", ".hidden.wav", "prompt_file.json", "notes.txt", "cover.png"):
+    for name in (
+        "b.WAV",
+        "a.flac",
+        "C.Mp3",
+        "d.mov",
+        "e.mp4",
+        "f.caf",
+        "._a.flac",
+        ".hidden.wav",
+        "prompt_file.json",
+        "notes.txt",
+        "cover.png",
+    ):
         (tmp_path / name).touch()
     (tmp_path / "folder.wav").mkdir()
-    assert [path.name for path in list_audio_files(tmp_path)] == ["C.Mp3", "a.flac", "b.WAV"]
+    assert [path.name for path in list_audio_files(tmp_path)] == ["C.Mp3", "a.flac", "b.WAV", "d.mov", "e.mp4", "f.caf"]
     assert all(suffix == suffix.lower() for suffix in AUDIO_SUFFIXES)
 
 

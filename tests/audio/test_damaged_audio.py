@@ -164,6 +164,30 @@ def test_streams_of_other_forms_that_were_joined_are_read_in_the_form_of_the_fir
         assert sound.shape[1] / read_audio(parts[0]).sample_rate == pytest.approx(seconds, abs=0.2)
 
 
+@pytest.mark.parametrize("name", ["wav", "aiff", "flac", "ogg", "opus", "m4a"])
+def test_joined_files_are_read_on_or_a_warning_says_that_the_first_alone_was_read(tmp_path: Path, name: str) -> None:
+    parts = [sweep(3), sweep(2)]
+    for number, part in enumerate(parts):
+        path = tmp_path / f"{number}.{name}"
+        if name in ("opus", "m4a"):
+            encoded(path, {"opus": "opus", "m4a": "aac"}[name], "ogg" if name == "opus" else "", waveform=part)
+        else:
+            soundfile.write(path, part.T, RATE)
+        assert read_quietly(path)[1] == []
+    joined = tmp_path / f"joined.{name}"
+    joined.write_bytes(b"".join((tmp_path / f"{number}.{name}").read_bytes() for number in (0, 1)))
+    sound, warned = read_quietly(joined)
+    seconds = sound.shape[1] / (48_000 if name == "opus" else RATE)
+    if name in ("flac", "ogg", "opus"):
+        assert warned == []
+        assert seconds == pytest.approx(5, abs=0.1)
+    else:
+        (warning,) = warned
+        assert warning.startswith(f"{joined}: several {'MP4' if name == 'm4a' else name.upper()} files joined into one")
+        assert f"only the first, {seconds:.2f} s, is read" in warning
+        assert seconds == pytest.approx(3, abs=0.1)
+
+
 def test_a_flac_without_a_length(tmp_path: Path) -> None:
     """As encoders write it to a pipe."""
     path = tmp_path / "pipe.flac"

@@ -173,7 +173,7 @@ def taken(action: Any) -> st.SearchStrategy[list[str]]:
         return st.sampled_from([[name], [f"--no-{action.dest}"]])
     if action.choices:
         values: st.SearchStrategy[Any] = st.sampled_from(list(action.choices))
-    elif isinstance(action.type, Number) and action.type.kind is int:
+    elif isinstance(action.type, Number) and action.type.type is int:
         low, high = int(action.type.low), int(action.type.high)
         free = action.dest.endswith(PERIODS) and action.dest not in WORK
         values = st.integers(low, high if free else min(low + 2, 2))

@@ -173,7 +173,7 @@ def test_a_line_a_minute_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPa
     lines = cli.MinuteLines(10, "songs")
     for done, seconds in ((1, 30), (2, 61), (3, 62), (5, 122)):
         now = 1000.0 + seconds
-        lines.tell(done, f"{done * 3} pairs")
+        lines.update(done, f"{done * 3} pairs")
     assert capsys.readouterr().err.splitlines() == ["2 of 10 songs, 6 pairs, 0:04:04 left", "5 of 10 songs, 15 pairs, 0:02:02 left"]
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from riff import cli
 from riff.errors import OptionError
-from riff.seeds import KEPT, NUM_SEEDS, kept_seed, new_generator, seed_after
+from riff.seeds import NUM_SEEDS, TORCH_SEEDS, new_generator, seed_after, torch_seed
 from riff.spectrogram.sheet import contact_sheet
 
 CONTROL, EDIT, SAMPLE = "cnet_riff_training", "train_instruct_pix2pix", "sample_riff_cnet"
@@ -151,17 +151,17 @@ def test_a_path_that_no_disk_takes_is_refused_before_the_work(capsys: pytest.Cap
     assert capsys.readouterr().err == f"error: '{'x' * 40}...' is too long for the name of a file\n"
 
 
-@given(st.integers(0, KEPT - 1))
+@given(st.integers(0, TORCH_SEEDS - 1))
 def test_small_seeds_give_the_numbers_of_pytorch(seed: int) -> None:
-    assert kept_seed(seed) == seed
+    assert torch_seed(seed) == seed
     assert torch.equal(torch.rand(4, generator=new_generator(seed)), torch.rand(4, generator=torch.Generator().manual_seed(seed)))
 
 
-@given(st.integers(0, KEPT - 1), st.integers(1, KEPT - 1), st.integers(0, KEPT - 1))
+@given(st.integers(0, TORCH_SEEDS - 1), st.integers(1, TORCH_SEEDS - 1), st.integers(0, TORCH_SEEDS - 1))
 def test_the_upper_half_of_a_seed_counts(lower: int, upper: int, other: int) -> None:
-    assert kept_seed(upper * KEPT + lower) != kept_seed(lower)  # 2**40 is not 0
-    assert (kept_seed(upper * KEPT + lower) == kept_seed(other * KEPT + lower)) == (upper == other)
-    assert 0 <= kept_seed(upper * KEPT + lower) < KEPT
+    assert torch_seed(upper * TORCH_SEEDS + lower) != torch_seed(lower)  # 2**40 is not 0
+    assert (torch_seed(upper * TORCH_SEEDS + lower) == torch_seed(other * TORCH_SEEDS + lower)) == (upper == other)
+    assert 0 <= torch_seed(upper * TORCH_SEEDS + lower) < TORCH_SEEDS
 
 
 def test_the_last_seed_is_followed_by_the_first() -> None:

@@ -30,7 +30,7 @@ from riff.data.pack import ShardPlan
 from riff.data.records import EDIT_PAIRS
 from riff.errors import OptionError, RiffError
 from riff.files import atomic_folder, atomic_path, only_writer, write_json
-from riff.separation.separator import SongOpener, separate_to_files
+from riff.separation.separator import SongOpener
 from tools import convert_checkpoint, evaluate_samples, inspect_dataset, pack_dataset, separate_audio
 
 POSIX_ONLY = ("fcntl", "grp", "pwd", "resource", "termios")
@@ -146,7 +146,7 @@ def test_a_run_that_dies_while_it_moves_its_files_leaves_no_old_manifest(tmp_pat
 
 def test_a_second_run_is_refused_and_a_dead_one_is_not_waited_for(tmp_path: Path) -> None:
     with results(tmp_path).written() as place:
-        with pytest.raises(OptionError, match=rf"--output .*: process {os.getpid()} on .* is writing there"):
+        with pytest.raises(OptionError, match=rf"{tmp_path}: process {os.getpid()} on .* is writing there"):
             run(tmp_path, "mix.wav", overwrite=True)
         write_json(place / "manifest.json", {})
     hold = """
@@ -253,7 +253,7 @@ def test_separated_parts_are_all_there_or_none(tmp_path: Path) -> None:
     (tmp_path / "new" / "vocals").mkdir(parents=True)
     (tmp_path / "new" / "vocals" / "accompaniment.wav").write_text("mine")
     with pytest.raises(OptionError, match=r"accompaniment\.wav: is there already"):
-        separate_to_files(song, SongOpener(None), tmp_path / "new" / "vocals")
+        separate_audio.separate_to_files(song, SongOpener(None), tmp_path / "new" / "vocals")
     assert song.read_bytes() == before
     assert contents(tmp_path / "new") == {"vocals/accompaniment.wav": "mine"}
 
@@ -285,7 +285,7 @@ def test_a_data_set_on_disk_and_shards_leave_other_files_alone(pairs: Path, tmp_
     flags = ["--data_dir", str(pairs), "--output", str(tmp_path / "shards"), "--pairs_per_shard", "4"]
     pack_dataset.main(flags)
     assert json.loads((tmp_path / "shards" / "manifest.json").read_text())["files"] == ["pairs-000000.tar", "pairs-000001.tar"]
-    with only_writer(tmp_path / "shards", "--output"), pytest.raises(OptionError, match="is writing there"):
+    with only_writer(tmp_path / "shards"), pytest.raises(OptionError, match="is writing there"):
         pack_dataset.main(flags)
 
 
@@ -364,7 +364,7 @@ for script in sys.argv[1:]:
 
 
 def test_the_lock_leaves_nothing_behind(tmp_path: Path) -> None:
-    with only_writer(tmp_path, "--output"):
+    with only_writer(tmp_path):
         assert f"process {os.getpid()}" in (tmp_path / ".writer").read_text()
     assert list(tmp_path.iterdir()) == []
 

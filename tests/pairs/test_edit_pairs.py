@@ -267,7 +267,7 @@ def test_bad_songs_are_named_and_the_good_ones_are_finished(root: Path, tmp_path
         "length/drums.wav": "export the stems from one session",
         "rate/drums.wav": "at 48000 Hz beside",
         "text/other.wav": "cannot be read as audio",
-        "four.stem.mp4": "holds 4 streams of sound",
+        "four.stem.mp4": "holds 4 audio streams",
         "short.stem.mp4": "shorter than a clip",
         "cut.stem.mp4": "cannot be read as audio",
     }

@@ -81,7 +81,7 @@ def test_workers_end_with_their_run_however_it_ends(mixtures: Path, tmp_path: Pa
 def test_a_second_run_on_one_folder_is_refused(songs: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pairs"
     folder.mkdir()
-    with only_writer(folder, "--train_data_dir"):
+    with only_writer(folder):
         error = last_error(make_pairs(songs, folder, code=2))
     assert f"--train_data_dir {folder}: process {os.getpid()} on" in error
     assert "is writing there; wait for it, or use another folder" in error

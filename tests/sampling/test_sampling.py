@@ -131,7 +131,7 @@ def test_invalid_inputs_end_in_one_line(tiny_control: Path, song: Path, tmp_path
         (["--control", tmp_path / "narrow.png"], "narrow.png: an image of 512x100 does not fit this model"),
         (["--audio", song, "--start", 99], "start 99"),
         (["--audio", tmp_path / "none.wav"], "none.wav"),
-        (["--audio", song, "--separator", "magic"], "--separator magic"),
+        (["--audio", song, "--separator", "magic"], "--separator: invalid choice: 'magic'"),
         (["--audio", song, "--output", song / "below-a-file"], "cannot create this folder"),
     ):
         assert words in last_error(sample(tiny_control, tmp_path / "out", *flags, code=2))

@@ -41,7 +41,13 @@ def hub_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def separate(home: Path, song: Path, output: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    environment = {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
+    environment = {
+        "HF_HOME": str(home),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(ROOT),
+    }
     command = [sys.executable, "tools/separate_audio.py", "--audio", str(song), "--output", str(output), *more]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
@@ -69,7 +75,7 @@ def test_weights_that_cannot_be_had_end_in_one_line(tmp_path: Path, separator: s
     write_audio(tmp_path / "song.wav", np.zeros((2, 1_000), np.float32), RATE)
     done = separate(tmp_path / "empty", tmp_path / "song.wav", tmp_path / "out", "--separator", separator)
     assert done.returncode == 2
-    assert f"--separator {separator}: the weights of htdemucs" in last_error(done)
+    assert f"separator {separator}: the weights of htdemucs" in last_error(done)
     assert "Traceback" not in done.stderr
 
 

@@ -9,7 +9,9 @@ import pytest
 from stem_files import write_stem_file
 
 from riff.audio.io import Audio, write_audio
-from riff.errors import AudioError, AudioWarning
+from riff.errors import AudioError, AudioWarning, OptionError
+from riff.sampling.clip import control_from_audio
+from riff.sampling.mixback import check_regions
 from riff.separation.separator import SeparationOptions, SongOpener, open_songs
 from riff.separation.song import Song, open_song
 
@@ -61,6 +63,24 @@ def test_a_separated_song_is_its_parts_sum_at_every_frequency(tmp_path: Path) ->
     assert song.sample_rate == 48_000
 
 
+def test_times_beyond_the_song_are_refused_before_it_is_separated(tmp_path: Path) -> None:
+    class Untouched:
+        name = "untouched"
+
+        def separate(self, waveform: np.ndarray, sample_rate: int):  # type: ignore[no-untyped-def]
+            pytest.fail("the song was separated")
+
+    write_audio(tmp_path / "song.wav", MIXTURE, RATE, subtype="FLOAT")
+    opener = SongOpener(Untouched())
+    with pytest.raises(AudioError, match=r"start 2\.5: .*song\.wav lasts 2\.00 s; begin inside it"):
+        control_from_audio(tmp_path / "song.wav", opener, start_s=2.5)
+    with pytest.raises(OptionError, match=r"end 3: the song lasts 2\.00 s"):
+        open_song(tmp_path / "song.wav", opener, check=lambda duration_s: check_regions([(1.0, 3.0)], duration_s))
+    beside = write_song(tmp_path, MIXTURE, STEMS)
+    with pytest.raises(AudioError, match=r"lasts 2\.00 s"):
+        control_from_audio(beside, open_songs(SeparationOptions(stems_dir=tmp_path / "stems"), [beside]), start_s=2.5)
+
+
 def test_a_mono_song_takes_the_form_of_its_stereo_stems(tmp_path: Path) -> None:
     stems = {name: np.repeat(part[:1], 2, axis=0) for name, part in STEMS.items()}
     song = opened(write_song(tmp_path, MIXTURE[:1], stems))
@@ -100,7 +120,7 @@ def swelling(part: np.ndarray) -> np.ndarray:
 def test_stems_of_a_song_that_was_mastered_are_taken_and_said(tmp_path: Path) -> None:
     stems = {name: swelling(part) for name, part in STEMS.items()}
     mixture = mastered(np.stack(list(stems.values())).sum(axis=0))
-    with pytest.warns(AudioWarning, match=r"song\.wav: its stems do not sum to it .*mastered; going on .* scaled by [+-]\d"):
+    with pytest.warns(AudioWarning, match=r"song\.wav: its stems do not sum to it .*mastered; its stems are scaled by [+-]\d"):
         song = opened(write_song(tmp_path, mixture, stems))
     assert -20 < song.residue_db < -6
     ratio = song.accompaniment / (stems["drums"] + stems["bass"] + stems["other"])
@@ -117,5 +137,7 @@ def test_a_stem_file_of_a_mastered_song_is_opened_and_one_of_another_is_not(tmp_
         open_song(write_stem_file(tmp_path / "mastered.stem.mp4", [master, *parts]), SongOpener(None))
     late = Audio(np.roll(master.waveform, 50, axis=1), RATE)
     for mixture, name in ((Audio(noise(9), RATE), "another"), (late, "late"), (Audio(-master.waveform, RATE), "inverted")):
-        with pytest.raises(AudioError, match=r"do not sum to it .*correlation -?\d\.\d\d\); give the stems of this very mix"):
+        with pytest.raises(
+            AudioError, match=r"do not sum to it .*correlation -?\d\.\d\d\); give the aligned stems of this very mix"
+        ):
             open_song(write_stem_file(tmp_path / f"{name}.stem.mp4", [mixture, *parts]), SongOpener(None))

