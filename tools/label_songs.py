@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     opener = open_songs(separation_options(args, cli.choose_device(args.device)), [song.path for song in songs], cli.warn)
     names = {song.name if args.template == "control" else song.plain_name: song.path for song in songs}
     make_folder(args.output.parent)
-    with only_writer(args.output.parent, "--output"):
+    with only_writer(args.output.parent):
         wanted = {name: partial(opener.open, path) for name, path in names.items()}
         report = label_songs(wanted, args.output, args.template, args.overwrite, cli.warn)
     if args.review and (report.labelled or report.kept):

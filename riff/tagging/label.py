@@ -228,7 +228,7 @@ def label_songs(
     progress = progress_bar(waiting, desc="songs", unit="song")
     for done, name in enumerate(progress):
         progress.set_postfix_str(name)
-        counter.tell(done)
+        counter.update(done)
         try:
             stems, sample_rate = songs[name]()
             words = listen(stems.vocals, stems.accompaniment, sample_rate)

@@ -14,7 +14,7 @@ import torch
 from riff.downloads import fetch_from_wheel, fetch_once
 from riff.errors import AudioError
 from riff.separation.tensorflow_checkpoint import read_checkpoint
-from riff.tagging.musicnn import MSD_TAGS, MTT_TAGS, Musicnn, log_mel_patches
+from riff.tagging.musicnn import MSD_TAGS, MTT_TAGS, PATCH, Musicnn, log_mel_patches
 
 # The package's own checkpoints (ISC licence). It is never installed: it requires numpy below 1.17.
 WHEEL = "musicnn==0.1.0"
@@ -59,11 +59,12 @@ def log_odds(tags: Mapping[str, float], names: Sequence[str]) -> float:
     return float(np.mean(np.log(values / (1 - values))))
 
 
-def tag(waveform: np.ndarray, sample_rate: int, folder: Path | None = None) -> Tags:
+def tag(waveform: np.ndarray, sample_rate: int, folder: Path | None = None, hop: int = PATCH) -> Tags:
     """The tags of a recording, means over its 3 s patches.
 
     Args:
         waveform: float32, shape (channels, samples), of 3 s at least.
+        hop: as in `log_mel_patches`.
         folder: of the weights (default: the user's cache; they are downloaded once).
 
     Raises:
@@ -71,7 +72,7 @@ def tag(waveform: np.ndarray, sample_rate: int, folder: Path | None = None) -> T
     """
     if not np.any(waveform):
         raise AudioError("is silent; there is nothing to tag")
-    patches = torch.from_numpy(log_mel_patches(waveform, sample_rate))
+    patches = torch.from_numpy(log_mel_patches(waveform, sample_rate, hop))
     networks = load_networks(find_weights(folder))
     return Tags(*(dict(zip(network.tags, network(patches).mean(dim=0).tolist(), strict=True)) for network in networks))
 
