@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from riff import cli
+from riff.cli.errors import named_flag
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -40,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.separation.separator import open_songs, separation_options
     from riff.tagging.label import label_songs, read_labels
 
-    songs = list_songs(args.audio_dir)
+    with named_flag("--audio_dir "):
+        songs = list_songs(args.audio_dir)
     read_labels(args.output, args.template)
     if args.review:
         check_page(args.review)

@@ -27,6 +27,7 @@ from riff.tagging.tags import Tags, find_weights, log_odds, tag
 SURE = 0.7  # confidence from which a word is used
 TEMPLATES = {"control": ("prompt", "Generate"), "edit": ("edit_prompt", "add")}  # the prompt's key, and its verb
 NO_VOICE = "none"
+AUTO, LABELS_FILE = "auto", "labels.json"  # in place of a prompt file; where the songs' labels then go
 # What a word is heard by: MagnaTagATune's tags and the Million Song Dataset's, of which the highest counts.
 STYLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "rock": (("rock",), ("rock", "classic rock", "alternative rock", "hard rock")),
@@ -246,6 +247,14 @@ def label_songs(
             continue
         warn(f"error: {report.failed[-1]}")
     return report
+
+
+def auto_prompts(
+    songs: Mapping[str, Callable[[], tuple[Stems, int]]], folder: Path, template: str, warn: Callable[[str], object]
+) -> dict[str, str]:
+    """Label songs into `LABELS_FILE` of a folder, as `label_songs` does, and return the prompts by song."""
+    label_songs(songs, folder / LABELS_FILE, template, warn=lambda line: warn(line.removeprefix("error: ")))
+    return {line["file"]: line[TEMPLATES[template][0]] for line in read_labels(folder / LABELS_FILE, template)}
 
 
 def _is_of(line: Mapping[str, Any], song: str) -> bool:

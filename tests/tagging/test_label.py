@@ -12,9 +12,11 @@ import pytest
 from html_page import Page
 from musicnn_folder import write_networks
 
+import make_cnet_dataset
+import preprocess_musdb
 from riff.audio.io import read_audio, write_audio
 from riff.data.records import read_prompts
-from riff.errors import RiffError
+from riff.errors import OptionError, RiffError
 from riff.pairs.instructions import read_edit_prompts
 from riff.tagging import label
 from riff.tagging.label import LEAST_VOICE, NO_VOICE, WORDS, Word, listen, write_prompt
@@ -35,11 +37,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def four(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The start of each of the four songs, as mixtures with their stems."""
+    """The first 5.2 s of each of the four songs, as mixtures with their stems."""
     folder = tmp_path_factory.mktemp("four")
     for file in songs.glob("*/*.wav"):
         audio = read_audio(file)
-        write_audio(folder / file.relative_to(songs), audio.waveform[:, : 4 * RATE], audio.sample_rate)
+        write_audio(folder / file.relative_to(songs), audio.waveform[:, : round(5.2 * RATE)], audio.sample_rate)
     return folder
 
 
@@ -268,3 +270,26 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(RiffError, match="choose another place"):
         find_weights()
+
+
+# prompts of pairs
+
+
+@pytest.mark.usefixtures("tagger")
+def test_pairs_take_prompts_by_listening(four: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--audio_dir", str(four), "--prompt_file", "auto", "--train_data_dir", str(tmp_path), "--num_workers", "1"]
+    assert make_cnet_dataset.main([*flags, "--no-pitch_augment"]) == 0
+    assert len(lines_of(tmp_path / label.LABELS_FILE)) == 4
+    assert "no prompt for this song" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("tagger")
+def test_edit_pairs_take_instructions_by_listening(four: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--root_data_dir", str(four), "--output_dir", str(tmp_path), "--num_workers", "1", "--frame_len_seconds", "2.55"]
+    assert preprocess_musdb.main([*flags, "--prompt_file", "auto"]) == 0
+    prompts = read_edit_prompts(tmp_path / label.LABELS_FILE)
+    records = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
+    assert records
+    assert all(record["edit_prompt"] in prompts[record["song"]] for record in records)
+    with pytest.raises(OptionError, match="describes vocals"):
+        preprocess_musdb.main([*flags, "--prompt_filepath", "auto", "--gen_stem", "drums"])
