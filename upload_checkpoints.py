@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from riff import cli
+from riff.cli.naming import naming
 
 WHAT = ("model", "log", "checkpoint", "all")
 
@@ -50,13 +51,14 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 
 @cli.command
+@naming(report="--report", model="--model", lightning_logs="--lightning_logs")
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
 
     from riff.errors import OptionError
     from riff.hub.card import read_run_card
+    from riff.hub.client import check_repo_id, find_token
     from riff.hub.files import ALL, MODEL, collect, final_model
-    from riff.hub.names import check_repo_id, find_token
     from riff.hub.publish import announce, publish
 
     check_repo_id(args.repo_id)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from riff import cli
+from riff.cli.naming import naming
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -40,23 +41,22 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     )
     add("--token", help="token of the hub, instead of HF_TOKEN or `hf auth login`")
     parser.add_overwrite("another data set in --to_disk")
-    args = parser.parse_args(argv)
-    if args.repo_id is None and args.to_disk is None:
-        args.to_disk = Path(f"{args.data_root.resolve()}-parquet")
-    return args
+    return parser.parse_args(argv)
 
 
 @cli.command
+@naming(to_disk="--to_disk")
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    to_disk = Path(f"{args.data_root.resolve()}-parquet") if args.repo_id is None and args.to_disk is None else args.to_disk
     import tempfile
 
     from riff.data.export import SHARDS, dataset_card, num_bytes, plan_dataset, sample_records, write_dataset
     from riff.data.pair_types import settings_of
     from riff.data.records import read_edit_records
     from riff.files import CARD
+    from riff.hub.client import check_repo_id, find_token
     from riff.hub.files import Files
-    from riff.hub.names import check_repo_id, find_token
     from riff.hub.publish import publish
 
     if args.repo_id is not None:
@@ -70,13 +70,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.dry_run:
         for name, shard in plan.shards.items():
             print(f"{num_bytes(args.data_root, shard):>15,}  {name}  ({len(shard)} pairs)")
-        print(f"would go to {' and '.join(str(place) for place in (args.to_disk, args.repo_id) if place)}: {total}")
+        print(f"would go to {' and '.join(str(place) for place in (to_disk, args.repo_id) if place)}: {total}")
         return
     token = find_token(args.token) if args.repo_id else ""  # a missing token is reported before the work
     with tempfile.TemporaryDirectory(prefix="riff-") as temporary:
-        folder = args.to_disk or Path(temporary) / "data-set"
+        folder = to_disk or Path(temporary) / "data-set"
         written = write_dataset(plan, card, folder, args.overwrite)
-        if args.to_disk:
+        if to_disk:
             print(f"{'written to' if written else 'nothing new for'} {folder}: {total}")
         if args.repo_id:
             files: Files = {name: folder / name for name in plan.shards}

@@ -73,7 +73,8 @@ def rows(kind: str, batch: int, device: str) -> Any:
 
 
 def on_meta(kind: str) -> Any:
-    from riff.training.prediction import control_on_meta, edit_on_meta
+    from riff.training.control import control_on_meta
+    from riff.training.edit import edit_on_meta
 
     return control_on_meta(CONFIGS[kind]) if kind == "control" else edit_on_meta(CONFIGS[kind])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from riff.experiments.control import EXPERIMENT
 from riff.experiments.pages import add_table
 from riff.report.report import Report, Take
-from riff.training.losses import read_losses
+from riff.training.run_dir import read_losses
 
 SMOOTHED = 10  # steps to a point of the loss curve
 

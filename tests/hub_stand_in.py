@@ -51,13 +51,13 @@ class Repository:
 
 @dataclass
 class Fault:
-    """An error for requests whose line contains `part`. kind: HTTP status, or `DROPPED`.
+    """An error for requests whose line contains `part`. failure: HTTP status, or `DROPPED`.
 
     times: number of requests that fail. after: number of requests that succeed before.
     """
 
     part: str
-    kind: int | str
+    failure: int | str
     times: int = 1000
     after: int = 0
 
@@ -93,7 +93,7 @@ class Hub(ThreadingHTTPServer):
                     fault.after -= 1
                     if fault.after < 0 and fault.times > 0:
                         fault.times -= 1
-                        return fault.kind
+                        return fault.failure
         return None
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -32,7 +32,7 @@ from riff.experiments import ALL, NAMES, find_experiments
 if TYPE_CHECKING:  # --help needs no models' libraries
     from riff.experiments.clips import ReferenceClip
     from riff.experiments.experiment import Evaluation, Experiment
-    from riff.models.folders import ModelType
+    from riff.models.model_types import ModelType
 
 FILES, OVERVIEW = ("clips/*", "index.html"), ("index.html",)  # of the results of one experiment, and of several together
 EVALUATION_CATALOGUE, STYLE_CATALOGUE = 3, 7

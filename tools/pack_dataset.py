@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from riff import cli
+from riff.cli.naming import naming
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -36,6 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 
 @cli.command
+@naming(output="--output")
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     import shlex

@@ -90,7 +90,7 @@ class StepSampler(Sampler[list[int]]):
 
     def __init__(self, size: int, batch_size: int, seed: int, start: int = 0, rank: int = 0, processes: int = 1) -> None:
         if size < 1:
-            raise DataError("--train_data_dir: no pairs are left to train on; make more, or lower --val_share")
+            raise DataError("no pairs are left to train on; make more, or hold out fewer songs")
         self._size, self._batch_size, self._seed = size, batch_size, seed
         self._batch, self._stride = start * processes + rank, processes
 

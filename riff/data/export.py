@@ -58,17 +58,17 @@ def write_dataset(plan: ShardPlan, card: str, destination: Path, overwrite: bool
     if destination.exists():
         known = {destination / CARD, destination / "data", *destination.glob(f"{SHARDS}*.parquet")}
         if not destination.is_dir() or set(destination.rglob("*")) - known:
-            raise OptionError(f"--to_disk {destination}: holds other things than a data set; choose a folder of its own")
+            raise OptionError(f"to_disk {destination}: holds other files than a data set; choose another folder")
         if (destination / CARD).is_file() and (destination / CARD).read_text(encoding="utf-8") == card:
             return False
         if any(destination.iterdir()) and not overwrite:
-            raise OptionError(f"--to_disk {destination}: holds another data set; choose another folder, or --overwrite")
+            raise OptionError(f"to_disk {destination}: holds another data set; choose another folder, or overwrite it")
     try:
         with atomic_folder(destination, files_below(destination)) as temporary:
             plan.write(temporary)
             (temporary / CARD).write_text(card, encoding="utf-8")
     except OSError as error:
-        raise DataError(f"{destination}: cannot be written ({error.strerror or error}); choose a place with room") from error
+        raise DataError(f"{destination}: cannot be written ({error.strerror or error}); choose a disk with room") from error
     return True
 
 

@@ -103,7 +103,7 @@ def plan_packing(folder: Path, control_method: str, form: str, pairs_per_shard: 
         DataError: no pairs there, or pairs of both types.
     """
     pair_type, suffix = pair_type_of(folder, control_method), FORMATS[form]
-    shards = share_out(read_pairs(folder, pair_type), pairs_per_shard)
+    shards = split_into_shards(read_pairs(folder, pair_type), pairs_per_shard)
     plan = ShardPlan(folder, pair_type, {f"pairs-{number:06d}{suffix}": records for number, records in enumerate(shards)})
     digest = hashlib.blake2b(suffix.encode(), digest_size=16)
     for records in shards:
@@ -112,7 +112,7 @@ def plan_packing(folder: Path, control_method: str, form: str, pairs_per_shard: 
     return plan, manifest | {FINGERPRINT_KEY: digest.hexdigest(), FILES_KEY: list(plan.shards)}
 
 
-def share_out(records: Sequence[SongClip], pairs_per_shard: int) -> list[list[SongClip]]:
+def split_into_shards(records: Sequence[SongClip], pairs_per_shard: int) -> list[list[SongClip]]:
     """The records of each shard, in their order; a song's are in one shard unless they are more than `pairs_per_shard`."""
     shards: list[list[SongClip]] = [[]]
     for _, of_song in groupby(records, key=lambda record: record.song):
@@ -135,14 +135,14 @@ def prepare_output(folder: Path, manifest: dict[str, Any], overwrite: bool) -> b
     path = folder / MANIFEST
     earlier = read_mapping(path) if path.exists() else {}
     if path.exists() and FINGERPRINT_KEY not in earlier:
-        raise OptionError(f"--output {folder}: holds pairs, or another result that is not a packing; choose a separate folder")
+        raise OptionError(f"output {folder}: holds pairs, or another result that is not a packing; choose a separate folder")
     shards = [shard for suffix in FORMATS.values() for shard in folder.glob(f"*{suffix}")]
     for shard in shards:
         if not SHARD_NAME.fullmatch(shard.name):
-            raise OptionError(f"--output {folder}: holds {shard.name}, which is not a shard of a packing; choose a separate folder")
+            raise OptionError(f"output {folder}: holds {shard.name}, which is not a shard of a packing; choose a separate folder")
     same = earlier.get(FINGERPRINT_KEY) == manifest[FINGERPRINT_KEY]
     if (earlier or shards) and not same and not overwrite:
-        raise OptionError(f"--output {folder}: holds shards of other pairs or settings; choose another folder, or --overwrite")
+        raise OptionError(f"output {folder}: holds shards of other pairs or settings; choose another folder, or overwrite them")
     for file in (path, *shards) if overwrite else ():
         file.unlink(missing_ok=True)
     return same and not overwrite

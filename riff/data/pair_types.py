@@ -24,7 +24,7 @@ class ImageField:
 
     Attributes:
         folder: that holds it; also its name in tars. column: in Parquet files.
-        maximum: key of the mel value shown black, or "". required: whether every pair has it.
+        maximum: key of the mel value of black, or "". required: whether every pair has it.
     """
 
     folder: str
@@ -41,7 +41,7 @@ class PairType(Generic[Record]):
         record: dataclass of a line; fields without default are text that every line holds. records_file: name of the file of lines.
         name: of such pairs. made_by: script with the flag of its output folder. trained_by: script. All three are for messages.
         images: by the keys of their paths in the record; the first names the song if the record does not. prompt: key of the text.
-        backing, result: keys of the spectrograms without and with what is to be learnt. edges: key of the edge map, or "".
+        backing, result: keys of the spectrograms without and with what the model learns. edges: key of the edge map, or "".
         sounds: folder of the clips' sounds, or "". shared: paths of images that pairs of different songs share.
     """
 

@@ -50,7 +50,7 @@ class PairRecord:
     Attributes:
         source: edge map of the accompaniment. target: spectrogram of the mix. prompt: text.
         accompaniment: its spectrogram. song: of the clip. start_s: of the clip in the song. semitones: its pitch shift.
-        target_max, accompaniment_max: the mel values shown black.
+        target_max, accompaniment_max: the mel values of black.
     """
 
     source: str
@@ -104,7 +104,7 @@ class EditRecord:
         input_file_path, edited_file_path: spectrograms before and after. edit_prompt: the instruction.
         song: of the clip. start_s: of the clip in the song. semitones: its pitch shift.
         kind: what the edit does: add, remove, or noop (nothing).
-        input_max, edited_max: the mel values shown black.
+        input_max, edited_max: the mel values of black.
 
     Raises:
         DataError: an unknown kind.

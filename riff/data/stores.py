@@ -70,8 +70,8 @@ class ShardStore:
         self.folder, self.cache, self._shards = folder, cache, shards
 
     def open(self, image: str) -> BinaryIO:
-        label, *place = image.rsplit("/", 3)
-        return _ImageFile(self.read(image), "/".join([str(self._shards[label].path), *place]))
+        label, *rest = image.rsplit("/", 3)
+        return _ImageFile(self.read(image), "/".join([str(self._shards[label].path), *rest]))
 
     def read(self, image: str) -> bytes:
         label, row, key, _ = image.rsplit("/", 3)
@@ -127,7 +127,7 @@ def open_pairs(location: Path, pair_type: PairType[Record], hub: HubAccess = Hub
     """The store and the pairs, in order, of a location.
 
     Args:
-        location: folder that holds the type's `records_file`, or those that `--shard_index` made; folder of shards; pattern of
+        location: folder that holds the type's `records_file`, or parts that several machines made; folder of shards; pattern of
             shards, such as `DIR/*.tar` or `DIR/pairs-{000..031}.tar`; or USER/NAME on the hub, whose shards are downloaded once.
 
     Raises:
@@ -148,7 +148,7 @@ def open_pairs(location: Path, pair_type: PairType[Record], hub: HubAccess = Hub
 
 
 def find_parts(folder: Path, records_file: str) -> list[Path]:
-    """The folders of pairs that `--shard_index` made in a folder; none if the folder itself holds pairs.
+    """The parts of a folder of pairs that several machines made; none if the folder itself holds pairs.
 
     Raises:
         DataError: one is missing, or has other settings than the first.
@@ -186,9 +186,9 @@ def _open_shards(paths: Sequence[Path], pair_type: PairType[Record], cache: Path
 
 
 def _cache_of(folder: Path) -> Path:
-    beside = folder / CACHE_FOLDER
-    if os.access(beside if beside.exists() else folder, os.W_OK):
-        return beside
+    own = folder / CACHE_FOLDER
+    if os.access(own if own.exists() else folder, os.W_OK):
+        return own
     return DEFAULT_CACHE / f"{folder.name}-{hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()}"
 
 
@@ -213,8 +213,7 @@ def open_dataset(
     columns = columns or {key: image.column for key, image in pair_type.images.items()} | {pair_type.prompt: pair_type.prompt}
     for column in columns.values():
         if column not in rows.column_names:
-            flags = "--original_image_column, --edited_image_column and --edit_prompt_column of the training"
-            raise OptionError(f"{name}: has no column {column}; there are {', '.join(rows.column_names)} (see {flags})")
+            raise OptionError(f"{name}: has no column {column}; name one of {', '.join(rows.column_names)} in its place")
     folder = hub.folder(name.strip("/"))
     store = ShardStore(folder, folder, {name: LoadedShard(Path(name), pair_type, rows, columns)})
     return store, store.records()

@@ -12,9 +12,9 @@ from riff.errors import ModelError
 
 if TYPE_CHECKING:  # --help needs the names, and not the models' libraries
     from riff.experiments.experiment import Experiment
-    from riff.models.folders import ModelType
+    from riff.models.model_types import ModelType
 
-NAMES = ("control", "edit", "need", "seeds", "prompts", "settings", "ladder")
+NAMES = ("control", "edit", "fit", "need", "seeds", "prompts", "settings", "ladder")
 ALL = "all"
 
 

@@ -13,12 +13,12 @@ import torch
 
 from riff.data.records import DEFAULT_PROMPT, prompt_of, read_prompts
 from riff.errors import AudioError
-from riff.metrics.pictures import edge_scores, gradient_correlation, vocal_region
+from riff.metrics.images import edge_scores, gradient_correlation, vocal_region
 from riff.metrics.sounds import chroma_cosine, onset_correlation
+from riff.models.encoders import through_autoencoder
 from riff.pairs.clip_images import to_standard_rate
 from riff.pairs.control_pairs import PairSettings, usable_clips
 from riff.pairs.songs import list_stem_songs
-from riff.sampling.windows import through_autoencoder
 from riff.separation.stems import read_stems
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform, waveform_to_image

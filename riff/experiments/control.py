@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 from riff.experiments.clips import reconstructed
 from riff.experiments.experiment import Evaluation, Experiment, Means, Result, ScoredImage, mean_scores
-from riff.models.control import CONTROL
-from riff.sampling.control import match_level
+from riff.models.model_types import CONTROL
+from riff.sampling.levels import match_level
 from riff.sampling.options import without_control
 
 METRICS = {

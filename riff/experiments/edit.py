@@ -14,13 +14,12 @@ from riff.data.stores import open_pairs
 from riff.experiments.clips import ReferenceClip, reconstructed
 from riff.experiments.experiment import Evaluation, Experiment, Result, ScoredImage
 from riff.metrics.edit import Verdict, excess_image, judge
+from riff.metrics.images import grey_difference
 from riff.metrics.melody import register_obeyed, register_of_prompt
 from riff.metrics.memorisation import fingerprints, nearest_distance
-from riff.metrics.pictures import grey_difference
-from riff.models.edit import EDIT
+from riff.models.model_types import EDIT
 from riff.pairs.instructions import NOTHING, choose, removals
-from riff.sampling.edit_clip import EditClip, clip_from_record
-from riff.sampling.edit_takes import best_take, generate_candidates
+from riff.sampling.edit import EditClip, best_take, clip_from_record, generate_candidates
 from riff.sampling.options import EditOptions
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, mel_to_image
 

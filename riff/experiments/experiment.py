@@ -13,7 +13,7 @@ import numpy as np
 from riff.cli import progress_bar
 from riff.experiments.clips import ReferenceClip, clips_of_folder
 from riff.experiments.sample_cache import SampleCache
-from riff.models.folders import ModelType
+from riff.models.model_types import ModelType
 from riff.sampling.options import SamplingOptions
 from riff.sampling.song import SongModel, load_song_model
 from riff.seeds import seed_after

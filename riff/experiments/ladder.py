@@ -19,17 +19,15 @@ from riff.experiments.rungs import MODEL, RANDOM, RETRIEVED, SILENCE, TRUE, rung
 from riff.metrics.clap import DEFAULT_CLAP, Clap, clap_scores, optional_clap
 from riff.metrics.edit import added_melody, melody_of, score_edit
 from riff.metrics.frechet import extrapolated_distance
-from riff.metrics.pictures import edge_scores_by_region, vocal_region
+from riff.metrics.images import edge_scores_by_region, vocal_region
 from riff.metrics.sounds import beat_f1, chroma_cosine, onset_correlation, onset_f1, si_sdr
 from riff.metrics.spectra import log_mel_l1, log_spectral_distance, spectral_convergence
 from riff.metrics.vocals import level_error, raw_pitch_accuracy
 from riff.metrics.voice_heard import can_hear, hear_voice
-from riff.models.control import CONTROL
-from riff.models.edit import EDIT
+from riff.models.model_types import CONTROL, EDIT
 from riff.pairs.clip_images import to_standard_rate
-from riff.sampling.song import SongModel, SongPainter
-from riff.sampling.song_sound import backing_image, render_mix
-from riff.sampling.vocal import vocal_waveform
+from riff.sampling.rendering import backing_image, render_mix, vocal_waveform
+from riff.sampling.song import SongModel, SongSampler
 from riff.separation.song import Song
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import SpectrogramImage, waveform_to_image
@@ -129,7 +127,7 @@ def mix_with_vocal(model: SongModel, clip: ReferenceClip, seed: int) -> np.ndarr
     """
     song = Song(clip.mix, clip.vocal, clip.accompaniment, STANDARD.sample_rate, -np.inf)
     prompt = clip.prompt if model.follows_edges else instruction_for(clip)
-    image = SongPainter(model, backing_image(song), prompt).paint(seed)
+    image = SongSampler(model, backing_image(song), prompt).sample(seed)
     return render_mix(song, image, model.target, vocal_lu=DEMO_VOCAL_LU).mix
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from riff.experiments.clips import ReferenceClip, reconstructed
 from riff.experiments.experiment import Evaluation, Experiment, Result, ScoredImage
 from riff.metrics.edit import judge
-from riff.models.control import CONTROL
-from riff.sampling.control import match_level
-from riff.sampling.image_to_image import check_change
+from riff.models.model_types import CONTROL
+from riff.sampling.levels import match_level
 from riff.sampling.options import without_control
+from riff.sampling.pipelines import check_change
 from riff.spectrogram.image import SILENCE, SpectrogramImage
 
 EDGE_CHANGES = (0.5, 0.75)

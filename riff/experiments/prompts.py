@@ -13,10 +13,10 @@ from riff.experiments.clips import ReferenceClip
 from riff.experiments.experiment import Evaluation, Experiment, Result, ScoredImage
 from riff.experiments.styles import StyleClassifier, style_of_prompt, with_style
 from riff.metrics.edit import excess_image, judge
+from riff.metrics.images import edge_scores
 from riff.metrics.melody import register_obeyed, register_of_prompt
-from riff.metrics.pictures import edge_scores
-from riff.models.control import CONTROL
-from riff.sampling.control import match_level
+from riff.models.model_types import CONTROL
+from riff.sampling.levels import match_level
 from riff.sampling.options import without_control
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import SpectrogramImage

@@ -18,7 +18,7 @@ import numpy as np
 from riff.audio.io import to_channels
 from riff.errors import DataError
 from riff.experiments.clips import ReferenceClip
-from riff.metrics.pictures import correlation
+from riff.metrics.images import correlation
 from riff.metrics.sounds import CHROMA_FFT
 from riff.spectrogram.params import STANDARD
 

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from diffusers import StableDiffusionImg2ImgPipeline, UniPCMultistepScheduler
 
-from riff.sampling.control import sample_control
-from riff.sampling.image_to_image import image_to_image_pipeline, sample_image_to_image
 from riff.sampling.options import SamplingOptions
+from riff.sampling.pipelines import image_to_image_pipeline, sample_control, sample_image_to_image
 
 CACHE_SIZE = 500  # images of 256 KB
 

@@ -13,11 +13,11 @@ import torch
 from riff.experiments.clips import ReferenceClip, reconstructed
 from riff.experiments.experiment import Evaluation, Experiment, Result, ScoredImage
 from riff.metrics.edit import excess_image, melody_of
+from riff.metrics.images import correlation, edge_scores, gradient_correlation
 from riff.metrics.melody import PitchTrack, median_pitch
-from riff.metrics.pictures import correlation, edge_scores, gradient_correlation
-from riff.models.control import CONTROL
-from riff.sampling.control import match_level
-from riff.sampling.edit_takes import CANDIDATE_STRIDE
+from riff.models.model_types import CONTROL
+from riff.sampling.edit import CANDIDATE_STRIDE
+from riff.sampling.levels import match_level
 from riff.sampling.options import SamplingOptions, without_control
 from riff.seeds import seed_after
 from riff.spectrogram.edges import canny_edges
@@ -106,7 +106,7 @@ def compare(first: AddedVocal, second: AddedVocal, outside: np.ndarray) -> dict[
         "edge_f1": edge_scores(first.edges, second.edges, tolerance=1, mask=outside).f1,
         "gradient_correlation": gradient_correlation(first.image.pixels, second.image.pixels, outside),
     }
-    both = first.track.sung & second.track.sung
+    both = first.track.voiced & second.track.voiced
     if both.any():
         scores["melody_difference"] = float(np.median(np.abs(first.track.note - second.track.note)[both]))
     return scores
@@ -125,7 +125,7 @@ def compare_all(vocals: Sequence[AddedVocal], outside: np.ndarray) -> dict[str, 
     medians = [median for median in (median_pitch(one.track) for one in vocals) if np.isfinite(median)]
     if len(medians) > 1:
         scores["pitch_spread"] = float(np.std(medians, ddof=1))
-    return scores | {"melody": float(np.mean([one.track.sung.mean() for one in vocals]))}
+    return scores | {"melody": float(np.mean([one.track.voiced.mean() for one in vocals]))}
 
 
 def _shown(clip: ReferenceClip, samples: Sequence[AddedVocal], seeds: Sequence[int]) -> Iterator[ScoredImage]:

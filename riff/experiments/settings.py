@@ -12,9 +12,8 @@ from riff.errors import ModelError
 from riff.experiments.clips import ReferenceClip, reconstructed
 from riff.experiments.experiment import Evaluation, Experiment, Result, ScoredImage, load_evaluation, mean_scores
 from riff.experiments.need import vocal_scores
-from riff.models.control import CONTROL
-from riff.models.model_types import model_type_of
-from riff.sampling.control import match_level
+from riff.models.model_types import CONTROL, model_type_of
+from riff.sampling.levels import match_level
 from riff.sampling.options import SamplingOptions
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
 from riff.spectrogram.image import SpectrogramImage

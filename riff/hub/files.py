@@ -1,7 +1,9 @@
-"""The files of a training run that are uploaded, and their paths in the repository."""
+"""The files of a training run that are uploaded, their paths in the repository, and what is kept from them: secrets, found by
+file name or content, and the names of home folders."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,6 @@ from typing import Any
 from riff import cli
 from riff.errors import ModelError, OptionError
 from riff.files import CARD, read_mapping
-from riff.hub.privacy import has_secret_name
 from riff.models.sources import ORIGIN_FILE
 from riff.training.run_dir import IMAGES, LOGS, checkpoints_in, default_output, first_readable, run_versions
 
@@ -18,6 +19,33 @@ Files = dict[str, Path | bytes]  # path in the repository -> file on disk, or it
 MODEL, LOG, CHECKPOINT, ALL = "model", "log", "checkpoint", "all"
 PARTS = (MODEL, LOG, CHECKPOINT, ALL)
 RECORDS = ("losses.jsonl", "validation.jsonl")  # of the log
+LARGEST_TEXT = 5_000_000  # bytes; larger files are weights, images or sound, and are not scanned
+_TOKEN_KIND = r"(?:hf|hub|huggingface|access|auth|api|bearer|refresh|github|gitlab|wandb)"
+_SECRET_WORD = rf"(?:{_TOKEN_KIND}[_-]?token|secret|password|passwd|(?:api|access|private|secret)[_-]?key)"
+
+SECRET_NAMES = re.compile(
+    rf"""
+    \.env(\..+)? | [._]netrc | \.(npmrc|pypirc|git-credentials|htpasswd|pgpass)
+    | id_(rsa|dsa|ecdsa|ed25519) | .+\.(pem|key|p12|pfx|jks|ppk|kdbx|keystore)
+    | (.+[._-])?credentials? (\.\w+)? | \.?(token|(\w+_)?{_SECRET_WORD})s? (\.(txt|json|ya?ml|toml|ini|cfg))?
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+SECRET_TEXTS = {
+    "a token of the hub": r"\bhf_[A-Za-z0-9]{20,}",
+    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY",
+    "an AWS key": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+    "a key of Weights & Biases": r"(?i)wandb[\w.-]{0,20}[\"']?\s*[:=]\s*[\"']?[0-9a-f]{40}\b|\bwandb_v1_\w{20,}",
+    "a GitHub token": r"\b(?:gh[opsur]_[A-Za-z0-9]{36}|github_pat_\w{22,})",
+    "an API key": r"\b(?:sk-(?:[a-z]+-)?[A-Za-z0-9]{32,}|AIza[\w-]{35}|xox[abprs]-[\w-]{20,})",
+    "a password in an address": r"://[^/\s:@\"']+:[^/\s@\"']{3,}@",
+    # Not matched: a tokenizer's bos_token and the like, numbers (token ids), and placeholders such as <TOKEN>.
+    "a field named like a secret": rf"(?im)(?:^|[\s,{{\"'])(?:\w+[_-])?(?:(?<![\w-])token|{_SECRET_WORD})[\"']?[ \t]*[:=]"
+    r"[ \t]*[\"']?(?!(?:null|none|true|false)\b|[<$*{\[(]|\d+\b|\w*\.\.\.)[^\s\"',}]{6,}",
+}
+HOME = re.compile(
+    r"(?<![\w.-])(?:/home/[^/\s\"']+|/Users/[^/\s\"']+|/root|[A-Za-z]:\\{1,2}Users\\{1,2}[^/\\\s\"']+)(?=[/\\\s\"']|$)"
+)
 
 
 def collect(version: int, lightning_logs: Path, image_log: Path, model: Path | None, what: Sequence[str] = (ALL,)) -> Files:
@@ -52,7 +80,7 @@ def collect(version: int, lightning_logs: Path, image_log: Path, model: Path | N
         files |= {f"{IMAGES}/{name}/{path}": file for path, file in _files_below(image_log / name).items()}
     if MODEL in parts and model is not None:
         if not any((model / name).is_file() for name in ("model_index.json", "config.json")):  # a pipeline, or its trained part
-            raise ModelError(f"{model}: no diffusers pipeline (model_index.json) here; name its folder with --model")
+            raise ModelError(f"model {model}: no diffusers pipeline (model_index.json) here; name another folder")
         files |= {path: file for path, file in _files_below(model).items() if not {LOGS, IMAGES} & set(path.split("/"))}
     return dict(sorted(files.items()))
 
@@ -79,7 +107,7 @@ def final_model(run: Path) -> Path | None:
         return None
     version = read_facts(folder / ORIGIN_FILE).get("version")
     if version is not None and f"version_{version}" != run.name:
-        raise OptionError(f"{folder}: was written by version {version}; upload that one, or name this one's folder with --model")
+        raise OptionError(f"model {folder}: was written by version {version}; upload that one, or name this one's folder")
     return folder
 
 
@@ -103,8 +131,8 @@ def newest_checkpoint(folder: Path) -> Path:
     """
     found = first_readable(reversed(checkpoints_in(folder)), cli.warn)
     if found is None:
-        ways_out = "train this version first, leave it out with --what, or see --lightning_logs"
-        raise ModelError(f"{folder}: no checkpoint (*.ckpt) here that can be read; {ways_out}")
+        ways_out = "train this version first, or upload its other parts"
+        raise ModelError(f"lightning_logs {folder}: no checkpoint (*.ckpt) here that can be read; {ways_out}")
     return found
 
 
@@ -116,3 +144,43 @@ def _files_below(folder: Path) -> Files:
     files = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
     hidden = {path for path in files if any(part.startswith(".") for part in path.parts)}
     return {path.as_posix(): file for path, file in files.items() if path not in hidden or has_secret_name(path.name)}
+
+
+def has_secret_name(name: str) -> bool:
+    """Whether files of this name usually hold a secret."""
+    return SECRET_NAMES.fullmatch(name) is not None
+
+
+def find_secret(name: str, content: Path | bytes, tokens: tuple[str, ...] = ()) -> str:
+    """The kind of secret that a file seems to hold, "" if none.
+
+    Only the name is checked of large files and of those that are no UTF-8 text.
+
+    Args:
+        name: without folders. tokens: known secrets, found anywhere in the text.
+    """
+    if has_secret_name(name):
+        return "its name"
+    text = _read_text(content)
+    if any(token in text for token in tokens if token):
+        return "the token in use"
+    return next((kind for kind, pattern in SECRET_TEXTS.items() if re.search(pattern, text)), "")
+
+
+def without_home(content: Path | bytes) -> Path | bytes:
+    """The content unchanged or, if it is a text that names home folders, its bytes with `~` in their place."""
+    text = _read_text(content)
+    changed = HOME.sub("~", text)
+    return content if changed == text else changed.encode()
+
+
+def _read_text(content: Path | bytes) -> str:
+    if isinstance(content, Path):
+        if content.stat().st_size > LARGEST_TEXT:
+            return ""
+        content = content.read_bytes()
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return ""
+    return "" if "\0" in text else text

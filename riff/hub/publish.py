@@ -14,9 +14,8 @@ from huggingface_hub.utils.sha import git_hash
 
 from riff.errors import OptionError, RiffError
 from riff.files import CARD, is_own_card
-from riff.hub.errors import retry, translate_errors
-from riff.hub.files import Files, part_of, size
-from riff.hub.privacy import find_secret, without_home
+from riff.hub.client import retry, translate_errors
+from riff.hub.files import Files, find_secret, part_of, size, without_home
 from riff.network import restore_retries
 
 MakeCard = Callable[[str, Collection[str]], str]  # repository id, paths that it will hold -> text of the README.md
@@ -139,8 +138,8 @@ def _open_repository(api: HfApi, repo_id: str, repo_type: str, private: bool | N
     url = api.create_repo(repo_id, private=private, exist_ok=True, repo_type=repo_type)
     info: Any = api.repo_info(url.repo_id, repo_type=repo_type)
     if private is not None and bool(info.private) != private:
-        is_now, flag = ("private", "--no-private") if info.private else ("public", "--private")
-        raise OptionError(f"{url.repo_id}: {flag}, but this repository is {is_now}; change it there or choose another")
+        is_now, wanted = ("private", "public") if info.private else ("public", "private")
+        raise OptionError(f"{url.repo_id}: must be {wanted}, but this repository is {is_now}; change it there or choose another")
     if revision is not None:
         api.create_branch(url.repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
     return Uploaded(url.repo_id, str(url) if revision is None else f"{url}/tree/{revision}", bool(info.private))
@@ -157,7 +156,7 @@ def _settle_card(final: dict[str, CommitOperationAdd], remote: Any, read: Callab
     if is_own_card(read().decode(errors="replace")):
         return "refreshed"
     del final[CARD]
-    return "not this project's words, left alone; delete it there to have a new one written"
+    return "edited, so left as it is; delete it there to have a new one written"
 
 
 def _read_remote(path: str, token: str, **where: Any) -> bytes:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from hashlib import blake2b
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from riff import cli
-from riff.data.datasets import Record
 from riff.errors import DataError, ModelError, TrainingError
 from riff.files import atomic_path
 from riff.models.weights import check_weights_file
@@ -76,26 +74,6 @@ class CheckpointFiles(TorchCheckpointIO):
             torch.save(checkpoint, file)
 
 
-def describe_data(training: Sequence[Record], held_out: Sequence[Record], describe: Callable[[Record], str]) -> dict[str, Any]:
-    """Describe the data of a run for its checkpoints, to recognise other data on resuming: hashes, and no song's name.
-
-    Args:
-        describe: a record -> hashes of its images, and its prompt.
-
-    Returns:
-        `training` and `held_out`: songs. `pairs`: one hash of all training pairs, in order. `count`: of training pairs.
-    """
-
-    def short(text: str) -> str:
-        return blake2b(text.encode(), digest_size=8).hexdigest()
-
-    def songs(records: Sequence[Record]) -> list[str]:
-        return sorted({short(record.song) for record in records})
-
-    pairs = short("".join(short(f"{record.song} {describe(record)}") for record in training))
-    return {"training": songs(training), "held_out": songs(held_out), "pairs": pairs, "count": len(training)}
-
-
 def check_checkpoint(path: Path, module: NoiseTraining) -> int:
     """Refuse a checkpoint of another model, or of another split into training and held-out songs; warn of other changes.
 
@@ -103,7 +81,7 @@ def check_checkpoint(path: Path, module: NoiseTraining) -> int:
         Its step.
 
     Raises:
-        ModelError: it cannot be read, or its trained parameters or frozen models are others.
+        ModelError: it cannot be read, or its trained parameters or frozen models differ.
         DataError: songs changed between training and validation.
     """
     check_weights_file(path)
@@ -121,22 +99,24 @@ def check_checkpoint(path: Path, module: NoiseTraining) -> int:
         _check_data(path, checkpoint["data"], module.data, cli.warn if module.processes.is_first else ignore)
     seed = checkpoint.get("seed", module.options.seed)
     if seed != module.options.seed and module.processes.is_first:
-        cli.warn(f"--seed {module.options.seed} instead of {seed}: from here on the pairs come in another order, with other noise")
+        cli.warn(f"seed {module.options.seed} instead of {seed}: from here on the pairs come in another order, with other noise")
     return int(checkpoint["global_step"])
 
 
-def _same_models(theirs: str, ours: str) -> bool:
+def _same_models(saved: str, current: str) -> bool:
     """Whether the frozen models are the same, as far as both fingerprints cover; earlier versions' cover less."""
-    return not theirs or all(a == b for a, b in zip(theirs.split("-"), ours.split("-"), strict=False))
+    return not saved or all(a == b for a, b in zip(saved.split("-"), current.split("-"), strict=False))
 
 
-def _check_data(path: Path, then: dict[str, Any], now: dict[str, Any], report: Callable[[str], None]) -> None:
-    """Refuse a split in which songs changed sides; report other pairs, for more of them may be intended."""
-    moved = set(then["training"]) & set(now["held_out"]) | set(then["held_out"]) & set(now["training"])
+def _check_data(path: Path, saved: dict[str, Any], current: dict[str, Any], report: Callable[[str], None]) -> None:
+    """Refuse a split in which songs changed sides; report other pairs, which may be intended."""
+    moved = set(saved["training"]) & set(current["held_out"]) | set(saved["held_out"]) & set(current["training"])
     if moved:
         raise DataError(
             f"{path}: {len(moved)} of its songs would change between training and validation, and the validation loss would mean "
-            "nothing; resume with the --val_share and the pairs it was trained with, or start again"
+            "nothing; resume with the share of held-out songs and the pairs it was trained with, or start again"
         )
-    if then["pairs"] != now["pairs"]:
-        report(f"{path}: was trained on other pairs ({then['count']} then, {now['count']} now); resuming with the present ones")
+    if saved["pairs"] != current["pairs"]:
+        report(
+            f"{path}: was trained on other pairs ({saved['count']} then, {current['count']} now); resuming with the present ones"
+        )

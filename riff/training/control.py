@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import UniPCMultistepScheduler
+from diffusers import ControlNetModel, UNet2DConditionModel, UniPCMultistepScheduler
 
-from riff.data.datasets import ControlDataset, Example, one_of_each_song, split_by_song
-from riff.data.latents import encode, of_one_size
+from riff.data.datasets import ControlDataset, Example, one_of_each_song
 from riff.data.records import PairRecord, control_pairs
 from riff.data.stores import open_pairs
-from riff.models.base import check_size, encoder_names, sampled_hash
 from riff.models.control import with_control
-from riff.models.prompts import warn_of_long
-from riff.sampling.control import sample_control
+from riff.models.encoders import sampled_hash
 from riff.sampling.options import SamplingOptions, without_control
+from riff.sampling.pipelines import sample_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image
-from riff.training.batch_rng import BatchRng
-from riff.training.edge_curve import EdgeCurve
-from riff.training.samples import HeldOutClip, SampleLog
-from riff.training.train import TrainingData
-from riff.training.validation import FigureLog
+from riff.training.data import TrainingData
+from riff.training.losses import FigureLog
+from riff.training.options import RunSettings
+from riff.training.prediction import Configs
+from riff.training.processes import BatchRng
+from riff.training.samples import EdgeCurve, HeldOutClip, SampleLog
 
 
 class ControlObjective:
@@ -69,55 +69,80 @@ class ControlObjective:
         )[0]
 
 
+def control_on_meta(configs: Configs, **options: Any) -> ControlObjective:
+    """An objective of these shapes without weights. options: of `ControlObjective`."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(dict(configs["unet"]))
+        return ControlObjective(unet, ControlNetModel.from_config(dict(configs["controlnet"])), **options)
+
+
+@dataclass(frozen=True)
+class ControlSettings(RunSettings):
+    """Settings of a ControlNet's training.
+
+    Attributes:
+        model, base: as of `load_control_pipeline`. pairs: location of the pairs (`open_pairs`), of this `control_method`.
+        prompt_dropout, sd_locked, only_mid_control: as in `ControlObjective`.
+    """
+
+    model: str = ""
+    base: str | None = None
+    pairs: Path = Path()
+    control_method: str = ""
+    prompt_dropout: float = 0.5
+    sd_locked: bool = True
+    only_mid_control: bool = False
+
+    @property
+    def scope(self) -> dict[str, Any]:
+        """What of the models is trained, as arguments of `ControlObjective`."""
+        return {"sd_locked": self.sd_locked, "only_mid_control": self.only_mid_control}
+
+
 class ControlData(TrainingData[PairRecord]):
     """ControlNet pairs; of their images the targets are encoded."""
+
+    @staticmethod
+    def images(record: PairRecord) -> tuple[str, ...]:
+        return (record.target,)
+
+    @staticmethod
+    def conditions(record: PairRecord) -> tuple[str, ...]:
+        return (record.source,)
+
+    @staticmethod
+    def prompt(record: PairRecord) -> str:
+        return record.prompt
 
     def examples(self, records: Sequence[PairRecord]) -> ControlDataset:
         return ControlDataset(self.store, records, self.encoded)
 
-    def content(self, record: PairRecord) -> str:
-        return f"{self.encoded.keys[record.target]} {record.prompt}"
 
-
-def prepare_control_data(place: Path, control_method: str, pipeline: Any, device: str, val_share: float) -> ControlData:
-    """Open pairs and compute their missing latents and embeddings.
-
-    Args:
-        place: of the pairs, as in `open_pairs`.
-
-    Raises:
-        DataError: no usable pairs, missing images, or none of a size that fits the model.
-    """
-    store, records = open_pairs(place, control_pairs(control_method))
-    check = partial(check_size, pipeline, what="an image")
-    records, _ = of_one_size(store, records, lambda record: (record.source, record.target), check)
-    training, held_out = split_by_song(records, val_share)
-    targets = [record.target for record in records]
-    warn_of_long(pipeline.tokenizer, [record.prompt for record in records])
-    names = encoder_names(pipeline)
-    encoded = encode(store, targets, [record.prompt for record in records], pipeline, names, device)
-    return ControlData(store, training, held_out, encoded, names)
+def prepare_control_data(location: Path, control_method: str, pipeline: Any, device: str, val_share: float) -> ControlData:
+    """Open pairs (`open_pairs`), and `TrainingData.prepare` them."""
+    return ControlData.prepare(*open_pairs(location, control_pairs(control_method)), pipeline, device, val_share)
 
 
 def control_samples(
-    pipeline: Any, clips: Sequence[HeldOutClip], options: SamplingOptions, folder: Path, figures: FigureLog, every: int, seed: int
+    pipeline: Any, clips: Sequence[HeldOutClip], settings: RunSettings, folder: Path, figures: FigureLog
 ) -> SampleLog:
-    """Sample clips with the pipeline's ControlNet every so many steps, and follow the edge F1."""
+    """Log samples of clips with the pipeline's ControlNet, and their edge F1."""
+    options = SamplingOptions(steps=settings.sample_steps)
     sampler = with_control(pipeline, pipeline.controlnet)
     sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     sampler.set_progress_bar_config(disable=True)
     sample = partial(sample_control, sampler, options=options)
     sample_free = partial(sample_control, sampler, options=without_control(options))
-    return SampleLog(sampler, sample, clips, folder, every, seed, EdgeCurve(figures), sample_free)
+    return SampleLog(sampler, sample, clips, folder, settings.sample_every, settings.step.seed, EdgeCurve(figures), sample_free)
 
 
-def held_out_clips(data: ControlData, most: int = 4) -> list[HeldOutClip]:
+def held_out_clips(data: ControlData, count: int = 4) -> list[HeldOutClip]:
     """Clips for samples: unshifted, of different held-out songs, or of training songs where none is held out."""
     clips = []
-    for record in one_of_each_song(data.held_out or data.training, most):
+    for record in one_of_each_song(data.held_out or data.training, count):
         target = load_image(data.store.open(record.target))
-        backing = load_image(data.store.open(record.accompaniment)) if record.accompaniment else target
+        accompaniment = load_image(data.store.open(record.accompaniment)) if record.accompaniment else target
         edges = load_grey(data.store.open(record.source), background=0)
-        shown: dict[str, np.ndarray | SpectrogramImage] = {"accompaniment": backing, "edges": edges}
-        clips.append(HeldOutClip(Path(record.source).stem, record.prompt, edges, shown, backing, target))
+        references: dict[str, np.ndarray | SpectrogramImage] = {"accompaniment": accompaniment, "edges": edges}
+        clips.append(HeldOutClip(Path(record.source).stem, record.prompt, edges, references, accompaniment, target))
     return clips

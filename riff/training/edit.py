@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 from urllib.request import urlopen
 
 import torch
-from diffusers import UniPCMultistepScheduler
+from diffusers import UNet2DConditionModel, UniPCMultistepScheduler
 
-from riff.data.datasets import EditDataset, Example, one_of_each_song, split_by_song
-from riff.data.latents import encode, of_one_size
+from riff.data.datasets import EditDataset, Example, one_of_each_song
 from riff.data.pair_types import settings_of
-from riff.data.records import EditRecord
-from riff.data.stores import PairStore
+from riff.data.records import EDIT_PAIRS, EditRecord
+from riff.data.stores import HubAccess, open_dataset, open_pairs
 from riff.errors import DataError, OptionError
-from riff.models.base import check_size, encoder_names
 from riff.models.edit import with_unet
-from riff.models.prompts import warn_of_long
 from riff.sampling.edit import sample_edit
 from riff.sampling.options import EditOptions
 from riff.spectrogram.image import load_image
-from riff.training.batch_rng import BatchRng
+from riff.training.data import TrainingData
+from riff.training.options import RunSettings
+from riff.training.prediction import Configs
+from riff.training.processes import BatchRng
 from riff.training.samples import HeldOutClip, SampleLog
-from riff.training.train import TrainingData
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,7 @@ class EditObjective:
         scaling_factor: of the latents; image latents are the posterior's mode, unscaled.
     """
 
-    def __init__(
-        self,
-        unet: Any,
-        scaling_factor: float,
-        dropout: ConditioningDropout = FIVE_PERCENT_EACH,
-    ) -> None:
+    def __init__(self, unet: Any, scaling_factor: float, dropout: ConditioningDropout = FIVE_PERCENT_EACH) -> None:
         # Channels last halves the time of a step on a CPU.
         self.models = {"unet": unet.requires_grad_(True).to(memory_format=torch.channels_last)}
         self.frozen_name = ""
@@ -85,6 +79,67 @@ class EditObjective:
         return self._unet(latents, timesteps, text, return_dict=False)[0]
 
 
+def edit_on_meta(configs: Configs) -> EditObjective:
+    """An objective of these shapes without weights; a text-to-image UNet is widened."""
+    wide = {**configs["unet"], "in_channels": 2 * configs["unet"]["out_channels"]}
+    with torch.device("meta"):
+        return EditObjective(UNet2DConditionModel.from_config(wide), scaling_factor=1.0)
+
+
+@dataclass(frozen=True)
+class EditSettings(RunSettings):
+    """Settings of an edit model's training.
+
+    Attributes:
+        model, copy_bias: as of `load_to_edit`. downloads: its options for the hub.
+        pairs: location of the pairs (`open_pairs`). hub: access to it.
+        dataset: name of a data set to `open_dataset` instead, with its configuration `dataset_config` and `columns`.
+        resolution: required height and width, None for any. max_pairs: number of training pairs, None for all.
+        target: as in `EditData`, or `auto` for that of the pairs' manifest.
+        dropout: of conditions.
+        epochs: passes over the pairs in place of `step.max_steps`, None for these. sample_epochs: in place of `sample_every`.
+        scale_rate: multiply the learning rate by the examples of an optimizer step.
+        num_samples, prompt, image: clips of the samples, one instruction for all, and an image file or URL besides.
+        guidance, image_guidance: of the samples. upload_to: repository on the hub, None to upload nothing.
+    """
+
+    model: str = ""
+    copy_bias: bool = True
+    downloads: Mapping[str, Any] = field(default_factory=dict)
+    pairs: Path = Path()
+    dataset: str | None = None
+    dataset_config: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    hub: HubAccess = field(default_factory=HubAccess)
+    resolution: int | None = None
+    max_pairs: int | None = None
+    target: str = "auto"
+    dropout: ConditioningDropout = FIVE_PERCENT_EACH
+    epochs: int | None = None
+    sample_epochs: int | None = None
+    scale_rate: bool = False
+    num_samples: int = 4
+    prompt: str | None = None
+    image: str | None = None
+    guidance: float = 7.5
+    image_guidance: float = 1.5
+    upload_to: str | None = None
+
+    def for_pairs(self, count: int, processes: int) -> Self:
+        """These settings with numbers of epochs as steps, for so many training pairs and processes."""
+        examples = processes * self.step.accumulate * self.step.batch_size  # of an optimizer step
+        epoch = -(-count // examples)
+        return replace(
+            self,
+            step=replace(
+                self.step,
+                learning_rate=self.step.learning_rate * (examples if self.scale_rate else 1),
+                max_steps=self.step.max_steps if self.epochs is None else self.epochs * epoch,
+            ),
+            sample_every=self.sample_every if self.sample_epochs is None else self.sample_epochs * epoch,
+        )
+
+
 @dataclass(frozen=True)
 class EditData(TrainingData[EditRecord]):
     """Edit pairs.
@@ -95,58 +150,41 @@ class EditData(TrainingData[EditRecord]):
 
     target: str = "mix"
 
+    @staticmethod
+    def images(record: EditRecord) -> tuple[str, ...]:
+        return record.input_file_path, record.edited_file_path
+
+    @staticmethod
+    def prompt(record: EditRecord) -> str:
+        return record.edit_prompt
+
     def examples(self, records: Sequence[EditRecord]) -> EditDataset:
         return EditDataset(records, self.encoded)
 
-    def content(self, record: EditRecord) -> str:
-        return " ".join([*(self.encoded.keys[path] for path in _images(record)), record.edit_prompt])
+
+def prepare_edit_data(settings: EditSettings, pipeline: Any) -> EditData:
+    """Open pairs, and `TrainingData.prepare` them."""
+    if settings.dataset is None:
+        store, records = open_pairs(settings.pairs, EDIT_PAIRS, settings.hub)
+    else:
+        store, records = open_dataset(settings.dataset, EDIT_PAIRS, settings.columns, settings.dataset_config, settings.hub)
+    data = EditData.prepare(store, records, pipeline, settings.device, settings.val_share, settings.resolution)
+    target = settings.target
+    if target == "auto":
+        target = "vocals" if settings_of(store.folder).get("target", "mix") != "mix" else "mix"
+    return replace(data, training=data.training[: settings.max_pairs], target=target)
 
 
-def prepare_edit_data(
-    store: PairStore,
-    records: list[EditRecord],
-    pipeline: Any,
-    device: str,
-    val_share: float,
-    resolution: int | None,
-    most: int | None,
-    target: str,
-) -> EditData:
-    """Compute the missing latents and embeddings of edit pairs.
-
-    Args:
-        store, records: of the pairs, from `open_pairs`.
-        resolution: required height and width of the images, None for any that fits the model.
-        most: number of training pairs, None for all. target: as in `EditData`, or `auto` for that of the pairs' manifest.
-
-    Raises:
-        DataError: missing images, or none of a size that fits the model.
-    """
-    records, (height, width) = of_one_size(store, records, _images, partial(check_size, pipeline, what="an image"))
-    if resolution is not None and (height, width) != (resolution, resolution):
-        raise DataError(
-            f"--resolution {resolution}: the images in {store.folder} are {height}x{width}, and resizing a spectrogram changes its "
-            "sound; leave the flag out, or make the pairs again"
-        )
-    training, held_out = split_by_song(records, val_share)
-    warn_of_long(pipeline.tokenizer, [record.edit_prompt for record in records])
-    names = encoder_names(pipeline)
-    images = [path for record in records for path in _images(record)]
-    encoded = encode(store, images, [record.edit_prompt for record in records], pipeline, names, device)
-    target = _target(store.folder) if target == "auto" else target
-    return EditData(store, training[:most], held_out, encoded, names, target)
-
-
-def edit_samples(
-    pipeline: Any, clips: Sequence[HeldOutClip], options: EditOptions, folder: Path, every: int, seed: int
-) -> SampleLog:
-    """Sample clips with the pipeline's UNet every so many steps."""
+def edit_samples(pipeline: Any, clips: Sequence[HeldOutClip], settings: EditSettings, folder: Path) -> SampleLog:
+    """Log samples of clips with the pipeline's UNet."""
     sampler = with_unet(pipeline, pipeline.unet)
     sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
-    return SampleLog(sampler, partial(sample_edit, sampler, options=options), clips, folder, every, seed)
+    options = EditOptions(settings.sample_steps, settings.guidance, settings.image_guidance)
+    sample = partial(sample_edit, sampler, options=options)
+    return SampleLog(sampler, sample, clips, folder, settings.sample_every, settings.step.seed)
 
 
-def held_out_edits(data: EditData, most: int, prompt: str | None = None) -> list[HeldOutClip]:
+def held_out_edits(data: EditData, count: int, prompt: str | None = None) -> list[HeldOutClip]:
     """Clips for samples: unshifted, of different held-out songs, or of training songs where none is held out.
 
     Args:
@@ -154,7 +192,7 @@ def held_out_edits(data: EditData, most: int, prompt: str | None = None) -> list
     """
     adding = [record for record in data.held_out or data.training if record.kind == "add"] or data.training
     clips = []
-    for record in one_of_each_song(adding, most):
+    for record in one_of_each_song(adding, count):
         image, target = (load_image(data.store.open(path)) for path in (record.input_file_path, record.edited_file_path))
         clips.append(
             HeldOutClip(
@@ -169,29 +207,20 @@ def held_out_edits(data: EditData, most: int, prompt: str | None = None) -> list
     return clips
 
 
-def edit_of_image(place: str, prompt: str) -> HeldOutClip:
+def edit_of_image(location: str, prompt: str) -> HeldOutClip:
     """A clip of an image file or URL; its target is unknown.
 
     Raises:
         DataError: it cannot be fetched, or is no image.
     """
     with TemporaryDirectory() as folder:
-        path = Path(place)
-        if place.startswith(("http://", "https://")):
+        path = Path(location)
+        if location.startswith(("http://", "https://")):
             path = Path(folder) / "image"
             try:
-                with urlopen(place, timeout=30) as answer:
-                    path.write_bytes(answer.read())
+                with urlopen(location, timeout=30) as response:
+                    path.write_bytes(response.read())
             except OSError as error:
-                raise DataError(f"--val_image_url {place}: cannot be fetched ({error}); give a file") from error
+                raise DataError(f"val_image_url {location}: cannot be fetched ({error}); give a file") from error
         image = load_image(path)
     return HeldOutClip("validation", prompt, image.pixels, {"input": image}, image, None)
-
-
-def _images(record: EditRecord) -> tuple[str, str]:
-    return record.input_file_path, record.edited_file_path
-
-
-def _target(folder: Path) -> str:
-    """The target in the manifest of a folder of pairs; `mix` where there is none."""
-    return "vocals" if settings_of(folder).get("target", "mix") != "mix" else "mix"

@@ -1,4 +1,7 @@
-"""Start the processes of a run without a launcher: the same script, once for each device of this machine."""
+"""Start the processes of a run without a launcher: the same script, once for each device of this machine.
+
+Lightning's own launcher passes on neither exit status nor signals.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,25 +19,35 @@ from torch import distributed
 from torch.distributed.elastic import multiprocessing
 
 from riff.errors import OptionError, RiffError
-from riff.training.processes import launched_processes
+from riff.training.processes import Processes, join_processes, launched_processes
 
 DEFAULT_PORT = 29500  # torchrun's own
 
 
-def start_processes(script: str, argv: Sequence[str] | None, device: str, devices: str, num_nodes: int) -> int | None:
-    """Run the script once for each device of this machine, and wait for all to end.
+def run_in_processes(
+    script: str, argv: Sequence[str] | None, device: str, devices: str, num_nodes: int, train: Callable[[Processes], None]
+) -> int:
+    """Train in this process and, where there are several devices, in one process for each; returns the exit status.
 
     Args:
-        argv: its flags, None for those of this process.
+        script, argv: that started this process and are run again for each device; argv None stands for this process's flags.
         device: `cpu` or `cuda`. devices: their number on this machine, or `auto` for all GPUs or one CPU process.
         num_nodes: number of machines that run the same command.
-
-    Returns:
-        The exit status, or None where this process is to train: alone, or because a launcher started it.
+        train: called in each process.
 
     Raises:
         OptionError: more devices than exist, flags that contradict the launcher, or no address of the first machine.
-        RiffError: a process was killed.
+        RiffError: a process was killed. Anything that `train` raises, where this is the only process.
+    """
+    status = start_processes(script, argv, device, devices, num_nodes)
+    return join_processes(device, train) if status is None else status
+
+
+def start_processes(script: str, argv: Sequence[str] | None, device: str, devices: str, num_nodes: int) -> int | None:
+    """The first half of `run_in_processes`: start the script once for each device of this machine, and wait for all to end.
+
+    Returns:
+        The exit status, or None where this process is to train: alone, or because a launcher started it.
     """
     if (launched := launched_processes()) is not None:
         _check_launched(*launched, devices, num_nodes)
@@ -106,7 +119,7 @@ def _device_count(device: str, devices: str) -> int:
     if devices == "auto":
         return visible
     if device == "cuda" and int(devices) > visible:
-        raise OptionError(f"--devices {devices}: only {visible} CUDA {'device is' if visible == 1 else 'devices are'} visible")
+        raise OptionError(f"devices {devices}: only {visible} CUDA {'device is' if visible == 1 else 'devices are'} visible")
     return int(devices)
 
 
@@ -117,7 +130,7 @@ def _node_rank(num_nodes: int) -> int:
     rank = os.environ.get("NODE_RANK", "")
     if "MASTER_ADDR" not in os.environ or not rank.isdecimal() or int(rank) >= num_nodes:
         raise OptionError(
-            f"--num_nodes {num_nodes}: on every machine set MASTER_ADDR to the first one's address and NODE_RANK to the machine's "
+            f"num_nodes {num_nodes}: on every machine set MASTER_ADDR to the first one's address and NODE_RANK to the machine's "
             f"number, 0 to {num_nodes - 1}; or let torchrun or srun start the processes"
         )
     return int(rank)
@@ -125,6 +138,6 @@ def _node_rank(num_nodes: int) -> int:
 
 def _check_launched(count: int, local_count: int, devices: str, num_nodes: int) -> None:
     if devices != "auto" and int(devices) != local_count:
-        raise OptionError(f"--devices {devices}: the launcher started {local_count} on this machine; leave the flag to it")
+        raise OptionError(f"devices {devices}: the launcher started {local_count} on this machine; leave that to it")
     if num_nodes not in (1, count // local_count):
-        raise OptionError(f"--num_nodes {num_nodes}: the launcher uses {count // local_count}; leave the flag to it")
+        raise OptionError(f"num_nodes {num_nodes}: the launcher uses {count // local_count}; leave that to it")

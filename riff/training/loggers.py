@@ -7,18 +7,17 @@ import html
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from riff.errors import OptionError, TrainingError
 from riff.files import read_mapping, write_text
 from riff.training.run_dir import LOGS, RunDir
 
-DEFAULT_PROJECT = "riff-cnet"
 WANDB_ID = "wandb-id.txt"  # in the run's folder, so that a resumed run continues the same one there
 # The curves of each chart; TensorBoard shows them under Custom Scalars.
 CHARTS = {
@@ -30,13 +29,11 @@ CHARTS = {
 WANDB_ADVICE = "run `wandb login`, set WANDB_API_KEY, or keep the run on this machine with WANDB_MODE=offline"
 
 
-class RunLogger(Protocol):
-    """One of Lightning's loggers with images, audio and text; it logs in the first process alone."""
+class RunLogger(Logger):
+    """One of Lightning's loggers with images, audio and text, which are ignored by default. It logs in the first process alone."""
 
     def begin(self, config: Path) -> None:
         """Log the configuration, a YAML file. Called once, in the first process, before anything else."""
-
-    def log_metrics(self, metrics: dict[str, float], step: int) -> None: ...
 
     def show_image(self, name: str, pixels: np.ndarray, step: int) -> None:
         """Log an image, uint8, shape (height, width)."""
@@ -44,10 +41,11 @@ class RunLogger(Protocol):
     def show_audio(self, name: str, waveform: np.ndarray, sample_rate: int, step: int) -> None:
         """Log audio, float32, shape (1, samples), in [-1, 1]."""
 
-    def show_text(self, name: str, text: str, step: int) -> None: ...
+    def show_text(self, name: str, text: str, step: int) -> None:
+        """Log a text."""
 
 
-class BoardLogger(TensorBoardLogger):
+class BoardLogger(RunLogger, TensorBoardLogger):
     """TensorBoard. A run that resumes from `step` discards what was logged after it."""
 
     def __init__(self, run_dir: RunDir, project: str, step: int) -> None:
@@ -68,7 +66,7 @@ class BoardLogger(TensorBoardLogger):
         self.experiment.add_text(name, text, step)
 
 
-class WeightsAndBiasesLogger(WandbLogger):
+class WeightsAndBiasesLogger(RunLogger, WandbLogger):
     """Weights & Biases, online or, with WANDB_MODE=offline, in the run's folder."""
 
     def __init__(self, run_dir: RunDir, project: str, step: int) -> None:
@@ -89,7 +87,7 @@ class WeightsAndBiasesLogger(WandbLogger):
         try:
             run = self.experiment
         except Error as error:
-            raise TrainingError(f"--logger wandb: {str(error).rstrip('.')}; {WANDB_ADVICE}") from error
+            raise TrainingError(f"loggers wandb: {str(error).rstrip('.')}; {WANDB_ADVICE}") from error
         write_text(self._id_file, f"{run.id}\n")
         run.config.update(read_mapping(config), allow_val_change=True)
 
@@ -111,7 +109,7 @@ class WeightsAndBiasesLogger(WandbLogger):
             self._experiment.finish(exit_code=0 if status == "success" else 1)
 
 
-class TableLogger(CSVLogger):
+class TableLogger(RunLogger, CSVLogger):
     """`metrics.csv` in the run's folder, scalars alone; a run that resumes from `step` appends to it."""
 
     def __init__(self, run_dir: RunDir, project: str, step: int) -> None:
@@ -132,17 +130,7 @@ class TableLogger(CSVLogger):
         super().log_metrics(metrics, step)
         self.save()  # so that a killed run loses nothing
 
-    def show_image(self, name: str, pixels: np.ndarray, step: int) -> None:
-        """Nothing: a table has no images."""
 
-    def show_audio(self, name: str, waveform: np.ndarray, sample_rate: int, step: int) -> None:
-        """Nothing: nor audio."""
-
-    def show_text(self, name: str, text: str, step: int) -> None:
-        """Nothing: nor text."""
-
-
-# By their names in --logger.
 LOGGERS: dict[str, Callable[[RunDir, str, int], RunLogger]] = {
     "tensorboard": BoardLogger,
     "wandb": WeightsAndBiasesLogger,
@@ -168,7 +156,7 @@ def check_loggers(names: Sequence[str]) -> None:
     if "wandb" not in names:
         return
     if find_spec("wandb") is None:
-        raise OptionError("--logger wandb: it is not installed; pip install wandb, or leave it out")
+        raise OptionError("loggers wandb: it is not installed; pip install wandb, or leave it out")
     import wandb
 
     if wandb.setup().settings.mode in ("offline", "dryrun", "disabled"):
@@ -176,4 +164,4 @@ def check_loggers(names: Sequence[str]) -> None:
     try:
         wandb.login()  # asks for the key where there is a terminal
     except wandb.errors.Error as error:
-        raise OptionError(f"--logger wandb: {str(error).rstrip('.')}; {WANDB_ADVICE}") from error
+        raise OptionError(f"loggers wandb: {str(error).rstrip('.')}; {WANDB_ADVICE}") from error

@@ -1,20 +1,38 @@
-"""Presets that save GPU memory, and the types that weights are stored in."""
+"""Memory presets, the precision of a run, and the types that weights are stored in.
+
+The precision of training steps and of the samples between them:
+
+| device | default | 32 | bf16 | 16 |
+|---|---|---|---|---|
+| CUDA of compute capability 8.0 and above | bf16 | 32 | bf16 | 16 |
+| CUDA below 8.0 (T4, V100), which only emulates bf16 | 32 | 32 | refused | 16 |
+| CPU that multiplies in bf16 | bf16 | 32 | bf16 | bf16 |
+| other CPUs | 32, or bf16 where a preset stores weights in it | 32 | bf16 | bf16 |
+
+`32` is float32 throughout; `bf16` and `16` (fp16, its loss scaled) are autocast, from weights in float32 unless a preset stores
+them otherwise. Weights are only stored in a precision that the run computes in: frozen weights are float32 where the precision is
+32, trained weights where it is not bf16. AdamW's moments can be bf16 on any device, since they are rounded stochastically from
+float32 (`choose_savings`).
+
+Sampling with a finished model is in fp16 on CUDA of any age, and in float32 on a CPU (`riff.sampling.pipelines.prepare_pipeline`).
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 
+from riff.cli import warn
 from riff.errors import OptionError
 from riff.training.module import Objective
 from riff.training.options import Savings
-from riff.training.precision import computes_bf16, default_precision, fit_precision
 
 GIB = 2**30
+MIXED_PRECISIONS = {"no": "32", "bf16": "bf16", "fp16": "16"}  # by accelerate's names
 BF16, HALF = "bf16", "half"
 HALF_TYPES = {"bf16": torch.bfloat16, "16": torch.float16}  # by precision
 
@@ -26,7 +44,7 @@ PRESETS = {
     "12": Savings(frozen=HALF, checkpointing=True, moments=BF16),
     "8": Savings(frozen=HALF, checkpointing=True, moments=BF16, trained=BF16),
 }
-SAVE_GPU_MEMORY = "12"  # of --save_gpu_memory: the smallest that keeps the trained weights in float32
+SAVE_MEMORY = "12"  # for `save_memory`: the smallest that keeps the trained weights in float32
 LEAST_GIB = {"full": 30.0, "24": 20.0, "16": 14.0, "12": 10.5, "8": 0.0}  # a GPU sold as 24 GB reports a little less
 BESIDE_GIB = 0.8  # estimate of what a prediction leaves out: the CUDA context, cuDNN's and cuBLAS's workspaces
 
@@ -36,12 +54,12 @@ def gpu_memory() -> int | None:
     return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory if torch.cuda.is_available() else None
 
 
-def choose_preset(memory: str, save_gpu_memory: bool, device: str) -> str:
-    """The preset that `--memory` names; `auto` depends on the GPU's memory, and is `full` on a CPU."""
+def choose_preset(memory: str, save_memory: bool, device: str) -> str:
+    """The preset of this name; `auto` depends on the GPU's memory, and is `full` on a CPU."""
     if memory != "auto":
         return memory
-    if save_gpu_memory:
-        return SAVE_GPU_MEMORY
+    if save_memory:
+        return SAVE_MEMORY
     total = gpu_memory() if device == "cuda" else None
     if total is None:
         return "full"
@@ -53,7 +71,7 @@ def choose_savings(
 ) -> tuple[Savings, str]:
     """The savings of a preset, with explicit choices in place of the preset's, and the precision to compute in.
 
-    What a preset stores in a precision that this run does not compute in is stored in float32 (`riff.training.precision`).
+    What a preset stores in a precision that this run does not compute in is stored in float32.
 
     Args:
         chosen: fields of `Savings`, None for the preset's. precision: `32`, `bf16`, `16`, or None for the default.
@@ -69,13 +87,10 @@ def choose_savings(
         precision = BF16 if stores_half and computes_bf16(device) else default_precision(device)
     precision = fit_precision(precision, device)
     unfit = {
-        "frozen": (
-            precision == "32" and fields["frozen"] == HALF,
-            "--frozen_weights half computes in half precision, and not in 32",
-        ),
+        "frozen": (precision == "32" and fields["frozen"] == HALF, "frozen_weights half goes with half precision, and not with 32"),
         "trained": (
             fields["trained"] == BF16 and (precision != BF16 or averaged or fields["moments"] == "8bit"),
-            "--trained_weights bf16 goes with bf16 precision, AdamW's moments in 32 or bf16, and no average",
+            "trained_weights bf16 goes with bf16 precision, AdamW's moments in 32 or bf16, and no average",
         ),
     }
     for name, (wrong, reason) in unfit.items():
@@ -84,6 +99,60 @@ def choose_savings(
         if wrong:
             fields[name] = "32"
     return Savings(**fields), precision
+
+
+def computes_bf16(device: str) -> bool:
+    """Whether a device, `cpu` or `cuda`, computes in bf16; a CPU without the instructions emulates it slowly."""
+    return device == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def default_precision(device: str) -> str:
+    """`bf16` where the device multiplies in it, which takes half the time of `32`; `32` on others.
+
+    Args:
+        device: `cpu` or `cuda`.
+    """
+    if device == "cuda":
+        return "bf16" if computes_bf16(device) else "32"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "32"
+
+
+def fit_precision(requested: str, device: str) -> str:
+    """The precision `32`, `bf16` or `16` that a device computes in: bf16 for fp16 on a CPU, else as requested.
+
+    Raises:
+        OptionError: bf16 on a GPU that has none.
+    """
+    if requested == "bf16" and not computes_bf16(device):
+        raise OptionError("bf16: this GPU has none (compute capability below 8.0); train in 16 (fp16) or in 32 bits")
+    if requested == "16" and device == "cpu":
+        warn("a CPU does not train in fp16: this run computes in bf16")
+        return "bf16"
+    return requested
+
+
+def requested_precision(mixed: str | None) -> str | None:
+    """The precision `32`, `bf16` or `16` of a flag `no`, `fp16` or `bf16`, else of `accelerate launch`, else None.
+
+    Raises:
+        OptionError: accelerate's configuration has an unknown one.
+    """
+    mixed = mixed or os.environ.get("ACCELERATE_MIXED_PRECISION")
+    if not mixed:
+        return None
+    if mixed not in MIXED_PRECISIONS:
+        raise OptionError(f"mixed precision {mixed}, from accelerate's configuration, is unknown; use bf16, fp16 or no")
+    return MIXED_PRECISIONS[mixed]
+
+
+def stability_flags(precision: str, flag: str, full: str, warmup: str) -> str:
+    """Flags that may keep the loss finite, beside a lower learning rate: a higher precision, or a longer warmup.
+
+    Args:
+        precision: of the run. flag: of the precision. full: its value for float32. warmup: flag of the warmup steps.
+    """
+    bf16 = "bf16 or " if computes_bf16("cuda") else ""  # a CPU never trains in 16
+    return {"16": f"{flag} {bf16}{full}", "bf16": f"{flag} {full}"}.get(precision, f"more {warmup}")
 
 
 def store_weights(models: Mapping[str, torch.nn.Module], savings: Savings, precision: str) -> None:
@@ -114,22 +183,3 @@ def stored(objective: Objective, vae: Any, savings: Savings, precision: str) -> 
             parameter.data = parameter.data.float()
         for parameter, data in frozen:
             parameter.data = data
-
-
-class MemoryLog(pl.Callback):
-    """Measure the peak of allocated GPU memory over the training steps, without samples and checkpoints.
-
-    Attributes:
-        peak: bytes; 0 on a CPU.
-    """
-
-    def __init__(self) -> None:
-        self.peak = 0
-
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        if pl_module.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(pl_module.device)
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        if pl_module.device.type == "cuda":
-            self.peak = max(self.peak, torch.cuda.max_memory_allocated(pl_module.device))

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
+from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.resnet import ResnetBlock2D
 from diffusers.training_utils import EMAModel, compute_snr
 from torch import nn
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, Dataset
 
 from riff.data.datasets import Example, StepSampler
-from riff.training.batch_rng import BatchRng
-from riff.training.compilation import compile_blocks
 from riff.training.optimizers import adamw, learning_rate_factor
 from riff.training.options import TrainingOptions
-from riff.training.processes import ALONE, Processes
+from riff.training.processes import ALONE, BatchRng, Processes
+
+MAX_VARIANTS = 64  # compilations of one block's code, by widths and sizes; Stable Diffusion needs about 20
 
 
 class Objective(Protocol):
@@ -206,3 +208,15 @@ class NoiseTraining(pl.LightningModule):
         progress.update(dict.fromkeys(("ready", "started", "processed", "completed"), batches))
         if self._average is not None and "average" in checkpoint:
             self._average.load_state_dict(checkpoint["average"])
+
+
+def compile_blocks(models: Iterable[Any]) -> None:
+    """Compile the residual and transformer blocks of diffusers' models with `torch.compile`, in place, when they first run.
+
+    A whole ControlNet does not compile, blocks do; they share few graphs, and parameter names stay as they are.
+    """
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MAX_VARIANTS)
+    for model in models:
+        for module in model.modules():
+            if isinstance(module, (ResnetBlock2D, BasicTransformerBlock)):
+                module.compile()

@@ -1,8 +1,11 @@
-"""Options of a training step."""
+"""Settings of a training run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from riff.errors import OptionError
 
@@ -29,7 +32,7 @@ class Savings:
 
     def __post_init__(self) -> None:
         if self.moments == "8bit" and self.trained == "bf16":
-            raise OptionError("8-bit AdamW rounds to nearest, and bf16 weights would stand still; add --trained_weights 32")
+            raise OptionError("8-bit AdamW rounds to nearest, and bf16 weights would stand still; store trained weights in 32")
 
 
 @dataclass(frozen=True)
@@ -63,3 +66,63 @@ class TrainingOptions:
     compile: bool = False
     num_workers: int = 2
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Texts of the script for messages about a run that ended early.
+
+    Attributes:
+        command: that started the run. resume: its flag that takes a checkpoint. lower_rate: its flag for the learning rate,
+            with a lower value. suggestions: what else may keep the loss finite.
+    """
+
+    command: str = ""
+    resume: str = "--resume"
+    lower_rate: str = ""
+    suggestions: str = ""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Settings of a run of either objective, made of flags by `riff.training.flags`.
+
+    Attributes:
+        step: what determines a training step. precision: `32`, `bf16` or `16`. preset: of memory savings.
+        device: `cpu` or `cuda`. devices: number of processes on this machine, or `auto`. num_nodes: number of machines.
+        val_share: share of songs held out.
+        sample_every, validate_every, checkpoint_every: optimizer steps; 0 is never, but a checkpoint is written at the end.
+        sample_steps: denoising steps of a sample. validation_images: noisy examples of a validation.
+        checkpoints_kept: number of newest checkpoints kept, None for all.
+        max_grad_norm: gradients are clipped to it. max_seconds: time limit.
+        loggers: names of `riff.training.loggers.LOGGERS`. project: at Weights & Biases.
+        log_dir: folder of `lightning_logs/` and `image_log/`. output: folder of the result. overwrite: any model in it is replaced.
+        resume: path of a checkpoint, or `newest` or `latest`; None starts a new run.
+        part_only: write the trained part of the pipeline alone, in half precision.
+        flags: the resolved flags, for the configuration and the manifest. advice: for messages.
+    """
+
+    step: TrainingOptions = TrainingOptions()
+    precision: str = "32"
+    preset: str = "full"
+    device: str = "cpu"
+    devices: str = "auto"
+    num_nodes: int = 1
+    val_share: float = 0.1
+    sample_every: int = 500
+    sample_steps: int = 20
+    validate_every: int = 500
+    validation_images: int = 32
+    checkpoint_every: int = 1000
+    checkpoints_kept: int | None = 1
+    max_grad_norm: float = 1.0
+    max_seconds: float = float("inf")
+    loggers: Sequence[str] = ("tensorboard",)
+    project: str = "riff-cnet"
+    log_dir: Path = Path(".")
+    output: Path = Path("models/final")
+    overwrite: bool = False
+    resume: str | None = None
+    part_only: bool = False
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    advice: Advice = Advice()

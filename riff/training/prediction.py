@@ -5,38 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
-from diffusers import ControlNetModel, DDPMScheduler, UNet2DConditionModel
+from diffusers import DDPMScheduler
 from torch import nn
 from torch._subclasses import FakeTensorMode
 
 from riff.cli import warn
 from riff.data.datasets import Example
 from riff.training.accounting import Build, Peak, trace_step
-from riff.training.control import ControlObjective
-from riff.training.edit import EditObjective
-from riff.training.memory import BESIDE_GIB, GIB, PRESETS, MemoryLog, gpu_memory, store_weights
+from riff.training.memory import BESIDE_GIB, GIB, PRESETS, computes_bf16, gpu_memory, store_weights
 from riff.training.module import NoiseTraining, Objective
-from riff.training.options import Savings, TrainingOptions
-from riff.training.precision import computes_bf16
-from riff.training.run import RunSettings
+from riff.training.options import RunSettings, Savings, TrainingOptions
 
 Configs = Mapping[str, Mapping[str, Any]]  # diffusers' configurations by the names of a pipeline's models
 TOKENS = 77  # of a prompt
-
-
-def control_on_meta(configs: Configs, **options: Any) -> ControlObjective:
-    """An objective of these shapes without weights. options: of `ControlObjective`."""
-    with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(dict(configs["unet"]))
-        return ControlObjective(unet, ControlNetModel.from_config(dict(configs["controlnet"])), **options)
-
-
-def edit_on_meta(configs: Configs) -> EditObjective:
-    """An objective of these shapes without weights; a text-to-image UNet is widened."""
-    wide = {**configs["unet"], "in_channels": 2 * configs["unet"]["out_channels"]}
-    with torch.device("meta"):
-        return EditObjective(UNet2DConditionModel.from_config(wide), scaling_factor=1.0)
 
 
 def predict_peak(
@@ -45,7 +28,7 @@ def predict_peak(
     """Peak memory of a run's optimizer step, without workspaces and the CUDA context (`trace_step`).
 
     Args:
-        objective: of `control_on_meta` or `edit_on_meta`; modified in place. 8-bit moments are counted as float32.
+        objective: on meta; modified in place. 8-bit moments are counted as float32.
     """
     build = step_of(objective, configs, options, precision)
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -85,6 +68,13 @@ def example_batch(configs: Configs, examples: int) -> Example:
     return batch | {"image": torch.zeros(examples, channels, side, side)}
 
 
+def print_plan(objective: Objective, configs: Configs, settings: RunSettings) -> None:
+    """Print how a run would store its weights, and its predicted peak memory. objective: as for `predict_peak`."""
+    print(plan_text(settings.preset, settings.step.savings, settings.precision, objective.models), flush=True)
+    peak = predict_peak(objective, configs, settings.step, settings.precision, settings.max_grad_norm)
+    print(peak_text(peak, settings.step.batch_size))
+
+
 def plan_text(preset: str, savings: Savings, precision: str, models: Mapping[str, nn.Module]) -> str:
     """A line for each part of a run: its storage and type."""
     half = {"bf16": "bf16", "16": "fp16"}.get(precision, "")
@@ -105,7 +95,7 @@ def plan_text(preset: str, savings: Savings, precision: str, models: Mapping[str
         "activations": "recomputed in the backward pass" if savings.checkpointing else "kept",
         "VAE, text encoder": "on the CPU, on the GPU for samples alone" + (", one image at a time" if savings != Savings() else ""),
     }
-    head = f"--memory {preset}" + ("" if savings == PRESETS[preset] else ", with other flags in place of its own")
+    head = f"memory preset {preset}" + ("" if savings == PRESETS[preset] else ", with other settings in place of its own")
     return "\n".join([head, *(f"  {name:18}{what}" for name, what in lines.items())])
 
 
@@ -118,41 +108,41 @@ def peak_text(peak: Peak, batch_size: int) -> str:
     )
 
 
-class MemoryWatch:
-    """The predicted and the measured peak memory of a run on CUDA.
+class MemoryWatch(pl.Callback):
+    """Predict the peak memory of a run on CUDA, and measure it over the training steps, without samples and checkpoints."""
 
-    Attributes:
-        log: the callback that measures.
-    """
-
-    def __init__(self, device: str, preset: str) -> None:
-        self.log = MemoryLog()
-        self._device, self._preset = device, preset
+    def __init__(self, settings: RunSettings) -> None:
+        self._settings = settings
         self._predicted: Peak | None = None
+        self._measured = 0
 
-    def predict(
-        self, objective: Callable[[], Objective], configs: Configs, options: TrainingOptions, settings: RunSettings
-    ) -> None:
-        """Predict the peak of a run on CUDA, and warn if it exceeds the GPU. objective: makes the argument of `predict_peak`."""
-        total = gpu_memory() if self._device == "cuda" else None
+    def predict(self, objective: Callable[[], Objective], configs: Configs) -> None:
+        """Predict the peak, and warn if it exceeds the GPU. objective: makes the argument of `predict_peak`."""
+        settings = self._settings
+        total = gpu_memory() if settings.device == "cuda" else None
         if total is None:
             return
-        if settings.precision == "32" and not computes_bf16(self._device):
-            warn(
-                "this GPU has no bf16, so the run computes in float32; fp16 takes less memory and time (--precision 16, or "
-                "--mixed_precision fp16)"
-            )
-        self._predicted = predict_peak(objective(), configs, options, settings.precision, settings.max_grad_norm)
-        if text := warning(self._predicted, total, self._preset):
+        if settings.precision == "32" and not computes_bf16(settings.device):
+            warn("this GPU has no bf16, so the run computes in float32; fp16 takes less memory and time")
+        self._predicted = predict_peak(objective(), configs, settings.step, settings.precision, settings.max_grad_norm)
+        if text := warning(self._predicted, total, settings.preset):
             warn(text)
 
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        if pl_module.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(pl_module.device)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        if pl_module.device.type == "cuda":
+            self._measured = max(self._measured, torch.cuda.max_memory_allocated(pl_module.device))
+
     def report(self) -> dict[str, Any]:
-        """Print the figures, and return them for the manifest."""
+        """Print predicted and measured peak, and return them for the manifest."""
         if self._predicted is None:
-            return {"preset": self._preset}
-        predicted, measured = self._predicted.total / GIB, self.log.peak / GIB
+            return {"preset": self._settings.preset}
+        predicted, measured = self._predicted.total / GIB, self._measured / GIB
         print(f"GPU memory of a training step: {measured:.2f} GiB at most, predicted {predicted:.2f} GiB")
-        return {"preset": self._preset, "predicted_peak_gib": round(predicted, 3), "measured_peak_gib": round(measured, 3)}
+        return {"preset": self._settings.preset, "predicted_peak_gib": round(predicted, 3), "measured_peak_gib": round(measured, 3)}
 
 
 def warning(peak: Peak, total: int, preset: str) -> str:
@@ -161,5 +151,5 @@ def warning(peak: Peak, total: int, preset: str) -> str:
     if needed <= total / GIB:
         return ""
     smaller = list(PRESETS)[list(PRESETS).index(preset) + 1 :]
-    way_out = f"--memory {smaller[0]}, or a smaller batch," if smaller else "a smaller batch"
+    way_out = f"the memory preset {smaller[0]}, or a smaller batch," if smaller else "a smaller batch"
     return f"this run needs about {needed:.1f} GiB of a GPU that has {total / GIB:.1f}: {way_out} takes less"

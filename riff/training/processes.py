@@ -1,14 +1,15 @@
-"""The processes of one training run."""
+"""The processes of one training run, and random numbers that do not depend on how many there are."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import distributed
 from torch.distributed.rendezvous import rendezvous
@@ -63,6 +64,38 @@ class Processes:
 ALONE = Processes()
 
 
+def keyed_generator(key: Sequence[int], device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator whose numbers are a function of the key alone; neighbouring keys give unrelated streams."""
+    mixed = np.random.SeedSequence(list(key)).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(mixed >> np.uint64(1)))
+
+
+class BatchRng:
+    """The random numbers of one batch.
+
+    They are generated on the CPU, so that every device has the same, and for the examples of all processes, of which each
+    uses its own: several processes train as one with the global batch would.
+    """
+
+    def __init__(self, seed: Sequence[int], examples: int, processes: Processes, device: torch.device) -> None:
+        self._generator = keyed_generator(seed)
+        self._all = examples * processes.count
+        self._own = slice(examples * processes.rank, examples * (processes.rank + 1))
+        self._device = device
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        """Standard normal, shape (examples, *shape)."""
+        return torch.randn(self._all, *shape, generator=self._generator)[self._own].to(self._device)
+
+    def uniform(self, *shape: int) -> torch.Tensor:
+        """In [0, 1), shape (examples, *shape)."""
+        return torch.rand(self._all, *shape, generator=self._generator)[self._own].to(self._device)
+
+    def integers(self, high: int) -> torch.Tensor:
+        """From 0 to high - 1, shape (examples,)."""
+        return torch.randint(high, (self._all,), generator=self._generator)[self._own].to(self._device)
+
+
 def launched_processes() -> tuple[int, int] | None:
     """How many processes a launcher (`torchrun`, `accelerate launch`, `srun`) started: in all, and on this machine.
 
@@ -85,7 +118,7 @@ def _translate_slurm() -> None:
     if not SLURMEnvironment.detect():
         return  # an interactive shell
     if int(os.environ["SLURM_NTASKS"]) > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
-        raise OptionError("srun: give the number of processes on each machine with --ntasks-per-node")
+        raise OptionError("srun: give the number of processes on each machine with its --ntasks-per-node")
     slurm = SLURMEnvironment()
     variables = {
         "WORLD_SIZE": slurm.world_size(),
@@ -99,23 +132,21 @@ def _translate_slurm() -> None:
     os.environ.update({name: str(value) for name, value in variables.items()})
 
 
-@contextmanager
-def join_processes(device: str) -> Iterator[Processes]:
-    """Join the processes of this run, if a launcher started several.
+def join_processes(device: str, train: Callable[[Processes], None]) -> int:
+    """Join the processes of this run, if a launcher started several, and train; returns the exit status.
 
-    Only the first process to fail reports its error: the others fail because of it, or in the same way.
+    Of several processes the first to fail reports its error: the others fail because of it, or in the same way.
 
     Args:
         device: `cpu` or `cuda`; each process takes the CUDA device of its local rank.
 
     Raises:
-        OptionError: more processes than CUDA devices.
-        SystemExit: one of several processes failed.
+        OptionError: more processes than CUDA devices. Anything that `train` raises, where this is the only process.
     """
     count, local_count = launched_processes() or (1, 1)
     if count == 1:
-        yield ALONE
-        return
+        train(ALONE)
+        return 0
     if device == "cuda":
         _take_cuda_device(local_count)
     store, rank, _ = next(rendezvous("env://"))
@@ -123,13 +154,12 @@ def join_processes(device: str) -> Iterator[Processes]:
     distributed.init_process_group(backend, store=store, rank=rank, world_size=count)
     try:
         waiting_group = distributed.new_group(backend="gloo", timeout=LONGEST_WAIT)
-        yield Processes(rank, count, local_count, waiting_group)
+        train(Processes(rank, count, local_count, waiting_group))
     except (Exception, KeyboardInterrupt) as error:
-        if not _is_first_to_fail(store, rank):
-            raise SystemExit(cli.status_of(error)) from None
-        raise SystemExit(cli.report(error)) from error
+        return cli.report(error) if _is_first_to_fail(store, rank) else cli.status_of(error)
     finally:
         distributed.destroy_process_group()
+    return 0
 
 
 def _take_cuda_device(local_count: int) -> None:

@@ -7,10 +7,10 @@ import os
 import shlex
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
@@ -19,55 +19,114 @@ from pytorch_lightning.strategies import DDPStrategy
 from riff import cli
 from riff.errors import Interrupted, OptionError, TrainingError
 from riff.files import make_folder, only_writer, remove_leftovers
+from riff.models.folders import check_output
 from riff.training.checkpoints import CheckpointFiles, CheckpointLog, check_checkpoint
-from riff.training.loggers import DEFAULT_PROJECT, new_loggers
-from riff.training.losses import LossLog
-from riff.training.module import NoiseTraining
-from riff.training.precision import computes_bf16
-from riff.training.processes import ALONE, Processes
-from riff.training.progress import ProgressLog
+from riff.training.data import TrainingData
+from riff.training.loggers import check_loggers, new_loggers
+from riff.training.losses import FigureLog, LossLog, ValidationLog, random_subset
+from riff.training.memory import stored
+from riff.training.module import NoiseTraining, Objective
+from riff.training.options import RunSettings
+from riff.training.prediction import Configs, MemoryWatch
+from riff.training.processes import Processes
+from riff.training.progress import EndedAtOnce, ProgressLog, StopInTime
 from riff.training.run_dir import RunDir, checkpoints_in, step_of
-from riff.training.stopping import EndedAtOnce, StopInTime
-from riff.training.validation import FigureLog
+from riff.training.samples import SampleLog
 
 LOCK_WAIT_S = 10  # data loader workers of a killed run keep its lock for some seconds
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # ours: Lightning's
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}  # Lightning's names
 
 
-@dataclass(frozen=True)
-class RunSettings:
-    """Settings of a run that do not change what a training step computes, apart from its precision.
+class TrainingRun:
+    """A run from its checks to its result: all that does not depend on the objective.
 
-    Attributes:
-        device: `cpu` or `cuda`. precision: `32`, `bf16` or `16`. max_seconds: time limit.
-        sample_every, validate_every, checkpoint_every: optimizer steps; 0 is never, but a checkpoint is written at the end.
-        validation_images: noisy examples of a validation. checkpoints_kept: number of newest checkpoints kept, None for all.
-        max_grad_norm: gradients are clipped to it.
-        command: that started the run. resume_flag: the flag of that command that takes a checkpoint. lower_rate: its flag for
-            the learning rate, with a lower value.
-        suggestions: printed when the loss becomes non-finite, beside a lower learning rate.
-        loggers: names of `riff.training.loggers.LOGGERS`. project: at Weights & Biases.
-        on_start: writes the configuration; called right before the first step.
-        callbacks: Lightning callbacks, beside the run's own.
+    Args:
+        resume: finds the checkpoint to resume from, None for a new run; called in the first process alone.
+        inputs: models that the run reads, which its result never replaces.
+
+    Raises:
+        OptionError: a logger that cannot be used, no checkpoint to resume from, or an output folder that holds other files.
     """
 
-    device: str
-    precision: str
-    max_seconds: float
-    sample_every: int
-    checkpoint_every: int
-    validate_every: int = 500
-    validation_images: int = 32
-    checkpoints_kept: int | None = 1
-    max_grad_norm: float = 1.0
-    command: str = ""
-    resume_flag: str = "--resume"
-    lower_rate: str = ""
-    suggestions: str = ""
-    loggers: Sequence[str] = ("tensorboard",)
-    project: str = DEFAULT_PROJECT
-    on_start: Callable[[], None] = lambda: None
-    callbacks: Sequence[pl.Callback] = ()
+    def __init__(
+        self, settings: RunSettings, processes: Processes, resume: Callable[[], Path | None], inputs: Iterable[str | Path | None]
+    ) -> None:
+        self.settings, self.processes = settings, processes
+        self.resume = processes.from_first(resume)
+        self._memory = MemoryWatch(settings)
+        if processes.is_first:  # before hours of training, not after
+            check_loggers(settings.loggers)
+            version = RunDir.of_checkpoint(self.resume).version if self.resume else None
+            logs = RunDir(settings.log_dir, 0)
+            beside, output = (logs.path, logs.images), settings.output
+            self._replaces = check_output(output, "output", settings.overwrite, inputs=inputs, beside=beside, version=version)
+
+    def train(
+        self,
+        pipeline: Any,
+        objective: Objective,
+        data: TrainingData[Any],
+        on_meta: Callable[[Configs], Objective],
+        new_samples: Callable[[Path, FigureLog], SampleLog],
+    ) -> None:
+        """Train the objective's models, which are the pipeline's, in place.
+
+        Args:
+            on_meta: makes the same objective without weights, from the configurations of the pipeline's models.
+            new_samples: makes the log of samples, from its folder and the log of figures.
+
+        Raises:
+            ModelError: the checkpoint is of another model. DataError: or of another split of the songs.
+            TrainingError, Interrupted: as `run_training`.
+        """
+        settings = self.settings
+        if self.processes.is_first:
+            models = {name: getattr(pipeline, name, None) for name in ("unet", "vae", "controlnet")}
+            configs = {name: model.config for name, model in models.items() if model is not None}
+            self._memory.predict(lambda: on_meta(configs), configs)
+        if self.resume:
+            self.dir = RunDir.of_checkpoint(self.resume)
+        else:
+            self.dir = self.processes.from_first(lambda: RunDir.claim(settings.log_dir))
+        figures = FigureLog(self.dir.validation)
+        samples = new_samples(self.dir.images, figures)
+        held_out = data.examples(random_subset(data.held_out, settings.validation_images))
+        validation = ValidationLog(held_out, figures, settings.validate_every, settings.validation_images)
+        fingerprint = "-".join(filter(None, (*data.names, objective.frozen_name)))
+        with stored(objective, pipeline.vae, settings.step.savings, settings.precision):
+            module = NoiseTraining(
+                objective,
+                pipeline.scheduler,
+                data.examples(data.training),
+                settings.step,
+                fingerprint,
+                self.processes,
+                data.description(),
+            )
+            self.step, self._reason = run_training(
+                module, self.dir, settings, figures, [validation, samples], [self._memory], self.resume
+            )
+
+    def save(self, write: Callable[..., None], base: str, origin: dict[str, Any]) -> None:
+        """Write the result and its manifest, in the first process.
+
+        Args:
+            write: takes the folder, the origin, whether to write the trained part alone, and `half` and `replaces` of `save_model`.
+            base: model that was trained. origin: further entries for the result's origin.
+
+        Raises:
+            TrainingError, Interrupted: the result was not written; the message says how to resume.
+        """
+        if not self.processes.is_first:
+            return
+        settings, output, memory = self.settings, self.settings.output, self._memory.report()
+        known = {"steps": self.step, "version": self.dir.version}
+        with kept_by_checkpoint(self.dir, settings):
+            part_only = settings.part_only
+            write(output, {**origin, "base": base, **known}, part_only, half=part_only, replaces=self._replaces)
+            cli.write_manifest(output / "manifest.json", {**settings.flags, "base": base}, **known, memory=memory)
+        ended = f"{self._reason}; " if self._reason else ""
+        print(f"{ended}step {self.step}: {output} (samples in {self.dir.images}, losses in {self.dir.path})")
 
 
 def run_training(
@@ -75,14 +134,15 @@ def run_training(
     run_dir: RunDir,
     settings: RunSettings,
     figures: FigureLog,
-    validations: Sequence[pl.Callback],
+    validations: Sequence[pl.Callback] = (),
+    callbacks: Sequence[pl.Callback] = (),
     resume: Path | None = None,
-    processes: Processes = ALONE,
 ) -> tuple[int, str]:
     """Train the module's models in place, and write losses, samples and checkpoints to the run directory.
 
     Args:
         figures: log of the figures of held-out songs. validations: the callbacks that compute them.
+        callbacks: called before the run's own.
 
     Returns:
         The last step, and why the run stopped early ("" if it did not).
@@ -94,6 +154,7 @@ def run_training(
         Interrupted: a signal ended the run; the message names what is saved.
     """
     _quieten_lightning()
+    processes = module.processes
     first_step = check_checkpoint(resume, module) if resume is not None else 0
     stop = StopInTime(settings.max_seconds, reports=processes.is_first)
     # Losses are checked before a step is saved or validated, and a step is saved before samples take their time.
@@ -112,7 +173,7 @@ def run_training(
         max_steps=module.options.max_steps,
         accumulate_grad_batches=module.options.accumulate,
         gradient_clip_val=settings.max_grad_norm,
-        callbacks=[*settings.callbacks, losses, checkpoints, stop, figures, *validations, ProgressLog(stop, losses, figures)],
+        callbacks=[*callbacks, losses, checkpoints, stop, figures, *validations, ProgressLog(stop, losses, figures)],
         logger=loggers,
         enable_checkpointing=False,  # CheckpointLog
         enable_progress_bar=False,  # ProgressLog
@@ -129,14 +190,12 @@ def run_training(
             if processes.is_first:
                 _enter_as_only_writer(stack, run_dir.path)
                 remove_leftovers(run_dir.checkpoints)
-                settings.on_start()
+                cli.write_config(run_dir.config, cli.argparse.Namespace(**settings.flags))
                 for logger in loggers:
                     logger.begin(run_dir.config)
             stack.enter_context(stop.handling_signals())
             trainer.fit(module, ckpt_path=resume, weights_only=True)
     except TrainingError as error:
-        if not processes.is_first:  # all processes raise it, and one reports it
-            raise SystemExit(cli.EXIT_FAILURE) from error
         raise TrainingError(f"{error}; {_advice(run_dir, settings)}") from error
     except OSError as error:
         if error.errno not in cli.OUT_OF_SPACE:
@@ -157,7 +216,7 @@ def kept_by_checkpoint(run_dir: RunDir, settings: RunSettings) -> Iterator[None]
     """
     stop = StopInTime(0)
     stop.end_at_once()
-    way_out = f"make room or name another --output, and {_how_to_resume(run_dir, settings)}"
+    way_out = f"make room or name another folder for it, and {_how_to_resume(run_dir, settings)}"
     try:
         with stop.handling_signals():
             yield
@@ -200,23 +259,14 @@ def _advice(run_dir: RunDir, settings: RunSettings) -> str:
     """Suggestions printed when the loss becomes non-finite."""
     kept = checkpoints_in(run_dir.checkpoints)
     if not kept:
-        return f"no checkpoint was written before; start again with a lower --learning_rate, or {settings.suggestions}"
-    command = _resume(settings, kept[-1], settings.lower_rate)
-    return f"resume from the last checkpoint with a lower --learning_rate: {command} (or {settings.suggestions})"
+        return f"no checkpoint was written before; start again with a lower learning rate, or {settings.advice.suggestions}"
+    command = _resume(settings, kept[-1], settings.advice.lower_rate)
+    return f"resume from the last checkpoint with a lower learning rate: {command} (or {settings.advice.suggestions})"
 
 
 def _resume(settings: RunSettings, checkpoint: Path, flags: str = "") -> str:
-    return " ".join(filter(None, [settings.command, flags, settings.resume_flag, shlex.quote(str(checkpoint))]))
-
-
-def stability_flags(precision: str, flag: str, full: str, warmup: str) -> str:
-    """Flags that may keep the loss finite, beside a lower learning rate: a higher precision, or a longer warmup.
-
-    Args:
-        precision: of the run. flag: of the precision. full: its value for float32. warmup: flag of the warmup steps.
-    """
-    bf16 = "bf16 or " if computes_bf16("cuda") else ""  # a CPU never trains in 16
-    return {"16": f"{flag} {bf16}{full}", "bf16": f"{flag} {full}"}.get(precision, f"more {warmup}")
+    advice = settings.advice
+    return " ".join(filter(None, [advice.command, flags, advice.resume, shlex.quote(str(checkpoint))]))
 
 
 def _quieten_lightning() -> None:

@@ -137,16 +137,16 @@ def default_output(control_method: str = "") -> Path:
 
 
 def find_checkpoint(root: Path, resume: str, report: Callable[[str], None] = ignore) -> Path:
-    """The checkpoint that `--resume` names: a path, or for `newest` as `newest_checkpoint`.
+    """The checkpoint of this path or, for `newest`, `newest_checkpoint`.
 
     Raises:
         OptionError: there is none.
     """
     if resume != "newest":
         if not Path(resume).is_file():
-            raise OptionError(f"--resume {resume}: no such checkpoint")
+            raise OptionError(f"resume {resume}: no such checkpoint; give the path of a .ckpt")
         return Path(resume)
     found = newest_checkpoint(root, report=report)
     if found is None:
-        raise OptionError(f"--resume: no checkpoint under {root / LOGS} that can be read; leave the flag out to start again")
+        raise OptionError(f"resume: no checkpoint under {root / LOGS} that can be read; leave it out to start again")
     return found

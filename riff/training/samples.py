@@ -1,4 +1,4 @@
-"""Samples of held-out clips over the training, as images and sound."""
+"""Samples of held-out clips over the training, as images and sound, and the edge F1 that shows when the control takes hold."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from tqdm import tqdm
 
-from riff.sampling.clip import UNKNOWN_LEVEL, save_take, without_clipping
-from riff.sampling.control import match_level
-from riff.sampling.windows import through_autoencoder
+from riff.metrics.images import edge_scores
+from riff.models.encoders import through_autoencoder
+from riff.sampling.clip import save_take
+from riff.sampling.levels import UNKNOWN_LEVEL, match_level, without_clipping
 from riff.seeds import seed_after
+from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform
 from riff.spectrogram.params import STANDARD
 from riff.spectrogram.sheet import contact_sheet
-from riff.training.edge_curve import EdgeCurve
+from riff.training.losses import FigureLog
 
+HOLD_SHARE = 1 / 3  # share of the range from floor to ceiling
+LEAST_RANGE = 0.02  # between floor and ceiling; within a smaller one, chance would decide
+TERMS = "edge F1 {:.3f}; {:.3f} without control, {:.3f} for the true mixes through the autoencoder"
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by Lightning's precision
 
 
@@ -30,15 +36,15 @@ class HeldOutClip:
 
     Attributes:
         condition: uint8, shape (height, width), the sampler's input beside the prompt.
-        shown: caption -> image, the sheet's columns before the sample; loggers also get the sound of a spectrogram image.
-        backing: the sample is set to its level; None leaves it at the target's. target: the ground truth, None if unknown.
+        references: caption -> image, the sheet's columns before the sample; loggers also get the sound of a spectrogram image.
+        accompaniment: the sample is set to its level; None leaves it at the target's. target: the ground truth, None if unknown.
     """
 
     name: str
     prompt: str
     condition: np.ndarray
-    shown: dict[str, np.ndarray | SpectrogramImage]
-    backing: SpectrogramImage | None
+    references: dict[str, np.ndarray | SpectrogramImage]
+    accompaniment: SpectrogramImage | None
     target: SpectrogramImage | None
 
 
@@ -114,12 +120,12 @@ class SampleLog(pl.Callback):
             self._save(trainer, folder, clip, pixels)
 
     def _save(self, trainer: pl.Trainer, folder: Path, clip: HeldOutClip, pixels: np.ndarray) -> None:
-        if clip.backing is not None:
-            sample = match_level(pixels, clip.backing)
+        if clip.accompaniment is not None:
+            sample = match_level(pixels, clip.accompaniment)
         else:
             sample = SpectrogramImage(pixels, clip.target.max_value if clip.target else UNKNOWN_LEVEL)
         waveform = save_take(folder, clip.name, sample)
-        columns = {**clip.shown, clip.prompt: pixels} | ({"target": clip.target} if clip.target else {})
+        columns = {**clip.references, clip.prompt: pixels} | ({"target": clip.target} if clip.target else {})
         contact_sheet([_pixels(image) for image in columns.values()], list(columns), folder / f"{clip.name}-sheet.png")
         _log(trainer, f"{clip.name}/sample", sample, waveform)
 
@@ -144,7 +150,7 @@ def _log_references(trainer: pl.Trainer, clip: HeldOutClip) -> None:
     """Log a clip's prompt and the images that its samples are compared with."""
     for logger in trainer.loggers:
         logger.show_text(f"{clip.name}/prompt", clip.prompt, trainer.global_step)
-    for caption, image in (clip.shown | ({"target": clip.target} if clip.target else {})).items():
+    for caption, image in (clip.references | ({"target": clip.target} if clip.target else {})).items():
         waveform = without_clipping(image_to_waveform(image)[None].numpy()) if isinstance(image, SpectrogramImage) else None
         _log(trainer, f"{clip.name}/{caption}", image, waveform)
 
@@ -159,3 +165,88 @@ def _log(trainer: pl.Trainer, name: str, image: np.ndarray | SpectrogramImage, w
 
 def _pixels(image: np.ndarray | SpectrogramImage) -> np.ndarray:
     return image.pixels if isinstance(image, SpectrogramImage) else image
+
+
+class Bounds(NamedTuple):
+    """Bounds of the edge F1 of samples.
+
+    Attributes:
+        floor: of the same samples without control. ceiling: of the true targets through the autoencoder.
+    """
+
+    floor: float
+    ceiling: float
+
+    def holds(self, score: float) -> bool:
+        """Whether the score is at least a third of the way from floor to ceiling; False where these are nearly the same."""
+        score_range = self.ceiling - self.floor
+        return score_range >= LEAST_RANGE and score >= self.floor + HOLD_SHARE * score_range
+
+
+class EdgeCurve:
+    """Track the edge F1 of the samples, and report when the control takes hold.
+
+    It takes hold at the first samples whose edge F1 is a third of the way from the floor (the same samples without control,
+    from the same noise) to the ceiling (the true targets through the autoencoder). All state is in the log of figures, so that
+    a resumed run continues it.
+    """
+
+    def __init__(self, figures: FigureLog) -> None:
+        self._figures = figures
+
+    @staticmethod
+    def can_follow(conditions: Sequence[np.ndarray]) -> bool:
+        """Whether all these images are edge maps: of one level beside 0. Other control methods have no edges."""
+        return bool(conditions) and all(len(np.unique(image[image > 0])) <= 1 for image in conditions)
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(self._figures.curve("edge_f1_floor")[0][1], self._figures.curve("edge_f1_ceiling")[0][1])
+
+    @property
+    def is_bounded(self) -> bool:
+        return bool(self._figures.curve("edge_f1_floor"))
+
+    def bound(
+        self, trainer: pl.Trainer, edges: Sequence[np.ndarray], free: Sequence[np.ndarray], decoded: Sequence[np.ndarray]
+    ) -> None:
+        """Compute and log the floor and the ceiling.
+
+        Args:
+            edges: of the accompaniments. free: samples without control. decoded: the true targets through the autoencoder.
+        """
+        floor, ceiling = mean_edge_f1(free, edges), mean_edge_f1(decoded, edges)
+        self._figures.add(trainer, edge_f1_floor=floor, edge_f1_ceiling=ceiling)
+
+    def add(self, trainer: pl.Trainer, edges: Sequence[np.ndarray], samples: Sequence[np.ndarray]) -> None:
+        """Compute and log the mean edge F1 of these samples."""
+        held_before, score = self.took_hold_at is not None, mean_edge_f1(samples, edges)
+        self._figures.add(trainer, edge_f1=score)
+        floor, ceiling = self.bounds  # repeated, so that loggers plot them beside the curve
+        self._figures.show(trainer, edge_f1_floor=floor, edge_f1_ceiling=ceiling)
+        if not held_before and self.bounds.holds(score):
+            tqdm.write(f"step {trainer.global_step}: the control has taken hold ({TERMS.format(score, *self.bounds)})")
+
+    @property
+    def took_hold_at(self) -> int | None:
+        """The first step at which the control had taken hold, None before."""
+        return next((step for step, score in self._figures.curve("edge_f1") if self.bounds.holds(score)), None)
+
+    def report(self) -> None:
+        """Print whether and when the control took hold."""
+        curve = self._figures.curve("edge_f1")
+        if not curve:
+            return
+        step, terms = self.took_hold_at, TERMS.format(curve[-1][1], *self.bounds)
+        if step is not None:
+            verdict = f"the control took hold by step {step}"
+        elif self.bounds.ceiling - self.bounds.floor < LEAST_RANGE:
+            verdict = "floor and ceiling are too close to tell whether the control took hold"
+        else:
+            verdict = "the control has not taken hold: train for more steps, or with a higher learning rate"
+        print(f"{verdict} ({terms})", flush=True)
+
+
+def mean_edge_f1(images: Sequence[np.ndarray], edges: Sequence[np.ndarray]) -> float:
+    """The mean of `edge_scores`' F1 over images, uint8 of shape (height, width), each against its edge map."""
+    return float(np.mean([edge_scores(canny_edges(image), true).f1 for image, true in zip(images, edges, strict=True)]))

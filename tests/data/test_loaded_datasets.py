@@ -24,8 +24,8 @@ datasets = pytest.importorskip("datasets", reason="pip install datasets")
 def png(folder: Path, seed: int) -> bytes:
     """A small spectrogram with its parameters, as preprocess_musdb.py writes them."""
     pixels = np.random.default_rng(seed).integers(0, 256, (32, 32), np.uint8)
-    save_image(folder / "picture.png", SpectrogramImage(pixels, max_value=10.0 + seed))
-    return (folder / "picture.png").read_bytes()
+    save_image(folder / "image.png", SpectrogramImage(pixels, max_value=10.0 + seed))
+    return (folder / "image.png").read_bytes()
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_columns_of_other_names_and_types(parquet: Callable[..., Path], tmp_path
 
 def test_what_cannot_be_read_is_named(parquet: Callable[..., Path], tmp_path: Path) -> None:
     cache, source = tmp_path / "cache", parquet(kind=["add", "melt"])
-    with pytest.raises(OptionError, match=r"has no column before; there are original_image, edit_prompt.*--original_image_column"):
+    with pytest.raises(OptionError, match=r"has no column before; name one of original_image, edit_prompt"):
         opened(source, cache, input_file_path="before")
     with pytest.raises(DataError, match='the column "edit_prompt" holds no images'):
         opened(source, cache, edited_file_path="edit_prompt")
@@ -95,7 +95,7 @@ def test_what_cannot_be_read_is_named(parquet: Callable[..., Path], tmp_path: Pa
     store, records = opened(parquet(edited_image=[{"bytes": b"no image", "path": None}] * 2), cache)
     with pytest.raises(DataError, match=r"parquet/0/edited_file_path/000000: cannot be read as an image"):
         load_image(store.open(records[0].edited_file_path))
-    store, records = opened(parquet(edited_image=[{"bytes": None, "path": str(tmp_path / "picture.png")}, None]), cache)
+    store, records = opened(parquet(edited_image=[{"bytes": None, "path": str(tmp_path / "image.png")}, None]), cache)
     for row, record in enumerate(records):  # a path would reach into this machine
         with pytest.raises(DataError, match=rf"parquet: row {row} holds no image itself"):
             store.read(record.edited_file_path)

@@ -14,7 +14,7 @@ from trainer_flags import training_flags
 from riff.data.pack import write_shard
 from riff.data.records import CONTROL_PAIRS
 from riff.data.stores import open_pairs
-from riff.training.losses import read_losses
+from riff.training.run_dir import read_losses
 from tools import pack_dataset
 
 pytest.importorskip("datasets", reason="pip install datasets")
@@ -26,20 +26,20 @@ def shards(pairs: Path, edit_pairs: Path, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("shards")
 
     def make(kind: str, form: str) -> Path:
-        place, source = folder / f"{kind}-{form}", {"control": pairs, "edit": edit_pairs}[kind]
-        flags = ["--data_dir", source, "--output", place, "--format", form, "--pairs_per_shard", 3]
+        root, source = folder / f"{kind}-{form}", {"control": pairs, "edit": edit_pairs}[kind]
+        flags = ["--data_dir", source, "--output", root, "--format", form, "--pairs_per_shard", 3]
         pack_dataset.main([*map(str, flags)])
-        return place
+        return root
 
     return make
 
 
-def results(place: Path) -> list[list[dict[str, float]]]:
-    return [read_losses(place / RUN / name) for name in ("losses.jsonl", "validation.jsonl")]
+def results(root: Path) -> list[list[dict[str, float]]]:
+    return [read_losses(root / RUN / name) for name in ("losses.jsonl", "validation.jsonl")]
 
 
-def samples(place: Path) -> dict[str, bytes]:
-    folder = place / "image_log" / "version_0"
+def samples(root: Path) -> dict[str, bytes]:
+    folder = root / "image_log" / "version_0"
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.wav")}
 
 
@@ -53,10 +53,10 @@ def test_a_controlnet_learns_the_same_from_shards(
     tars = f"{shards('control', 'webdataset')}/pairs-{{000000..000003}}.tar"
     first = training_flags(Path(tars), tiny_control, other)
     run_script("cnet_riff_training.py", *first, *more, "--max_steps", 1, "--num_workers", 1)
-    place = shards("control", "parquet")
-    going_on = ("--log_dir", other, "--resume", "--train_data_dir", place, "--max_steps", 3, "--num_workers", 1)
+    root = shards("control", "parquet")
+    going_on = ("--log_dir", other, "--resume", "--train_data_dir", root, "--max_steps", 3, "--num_workers", 1)
     run_script("cnet_riff_training.py", *going_on)
-    assert (place / ".cache").is_dir()
+    assert (root / ".cache").is_dir()
     assert results(other)[0] == results(folder)[0]
     assert [line for line in results(other)[1] if line["step"] == 3] == [line for line in results(folder)[1] if line["step"] == 3]
     last = {name: sound for name, sound in samples(other).items() if name.startswith("step=000003/")}
@@ -65,10 +65,7 @@ def test_a_controlnet_learns_the_same_from_shards(
 
 
 def test_an_edit_model_learns_the_same_from_shards(
-    shards: Callable[[str, str], Path],
-    edit_pairs: Path,
-    tiny_base: Path,
-    tmp_path: Path,
+    shards: Callable[[str, str], Path], edit_pairs: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     """Two steps on the folder, and two on shards of both formats. What the images show is in the manifest of the shards."""
     folder, other = tmp_path / "folder", tmp_path / "other"
@@ -87,7 +84,7 @@ def test_an_edit_model_learns_the_same_from_shards(
 def test_errors_of_shards_end_in_one_line(
     shards: Callable[[str, str], Path], pairs: Path, tiny_control: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
-    """A hint that is broken is found in a process that reads pairs; and pairs of the other kind, and of no place, at once."""
+    """A hint that is broken is found in a process that reads pairs; and pairs of the other kind, and of no root, at once."""
     store, records = open_pairs(pairs, CONTROL_PAIRS)
     images = [{key: store.read(path) for key, path in CONTROL_PAIRS.image_paths(record).items()} for record in records]
     for broken in images[1:]:

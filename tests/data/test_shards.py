@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riff.data.export import plan_dataset, write_dataset
-from riff.data.pack import FORMATS, share_out, write_shard
+from riff.data.pack import FORMATS, split_into_shards, write_shard
 from riff.data.pair_types import PairType
 from riff.data.records import CONTROL_PAIRS, EDIT_PAIRS, EDIT_RECORDS_FILE, EditRecord, PairRecord, pairs_file
 from riff.data.shard_files import expand_braces
@@ -44,25 +44,25 @@ def write_image(path: Path, seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Small pairs of four songs, of both kinds; the accompaniment of one is not there."""
-    places: dict[str, Path] = {}
-    for kind in TYPES:
-        folder = places[kind] = tmp_path_factory.mktemp(kind) / "pairs"
+    """Small pairs of four songs, of both types; one has no accompaniment."""
+    folders_of: dict[str, Path] = {}
+    for type_name in TYPES:
+        folder = folders_of[type_name] = tmp_path_factory.mktemp(type_name) / "pairs"
         records: list[Any] = []
         for song, size in enumerate(SIZES):
             for clip in range(size):
                 name = f"Mr.{song}_{clip}+0.png"
                 more: dict[str, Any] = {"song": f"Mr.{song}", "start_s": 5.11 * clip, "semitones": -1.5}
-                if kind == "control":
+                if type_name == "control":
                     more |= {"accompaniment": "" if len(records) == 2 else f"accompaniment/{name}"}
                     records.append(PairRecord(f"source/{name}", f"target/{name}", f"Gib mir „{song}“", **more))
                 else:
                     records.append(EditRecord(f"input_image/{name}", f"edited_image/{name}", f"add {clip}", kind="remove", **more))
-                for number, path in enumerate(TYPES[kind].image_paths(records[-1]).values()):
+                for number, path in enumerate(TYPES[type_name].image_paths(records[-1]).values()):
                     write_image(folder / path, 3 * len(records) + number)
-        (folder / TYPES[kind].records_file).write_text("".join(json.dumps(asdict(record)) + "\n" for record in records))
+        (folder / TYPES[type_name].records_file).write_text("".join(json.dumps(asdict(record)) + "\n" for record in records))
         write_json(folder / "manifest.json", {"settings": {"target": "vocals"}})
-    return places
+    return folders_of
 
 
 def pack(folder: Path, output: Path, *more: object, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -71,27 +71,27 @@ def pack(folder: Path, output: Path, *more: object, code: int = 0) -> subprocess
 
 @pytest.fixture(scope="module")
 def packed(folders: dict[str, Path]) -> Callable[..., Path]:
-    """A folder of shards of a kind, in a format, by the script; made once."""
+    """A folder of shards of a type of pairs, in a format, by the script; made once."""
 
-    def make(kind: str, form: str, pairs_per_shard: int = 6) -> Path:
-        output = folders[kind].parent / f"{form}-{pairs_per_shard}"
+    def make(type_name: str, form: str, pairs_per_shard: int = 6) -> Path:
+        output = folders[type_name].parent / f"{form}-{pairs_per_shard}"
         if not output.exists():
-            pack(folders[kind], output, "--format", form, "--pairs_per_shard", pairs_per_shard)
+            pack(folders[type_name], output, "--format", form, "--pairs_per_shard", pairs_per_shard)
         return output
 
     return make
 
 
-def opened(place: str | Path, kind: str) -> tuple[PairStore, list[Any]]:
-    return open_pairs(Path(place), TYPES[kind])
+def opened(place: str | Path, type_name: str) -> tuple[PairStore, list[Any]]:
+    return open_pairs(Path(place), TYPES[type_name])
 
 
-def contents(place: str | Path, kind: str) -> list[tuple[Any, dict[str, bytes]]]:
+def contents(place: str | Path, type_name: str) -> list[tuple[Any, dict[str, bytes]]]:
     """The records without their images' names in the store, and their images."""
-    store, records = opened(place, kind)
-    nameless = dict.fromkeys(TYPES[kind].images, "")
+    store, records = opened(place, type_name)
+    nameless = dict.fromkeys(TYPES[type_name].images, "")
     return [
-        (replace(record, **nameless), {key: store.read(name) for key, name in TYPES[kind].image_paths(record).items()})
+        (replace(record, **nameless), {key: store.read(name) for key, name in TYPES[type_name].image_paths(record).items()})
         for record in records
     ]
 
@@ -100,20 +100,22 @@ def shard_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.suffix in FORMATS.values())
 
 
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("type_name", TYPES)
 @pytest.mark.parametrize("form", FORMATS)
-def test_shards_hold_what_the_folder_holds_in_its_order(kind: str, form: str, folders: dict, packed: Callable[..., Path]) -> None:
+def test_shards_hold_what_the_folder_holds_in_its_order(
+    type_name: str, form: str, folders: dict, packed: Callable[..., Path]
+) -> None:
     """Pictures byte by byte and values, however many shards there are, and whatever names them."""
-    wanted, folder = contents(folders[kind], kind), packed(kind, form)
+    wanted, folder = contents(folders[type_name], type_name), packed(type_name, form)
     suffix = FORMATS[form]
     assert shard_names(folder) == [f"pairs-{number:06d}{suffix}" for number in range(4)]
-    for place in (folder, f"{folder}/*{suffix}", f"{folder}/pairs-{{000000..000003}}{suffix}", packed(kind, form, 100)):
-        assert contents(place, kind) == wanted
-    store, records = opened(folder, kind)
-    base, of_folder = opened(folders[kind], kind)
+    for place in (folder, f"{folder}/*{suffix}", f"{folder}/pairs-{{000000..000003}}{suffix}", packed(type_name, form, 100)):
+        assert contents(place, type_name) == wanted
+    store, records = opened(folder, type_name)
+    base, of_folder = opened(folders[type_name], type_name)
     assert store.folder == folder
     for record, other in zip(records, of_folder, strict=True):
-        for key, name in TYPES[kind].image_paths(record).items():
+        for key, name in TYPES[type_name].image_paths(record).items():
             assert Path(name).name == Path(getattr(other, key)).name  # samples are called after it
             assert load_image(store.open(name)).max_value == load_image(base.open(getattr(other, key))).max_value
             assert image_size(store.open(name)) == (16, 16)
@@ -192,7 +194,7 @@ def test_packing_goes_on_where_it_stopped_and_the_bytes_are_the_same(
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), min_size=1, max_size=8), st.integers(1, 12))
 def test_a_songs_pairs_stay_together_where_they_fit(runs: list[tuple[str, int]], most: int) -> None:
     records = [PairRecord("s", "t", "p", song=song, start_s=float(number)) for song, size in runs for number in range(size)]
-    shards = share_out(records, most)
+    shards = split_into_shards(records, most)
     assert [record for shard in shards for record in shard] == records
     assert all(0 < len(shard) <= most for shard in shards)
     ends = np.cumsum([len(shard) for shard in shards])[:-1]
@@ -229,11 +231,11 @@ def test_shards_are_read_in_the_order_of_their_numbers(
     assert contents(tmp_path, "edit") == contents(folders["edit"], "edit")
 
 
-def write_tar(path: Path, members: Mapping[str, bytes], kind: bytes = tarfile.REGTYPE) -> Path:
+def write_tar(path: Path, members: Mapping[str, bytes], member_type: bytes = tarfile.REGTYPE) -> Path:
     with tarfile.open(path, "w") as tar:
         for name, content in members.items():
             member = tarfile.TarInfo(name)
-            member.size, member.type = len(content), kind
+            member.size, member.type = len(content), member_type
             tar.addfile(member, io.BytesIO(content))
     return path
 
@@ -285,7 +287,7 @@ def test_a_tar_that_is_refused_is_named(members: dict[str, bytes], words: str, t
 
 
 def test_links_and_tars_that_are_not_whole_are_refused(packed: Callable[..., Path], tmp_path: Path) -> None:
-    path = write_tar(tmp_path / "x.tar", {"0.source.png": b""}, kind=tarfile.SYMTYPE)
+    path = write_tar(tmp_path / "x.tar", {"0.source.png": b""}, member_type=tarfile.SYMTYPE)
     with pytest.raises(DataError, match=r"the member 0\.source\.png is not a plain file"):
         opened(path, "control")
     whole = (packed("control", "webdataset") / "pairs-000000.tar").read_bytes()
@@ -341,9 +343,9 @@ def test_parquet_files_that_are_refused_are_named(packed: Callable[..., Path], t
     table = pyarrow.parquet.read_table(good)
     path = tmp_path / "x.parquet"
 
-    def refused(words: str, kind: str = "control") -> None:
+    def refused(words: str, type_name: str = "control") -> None:
         with pytest.raises(DataError, match=words) as raised:
-            opened(path, kind)
+            opened(path, type_name)
         assert str(raised.value).startswith(f"{path}: ")
 
     path.write_bytes(good.read_bytes()[:-100])
@@ -447,7 +449,7 @@ def test_without_the_libraries_the_error_names_them(
 
 
 @pytest.mark.parametrize("names", [[], [pairs_file(), EDIT_RECORDS_FILE]])
-def test_a_folder_of_no_or_both_kinds_is_not_packed(names: list[str], tmp_path: Path) -> None:
+def test_a_folder_of_no_or_both_types_is_not_packed(names: list[str], tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).write_text("{}\n")
     message = last_error(pack(tmp_path, tmp_path / "shards", code=2))

@@ -12,20 +12,17 @@ from PIL import Image
 from torch.utils.data import default_collate
 
 from riff.data.datasets import ControlDataset, EditDataset
-from riff.data.records import EDIT_PAIRS
-from riff.data.stores import open_pairs
 from riff.errors import DataError
-from riff.models.base import load_base
-from riff.models.control import load_control_pipeline
 from riff.models.edit import attach_edit
+from riff.models.loading import load_base, load_control_pipeline
 from riff.training.control import ControlObjective, prepare_control_data
-from riff.training.edit import EditObjective, prepare_edit_data
+from riff.training.edit import EditObjective, EditSettings, prepare_edit_data
 
 ODD = 48  # pixels: three latent columns, which the UNet does not halve
 
 
 def write_pairs(folder: Path, keys: tuple[str, str, str], records_file: str, *widths: tuple[int, int]) -> Path:
-    """Pairs of pictures 64 pixels high, of these widths."""
+    """Pairs of images 64 pixels high, of these widths."""
     random, lines = np.random.default_rng(0), []
     for number, pair in enumerate(widths):
         names = [f"{key}-{number}.png" for key in keys[:2]]
@@ -60,7 +57,7 @@ def test_edit_pairs_of_other_sizes_are_left_out(tiny_base: Path, tmp_path: Path,
     pipeline = attach_edit(load_base(str(tiny_base)))
     keys = ("input_file_path", "edited_file_path", "edit_prompt")
     folder = write_pairs(tmp_path, keys, "metadata.jsonl", (ODD, ODD), (64, 64), (ODD, ODD))
-    data = prepare_edit_data(*open_pairs(folder, EDIT_PAIRS), pipeline, "cpu", 0, None, None, "mix")
+    data = prepare_edit_data(EditSettings(pairs=folder, val_share=0), pipeline)
     assert len(data.training) == 2
     assert capsys.readouterr().err.count("left out: ") == 2
     batch = default_collate([EditDataset(data.training, data.encoded)[0]])
@@ -69,7 +66,7 @@ def test_edit_pairs_of_other_sizes_are_left_out(tiny_base: Path, tmp_path: Path,
     assert objective.predict_noise(batch, noisy, torch.tensor([5]), None).shape == noisy.shape
 
 
-def test_pictures_of_which_none_fits_end_in_one_line(tiny_control: Path, tmp_path: Path) -> None:
+def test_images_of_which_none_fits_end_in_one_line(tiny_control: Path, tmp_path: Path) -> None:
     pipeline = load_control_pipeline(tiny_control)
     with pytest.raises(DataError, match=r"source-0\.png: an image of 64x50 does not fit this model"):
         prepare_control_data(control_pairs(tmp_path, (50, 50)), "", pipeline, "cpu", val_share=0)

@@ -15,11 +15,10 @@ from riff.experiments.control import EXPERIMENT
 from riff.experiments.edit import edit_case
 from riff.experiments.experiment import load_evaluation
 from riff.metrics.melody import register_obeyed
-from riff.models.edit import load_edit_pipeline
-from riff.sampling.control import prepare_pipeline
-from riff.sampling.edit_clip import edit_target
-from riff.sampling.edit_takes import generate_candidates
-from riff.sampling.options import edit_options_for
+from riff.models.loading import load_edit_pipeline
+from riff.sampling.edit import generate_candidates
+from riff.sampling.options import edit_options_for, edit_target
+from riff.sampling.pipelines import prepare_pipeline
 
 MODELS = ROOT / "models"
 

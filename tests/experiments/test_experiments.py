@@ -21,10 +21,9 @@ from riff.experiments.control import EXPERIMENT as CONTROL_EXPERIMENT
 from riff.experiments.experiment import Evaluation, Result, ScoredImage, load_evaluation, mean_scores
 from riff.experiments.pages import FinishedExperiment, table_text, write_overview, write_page
 from riff.experiments.sample_cache import SampleCache
-from riff.models.control import CONTROL
-from riff.models.edit import EDIT
-from riff.sampling.control import sample_control
+from riff.models.model_types import CONTROL, EDIT
 from riff.sampling.options import SamplingOptions
+from riff.sampling.pipelines import sample_control
 from riff.separation.stems import STEM_NAMES
 from riff.spectrogram.edges import FOLLOWED, MISSED, canny_edges, overlay_edges
 from riff.spectrogram.image import SpectrogramImage

@@ -72,7 +72,9 @@ def test_the_true_vocals_of_another_system_score_as_the_true_ones(evaluation: Ev
     assert result.means[SILENCE].get("voice_rise", 0) == 0
     left_out = set(METRICS) - set(CLAP_METRICS) - set(GENDER_METRICS) - set(result.means[TRUE])
     assert all(METRICS[metric] in " ".join(result.remarks) for metric in left_out)
-    assert all(set(METRICS) - set(CLAP_METRICS) - set(GENDER_METRICS) - {"edge_f1_inside"} <= set(one.scores) for one in result.scored)
+    assert all(
+        set(METRICS) - set(CLAP_METRICS) - set(GENDER_METRICS) - {"edge_f1_inside"} <= set(one.scores) for one in result.scored
+    )
 
 
 def test_clap_adds_its_columns(evaluation: Evaluation, true_vocals: Path, tiny_clap: Path) -> None:

@@ -12,10 +12,10 @@ from demo.evaluation import demo_clips
 from riff.errors import DataError, OptionError
 from riff.experiments.experiment import Evaluation, Result, load_evaluation
 from riff.experiments.need import EXPERIMENT, METRICS, ROWS, edges_as_spectrogram
-from riff.metrics.pictures import gradient_correlation
-from riff.sampling.image_to_image import image_to_image_pipeline, sample_image_to_image
+from riff.metrics.images import gradient_correlation
+from riff.models.encoders import through_autoencoder
 from riff.sampling.options import SamplingOptions
-from riff.sampling.windows import through_autoencoder
+from riff.sampling.pipelines import image_to_image_pipeline, sample_image_to_image
 
 MODEL = ROOT / "models" / "riff-cnet-mini"
 

@@ -19,7 +19,7 @@ from huggingface_hub import ModelCard
 
 from riff.errors import ModelError, RiffError
 from riff.files import is_own_card
-from riff.hub.errors import translate_errors
+from riff.hub.client import translate_errors
 from riff.hub.files import newest_checkpoint
 
 upload_run = partial(run_against_hub, "upload_checkpoints.py")
@@ -148,17 +148,17 @@ def test_second_call_sends_only_what_changed(hub: Hub, run_folder: Path) -> None
     assert hub.repositories[REPO].files[f"{RUN}/checkpoints/step=000400.ckpt"] == MORE_STEPS
 
 
-@pytest.mark.parametrize("kind", [500, 401, DROPPED])
+@pytest.mark.parametrize("failure", [500, 401, DROPPED])
 def test_a_commit_that_fails_ends_in_one_line_and_the_same_command_sends_nothing_twice(
-    hub: Hub, run_folder: Path, kind: int | str
+    hub: Hub, run_folder: Path, failure: int | str
 ) -> None:
-    hub.faults = [Fault("/commit/", kind)]
+    hub.faults = [Fault("/commit/", failure)]
     expected: dict[int | str, tuple[str, ...]] = {
         500: (REPO, "500", "told to fail", "again"),
         401: ("401", "make a new one", "goes on"),
         DROPPED: (hub.url, "goes on"),
     }
-    assert_one_line(upload_run(run_folder, hub.url, "3", REPO), *expected[kind])
+    assert_one_line(upload_run(run_folder, hub.url, "3", REPO), *expected[failure])
     assert not hub.repositories[REPO].files
     assert len(hub.uploads()) == LARGE_FILES
     hub.faults.clear()
@@ -168,11 +168,11 @@ def test_a_commit_that_fails_ends_in_one_line_and_the_same_command_sends_nothing
     assert len(hub.repositories[REPO].files) == 8
 
 
-@pytest.mark.parametrize("kind", [503, DROPPED])
-def test_a_connection_that_breaks_between_large_files_is_resumed(hub: Hub, run_folder: Path, kind: int | str) -> None:
-    hub.faults = [Fault("PUT /large/", kind, after=2)]
+@pytest.mark.parametrize("failure", [503, DROPPED])
+def test_a_connection_that_breaks_between_large_files_is_resumed(hub: Hub, run_folder: Path, failure: int | str) -> None:
+    hub.faults = [Fault("PUT /large/", failure, after=2)]
     failed = upload_run(run_folder, hub.url, "3", REPO)
-    assert_one_line(failed, "503" if kind == 503 else hub.url)
+    assert_one_line(failed, "503" if failure == 503 else hub.url)
     assert len(hub.large) == 2
     assert not hub.repositories[REPO].files
     hub.faults.clear()
@@ -182,15 +182,15 @@ def test_a_connection_that_breaks_between_large_files_is_resumed(hub: Hub, run_f
     assert len(hub.repositories[REPO].files) == 8
 
 
-@pytest.mark.parametrize("kind", [502, DROPPED])
-def test_passing_failures_are_retried(hub: Hub, run_folder: Path, kind: int | str) -> None:
+@pytest.mark.parametrize("failure", [502, DROPPED])
+def test_passing_failures_are_retried(hub: Hub, run_folder: Path, failure: int | str) -> None:
     requests = ("/api/repos/create", "PUT /large/", "/preupload/")
-    hub.faults = [Fault(part, kind, times=1) for part in requests]
+    hub.faults = [Fault(part, failure, times=1) for part in requests]
     uploaded(hub, run_folder)
     assert set(hub.repositories[REPO].files) == {*EXPECTED, "README.md"}
     assert all(fault.times == 0 for fault in hub.faults)
     requests = ("GET ", "validate-yaml", "objects/batch")
-    hub.faults = [Fault(part, kind, times=1) for part in requests]
+    hub.faults = [Fault(part, failure, times=1) for part in requests]
     (run_folder / RUN / "checkpoints/step=000400.ckpt").write_bytes(MORE_STEPS)
     (run_folder / RUN / "validation.jsonl").write_text(HELD_OUT.replace("0.5", "0.4"))  # a new card
     uploaded(hub, run_folder)
@@ -215,7 +215,7 @@ def test_a_card_is_refreshed_unless_somebody_edited_it(hub: Hub, run_folder: Pat
     assert "last validation, step 400" in files["README.md"].decode()
     files["README.md"] = (edited := files["README.md"].replace(b"## Limits", b"## Thanks\n\nTo all.\n\n## Limits"))
     (run_folder / RUN / "validation.jsonl").write_text(HELD_OUT)
-    assert "left alone; delete it there" in uploaded(hub, run_folder)
+    assert "edited, so left as it is; delete it there" in uploaded(hub, run_folder)
     assert files["README.md"] == edited
 
 
@@ -232,9 +232,9 @@ def test_private_and_public(hub: Hub, run_folder: Path) -> None:
     assert "(private)" in uploaded(hub, run_folder, "--private")
     assert hub.repositories[REPO].private
     assert "(private)" in uploaded(hub, run_folder)  # the visibility stays
-    assert_one_line(upload_run(run_folder, hub.url, "3", REPO, "--no-private"), REPO, "--no-private", "is private")
+    assert_one_line(upload_run(run_folder, hub.url, "3", REPO, "--no-private"), REPO, "must be public", "is private")
     hub.repositories["me/public"] = Repository(private=False)
-    assert_one_line(upload_run(run_folder, hub.url, "3", "me/public", "--private"), "me/public", "--private")
+    assert_one_line(upload_run(run_folder, hub.url, "3", "me/public", "--private"), "me/public", "must be private")
     assert not hub.repositories["me/public"].files
 
 
@@ -271,7 +271,7 @@ def test_a_pipeline_of_another_version_is_refused(hub: Hub, run_folder: Path) ->
 def test_a_run_without_checkpoints(hub: Hub, run_folder: Path) -> None:
     for checkpoint in (run_folder / RUN / "checkpoints").iterdir():
         checkpoint.unlink()
-    assert_one_line(upload_run(run_folder, hub.url, "3", REPO), "no checkpoint", "--what")
+    assert_one_line(upload_run(run_folder, hub.url, "3", REPO), "no checkpoint", "--lightning_logs")
     uploaded(hub, run_folder, "--what", "log", "model")
 
 

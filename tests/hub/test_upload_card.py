@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from riff.errors import OptionError, RiffError
 from riff.files import is_own_card, sign_card, write_json
 from riff.hub.card import RunCard, read_run_card
-from riff.hub.files import collect
-from riff.hub.privacy import find_secret, has_secret_name, without_home
+from riff.hub.files import collect, find_secret, has_secret_name, without_home
 from riff.hub.publish import announce, refuse_secrets
 
 REPO = "me/riff-cnet-test"

@@ -37,7 +37,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     records = []
     for number in range(12):
-        before, after = (f"{kind}/clip_{number}+0.png" for kind in ("input_image", "edited_image"))
+        before, after = (f"{folder_name}/clip_{number}+0.png" for folder_name in ("input_image", "edited_image"))
         for path in (before, after):
             save_image(folder / path, SpectrogramImage(rng.integers(0, 256, (64, 64), np.uint8), max_value=float(number + 1)))
         song, kind = f"Björk & Co - Song {number // 4}", EDIT_KINDS[number % 3]
@@ -111,7 +111,9 @@ def test_writing_again_changes_nothing_and_another_data_set_is_not_replaced(pair
     before = files_below(data_set)
     common = ("--data_root", pairs, "--to_disk", data_set)
     assert "nothing new for" in run_script("upload_musdb.py", *common).stdout
-    assert "--overwrite" in last_error(run_script("upload_musdb.py", *common, "--num_samples_to_use", 5, code=2))
+    assert "choose another folder, or overwrite it" in last_error(
+        run_script("upload_musdb.py", *common, "--num_samples_to_use", 5, code=2)
+    )
     assert files_below(data_set) == before
     run_script("upload_musdb.py", *common, "--num_samples_to_use", 5, "--overwrite")
     assert files_below(data_set).keys() == before.keys()

@@ -25,31 +25,31 @@ from trainer_flags import edit_training_flags as flags
 import train_instruct_pix2pix
 from riff.data.records import read_edit_records
 from riff.errors import OptionError, RiffError, TrainingError
-from riff.models.base import load_base, weights_hash
-from riff.models.edit import attach_edit, load_edit_pipeline
-from riff.models.folders import read_origin
-from riff.training.batch_rng import BatchRng
+from riff.models.edit import attach_edit
+from riff.models.encoders import weights_hash
+from riff.models.loading import load_base, load_edit_pipeline
+from riff.models.sources import read_origin
 from riff.training.edit import ConditioningDropout, EditObjective
-from riff.training.losses import read_losses
+from riff.training.memory import default_precision, requested_precision
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
-from riff.training.precision import default_precision, requested_precision
-from riff.training.processes import ALONE, Processes
+from riff.training.processes import ALONE, BatchRng, Processes
+from riff.training.run_dir import read_losses
 
 CPU = torch.device("cpu")
 CHECKPOINT = "lightning_logs/version_0/checkpoints/step=000006.ckpt"
 
 
-def losses(place: Path) -> list[dict[str, float]]:
-    return read_losses(place / "lightning_logs/version_0/losses.jsonl")
+def losses(root: Path) -> list[dict[str, float]]:
+    return read_losses(root / "lightning_logs/version_0/losses.jsonl")
 
 
-def held_out_losses(place: Path) -> dict[int, dict[str, float]]:
-    return {int(line["step"]): line for line in read_losses(place / "lightning_logs/version_0/validation.jsonl")}
+def held_out_losses(root: Path) -> dict[int, dict[str, float]]:
+    return {int(line["step"]): line for line in read_losses(root / "lightning_logs/version_0/validation.jsonl")}
 
 
-def unet_weights(place: Path) -> dict[str, torch.Tensor]:
-    return load_file(place / "final/unet/diffusion_pytorch_model.safetensors")
+def unet_weights(root: Path) -> dict[str, torch.Tensor]:
+    return load_file(root / "final/unet/diffusion_pytorch_model.safetensors")
 
 
 RECIPE = (
@@ -61,19 +61,19 @@ RECIPE = (
 
 @pytest.fixture(scope="module")
 def launched(edit_pairs: Path, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Hub]:
-    """Six steps in one go with every part of the recipe, under accelerate and to the hub: the place, stderr, and the hub."""
-    place, hub = tmp_path_factory.mktemp("straight"), Hub()
+    """Six steps in one go with every part of the recipe, under accelerate and to the hub: the root, stderr, and the hub."""
+    root, hub = tmp_path_factory.mktemp("uninterrupted"), Hub()
     example = ("--enable_xformers_memory_efficient_attention", "--resolution=512", "--center_crop", "--allow_tf32")
     push = ("--max_train_steps=6", "--push_to_hub", "--hub_model_id=me/edit", f"--hub_token={TOKEN}")
     done = launch(
         *("accelerate.commands.launch", "--cpu", "--num_processes", "1", "--mixed_precision", "no"),
-        *(str(ROOT / "train_instruct_pix2pix.py"), *flags(edit_pairs, tiny_base, place, *RECIPE, *example, *push)),
+        *(str(ROOT / "train_instruct_pix2pix.py"), *flags(edit_pairs, tiny_base, root, *RECIPE, *example, *push)),
         HF_HUB_OFFLINE="0",
         HF_ENDPOINT=hub.url,
         HF_HUB_DISABLE_XET="1",
     )
     hub.shutdown()
-    return place, done.stderr, hub
+    return root, done.stderr, hub
 
 
 def launch(module: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -86,16 +86,16 @@ def launch(module: str, *arguments: str, **more: str) -> subprocess.CompletedPro
 
 
 @pytest.fixture(scope="module")
-def straight(launched: tuple[Path, str, Hub]) -> Path:
+def uninterrupted(launched: tuple[Path, str, Hub]) -> Path:
     return launched[0]
 
 
 def test_the_run_is_uploaded_without_its_token(launched: tuple[Path, str, Hub]) -> None:
-    place, _, hub = launched
+    root, _, hub = launched
     files = hub.repositories["me/edit"].files
     assert {"README.md", "model_index.json", "lightning_logs/version_0/checkpoints/step=000006.ckpt"} <= set(files)
     assert "instruct-pix2pix" in files["README.md"].decode()
-    kept = [*place.rglob("*.json"), *place.rglob("*.yaml")]
+    kept = [*root.rglob("*.json"), *root.rglob("*.yaml")]
     assert kept
     assert not any(TOKEN in file.read_text() for file in kept)
 
@@ -107,60 +107,60 @@ def test_flags_of_the_example_without_effect_are_reported(launched: tuple[Path, 
     ]
 
 
-def test_a_run_leaves_its_files_and_a_trained_model_that_loads(straight: Path, tiny_base: Path) -> None:
-    run, images = straight / "lightning_logs/version_0", straight / "image_log/version_0"
+def test_a_run_leaves_its_files_and_a_trained_model_that_loads(uninterrupted: Path, tiny_base: Path) -> None:
+    run, images = uninterrupted / "lightning_logs/version_0", uninterrupted / "image_log/version_0"
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step=000006.ckpt"]
-    assert [line["step"] for line in losses(straight)] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in losses(uninterrupted)] == [1, 2, 3, 4, 5, 6]
     assert sorted(path.name for path in images.iterdir()) == ["step=000003", "step=000006"]
     assert {path.suffix for path in (images / "step=000006").iterdir()} == {".png", ".wav"}
-    pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(straight / "final", safety_checker=None)
+    pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(uninterrupted / "final", safety_checker=None)
     start = attach_edit(load_base(str(tiny_base)))
     assert weights_hash(pipeline.vae) == weights_hash(start.vae)
     assert pipeline.unet.conv_in.weight[:, 4:].abs().max() > 0  # the input image has an effect
-    origin = read_origin(straight / "final")
+    origin = read_origin(uninterrupted / "final")
     assert (origin["base"], origin["steps"], origin["target"]) == (str(tiny_base), 6, "vocals")  # as the pairs' manifest says
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    straight: Path, edit_pairs: Path, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    uninterrupted: Path, edit_pairs: Path, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Bit by bit, averaged weights and falling learning rate included; the rest of the flags come from the run's configuration."""
     started = flags(edit_pairs, tiny_base, tmp_path, *RECIPE, "--max_train_steps", 6, "--resume_from_checkpoint", "latest")
     train_instruct_pix2pix.main([*started, "--max_train_time", "00:00:00:00"])
-    said = capsys.readouterr().out
-    assert f"no checkpoint of {tmp_path / 'final'} yet: starting a new run" in said
-    assert "--max_train_time is over; step 1:" in said
+    output = capsys.readouterr().out
+    assert f"no checkpoint of {tmp_path / 'final'} yet: starting a new run" in output
+    assert "the time limit is reached; step 1:" in output
     assert sorted(held_out_losses(tmp_path)) == [0, 1]
-    place = ["--output_dir", str(tmp_path / "final"), "--logging_dir", str(tmp_path), "--max_train_time", "01:00:00:00"]
-    resumed = [*place, "--resume_from_checkpoint", "latest", "--learning_rate"]
+    root = ["--output_dir", str(tmp_path / "final"), "--logging_dir", str(tmp_path), "--max_train_time", "01:00:00:00"]
+    resumed = [*root, "--resume_from_checkpoint", "latest", "--learning_rate"]
     with pytest.raises(
         TrainingError, match=r"step 3: the loss is not .* --learning_rate 1e\+08 --resume_from_checkpoint .*001.ckpt"
     ):
         train_instruct_pix2pix.main([*resumed, "1e9"])
     train_instruct_pix2pix.main([*resumed, "1e-3"])
-    assert held_out_losses(straight).items() < held_out_losses(tmp_path).items()
-    assert losses(tmp_path) == losses(straight)
-    ours, theirs = unet_weights(tmp_path), unet_weights(straight)
+    assert held_out_losses(uninterrupted).items() < held_out_losses(tmp_path).items()
+    assert losses(tmp_path) == losses(uninterrupted)
+    ours, theirs = unet_weights(tmp_path), unet_weights(uninterrupted)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_two_processes_train_on_what_one_with_twice_the_batch_does(
-    straight: Path, edit_pairs: Path, tiny_base: Path, tmp_path: Path
+    uninterrupted: Path, edit_pairs: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     script = [str(ROOT / "train_instruct_pix2pix.py"), *flags(edit_pairs, tiny_base, tmp_path, *RECIPE)]
     more = ["--train_batch_size", "1", "--max_train_steps", "6", "--unet_only", "--target", "mix", "--gradient_checkpointing"]
     done = launch("torch.distributed.run", "--standalone", "--nproc_per_node", "2", *script, *more)
     assert done.stdout.count("step 6:") == done.stdout.count("pairs to train on") == 1
-    ours, theirs = ([line["loss"] for line in losses(place)] for place in (tmp_path, straight))
+    ours, theirs = ([line["loss"] for line in losses(root)] for root in (tmp_path, uninterrupted))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
-    validations, their_validations = held_out_losses(tmp_path), held_out_losses(straight)
+    validations, their_validations = held_out_losses(tmp_path), held_out_losses(uninterrupted)
     assert validations.keys() == their_validations.keys() == {0, 3, 6}
     assert all(validations[step] == pytest.approx(their_validations[step], rel=1e-4) for step in validations)
     assert len(list((tmp_path / "lightning_logs").iterdir())) == 1
     assert read_origin(tmp_path / "final")["target"] == "mix"
-    weights, theirs_in_full = load_edit_pipeline(tmp_path / "final").unet.state_dict(), unet_weights(straight)
+    weights, theirs_in_full = load_edit_pipeline(tmp_path / "final").unet.state_dict(), unet_weights(uninterrupted)
     assert all(torch.allclose(weights[name], theirs_in_full[name], atol=3e-3) for name in theirs_in_full)  # kept in fp16
-    averages = (torch.load(place / CHECKPOINT, weights_only=True)["average"]["shadow_params"] for place in (tmp_path, straight))
+    averages = (torch.load(root / CHECKPOINT, weights_only=True)["average"]["shadow_params"] for root in (tmp_path, uninterrupted))
     assert all(torch.allclose(average, theirs, atol=3e-3) for average, theirs in zip(*averages, strict=True))
 
 
@@ -270,12 +270,12 @@ def test_equal_dropout_is_the_usual_joint_rule() -> None:
 
 
 def test_the_random_numbers_of_all_processes_are_those_of_one() -> None:
-    def draw(processes: Processes, examples: int) -> list[torch.Tensor]:
-        draws = BatchRng((3, 7), examples, processes, CPU)
-        return [draws.normal(2, 3), draws.integers(1000), draws.uniform(1, 1)]
+    def numbers(processes: Processes, examples: int) -> list[torch.Tensor]:
+        rng = BatchRng((3, 7), examples, processes, CPU)
+        return [rng.normal(2, 3), rng.integers(1000), rng.uniform(1, 1)]
 
-    parts = [draw(Processes(rank, 3, 3), 2) for rank in range(3)]
-    for number, whole in enumerate(draw(ALONE, 6)):
+    parts = [numbers(Processes(rank, 3, 3), 2) for rank in range(3)]
+    for number, whole in enumerate(numbers(ALONE, 6)):
         assert torch.equal(whole, torch.cat([part[number] for part in parts]))
 
 
@@ -294,10 +294,10 @@ def test_min_snr_lowers_the_weight_of_low_noise(tiny_base: Path) -> None:
     alphas = plain._noise_scheduler.alphas_cumprod
     ratios = set()
     for seed in range(8):
-        draws = BatchRng((seed,), 1, ALONE, CPU)
+        rng = BatchRng((seed,), 1, ALONE, CPU)
         for _ in ("latents", "noise"):
-            draws.normal(4, 32, 32)
-        alpha = alphas[draws.integers(1000)].item()
+            rng.normal(4, 32, 32)
+        alpha = alphas[rng.integers(1000)].item()
         expected = min(1.0, 5 * (1 - alpha) / alpha)
         with torch.no_grad():
             losses = [float(module.noise_loss(batch, (seed,))) for module in (plain, weighted)]
@@ -312,15 +312,15 @@ def broken(pairs: Path, folder: Path, *lines: str, resize: bool = False) -> Path
     shutil.copytree(pairs, folder, ignore=shutil.ignore_patterns(".cache"))
     records = (pairs / "metadata.jsonl").read_text().splitlines()
     if resize:
-        picture = folder / json.loads(records[-1])["edited_file_path"]
-        Image.open(picture).resize((256, 512)).save(picture)
+        image = folder / json.loads(records[-1])["edited_file_path"]
+        Image.open(image).resize((256, 512)).save(image)
     (folder / "metadata.jsonl").write_text("\n".join([*records[:1], *lines, *records[1:]]) if lines or resize else "")
     return folder
 
 
-def refusal(pairs: Path, base: Path, place: Path, *more: object) -> str:
+def refusal(pairs: Path, base: Path, root: Path, *more: object) -> str:
     with pytest.raises(RiffError) as caught:
-        train_instruct_pix2pix.main(flags(pairs, base, place, *more))
+        train_instruct_pix2pix.main(flags(pairs, base, root, *more))
     return str(caught.value)
 
 
@@ -342,27 +342,27 @@ def test_bad_input_is_named(edit_pairs: Path, tiny_base: Path, tmp_path: Path) -
         (edit_pairs, ["--pretrained_model_name_or_path", "models/none"], "models/none: no such folder or file"),
         (edit_pairs, ["--output_dir", "pyproject.toml/final"], "pyproject.toml: cannot create this folder"),
     ]
-    for folder, more, words in cases:
-        message = refusal(folder, tiny_base, tmp_path / "place", *more)
-        assert words in message
+    for folder, more, expected in cases:
+        message = refusal(folder, tiny_base, tmp_path / "root", *more)
+        assert expected in message
         assert "\n" not in message
-    assert not (tmp_path / "place/lightning_logs").exists()
+    assert not (tmp_path / "root/lightning_logs").exists()
     done = run_script("train_instruct_pix2pix.py", "--random_flip", code=2)
     assert "--random_flip: a spectrogram that is flipped sounds backwards" in last_error(done)
 
 
-def test_a_checkpoint_of_another_model_is_refused(straight: Path, edit_pairs: Path, tiny_base: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_model_is_refused(uninterrupted: Path, edit_pairs: Path, tiny_base: Path, tmp_path: Path) -> None:
     """Of other frozen parts, of another objective, and a file that is none."""
     other = tmp_path / "other-base"
     pipeline = load_base(str(tiny_base))
     torch.nn.init.normal_(pipeline.text_encoder.final_layer_norm.bias)
     pipeline.save_pretrained(other)
-    checkpoint = straight / "lightning_logs/version_0/checkpoints/step=000006.ckpt"
-    resumed = ("--resume_from_checkpoint", checkpoint, "--logging_dir", straight)
+    checkpoint = uninterrupted / "lightning_logs/version_0/checkpoints/step=000006.ckpt"
+    resumed = ("--resume_from_checkpoint", checkpoint, "--logging_dir", uninterrupted)
     assert "a checkpoint of another model" in refusal(edit_pairs, other, tmp_path, *resumed)
     foreign = tmp_path / "lightning_logs/version_0/checkpoints/step=000001.ckpt"
     foreign.parent.mkdir(parents=True)
-    shutil.copy(straight / "lightning_logs/version_0/config.yaml", foreign.parent.parent)
+    shutil.copy(uninterrupted / "lightning_logs/version_0/config.yaml", foreign.parent.parent)
     torch.save({"state_dict": {"controlnet.weight": torch.zeros(1)}, "batches_done": 1}, foreign)
     assert "a checkpoint of another model" in refusal(edit_pairs, tiny_base, tmp_path, "--resume_from_checkpoint", foreign)
     foreign.write_bytes(b"no checkpoint")

@@ -10,7 +10,7 @@ from conftest import run_script
 from safetensors.torch import load_file
 
 from riff.files import read_mapping
-from riff.training.losses import read_losses
+from riff.training.run_dir import read_losses
 
 pytestmark = pytest.mark.slow
 

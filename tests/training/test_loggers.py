@@ -21,8 +21,7 @@ import cnet_riff_training
 import train_instruct_pix2pix
 from riff.errors import OptionError
 from riff.training.loggers import LOGGERS, check_loggers, new_loggers
-from riff.training.losses import read_losses
-from riff.training.run_dir import RunDir
+from riff.training.run_dir import RunDir, read_losses
 
 STEPS, RESUMED_STEPS = 3, 5
 BLOCK = 32_768  # bytes of a W&B file, which no piece of a record crosses
@@ -35,9 +34,9 @@ FIGURES = {
 @pytest.fixture(scope="module")
 def run(pairs: Path, tiny_control: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was stopped and resumed, with all loggers; the resumed one has them from its configuration."""
-    place = tmp_path_factory.mktemp("logged")
+    root = tmp_path_factory.mktemp("logged")
     flags = [
-        *("--train_data_dir", pairs, "--model", tiny_control, "--output", place / "final", "--log_dir", place),
+        *("--train_data_dir", pairs, "--model", tiny_control, "--output", root / "final", "--log_dir", root),
         *(
             "--batch_size",
             2,
@@ -59,8 +58,8 @@ def run(pairs: Path, tiny_control: Path, tmp_path_factory: pytest.TempPathFactor
         patch.setenv("WANDB_SILENT", "true")
         forget_wandb_settings()
         cnet_riff_training.main([*map(str, flags)])
-        cnet_riff_training.main(["--log_dir", str(place), "--max_steps", str(RESUMED_STEPS), "--resume"])
-    return place / "lightning_logs/version_0"
+        cnet_riff_training.main(["--log_dir", str(root), "--max_steps", str(RESUMED_STEPS), "--resume"])
+    return root / "lightning_logs/version_0"
 
 
 def forget_wandb_settings() -> None:
@@ -91,23 +90,23 @@ def read_board(folder: Path) -> EventAccumulator:
     return EventAccumulator(str(folder), size_guidance=everything).Reload()
 
 
-def grey(picture: Path | io.BytesIO) -> np.ndarray:
-    return np.array(Image.open(picture).convert("L"))
+def grey(image: Path | io.BytesIO) -> np.ndarray:
+    return np.array(Image.open(image).convert("L"))
 
 
 def wandb_records(file: Path) -> Iterator:
-    """The records of a run's file: after a header of 7 bytes, pieces of (checksum, length, kind) and bytes, in blocks."""
+    """The records of a run's file: after a header of 7 bytes, pieces of (checksum, length, type) and bytes, in blocks."""
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # made by protobuf
 
-    data, place, whole = file.read_bytes(), 7, b""
-    while place + 7 <= len(data):
-        if BLOCK - place % BLOCK < 7:
-            place += BLOCK - place % BLOCK
+    data, position, whole = file.read_bytes(), 7, b""
+    while position + 7 <= len(data):
+        if BLOCK - position % BLOCK < 7:
+            position += BLOCK - position % BLOCK
             continue
-        _, length, kind = struct.unpack_from("<IHB", data, place)
-        whole += data[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # whole, or the last piece
+        _, length, chunk_type = struct.unpack_from("<IHB", data, position)
+        whole += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if chunk_type in (1, 4):  # whole, or the last piece
             yield Record.FromString(whole)
             whole = b""
 
@@ -124,26 +123,26 @@ def test_tensorboard_holds_the_figures(run: Path, board: EventAccumulator) -> No
     assert [(event.step, event.value) for event in board.Scalars("training/loss")] == [(1, pytest.approx(first["loss"]))]
     assert board.Scalars("training/learning_rate")[0].value == pytest.approx(5e-4)  # in the first of two steps of warmup
     assert board.Scalars("training/gradient_norm")[0].value > 0
-    looks = read_losses(run / "validation.jsonl")
+    validations = read_losses(run / "validation.jsonl")
     for name in ("loss", "edge_f1"):
-        expected = [(line["step"], pytest.approx(line[name])) for line in looks if name in line]
+        expected = [(line["step"], pytest.approx(line[name])) for line in validations if name in line]
         assert [(event.step, event.value) for event in board.Scalars(f"held_out/{name}")] == expected
     for name in ("edge_f1_floor", "edge_f1_ceiling"):  # a line beside the curve
-        (known,) = [line[name] for line in looks if name in line]
+        (known,) = [line[name] for line in validations if name in line]
         assert [(event.step, event.value) for event in board.Scalars(f"held_out/{name}")] == [
             (step, pytest.approx(known)) for step in (0, STEPS, RESUMED_STEPS)
         ]
 
 
 def test_tensorboard_has_images_and_audio_to_compare(run: Path, board: EventAccumulator, clip: str, pairs: Path) -> None:
-    pictures = {name: board.Images(name) for name in board.Tags()["images"]}
-    assert set(pictures) == {f"{clip}/{name}" for name in ("accompaniment", "edges", "target", "sample")}
-    assert [event.step for event in pictures[f"{clip}/sample"]] == [STEPS, RESUMED_STEPS]
-    assert [event.step for event in pictures[f"{clip}/target"]] == [0, STEPS]  # once a start
+    images = {name: board.Images(name) for name in board.Tags()["images"]}
+    assert set(images) == {f"{clip}/{name}" for name in ("accompaniment", "edges", "target", "sample")}
+    assert [event.step for event in images[f"{clip}/sample"]] == [STEPS, RESUMED_STEPS]
+    assert [event.step for event in images[f"{clip}/target"]] == [0, STEPS]  # once a start
     record = next(json.loads(line) for line in (pairs / "prompt.json").read_text().splitlines() if clip in line)
     kept = {"sample": samples(run) / f"{clip}.png", "target": pairs / record["target"], "edges": pairs / record["source"]}
     for name, path in kept.items():
-        assert np.array_equal(grey(io.BytesIO(pictures[f"{clip}/{name}"][-1].encoded_image_string)), grey(path))
+        assert np.array_equal(grey(io.BytesIO(images[f"{clip}/{name}"][-1].encoded_image_string)), grey(path))
     assert set(board.Tags()["audio"]) == {f"{clip}/{name}" for name in ("accompaniment", "target", "sample")}
     text = board.Tensors(f"{clip}/prompt/text_summary")[0].tensor_proto.string_val[0].decode()
     assert text == record["prompt"]
@@ -166,8 +165,8 @@ def test_the_table_holds_both_parts_of_the_run(run: Path) -> None:
     with open(run / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert set(rows[0]) == {*FIGURES, "step"}
-    looks = [(int(row["step"]), float(row["held_out/loss"])) for row in rows if row["held_out/loss"]]
-    assert looks == [(line["step"], line["loss"]) for line in read_losses(run / "validation.jsonl") if "loss" in line]
+    validations = [(int(row["step"]), float(row["held_out/loss"])) for row in rows if row["held_out/loss"]]
+    assert validations == [(line["step"], line["loss"]) for line in read_losses(run / "validation.jsonl") if "loss" in line]
 
 
 def test_wandb_holds_the_same_as_one_run(run: Path, board: EventAccumulator, clip: str) -> None:
@@ -189,8 +188,8 @@ def test_wandb_holds_the_same_as_one_run(run: Path, board: EventAccumulator, cli
     (sound,) = files[-1].parent.glob(f"files/media/audio/{clip}/sample_sound_*.wav")
     waveform, kept = (soundfile.read(path)[0] for path in (sound, samples(run) / f"{clip}.wav"))
     assert np.abs(waveform - kept).max() < 2**-14
-    (picture,) = files[-1].parent.glob(f"files/media/images/{clip}/sample_*.png")
-    assert np.array_equal(grey(picture), grey(samples(run) / f"{clip}.png"))
+    (image,) = files[-1].parent.glob(f"files/media/images/{clip}/sample_*.png")
+    assert np.array_equal(grey(image), grey(samples(run) / f"{clip}.png"))
 
 
 @pytest.mark.filterwarnings("ignore:Experiment logs directory")
@@ -242,7 +241,7 @@ def test_unavailable_wandb_is_reported_at_once(
         cnet_riff_training.main([*map(str, flags), "--device", "cpu", "--logger", "wandb"])
     assert not (tmp_path / "lightning_logs").exists()
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(OptionError, match="--logger wandb: it is not installed; pip install wandb"):
+    with pytest.raises(OptionError, match="loggers wandb: it is not installed; pip install wandb"):
         check_loggers(["csv", "wandb"])
     check_loggers(["tensorboard", "csv"])
 

@@ -16,13 +16,15 @@ from trainer_flags import training_flags
 import cnet_riff_training
 import train_instruct_pix2pix
 from riff.errors import OptionError
-from riff.models.folders import read_configs
+from riff.models.loading import read_configs
 from riff.training import accounting
 from riff.training.accounting import ACTIVATIONS, CAST, GRADIENTS, INPUTS, MOMENTS, TEMPORARIES, WEIGHTS, Peak, trace_step
-from riff.training.losses import read_losses
+from riff.training.control import control_on_meta
+from riff.training.edit import edit_on_meta
 from riff.training.memory import GIB, LEAST_GIB, PRESETS, choose_preset, choose_savings, stored
 from riff.training.options import Savings, TrainingOptions
-from riff.training.prediction import control_on_meta, edit_on_meta, peak_text, predict_peak, step_of, warning
+from riff.training.prediction import peak_text, predict_peak, step_of, warning
+from riff.training.run_dir import read_losses
 
 SMALL: dict[str, Any] = {
     "unet": {
@@ -58,10 +60,10 @@ def predict(preset: str, batch_size: int = 2, precision: str = "bf16", **more: A
     return predict_peak(control_on_meta(SMALL), SMALL, options(preset, batch_size, **more), precision)
 
 
-@pytest.mark.parametrize("kind", ["control", "edit"])
+@pytest.mark.parametrize("model_type", ["control", "edit"])
 @pytest.mark.parametrize(("preset", "precision"), [("full", "32"), ("24", "bf16"), ("8", "bf16")])
-def test_the_same_step_on_real_tensors_takes_what_was_predicted(kind: str, preset: str, precision: str) -> None:
-    configs, make = (SMALL, control_on_meta) if kind == "control" else (EDIT, edit_on_meta)
+def test_the_same_step_on_real_tensors_takes_what_was_predicted(model_type: str, preset: str, precision: str) -> None:
+    configs, make = (SMALL, control_on_meta) if model_type == "control" else (EDIT, edit_on_meta)
     predicted = predict_peak(make(configs), configs, options(preset), precision)
     real = trace_step(step_of(make(configs), configs, options(preset), precision), precision)
     assert real.stage == predicted.stage
@@ -78,11 +80,11 @@ def test_the_accounting_agrees_with_the_profiler(preset: str, precision: str) ->
         counted = trace_step(build, precision)
     events = profile.profiler.kineto_results.events()
     moved = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
-    held, most = 0, 0
+    live, peak = 0, 0
     for _, size in moved:
-        held += size
-        most = max(most, held)
-    assert counted.total == pytest.approx(most, rel=0.1)
+        live += size
+        peak = max(peak, live)
+    assert counted.total == pytest.approx(peak, rel=0.1)
 
 
 def test_parts_are_what_they_should_be() -> None:
@@ -115,7 +117,7 @@ def test_gathered_gradients_are_held_in_the_forward_pass() -> None:
 
 
 def test_attention_takes_no_matrix() -> None:
-    """Four times the places would make sixteen times the matrix."""
+    """Four times the roots would make sixteen times the matrix."""
 
     def transient(side: int) -> int:
         configs = {**SMALL, "unet": {**SMALL["unet"], "sample_size": side}}
@@ -138,7 +140,7 @@ def test_sd_1_5_at_batch_4_takes_less_than_8_gib_with_a_gib_to_spare() -> None:
     assert 4 * GIB < peak.total < 7 * GIB
     assert "predicted peak at batch 4: 5." in peak_text(peak, 4)
     assert warning(peak, 8 * GIB, "8") == ""
-    assert "--memory 8, or a smaller batch, takes less" in warning(peak, 4 * GIB, "12")
+    assert "the memory preset 8, or a smaller batch, takes less" in warning(peak, 4 * GIB, "12")
     assert "a smaller batch takes less" in warning(peak, 4 * GIB, "8")
 
 
@@ -155,7 +157,7 @@ def test_every_preset_fits_the_gpu_it_is_named_after(preset: str, batch_size: in
 @pytest.mark.gpu
 @pytest.mark.parametrize("preset", list(PRESETS))
 def test_the_gpu_takes_what_was_predicted(preset: str, pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
-    """Small tensors are rounded up and workspaces count, so a small model is held to a wide tolerance."""
+    """Small tensors are rounded up and workspaces count, so a small model is compared with a wide tolerance."""
     flags = [str(flag) for flag in training_flags(pairs, tiny_control, tmp_path)] + ["--device", "cuda"]
     cnet_riff_training.main([*flags, "--max_steps", "3", "--memory", preset])
     memory = json.loads((tmp_path / "final/manifest.json").read_text())["memory"]
@@ -177,7 +179,7 @@ def test_a_name_for_a_preset_and_none_on_a_cpu() -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "said", "precision", "averaged", "wanted", "computed"),
+    ("preset", "chosen", "precision", "averaged", "wanted", "computed"),
     [
         ("full", {}, None, False, PRESETS["full"], "32"),
         ("8", {}, None, False, PRESETS["8"], "bf16"),
@@ -190,7 +192,7 @@ def test_a_name_for_a_preset_and_none_on_a_cpu() -> None:
 )
 def test_explicit_flags_override_a_preset(
     preset: str,
-    said: dict[str, Any],
+    chosen: dict[str, Any],
     precision: str | None,
     averaged: bool,
     wanted: Savings,
@@ -199,16 +201,17 @@ def test_explicit_flags_override_a_preset(
 ) -> None:
     monkeypatch.setattr("riff.training.memory.default_precision", lambda _device: "32")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
-    assert choose_savings(preset, said, precision, "cuda", averaged) == (wanted, computed)
+    assert choose_savings(preset, chosen, precision, "cuda", averaged) == (wanted, computed)
 
 
 @pytest.mark.parametrize(
-    ("said", "precision"), [({"frozen": "half"}, "32"), ({"trained": "bf16"}, "16"), ({"trained": "bf16", "moments": "8bit"}, None)]
+    ("chosen", "precision"),
+    [({"frozen": "half"}, "32"), ({"trained": "bf16"}, "16"), ({"trained": "bf16", "moments": "8bit"}, None)],
 )
-def test_contradictory_choices_are_refused(said: dict[str, str], precision: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contradictory_choices_are_refused(chosen: dict[str, str], precision: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     with pytest.raises(OptionError, match="leave one of them out"):
-        choose_savings("full", said, precision, "cuda")
+        choose_savings("full", chosen, precision, "cuda")
 
 
 def test_stored_weights_come_back_to_the_bit() -> None:
@@ -223,13 +226,13 @@ def test_stored_weights_come_back_to_the_bit() -> None:
     assert torch.equal(models["trained"].weight, before["trained"].bfloat16().float())
 
 
-def train(pairs: Path, model: Path, place: Path, *more: object) -> list[float]:
-    cnet_riff_training.main([*map(str, training_flags(pairs, model, place)), "--logger_freq", "9", *map(str, more)])
-    return losses_of(place)
+def train(pairs: Path, model: Path, root: Path, *more: object) -> list[float]:
+    cnet_riff_training.main([*map(str, training_flags(pairs, model, root)), "--logger_freq", "9", *map(str, more)])
+    return losses_of(root)
 
 
-def losses_of(place: Path) -> list[float]:
-    return [line["loss"] for line in read_losses(place / "lightning_logs/version_0/losses.jsonl")]
+def losses_of(root: Path) -> list[float]:
+    return [line["loss"] for line in read_losses(root / "lightning_logs/version_0/losses.jsonl")]
 
 
 def weights(folder: Path, part: str) -> dict[str, torch.Tensor]:
@@ -237,11 +240,11 @@ def weights(folder: Path, part: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def straight(pairs: Path, tiny_control: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(pairs: Path, tiny_control: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four steps at once with the most savings."""
-    place = tmp_path_factory.mktemp("straight")
-    train(pairs, tiny_control, place, "--memory", 8, "--max_steps", 4)
-    return place
+    root = tmp_path_factory.mktemp("uninterrupted")
+    train(pairs, tiny_control, root, "--memory", 8, "--max_steps", 4)
+    return root
 
 
 @pytest.mark.parametrize("preset", ["24", "16", "12"])
@@ -260,22 +263,22 @@ def check_result(final: Path, before: Path) -> None:
 
 
 def test_with_all_savings_a_resumed_run_equals_an_uninterrupted_one(
-    straight: Path, pairs: Path, tiny_control: Path, tmp_path: Path
+    uninterrupted: Path, pairs: Path, tiny_control: Path, tmp_path: Path
 ) -> None:
     train(pairs, tiny_control, tmp_path, "--memory", 8, "--max_steps", 2)
     cnet_riff_training.main(["--resume", "--log_dir", str(tmp_path), "--max_steps", "4"])
-    assert losses_of(tmp_path) == losses_of(straight)
-    ours, theirs = (weights(place / "final", "controlnet") for place in (tmp_path, straight))
+    assert losses_of(tmp_path) == losses_of(uninterrupted)
+    ours, theirs = (weights(root / "final", "controlnet") for root in (tmp_path, uninterrupted))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    check_result(straight / "final", tiny_control)
+    check_result(uninterrupted / "final", tiny_control)
 
 
-def test_the_checkpoint_is_small_and_the_manifest_names_the_preset(straight: Path) -> None:
-    (path,) = (straight / "lightning_logs/version_0/checkpoints").iterdir()
+def test_the_checkpoint_is_small_and_the_manifest_names_the_preset(uninterrupted: Path) -> None:
+    (path,) = (uninterrupted / "lightning_logs/version_0/checkpoints").iterdir()
     checkpoint = torch.load(path, weights_only=True)
     assert {value.dtype for value in checkpoint["state_dict"].values()} == {torch.bfloat16}
     assert {state["exp_avg_sq"].dtype for state in checkpoint["optimizer_states"][0]["state"].values()} == {torch.bfloat16}
-    assert json.loads((straight / "final/manifest.json").read_text())["memory"] == {"preset": "8"}
+    assert json.loads((uninterrupted / "final/manifest.json").read_text())["memory"] == {"preset": "8"}
 
 
 def test_an_edit_model_trains_with_the_most_savings(edit_pairs: Path, tiny_base: Path, tmp_path: Path) -> None:
@@ -289,10 +292,10 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
 ) -> None:
     flags = ["--train_data_dir", "nowhere", "--output", str(tmp_path / "final"), "--log_dir", str(tmp_path), "--device", "cpu"]
     cnet_riff_training.main([*flags, "--model", str(tiny_control), "--memory", "8", "--dry_run"])
-    said = capsys.readouterr().out
-    assert said.startswith("--memory 8\n")
-    assert "bf16, rounded stochastically" in said
-    assert "predicted peak at batch 4: 0." in said
+    output = capsys.readouterr().out
+    assert output.startswith("memory preset 8\n")
+    assert "bf16, rounded stochastically" in output
+    assert "predicted peak at batch 4: 0." in output
     assert not list(tmp_path.iterdir())
 
 

@@ -16,11 +16,18 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from riff.errors import OptionError
 from riff.training.accounting import trace_step
 from riff.training.control import ControlObjective
-from riff.training.memory import HALF_TYPES, PRESETS, choose_savings
+from riff.training.memory import (
+    HALF_TYPES,
+    PRESETS,
+    choose_savings,
+    computes_bf16,
+    default_precision,
+    fit_precision,
+    stability_flags,
+)
 from riff.training.options import Savings, TrainingOptions
-from riff.training.precision import computes_bf16, default_precision, fit_precision
 from riff.training.prediction import step_of
-from riff.training.run import PRECISIONS, stability_flags
+from riff.training.run import PRECISIONS
 from riff.training.samples import SampleLog
 
 DEVICES = {"T4": "cuda", "A100": "cuda", "cpu": "cpu"}

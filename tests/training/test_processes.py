@@ -22,8 +22,8 @@ import cnet_riff_training
 from riff import cli
 from riff.errors import OptionError, RiffError
 from riff.training import launch
-from riff.training.losses import read_losses
 from riff.training.processes import launched_processes
+from riff.training.run_dir import read_losses
 
 LAUNCHERS = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in LAUNCHERS} | {
@@ -36,21 +36,21 @@ LOSS_TOLERANCE = 1e-5  # relative; sums over a batch are added up in another ord
 WEIGHT_TOLERANCE = 2e-4  # a fifth of the learning rate: Adam's first steps turn on the last digits of tiny gradients
 
 
-def flags(pairs: Path, model: Path, place: Path, *more: object) -> list[str]:
+def flags(pairs: Path, model: Path, root: Path, *more: object) -> list[str]:
     said = [
-        *("--train_data_dir", pairs, "--model", model, "--output", place / "final", "--log_dir", place, "--learning_rate", 1e-3),
+        *("--train_data_dir", pairs, "--model", model, "--output", root / "final", "--log_dir", root, "--learning_rate", 1e-3),
         *("--num_workers", 0, "--sample_steps", 1, "--device", "cpu", "--controlnet_only"),
         *("--val_pictures", 2, "--precision", 32),  # which alone is the same for any number of processes
     ]
     return [str(one) for one in (*said, *more)]
 
 
-def losses(place: Path) -> dict[float, float]:
-    return {line["step"]: line["loss"] for line in read_losses(place / "lightning_logs/version_0/losses.jsonl")}
+def losses(root: Path) -> dict[float, float]:
+    return {line["step"]: line["loss"] for line in read_losses(root / "lightning_logs/version_0/losses.jsonl")}
 
 
-def checkpoint(place: Path) -> dict:
-    (file,) = (place / "lightning_logs/version_0/checkpoints").iterdir()
+def checkpoint(root: Path) -> dict:
+    (file,) = (root / "lightning_logs/version_0/checkpoints").iterdir()
     return torch.load(file, weights_only=True)
 
 
@@ -67,56 +67,56 @@ def assert_close(ours: Path, theirs: Path) -> None:
     for number, state in states[0]["state"].items():
         for name, value in state.items():
             torch.testing.assert_close(value, states[1]["state"][number][name], rtol=1e-2, atol=1e-5)
-    results = [load_file(place / "final/diffusion_pytorch_model.safetensors") for place in (ours, theirs)]
+    results = [load_file(root / "final/diffusion_pytorch_model.safetensors") for root in (ours, theirs)]
     assert results[0].keys() == results[1].keys()
     assert all((results[0][name] - value).abs().max() < 2 * WEIGHT_TOLERANCE for name, value in results[1].items())  # in fp16
 
 
-def step_of(place: Path) -> int:
-    return int(checkpoint(place)["global_step"])
+def step_of(root: Path) -> int:
+    return int(checkpoint(root)["global_step"])
 
 
 @pytest.fixture(scope="module")
 def half(pairs: Path, tiny_control: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two steps by one process."""
-    place = tmp_path_factory.mktemp("half")
-    cnet_riff_training.main(flags(pairs, tiny_control, place, "--batch_size", 2, "--max_steps", 2))
-    return place
+    root = tmp_path_factory.mktemp("half")
+    cnet_riff_training.main(flags(pairs, tiny_control, root, "--batch_size", 2, "--max_steps", 2))
+    return root
 
 
-def resuming(half: Path, place: Path, *more: object) -> list[str]:
+def resuming(half: Path, root: Path, *more: object) -> list[str]:
     """Flags that resume from there, in a copy of the folder."""
-    shutil.copytree(half, place, dirs_exist_ok=True)
-    return [str(one) for one in ("--resume", "--log_dir", place, "--output", place / "final", *more)]
+    shutil.copytree(half, root, dirs_exist_ok=True)
+    return [str(one) for one in ("--resume", "--log_dir", root, "--output", root / "final", *more)]
 
 
 @pytest.fixture(scope="module")
 def resumed(half: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Resumed by two processes, stopped by Ctrl-C, and resumed for two steps; with the output of the former."""
-    place = tmp_path_factory.mktemp("resumed")
+    root = tmp_path_factory.mktemp("resumed")
     more = ("--batch_size", 1, "--devices", 2, "--checkpoint_freq", 1, "--max_steps", 500)
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "cnet_riff_training.py"), *resuming(half, place, *more)],
+        [sys.executable, str(ROOT / "cnet_riff_training.py"), *resuming(half, root, *more)],
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    first, deadline = place / "lightning_logs/version_0/checkpoints/step=000002.ckpt", time.monotonic() + 200
+    first, deadline = root / "lightning_logs/version_0/checkpoints/step=000002.ckpt", time.monotonic() + 200
     while first.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0
-    run_script("cnet_riff_training.py", "--resume", "--log_dir", place, "--max_steps", step_of(place) + 2)
-    return place, output
+    run_script("cnet_riff_training.py", "--resume", "--log_dir", root, "--max_steps", step_of(root) + 2)
+    return root, output
 
 
 @pytest.fixture(scope="module")
-def straight(half: Path, resumed: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(half: Path, resumed: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same steps in one go, by two processes that srun started."""
-    place, steps = tmp_path_factory.mktemp("straight"), step_of(resumed[0])
-    said = resuming(half, place, "--batch_size", 1, "--max_steps", steps)
+    root, steps = tmp_path_factory.mktemp("uninterrupted"), step_of(resumed[0])
+    said = resuming(half, root, "--batch_size", 1, "--max_steps", steps)
     port = {"MASTER_PORT": str(free_port())}
     tasks = [
         subprocess.Popen(
@@ -131,16 +131,16 @@ def straight(half: Path, resumed: tuple[Path, str], tmp_path_factory: pytest.Tem
     ended = [(*task.communicate(timeout=200), task.returncode) for task in tasks]
     assert [status for *_, status in ended] == [0, 0], ended
     assert [f"step {steps}:" in output for output, *_ in ended] == [True, False]
-    return place
+    return root
 
 
 @pytest.mark.slow
 def test_ctrl_c_reaches_all_processes_and_leaves_a_run_to_resume(resumed: tuple[Path, str]) -> None:
-    place, output = resumed
+    root, output = resumed
     assert output.count("interrupted; step") == output.count("2 processes, 2 pairs a step") == 1
-    assert list(losses(place)) == list(range(1, step_of(place) + 1))
-    assert [path.name for path in (place / "lightning_logs").iterdir()] == ["version_0"]
-    assert len(list((place / "lightning_logs/version_0").glob("events.out.tfevents.*"))) == 3  # a start, the first process's alone
+    assert list(losses(root)) == list(range(1, step_of(root) + 1))
+    assert [path.name for path in (root / "lightning_logs").iterdir()] == ["version_0"]
+    assert len(list((root / "lightning_logs/version_0").glob("events.out.tfevents.*"))) == 3  # a start, the first process's alone
 
 
 @pytest.mark.slow
@@ -150,10 +150,10 @@ def test_two_processes_train_as_one_does(half: Path, resumed: tuple[Path, str], 
 
 
 @pytest.mark.slow
-def test_resuming_with_two_processes_equals_an_uninterrupted_run(resumed: tuple[Path, str], straight: Path) -> None:
+def test_resuming_with_two_processes_equals_an_uninterrupted_run(resumed: tuple[Path, str], uninterrupted: Path) -> None:
     """Bit by bit."""
-    assert losses(straight) == losses(resumed[0])
-    ours, theirs = checkpoint(straight), checkpoint(resumed[0])
+    assert losses(uninterrupted) == losses(resumed[0])
+    ours, theirs = checkpoint(uninterrupted), checkpoint(resumed[0])
     assert all(torch.equal(value, theirs["state_dict"][name]) for name, value in ours["state_dict"].items())
 
 
@@ -185,25 +185,19 @@ def test_the_exit_status_is_that_of_the_process_that_failed() -> None:
 
 
 NODE = """
-import sys
 from torch import distributed, ones
 from riff import cli
 from riff.errors import DataError
-from riff.training.launch import start_processes
-from riff.training.processes import join_processes
+from riff.training.launch import run_in_processes
 
-def main(argv):
-    status = start_processes(__file__, argv, "cpu", "1", 2)
-    if status is None:
-        with join_processes("cpu") as processes:
-            total = ones(1) * (processes.rank + 1)
-            distributed.all_reduce(total)
-            print(processes.rank, processes.count, processes.local_count, int(total))
-            with processes.first_goes_first():
-                raise DataError("no pairs there")
-    return status or 0
+def train(processes):
+    total = ones(1) * (processes.rank + 1)
+    distributed.all_reduce(total)
+    print(processes.rank, processes.count, processes.local_count, int(total))
+    with processes.first_goes_first():
+        raise DataError("no pairs there")
 
-cli.run(main)
+cli.run(lambda argv: run_in_processes(__file__, argv, "cpu", "1", 2, train))
 """
 
 
@@ -230,10 +224,10 @@ def test_two_machines_connect_and_report_an_error_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environment", "arguments", "words"),
     [
-        ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, ("4", 1), "--devices 4: the launcher started 2 on this machine"),
-        ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, ("auto", 3), "--num_nodes 3: the launcher uses 2"),
-        ({"ACCELERATE_MIXED_PRECISION": "no"}, ("2", 1), "--devices 2: the launcher started 1 on this machine"),
-        ({}, ("1", 2), "--num_nodes 2: on every machine set MASTER_ADDR"),
+        ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, ("4", 1), "devices 4: the launcher started 2 on this machine"),
+        ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, ("auto", 3), "num_nodes 3: the launcher uses 2"),
+        ({"ACCELERATE_MIXED_PRECISION": "no"}, ("2", 1), "devices 2: the launcher started 1 on this machine"),
+        ({}, ("1", 2), "num_nodes 2: on every machine set MASTER_ADDR"),
         ({"MASTER_ADDR": "a", "NODE_RANK": "2"}, ("1", 2), "NODE_RANK to the machine's number, 0 to 1"),
         ({"SLURM_STEP_ID": "0", "SLURM_NTASKS": "2"}, ("auto", 1), "with --ntasks-per-node"),
     ],
@@ -295,9 +289,9 @@ def test_devices_are_auto_or_a_number(devices: str, capsys: pytest.CaptureFixtur
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 def test_two_gpus_train_as_one_does(pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
-    places = {"1": tmp_path / "one", "2": tmp_path / "two"}
-    for devices, place in places.items():
-        said = flags(pairs, tiny_control, place, "--max_steps", 4, "--batch_size", 2 // int(devices), "--precision", 32)
+    roots = {"1": tmp_path / "one", "2": tmp_path / "two"}
+    for devices, root in roots.items():
+        said = flags(pairs, tiny_control, root, "--max_steps", 4, "--batch_size", 2 // int(devices), "--precision", 32)
         run_script("cnet_riff_training.py", *said, "--device", "cuda", "--devices", devices)
-    np.testing.assert_allclose(list(losses(places["2"]).values()), list(losses(places["1"]).values()), rtol=1e-3)
-    assert list(checkpoint(places["2"])["state_dict"]) == list(checkpoint(places["1"])["state_dict"])
+    np.testing.assert_allclose(list(losses(roots["2"]).values()), list(losses(roots["1"]).values()), rtol=1e-3)
+    assert list(checkpoint(roots["2"])["state_dict"]) == list(checkpoint(roots["1"])["state_dict"])

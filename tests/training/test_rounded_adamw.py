@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from riff.training.optimizers import adamw
+from riff.training.optimizers import RandomBits, RoundedAdamW, adamw, in_pieces, round_stochastically
 from riff.training.options import Savings, TrainingOptions
-from riff.training.rounded_adamw import RandomBits, RoundedAdamW, in_pieces, round_stochastically
 
 CPU = torch.device("cpu")
 BF16 = Savings(trained="bf16", moments="bf16")
@@ -113,8 +112,8 @@ def test_in_float32_it_is_torchs_own() -> None:
 @pytest.mark.parametrize("savings", [BF16, Savings(moments="bf16"), Savings(trained="bf16")], ids=str)
 def test_a_resumed_optimizer_equals_an_uninterrupted_one(savings: Savings, tmp_path: Path) -> None:
     dtype = torch.bfloat16 if savings.trained == "bf16" else torch.float32
-    straight = small_model().to(dtype)
-    train(straight, optimizer_of(straight, savings), 5)
+    uninterrupted = small_model().to(dtype)
+    train(uninterrupted, optimizer_of(uninterrupted, savings), 5)
     first = small_model().to(dtype)
     stopped = optimizer_of(first, savings)
     train(first, stopped, 2)
@@ -124,7 +123,7 @@ def test_a_resumed_optimizer_equals_an_uninterrupted_one(savings: Savings, tmp_p
     train(first, going_on, 3)
     moments = {state["exp_avg"].dtype for state in going_on.state.values()}
     assert moments == {torch.bfloat16 if savings.moments == "bf16" else torch.float32}
-    assert all(torch.equal(*both) for both in zip(first.parameters(), straight.parameters(), strict=True))
+    assert all(torch.equal(*both) for both in zip(first.parameters(), uninterrupted.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(("before", "after"), [(Savings(), BF16), (BF16, Savings()), (Savings(), Savings(moments="bf16"))])
@@ -151,7 +150,7 @@ def test_pieces_hold_everything_once_and_no_more_than_they_may(shapes: list[tupl
 
 
 def test_a_large_parameter_takes_small_temporaries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("riff.training.rounded_adamw.CHUNK", 2**14)
+    monkeypatch.setattr("riff.training.optimizers.CHUNK", 2**14)
     weight = nn.Parameter(torch.zeros(1024, 256, dtype=torch.bfloat16))
     optimizer = RoundedAdamW([weight], lr=1e-3)
     for _ in range(2):

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import resource
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,22 +21,25 @@ import cnet_riff_training
 import train_instruct_pix2pix
 from riff import cli
 from riff.errors import DataError, Interrupted, ModelError, OptionError, TrainingError
-from riff.files import read_mapping, write_json, write_text
+from riff.files import read_mapping, write_json
 from riff.hub.files import final_model
 from riff.hub.files import newest_checkpoint as uploaded_checkpoint
-from riff.models.base import load_base
 from riff.models.control import attach_control
 from riff.models.edit import attach_edit
-from riff.models.folders import ORIGIN_FILE, check_output, model_folder
+from riff.models.folders import check_output, model_folder
+from riff.models.loading import load_base
+from riff.models.sources import ORIGIN_FILE
 from riff.training import launch
-from riff.training.checkpoints import CheckpointLog, check_checkpoint, describe_data
+from riff.training.checkpoints import CheckpointLog, check_checkpoint
 from riff.training.control import ControlObjective
+from riff.training.data import describe_data
 from riff.training.edit import ConditioningDropout, EditObjective
+from riff.training.losses import FigureLog
+from riff.training.memory import PRESETS, store_weights
 from riff.training.module import NoiseTraining
-from riff.training.options import TrainingOptions
-from riff.training.run import RunSettings, kept_by_checkpoint, run_training
-from riff.training.run_dir import RunDir, checkpoints_in, default_output, find_checkpoint, newest_checkpoint
-from riff.training.validation import FigureLog
+from riff.training.options import Advice, RunSettings, TrainingOptions
+from riff.training.run import kept_by_checkpoint, run_training
+from riff.training.run_dir import RunDir, checkpoints_in, default_output, find_checkpoint, newest_checkpoint, read_losses
 
 
 def content(training: list[str], held_out: list[str], prompt: str = "sing") -> dict[str, Any]:
@@ -63,16 +65,8 @@ def small_run(
 ) -> tuple[int, str]:
     run_dir = RunDir.of_checkpoint(resume) if resume else RunDir.claim(root)
     chosen: dict[str, Any] = {"sample_every": 0, "checkpoint_every": 1000, "loggers": ()} | more
-    settings = RunSettings(
-        "cpu",
-        "32",
-        1e6,
-        command="python train.py",
-        on_start=lambda: write_text(run_dir.config, "seed: 0\n"),
-        callbacks=callbacks,
-        **chosen,
-    )
-    return run_training(module, run_dir, settings, FigureLog(run_dir.validation), [], resume)
+    settings = RunSettings(flags={"seed": 0}, advice=Advice("python train.py"), **chosen)
+    return run_training(module, run_dir, settings, FigureLog(run_dir.validation), callbacks=callbacks, resume=resume)
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +171,7 @@ def test_both_trainers_refuse_before_they_train(
 
 
 def test_a_result_that_cannot_be_written_is_reported_with_how_to_resume(stopped: Path, tmp_path: Path) -> None:
-    settings = RunSettings("cpu", "32", 1, 0, 0, command="python train.py")
+    settings = RunSettings(advice=Advice("python train.py"))
     run_dir, command = RunDir.of_checkpoint(stopped), f"python train.py --resume {stopped}"
 
     def prevented(act: Callable[[], Any]) -> str:
@@ -187,9 +181,9 @@ def test_a_result_that_cannot_be_written_is_reported_with_how_to_resume(stopped:
         return str(raised.value)
 
     with files_of_at_most(1000):
-        said = prevented(lambda: (tmp_path / "x").write_bytes(b"0" * 10_000))
-    assert said.startswith("the result was not written: ")
-    assert "File too large (the disk at /" in said
+        message = prevented(lambda: (tmp_path / "x").write_bytes(b"0" * 10_000))
+    assert message.startswith("the result was not written: ")
+    assert "File too large (the disk at /" in message
     assert "SIGTERM: the result was not written; resume from step 3" in prevented(send(signal.SIGTERM))
     assert "holds x by now" in prevented(lambda: (_ for _ in ()).throw(OptionError("holds x by now")))
 
@@ -315,13 +309,13 @@ def test_unreadable_checkpoints_are_skipped_and_reported(stopped: Path, tmp_path
     whole = stopped.read_bytes()
     for name, data in (("step=000003", whole), ("step=000004", whole[: len(whole) // 2]), (".step=000005.tmp.1", whole)):
         (place / f"{name}.ckpt").write_bytes(data)
-    said: list[str] = []
-    assert find_checkpoint(tmp_path, "newest", said.append) == place / "step=000003.ckpt" == uploaded_checkpoint(place)
-    (line,) = said
+    message: list[str] = []
+    assert find_checkpoint(tmp_path, "newest", message.append) == place / "step=000003.ckpt" == uploaded_checkpoint(place)
+    (line,) = message
     assert line.startswith(f"{place}/step=000004.ckpt: cannot be read as a checkpoint")
     assert "step=000004.ckpt" in capsys.readouterr().err
     (place / "step=000003.ckpt").unlink()
-    with pytest.raises(OptionError, match=r"--resume: no checkpoint under .* that can be read"):
+    with pytest.raises(OptionError, match=r"resume: no checkpoint under .* that can be read"):
         find_checkpoint(tmp_path, "newest")
     with pytest.raises(ModelError, match="no checkpoint"):
         uploaded_checkpoint(place)
@@ -375,7 +369,7 @@ def test_songs_do_not_change_between_training_and_validation(
 ) -> None:
     with pytest.raises(
         DataError,
-        match=r"would change between training and validation, .*resume with the --val_share and the pairs it was trained with",
+        match=r"would change between training and validation, .*resume with the share of held-out songs and the pairs it was",
     ):
         check_checkpoint(stopped, small_module(tiny_base, data=content(training, held_out)))
 
@@ -386,9 +380,9 @@ def test_other_pairs_and_another_seed_are_reported(stopped: Path, tiny_base: Pat
     check_checkpoint(stopped, small_module(tiny_base, data=content(["a", "b", "d"], ["c"])))
     assert "was trained on other pairs (2 then, 3 now); resuming with the present ones" in capsys.readouterr().err
     check_checkpoint(stopped, small_module(tiny_base, data=content(["a", "b"], ["c"], "hum"), seed=4))
-    said = capsys.readouterr().err
-    assert "was trained on other pairs (2 then, 2 now)" in said
-    assert "--seed 4 instead of 0: from here on the pairs come in another order" in said
+    message = capsys.readouterr().err
+    assert "was trained on other pairs (2 then, 2 now)" in message
+    assert "seed 4 instead of 0: from here on the pairs come in another order" in message
 
 
 @pytest.mark.parametrize(
@@ -422,14 +416,45 @@ def test_a_checkpoint_at_the_last_step_only_writes_the_result(stopped: Path, tin
     assert all(torch.equal(value, module.state_dict()[name]) for name, value in weights.items())
 
 
-@pytest.mark.parametrize("script", [cnet_riff_training, train_instruct_pix2pix])
-def test_a_configuration_keeps_auto_and_not_the_chosen_preset(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a run that resumes on another GPU chooses again."""
-    monkeypatch.setattr("riff.training.memory.gpu_memory", lambda: 12 * 2**30)
-    args = script.parse_args([])
-    more = () if script is cnet_riff_training else (1, 1)
-    *_, preset = script._training_options(args, *more, "cuda")
-    assert (preset, args.memory) == ("12", "auto")
+@pytest.mark.parametrize(
+    ("script", "place", "resume"),
+    [(cnet_riff_training, "--log_dir", "--resume"), (train_instruct_pix2pix, "--logging_dir", "--resume_from_checkpoint")],
+)
+def test_a_run_that_resumes_on_another_gpu_chooses_its_memory_preset_anew(
+    script: Any, place: str, resume: str, stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its configuration keeps `auto`; what the user chose is kept."""
+
+    def settings_on(gib: int, *flags: str) -> RunSettings:
+        monkeypatch.setattr("riff.training.memory.gpu_memory", lambda: gib * 2**30)
+        return script.read_settings(script.parse_args([*flags, "--device", "cuda"]))
+
+    monkeypatch.setattr(cli, "choose_device", lambda name: name)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    kept = RunDir(tmp_path, 0).checkpoints / stopped.name
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(stopped.read_bytes())
+    for flags, presets in (((), ("8", "24", "full")), (("--memory", "12"), ("12", "12", "12"))):
+        first = settings_on(8, *flags)
+        cli.write_config(RunDir(tmp_path, 0).config, cli.argparse.Namespace(**first.flags))
+        resumed = [settings_on(gib, place, str(tmp_path), resume, str(kept)) for gib in (24, 80)]
+        assert tuple(settings.preset for settings in (first, *resumed)) == presets
+        assert [settings.step.savings.moments for settings in resumed] == (["bf16"] * 2 if flags else ["32"] * 2)
+
+
+@pytest.mark.parametrize(("before", "after"), [("8", "24"), ("24", "8"), ("12", "full")])
+def test_a_checkpoint_goes_on_with_another_memory_preset(before: str, after: str, tiny_base: Path, tmp_path: Path) -> None:
+    """Weights and moments are converted: the losses are those of one preset but for rounding."""
+
+    def train(preset: str, steps: int, root: Path, resume: Path | None = None) -> list[float]:
+        module = small_module(tiny_base, max_steps=steps, savings=PRESETS[preset])
+        store_weights(module.objective.models, PRESETS[preset], "bf16")
+        small_run(module, root, resume, precision="bf16")
+        return [line["loss"] for line in read_losses(RunDir(root, 0).losses)]
+
+    train(before, 2, tmp_path / "changed")
+    changed = train(after, 4, tmp_path / "changed", RunDir(tmp_path / "changed", 0).checkpoints / "step=000002.ckpt")
+    assert changed == pytest.approx(train("full", 4, tmp_path / "same"), rel=0.05)
 
 
 def test_the_result_of_a_control_method_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -443,10 +468,8 @@ def test_the_result_of_a_control_method_is_found(tmp_path: Path, monkeypatch: py
         run.mkdir(parents=True)
         (run / "config.yaml").write_text(text)
         assert final_model(run) == (output if number < 2 else None)
-    seen: list[Any] = []
-    monkeypatch.setattr(cnet_riff_training, "_train", lambda args, device, processes: seen.append(args))
-    monkeypatch.setattr(sys, "argv", ["cnet_riff_training.py"])
-    cnet_riff_training.main(["--control_method", "canny", "--device", "cpu", "--model", str(tmp_path)])
-    cli.write_config(tmp_path / "config.yaml", seen[0])
+    args = cnet_riff_training.parse_args(["--control_method", "canny", "--device", "cpu"])
+    settings = cnet_riff_training.read_settings(args)
+    cli.write_config(tmp_path / "config.yaml", cli.argparse.Namespace(**settings.flags))
     written = read_mapping(tmp_path / "config.yaml")
     assert (written["output"], written["memory"], "overwrite" in written) == (str(output), "auto", False)

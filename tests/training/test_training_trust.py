@@ -18,19 +18,18 @@ from hypothesis import strategies as st
 
 from riff.errors import TrainingError
 from riff.inspection.prompt_stats import low_variety
-from riff.models.base import load_base
 from riff.models.edit import attach_edit
+from riff.models.loading import load_base
 from riff.spectrogram.edges import canny_edges
 from riff.training.checkpoints import CheckpointLog
-from riff.training.edge_curve import LEAST_RANGE, Bounds, EdgeCurve, mean_edge_f1
 from riff.training.edit import ConditioningDropout, EditObjective
-from riff.training.losses import FLUSH_EVERY, LossLog, read_losses
+from riff.training.losses import FLUSH_EVERY, FigureLog, LossLog, ValidationLog, random_subset
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
 from riff.training.processes import ALONE, Processes
-from riff.training.progress import LINE_EVERY, ProgressLog
-from riff.training.stopping import StopInTime
-from riff.training.validation import FigureLog, ValidationLog, some_of_all
+from riff.training.progress import LINE_EVERY, ProgressLog, StopInTime
+from riff.training.run_dir import read_losses
+from riff.training.samples import LEAST_RANGE, Bounds, EdgeCurve, mean_edge_f1
 
 
 def trainer_at(step: int, scaler: object = None, module: Any = None) -> Any:
@@ -160,13 +159,13 @@ def test_a_line_that_was_being_written_at_a_crash_is_left_out(tmp_path: Path) ->
 
 def test_edges_of_their_own_score_one() -> None:
     generator = np.random.default_rng(0)
-    pictures = [np.kron(generator.integers(0, 256, (16, 16), np.uint8), np.ones((8, 8), np.uint8)) for _ in range(2)]
-    edges = [canny_edges(picture) for picture in pictures]
-    assert mean_edge_f1(pictures, edges) == 1.0
-    assert mean_edge_f1([np.full_like(pictures[0], 255)] * 2, edges) == 0.0
-    assert 0 < mean_edge_f1(pictures[::-1], edges) < 1
+    images = [np.kron(generator.integers(0, 256, (16, 16), np.uint8), np.ones((8, 8), np.uint8)) for _ in range(2)]
+    edges = [canny_edges(image) for image in images]
+    assert mean_edge_f1(images, edges) == 1.0
+    assert mean_edge_f1([np.full_like(images[0], 255)] * 2, edges) == 0.0
+    assert 0 < mean_edge_f1(images[::-1], edges) < 1
     assert EdgeCurve.can_follow(edges)
-    assert not EdgeCurve.can_follow([edges[0], pictures[0]])
+    assert not EdgeCurve.can_follow([edges[0], images[0]])
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
@@ -187,7 +186,7 @@ def test_control_holds_from_a_third_of_the_way(floor: float, ceiling: float, sco
             "step 20: the control has taken hold (edge F1 0.450; 0.300",
             "the control took hold by step 20 (edge F1 0.390",
         ),
-        ([0.35, 0.39], "", "the control has not taken hold: train for more --max_steps"),
+        ([0.35, 0.39], "", "the control has not taken hold: train for more steps"),
         ([], "", ""),
     ],
 )
@@ -201,7 +200,7 @@ def test_the_step_at_which_control_takes_hold_is_reported(
 ) -> None:
     """Once, and also when the run is resumed in between."""
     given_scores = iter([0.3, 0.6, *scores])
-    monkeypatch.setattr("riff.training.edge_curve.mean_edge_f1", lambda images, edges: next(given_scores))
+    monkeypatch.setattr("riff.training.samples.mean_edge_f1", lambda images, edges: next(given_scores))
     path = tmp_path / "validation.jsonl"
     for step, _ in enumerate(["bounds", *scores]):
         figures = FigureLog(path)  # as a resumed run has it
@@ -240,11 +239,11 @@ def test_few_prompts_for_many_songs_are_named(prompts: list[str], songs: list[st
 
 def test_validation_uses_pairs_of_all_held_out_songs() -> None:
     records: list[Any] = [SimpleNamespace(song=song, number=number) for song in "abcd" for number in range(50)]
-    chosen = some_of_all(records, 32)
+    chosen = random_subset(records, 32)
     assert len(chosen) == 32
     assert {record.song for record in chosen} == set("abcd")
-    assert chosen == some_of_all(records, 32)
-    assert some_of_all(records[:5], 32) == records[:5]
+    assert chosen == random_subset(records, 32)
+    assert random_subset(records[:5], 32) == records[:5]
 
 
 class Terminal(io.StringIO):
@@ -252,7 +251,7 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(("limit", "left"), [(math.inf, "0:01:30 left"), (60, "0:00:20 left to --max_train_time")])
+@pytest.mark.parametrize(("limit", "left"), [(math.inf, "0:01:30 left"), (60, "0:00:20 left to the time limit")])
 def test_the_time_left_is_that_of_this_call(
     limit: float, left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
