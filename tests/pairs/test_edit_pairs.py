@@ -234,7 +234,7 @@ def test_another_setting_asks_for_overwrite(root: Path, tmp_path: Path) -> None:
     assert "1 pairs" in done.stdout
     assert "1 left out for --max_examples" in done.stdout
     error = last_error(preprocess(root / "train", tmp_path, "--max_examples", 2, code=2))
-    assert f"--output_dir {tmp_path}: its pairs were made with max_examples None, not 2" in error
+    assert f"--output_dir {tmp_path}: its pairs were made with max_examples 1, not 2" in error
     assert "another folder, or --overwrite" in error
     preprocess(root / "train", tmp_path, "--max_examples", 2, "--overwrite")
     assert len(read_edit_records(tmp_path)) == 2

@@ -83,7 +83,7 @@ def test_a_second_run_on_one_folder_is_refused(songs: Path, tmp_path: Path) -> N
     folder.mkdir()
     with only_writer(folder):
         error = last_error(make_pairs(songs, folder, code=2))
-    assert f"--train_data_dir {folder}: process {os.getpid()} on" in error
+    assert f"{folder}: process {os.getpid()} on" in error
     assert "is writing there; wait for it, or use another folder" in error
 
 
