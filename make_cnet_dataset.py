@@ -24,7 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         "--audio_dir", type=Path, default=Path("raw-audio"), help="folder of songs, or of MUSDB18, as SONG/ or SONG.stem.mp4"
     )
     parser.add_argument("--train_data_dir", type=Path, default=Path("train-data-full"), help="folder for the pairs")
-    parser.add_argument("--prompt_file", type=Path, default=Path("prompt_file.json"), help="each song's prompt")
+    parser.add_argument("--prompt_file", type=Path, default=Path("prompt_file.json"), help="each song's prompt; auto: by listening")
     parser.add_argument("--limit", type=cli.whole(1), help="process at most this many songs (default: all)")
     parser.add_argument("--start_ind", type=cli.whole(0), default=0, help="skip this many songs, in order of name")
     parser.add_separation()
@@ -48,6 +48,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from dataclasses import asdict
+    from functools import partial
 
     from riff.data.pair_types import MANIFEST
     from riff.data.records import CONTROL_PAIRS, DEFAULT_PROMPT, read_prompts
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.pairs.output import OutputFolder
     from riff.pairs.songs import list_songs, names_without_song, shard_of_songs
     from riff.separation.separator import open_songs, separation_options
+    from riff.tagging.label import AUTO, auto_prompts
 
     with named_flag("--audio_dir "):
         all_songs = list_songs(args.audio_dir)
@@ -64,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     songs, shard = shard_of_songs(all_songs[args.start_ind : last], args.shard_index, args.num_shards)
     if not songs and not shard:
         raise OptionError(f"--start_ind {args.start_ind}: {args.audio_dir} holds only {len(all_songs)} songs")
-    prompts = read_prompts(args.prompt_file)
+    is_auto = str(args.prompt_file) == AUTO
+    prompts = {} if is_auto else read_prompts(args.prompt_file)
     if warning := names_without_song(args.prompt_file, prompts, all_songs):
         cli.warn(warning)
     device = cli.choose_device(args.device)
@@ -77,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     none_left = "no clip has enough vocal; no pairs (lower --min_vocal_ratio to keep them)"
     with folder.prepared(described, args.overwrite):
         cli.write_manifest(folder.path / MANIFEST, vars(args), settings=described)
+        if is_auto:
+            unlabelled = {song.name: partial(opener.open, song.path, song.plain_name) for song in songs}
+            prompts = auto_prompts(unlabelled, folder.path, "control", cli.warn)
         report = Build(songs, all_songs, prompts, DEFAULT_PROMPT, folder, maker, none_left, engine=engine, warn=cli.warn).run()
     print(
         f"{report.pairs} pairs in {folder.path}: {report.made} songs made now, {report.skipped} done before, "

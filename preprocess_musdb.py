@@ -18,7 +18,7 @@ from pathlib import Path
 
 from riff import cli
 from riff.cli.errors import named_flag
-from riff.errors import ExistsError, SettingError
+from riff.errors import ExistsError, OptionError, SettingError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -34,8 +34,9 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_flag("with_noop", default=False, help="also make pairs that change nothing")
     add(
         "--prompt_filepath",
+        "--prompt_file",
         type=Path,
-        help='instructions, one {"file": "Artist - Title", "edit_prompt": "..."} per line; a song may have several lines',
+        help='one {"file": "Artist - Title", "edit_prompt": "..."} per line; a song may have several; auto: by listening',
     )
     parser.heading("clips")
     add("--frame_overlap", type=cli.real(0, below=1), default=0.0, help="share of a clip that the next one repeats")
@@ -64,6 +65,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from dataclasses import asdict, fields
+    from functools import partial
 
     from riff.data.pair_types import MANIFEST
     from riff.data.records import EDIT_PAIRS
@@ -73,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.pairs.instructions import DEFAULT_INSTRUCTIONS, read_edit_prompts
     from riff.pairs.output import OutputFolder
     from riff.pairs.songs import list_stem_songs, names_without_song, shard_of_songs
+    from riff.separation.stems import VOCALS, read_stems
+    from riff.tagging.label import AUTO, auto_prompts
 
     settings = EditSettings(**{field.name: getattr(args, field.name) for field in fields(EditSettings)})
     with named_flag("--root_data_dir "):
@@ -81,10 +85,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         cli.warn(
             f"{args.root_data_dir}: takes songs of train and test; for the training songs alone give {args.root_data_dir / 'train'}"
         )
+    is_auto = str(args.prompt_filepath) == AUTO
+    if is_auto and args.gen_stem != VOCALS:
+        raise OptionError(
+            f"--prompt_filepath auto describes vocals, and --gen_stem is {args.gen_stem}; give a file of instructions"
+        )
     default = [DEFAULT_INSTRUCTIONS[args.gen_stem]]
     if args.prompt_filepath is None:
         cli.warn(f"no --prompt_filepath: the instruction of every song is {default[0]!r}")
         prompts = {song.name: default for song in all_songs}
+    elif is_auto:
+        prompts = {}
     else:
         prompts = read_edit_prompts(args.prompt_filepath)
         if warning := names_without_song(args.prompt_filepath, prompts, all_songs):
@@ -98,6 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with folder.prepared(asdict(settings), args.overwrite):
         cli.write_manifest(folder.path / MANIFEST, vars(args), settings=asdict(settings))
         write_shared(folder.path, settings)
+        if is_auto:
+            unlabelled = {song.name: partial(read_stems, song.path) for song in songs}
+            prompts = {song: [prompt] for song, prompt in auto_prompts(unlabelled, folder.path, "edit", cli.warn).items()}
         options = {"max_pairs": args.max_examples, "engine": engine, "warn": cli.warn}
         report = Build(songs, all_songs, prompts, default, folder, maker, none_left, **options).run()
     left_out = f"{report.left_out} left out for --max_examples, " if args.max_examples else ""

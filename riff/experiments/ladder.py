@@ -23,6 +23,7 @@ from riff.metrics.images import edge_scores_by_region, vocal_region
 from riff.metrics.sounds import beat_f1, chroma_cosine, onset_correlation, onset_f1, si_sdr
 from riff.metrics.spectra import log_mel_l1, log_spectral_distance, spectral_convergence
 from riff.metrics.vocals import level_error, raw_pitch_accuracy
+from riff.metrics.voice_heard import can_hear, hear_voice
 from riff.models.model_types import CONTROL, EDIT
 from riff.pairs.clip_images import to_standard_rate
 from riff.sampling.rendering import backing_image, render_mix, vocal_waveform
@@ -57,7 +58,9 @@ AGAINST_BACKING = {  # the accompaniment
     "edge_f1_outside": 1,
 }
 PRESENCE = {"added_energy": 1, "melody": 1, "motion": 1}  # of `EditScores`: is there any vocal?
-LADDER_METRICS = AGAINST_TRUTH | AGAINST_BACKING | PRESENCE
+HEARD = {"voice_heard": 1, "voice_rise": 1}  # of `VoiceHeard`, likewise
+LADDER_METRICS = AGAINST_TRUTH | AGAINST_BACKING | PRESENCE | HEARD
+GENDER_METRICS = {"gender_heard": "gender heard", "pyin_register": "register by pYIN"}
 CLAP_METRICS = {"clap_score": "CLAP score", "fad": "FAD-infinity"}
 METRICS = {
     "raw_pitch_accuracy": "raw pitch accuracy",
@@ -76,6 +79,9 @@ METRICS = {
     "log_spectral_distance": "log-spectral distance, dB",
     "spectral_convergence": "spectral convergence",
     "si_sdr": "SI-SDR, dB",
+    "voice_heard": "voice heard",
+    "voice_rise": "voice, log-odds",
+    **GENDER_METRICS,
     **CLAP_METRICS,
 }
 
@@ -95,8 +101,8 @@ def run_ladder(evaluation: Evaluation, vocals: Path | None = None, clap: str | N
         sampling = asdict(evaluation.model.options) | {"target": evaluation.model.target}
         sampled = replace(evaluation, label="sampling").seeded_clips()
         mixes = {clip.name: mix_with_vocal(evaluation.model, clip, seed) for clip, seed in sampled}
-    scored = score_rungs(clips, mixes, evaluation.seed)
-    means = mean_scores(scored, LADDER_METRICS, count=False)
+    scored = score_rungs(clips, mixes, evaluation.seed, can_hear(warn))
+    means = mean_scores(scored, (*LADDER_METRICS, *GENDER_METRICS), count=False)
     wrong = misordered(means)
     table = {rung: {metric: value for metric, value in row.items() if not wrong.get(metric)} for rung, row in means.items()}
     if clap_model is not None:
@@ -143,14 +149,14 @@ def mixes_of_folder(folder: Path, clips: Sequence[ReferenceClip]) -> dict[str, n
 
 
 def score_rungs(
-    clips: Sequence[ReferenceClip], model_mixes: Mapping[str, np.ndarray] | None = None, seed: int = 0
+    clips: Sequence[ReferenceClip], model_mixes: Mapping[str, np.ndarray] | None = None, seed: int = 0, hear: bool = False
 ) -> list[ScoredImage]:
     """Score every rung of every clip: the mixes themselves by their sound, and edges, melody and level by their images.
 
     The vocal's level is that of the vocal taken out of the mix (`vocal_waveform`).
 
     Args:
-        model_mixes, seed: as in `rung_mixes`.
+        model_mixes, seed: as in `rung_mixes`. hear: also `hear_voice`, whose gender is asked of the model's and the true vocal.
 
     Returns:
         For every clip its rungs in the order of `RUNGS`. `edge_f1_inside` is missing where the true vocal shows nowhere,
@@ -165,6 +171,9 @@ def score_rungs(
         reference = _Reference(clip)
         for rung, mix in mixes.items():
             image, scores = reference.score(mix)
+            if hear:
+                asked = clip.prompt if rung in (MODEL, TRUE) else ""
+                scores |= hear_voice(mix, clip.accompaniment, STANDARD.sample_rate).scores(asked)
             caption = f"{rung}: melody {scores['melody']:.2f}, raw pitch accuracy {scores['raw_pitch_accuracy']:.2f}"
             scored.append(ScoredImage(clip.name, rung, image, scores, caption))
     return scored
@@ -189,7 +198,7 @@ def misordered(means: Mapping[str, Mapping[str, float]]) -> dict[str, list[tuple
         score = {rung: sign * values[metric] for rung, values in means.items() if metric in values}
         if not {SILENCE, RANDOM, RETRIEVED, TRUE} <= set(score):
             continue
-        if metric in PRESENCE:
+        if metric in PRESENCE | HEARD:
             at_most, below = [], [(SILENCE, vocal) for vocal in (RANDOM, RETRIEVED, TRUE)]
         elif metric in AGAINST_BACKING:
             at_most, below = [(RANDOM, RETRIEVED), (RETRIEVED, TRUE)], [(RANDOM, TRUE)]
@@ -285,7 +294,9 @@ EXPERIMENT = Experiment(
         "Means over songs that are in no training data. A metric is shown only if it orders the known rungs sensibly on these "
         "clips: against the truth, none <= random <= retrieved < true; against the accompaniment, random <= retrieved <= true; "
         "of presence, none < any. A retrieved vocal is another song's that fits in key and tempo; its presence should equal the "
-        "true one's. The level error is how far the vocal's level over the accompaniment is from the true one's; edges are "
+        "true one's. Whether a voice is heard that the accompaniment has not, and whether it has the gender of the prompt, is "
+        "decided by a tagger that this project did not train (riff/metrics/voice_heard.py). The level error is how far the vocal's "
+        "level over the accompaniment is from the true one's; edges are "
         "scored inside and outside the true vocal's region. The mixes themselves are scored; the page plays sounds "
         "reconstructed from their images."
     ),
