@@ -3,8 +3,8 @@
     python cnet_riff_add_control.py
     python cnet_riff_add_control.py --base mini --output models/control_mini_ini
 
-The ControlNet starts as a copy of the base's encoder behind zero convolutions: until it is trained, the pipeline draws
-exactly what the base draws. The result loads in diffusers' StableDiffusionControlNetPipeline.
+The ControlNet starts as a copy of the base's encoder behind zero convolutions: until it is trained, the pipeline generates
+exactly what the base generates. The result loads in diffusers' StableDiffusionControlNetPipeline.
 """
 
 from __future__ import annotations
@@ -37,15 +37,19 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from riff.models.base import load_base
-    from riff.models.control import attach_control, save_control_pipeline
-    from riff.models.folders import check_output
+    from riff.errors import ModelError
+    from riff.models.control import attach_control
+    from riff.models.folders import check_output, save_pipeline
+    from riff.models.loading import load_base
 
     replaces = check_output(args.output, "--output", args.overwrite, inputs=(args.base, args.base_config))
     print(f"loading {args.base}")
-    pipeline = attach_control(load_base(args.base, args.base_config), args.hint_init, args.seed)
+    try:
+        pipeline = attach_control(load_base(args.base, args.base_config), args.hint_init, args.seed)
+    except ModelError as error:
+        raise ModelError(f"--base {error}") from error
     origin = {"base": args.base, "hint_init": args.hint_init, "seed": args.seed}
-    save_control_pipeline(pipeline, args.output, origin, replaces=replaces)
+    save_pipeline(pipeline, args.output, origin, replaces=replaces)
     millions = sum(parameter.numel() for parameter in pipeline.controlnet.parameters()) / 1e6
     print(f"a ControlNet of {millions:.1f} M parameters, attached and not trained: {args.output}")
 

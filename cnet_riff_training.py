@@ -139,8 +139,7 @@ def _check_model(model: str) -> None:
 
 
 def _print_plan(settings: ControlSettings) -> None:
-    from riff.models.control import load_control_pipeline
-    from riff.models.folders import read_configs
+    from riff.models.loading import load_control_pipeline, read_configs
     from riff.training.control import control_on_meta
     from riff.training.prediction import print_plan
 
@@ -153,8 +152,9 @@ def _print_plan(settings: ControlSettings) -> None:
 @naming(**FLAGS.names())
 def _train(settings: ControlSettings, processes: Processes) -> None:
     from riff.inspection.prompt_stats import low_variety
-    from riff.models.control import load_control_pipeline, save_control_pipeline
-    from riff.models.folders import read_origin
+    from riff.models.folders import save_pipeline
+    from riff.models.loading import load_control_pipeline
+    from riff.models.sources import read_origin
     from riff.training.control import ControlObjective, control_on_meta, control_samples, held_out_clips, prepare_control_data
     from riff.training.run import TrainingRun
     from riff.training.run_dir import find_checkpoint
@@ -176,7 +176,7 @@ def _train(settings: ControlSettings, processes: Processes) -> None:
     run.train(pipeline, objective, data, partial(control_on_meta, **settings.scope), samples)
 
     origin = read_origin(settings.model)
-    run.save(partial(save_control_pipeline, pipeline), settings.base or origin.get("base") or settings.model, origin)
+    run.save(partial(save_pipeline, pipeline), settings.base or origin.get("base") or settings.model, origin)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,16 @@
     python inference_instruct_pix2pix.py --audio raw-audio/rock-0001.ogg --prompt "add a female vocal rock melody" --best_of 4
     python inference_instruct_pix2pix.py --model_id models/riff-pix2pix-final --data_root edit-data --max_samples 8 --sweep
 
-Inputs are 5.11 s of a song whose vocal is removed first (default: of the songs in raw-audio/), or the pairs of a data set: a
-folder with metadata.jsonl (--data_root), or a hub id or folder of Parquet files (--dataset_id). BASE_SAVE_PATH gets, for every
-clip, original, sample and target as PNG and WAV and a contact sheet, scores.json, and index.html to look and listen. Whether an
-edit was performed is judged from the images, without a neural network; --best_of N generates N candidates and keeps the best.
-The same seed gives the same bytes.
+Inputs are 5.11 s of a song whose vocal is removed first (default: the first song in raw-audio/), or the pairs of a data set:
+a folder with metadata.jsonl (--data_root), or a hub id or folder of Parquet files (--dataset_id). BASE_SAVE_PATH gets, for every
+clip, original, sample and target as PNG and WAV and a contact sheet, scores.json, and index.html to look and listen; of a model
+that generates vocals alone also vocal.png and vocal.wav. Whether an edit was performed is judged from the images, without a
+neural network; --best_of N generates N candidates and keeps the best. The same seed gives the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.heading("input")
     add("--dataset_id", help="hub id or Parquet folder of a data set with original_image, edit_prompt, edited_image")
     add("--data_root", type=Path, help="folder of edit pairs (metadata.jsonl), or their shards as 'DIR/*.tar'")
-    add("--max_samples", type=cli.whole(1), default=8, help="number of clips, from the beginning of the data set")
-    add("--audio", type=Path, help="song to edit, instead of a data set (default: the songs of raw-audio/)")
+    add("--max_samples", type=cli.whole(1), help="number of clips, from the beginning (default: 8 of a data set, 1 of raw-audio/)")
+    add("--audio", type=Path, help="song to edit, instead of a data set (default: the first of raw-audio/)")
     add("--start", type=cli.seconds, default=0.0, metavar="TIME", help="where in the song the clip begins: 32, 0:32 or 1:02:03.5")
     parser.add_separation(none="--audio is edited as it is: an accompaniment, or a song whose vocal is to be removed")
     parser.heading("sampling")
@@ -63,7 +63,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_overwrite("existing results")
     args = parser.parse_args(argv)
     if sum(given is not None for given in (args.audio, args.data_root, args.dataset_id)) > 1:
-        parser.error("give one of --audio FILE, --data_root FOLDER and --dataset_id NAME, or none for the songs of raw-audio/")
+        parser.error("give one of --audio FILE, --data_root FOLDER and --dataset_id NAME, or none for a song of raw-audio/")
     return args
 
 
@@ -83,16 +83,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
     """Write the results into `folder`, which becomes --base_save_path; returns a summary line and one about failures."""
     from riff.files import write_json
-    from riff.models.edit import load_edit_pipeline
+    from riff.models.loading import load_edit_pipeline
+    from riff.models.model_types import EDIT, model_type_of
     from riff.report.edit_pages import ShownEdit, write_edits_page
     from riff.report.report import Take
-    from riff.sampling.control import prepare_pipeline
-    from riff.sampling.edit_clip import edit_target, vocal_at_level, write_edit
-    from riff.sampling.edit_takes import best_take, generate_candidates, generate_sweep, write_sweep
-    from riff.sampling.options import edit_options_for
+    from riff.sampling.edit import best_take, generate_candidates, generate_sweep, write_edit, write_sweep
+    from riff.sampling.options import edit_options_for, edit_target
+    from riff.sampling.pipelines import prepare_pipeline
     from riff.seeds import seed_after
 
-    device, target = cli.choose_device(args.device), edit_target(args.model_id)
+    device = cli.choose_device(args.device)
+    model_type_of(args.model_id, EDIT)  # before songs are separated, which can take minutes
+    target = edit_target(args.model_id)
     further = {"steps": args.num_inference_steps, "negative_prompt": args.negative_prompt}
     options = edit_options_for(args.model_id, args.guidance_scale, args.image_guidance_scale, **further)
     clips, failures = load_clips(args, target, device)
@@ -112,7 +114,7 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
             clip_folder, seed = folder / f"{number:03d}-{clip.name}", seed_after(args.seed, number)
             takes = generate_candidates(pipeline, clip, options, seed, args.best_of, **settings)
             best = best_take(takes)
-            vocal = vocal_at_level(best.painted, clip.before, args.vocal_db) if target == "vocals" else None
+            vocal = best.output if target == "vocals" else None
             files = write_edit(clip_folder, clip, best.after, vocal, clip.prompt, args.griffin_lim_iterations)
             sweep = generate_sweep(pipeline, clip, options, seed, *grid, **settings) if args.sweep else []
             sheet = clip_folder / "sweep.png"
@@ -134,24 +136,30 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
 
 def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[list, list]:
     """The clips to edit, and the errors of those that cannot be read."""
+    from functools import partial
+
     from riff.data.records import EDIT_PAIRS
     from riff.data.stores import open_dataset, open_pairs
     from riff.errors import RiffError
     from riff.pairs.instructions import kind_of_prompt
     from riff.pairs.songs import list_songs
-    from riff.sampling.edit_clip import clip_from_audio, clip_from_record
+    from riff.sampling.edit import EditClip, clip_from_audio, clip_from_record
     from riff.separation.separator import open_songs, separation_options
 
     if not args.data_root and not args.dataset_id:
-        songs = [args.audio] if args.audio else [song.path for song in list_songs("raw-audio")[: args.max_samples]]
-        opener = open_songs(separation_options(args, device), songs, warn=cli.warn) if args.separator != "none" else None
+        inputs: Sequence = [args.audio] if args.audio else [song.path for song in list_songs("raw-audio")[: args.max_samples or 1]]
+        opener = open_songs(separation_options(args, device), inputs, warn=cli.warn) if args.separator != "none" else None
         prompt = args.prompt or "add a vocal melody"
-        return [clip_from_audio(song, opener, args.start, prompt, kind_of_prompt(prompt), device) for song in songs], []
+        settings = {"opener": opener, "start_s": args.start, "prompt": prompt, "kind": kind_of_prompt(prompt), "device": device}
+        read: Callable[[Any], EditClip] = partial(clip_from_audio, **settings)
+    else:
+        store, inputs = open_dataset(args.dataset_id, EDIT_PAIRS) if args.dataset_id else open_pairs(args.data_root, EDIT_PAIRS)
+        inputs = inputs[: args.max_samples or 8]
+        read = partial(clip_from_record, store, target=target, prompt=args.prompt)
     clips, failures = [], []
-    store, records = open_dataset(args.dataset_id, EDIT_PAIRS) if args.dataset_id else open_pairs(args.data_root, EDIT_PAIRS)
-    for record in records[: args.max_samples]:
+    for source in inputs:
         try:
-            clips.append(clip_from_record(store, record, target, args.prompt))
+            clips.append(read(source))
         except RiffError as error:
             failures.append(error)
     if not clips:

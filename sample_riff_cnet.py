@@ -64,15 +64,17 @@ def write_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     """Write the results into `folder`, which becomes --output; returns the name of the first sample's audio."""
     from dataclasses import asdict
 
-    from riff.models.base import check_size
-    from riff.models.control import load_control_pipeline
+    from riff.models.encoders import check_size
+    from riff.models.loading import load_control_pipeline
+    from riff.models.model_types import CONTROL, model_type_of
     from riff.sampling.clip import blank_control, control_from_audio, control_from_image, write_sample_files
-    from riff.sampling.control import prepare_pipeline, sample_control
     from riff.sampling.options import options_for
+    from riff.sampling.pipelines import prepare_pipeline, sample_control
     from riff.seeds import seed_after
     from riff.separation.separator import open_songs, separation_options
 
     device = cli.choose_device(args.device)
+    model_type_of(args.model, CONTROL)  # before the song is separated, which can take minutes
     if args.audio:
         opener = open_songs(separation_options(args, device), [args.audio], warn=cli.warn) if args.separator != "none" else None
         control = control_from_audio(args.audio, opener, args.start, args.canny_low, args.canny_high, device)

@@ -252,8 +252,7 @@ def _reasons_of_no_effect(args: cli.argparse.Namespace, device: str) -> dict[str
 
 
 def _print_plan(settings: EditSettings) -> None:
-    from riff.models.edit import load_to_edit
-    from riff.models.folders import read_configs
+    from riff.models.loading import load_to_edit, read_configs
     from riff.training.edit import edit_on_meta
     from riff.training.prediction import print_plan
 
@@ -267,7 +266,8 @@ def _print_plan(settings: EditSettings) -> None:
 @naming(**FLAGS.names())
 def _train(settings: EditSettings, without_effect: dict[str, str], processes: Processes) -> None:
     from riff.inspection.prompt_stats import low_variety
-    from riff.models.edit import load_to_edit, save_edit_pipeline
+    from riff.models.folders import save_pipeline
+    from riff.models.loading import load_to_edit
     from riff.training.edit import EditObjective, edit_of_image, edit_on_meta, edit_samples, held_out_edits, prepare_edit_data
     from riff.training.run import TrainingRun
 
@@ -295,7 +295,7 @@ def _train(settings: EditSettings, without_effect: dict[str, str], processes: Pr
     run.settings = settings = settings.for_pairs(len(data.training), processes.count)
     objective = EditObjective(pipeline.unet, pipeline.vae.config.scaling_factor, settings.dropout)
     run.train(pipeline, objective, data, edit_on_meta, lambda folder, _: edit_samples(pipeline, clips, settings, folder))
-    run.save(partial(save_edit_pipeline, pipeline), base, {"target": data.target})
+    run.save(partial(save_pipeline, pipeline), base, {"target": data.target})
     if upload and processes.is_first:
         upload(run)
 

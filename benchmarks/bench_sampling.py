@@ -53,8 +53,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from riff.data.records import read_records
-    from riff.models.control import load_control_pipeline
-    from riff.sampling.control import prepare_pipeline
+    from riff.models.loading import load_control_pipeline
+    from riff.sampling.pipelines import prepare_pipeline
     from riff.spectrogram.image import load_grey
 
     device = cli.choose_device(args.device)
@@ -93,8 +93,8 @@ def draw(pipeline: Any, way: Way, edges: Sequence[Any], prompts: Sequence[str], 
     import diffusers
     import torch
 
-    from riff.sampling.control import sample_control
     from riff.sampling.options import SamplingOptions
+    from riff.sampling.pipelines import sample_control
 
     pipeline.scheduler = getattr(diffusers, SAMPLERS[way.sampler]).from_config(pipeline.scheduler.config)
     drawn: list[Any] = []
@@ -109,7 +109,7 @@ def draw(pipeline: Any, way: Way, edges: Sequence[Any], prompts: Sequence[str], 
 
 def follows(pictures: Sequence[Any], edges: Sequence[Any]) -> float:
     """Mean edge F1."""
-    from riff.metrics.pictures import edge_scores
+    from riff.metrics.images import edge_scores
     from riff.spectrogram.edges import canny_edges
 
     scores = [edge_scores(canny_edges(picture), edge).f1 for picture, edge in zip(pictures, edges, strict=True)]

@@ -52,8 +52,8 @@ def calibrate(catalogue: int, count: int, base: str) -> dict:
     from demo.edit_cases import edit_cases
     from riff.metrics.edit import melody_of, score_edit
     from riff.metrics.melody import median_pitch, register_obeyed
-    from riff.models.base import load_base
-    from riff.sampling.windows import through_autoencoder
+    from riff.models.encoders import through_autoencoder
+    from riff.models.loading import load_base
 
     cli.quieten_libraries()
     torch.set_num_threads(1)

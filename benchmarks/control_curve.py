@@ -60,7 +60,7 @@ def _clips(folder: Path) -> list[Path]:
 
 
 def _mean_score(clips, pairs, picture) -> float:  # type: ignore[no-untyped-def]
-    from riff.metrics.pictures import edge_scores
+    from riff.metrics.images import edge_scores
     from riff.spectrogram.edges import canny_edges
     from riff.spectrogram.image import load_grey
 

@@ -130,8 +130,8 @@ class Bench:
 
     def __init__(self, args: cli.argparse.Namespace) -> None:
         from riff.data.datasets import one_of_each_song
-        from riff.models.base import load_base
         from riff.models.control import attach_control
+        from riff.models.loading import load_base
         from riff.training.control import prepare_control_data
 
         self._args = args
@@ -176,8 +176,9 @@ class Bench:
         import torch
 
         from riff.data.datasets import ControlDataset
-        from riff.models.base import latent_factor, load_base
         from riff.models.control import attach_control, hint_channels
+        from riff.models.encoders import latent_factor
+        from riff.models.loading import load_base
         from riff.training.control import ControlObjective
         from riff.training.module import NoiseTraining
         from riff.training.options import TrainingOptions
@@ -224,8 +225,8 @@ class Bench:
         from diffusers import UniPCMultistepScheduler
 
         from riff.models.control import with_control
-        from riff.sampling.control import sample_control
         from riff.sampling.options import SamplingOptions
+        from riff.sampling.pipelines import sample_control
         from riff.spectrogram.image import load_grey
 
         sampler = with_control(pipeline, pipeline.controlnet)
@@ -239,7 +240,7 @@ class Bench:
 
     def _score(self, clip: Any, picture: Any) -> float:
         """Edge F1 outside the vocal's region, against the accompaniment's edges."""
-        from riff.metrics.pictures import edge_scores, vocal_region
+        from riff.metrics.images import edge_scores, vocal_region
         from riff.spectrogram.edges import canny_edges
         from riff.spectrogram.image import load_grey, load_image
 
@@ -263,12 +264,12 @@ class Bench:
 
     def _bounds(self) -> dict[str, float]:
         """Floor and ceiling of the edge F1, and the base's loss: an untrained ControlNet changes nothing."""
-        from riff.experiments.control import repainted
+        from riff.experiments.clips import reconstructed
         from riff.spectrogram.image import load_image
 
         module, pipeline = self._module(Way(), seed=0)
         mixes = [(clip, load_image(self._data.store.open(clip.target))) for clip in self._clips]
-        ceiling = sum(self._score(clip, repainted(pipeline.vae, mix).pixels) for clip, mix in mixes) / len(mixes)
+        ceiling = sum(self._score(clip, reconstructed(pipeline.vae, mix).pixels) for clip, mix in mixes) / len(mixes)
         return {"floor": self._look(pipeline), "ceiling": ceiling, "loss": self._loss(module)}
 
     def _full_size_features(self) -> dict[str, dict[str, float]]:

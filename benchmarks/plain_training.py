@@ -35,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     import torch
 
-    from riff.models.control import load_control_pipeline
-    from riff.models.edit import load_to_edit
+    from riff.models.loading import load_control_pipeline, load_to_edit
 
     torch.manual_seed(args.seed)
     device = cli.choose_device(args.device)

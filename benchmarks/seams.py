@@ -121,15 +121,16 @@ def glued(pieces: Sequence[Any]) -> Any:
 def load_painter(args: cli.argparse.Namespace, layout: Any) -> tuple[Paint, int, dict[str, Any]]:
     """What paints, its frames a latent column, and how it samples."""
     from demo.instructions import HELD_OUT_TEMPLATES, instructions
-    from riff.models.base import latent_factor
-    from riff.sampling.song import SongPainter, load_song_model
+    from riff.models.encoders import latent_factor
+    from riff.sampling.levels import mix_image
+    from riff.sampling.song import SongSampler, load_song_model
 
     model = load_song_model(args.model, args.base, cli.choose_device(args.device), steps=args.steps)
 
     def paint(backing, song, seed):  # type: ignore[no-untyped-def]
         prompt = song.prompt if model.follows_edges else instructions(song.facts, song.name, 1, HELD_OUT_TEMPLATES)[0]
-        painter = SongPainter(model, backing, prompt, layout=layout)
-        return painter.with_backing(painter.paint(seed))
+        painter = SongSampler(model, backing, prompt, layout=layout)
+        return mix_image(painter.sample(seed), backing, model.target)
 
     return paint, latent_factor(model.pipeline), asdict(model.options)
 

@@ -6,7 +6,7 @@ Painted is the true picture, and the true picture through a model's autoencoder,
 that of the mix, out of which the vocal must be taken, or that of the vocal alone. `vocal` is the mean difference to the true
 vocal's picture and `mix` that of accompaniment and vocal together to the true mix's (grey levels, lower is better); `log-mel`
 is the former of the sounds themselves, in dB. `SI-SDR` knows phases, which a picture does not hold; `rest` is what sounds where
-nobody sings, against what sounds where somebody does (dB). The rows marked * are what riff/sampling/vocal.py does. Also
+nobody sings, against what sounds where somebody does (dB). The rows marked * are what riff/sampling/rendering.py does. Also
 printed: how loud the true vocals are against their band.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 from riff import cli
 
 CATALOGUE = 4
-FIRST_SONG = 3  # the constants of riff/sampling/vocal.py were chosen on the three before
+FIRST_SONG = 3  # the constants of riff/sampling/rendering.py were chosen on the three before
 SECONDS = 12.0
 FRAMES = 1_024  # of the song's middle: two pictures as wide as models paint
 ROUNDS = (0, 16, 64)
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     import numpy as np
     import torch
 
-    from riff.models.base import load_base
+    from riff.models.loading import load_base
 
     torch.set_num_threads(1)
     vae = load_base(args.base).vae
@@ -91,8 +91,8 @@ class Song:
         import torch
 
         from demo.composition import compose
-        from riff.sampling.control import match_level
-        from riff.sampling.windows import through_autoencoder
+        from riff.models.encoders import through_autoencoder
+        from riff.sampling.levels import match_level
         from riff.spectrogram.image import SpectrogramImage, waveform_to_image
         from riff.spectrogram.params import STANDARD
 
@@ -116,7 +116,7 @@ class Song:
         """The measures but the last."""
         import numpy as np
 
-        from riff.metrics.pictures import grey_difference
+        from riff.metrics.images import grey_difference
         from riff.metrics.sounds import si_sdr
         from riff.metrics.spectra import log_mel_l1
         from riff.spectrogram.image import mel_to_image
@@ -141,7 +141,7 @@ def ways(song: Song, painted: str) -> dict[str, Callable[[], Any]]:
     """name -> the vocal, float32 (samples,)."""
     import torch
 
-    from riff.sampling.vocal import added_vocal, vocal_waveform
+    from riff.sampling.rendering import added_vocal, vocal_waveform
     from riff.spectrogram.image import image_to_mel
     from riff.spectrogram.mel import waveform_to_mel
     from riff.spectrogram.phase import mel_to_waveform

@@ -18,7 +18,7 @@ tags: [riffusion, spectrogram, music, stable-diffusion]
 # riffusion-mini
 
 A small latent-diffusion model in Riffusion's folder format, so that every tool of riff-cnet runs at once, without a network
-and without a GPU. It draws 512x512 mel spectrograms (5.11 s) of synthetic songs from prompts such as
+and without a GPU. It generates 512x512 mel spectrograms (5.11 s) of synthetic songs from prompts such as
 "Generate an uplifting male vocal rock melody". `StableDiffusionPipeline.from_pretrained` loads it.
 
 ![one sample a style](examples.png)
@@ -43,7 +43,7 @@ There and back through the autoencoder on 64 clips that it never saw: **{facts["
 ## What it cannot do
 It knows five synthetic styles and the words of their prompts. The words in which edits are asked for have tokens of their
 own (that of a learnt word which means the same, or a random one) that it was never trained on: edit models learn them. It
-has never heard a recording, sings no words, and its pictures are softer than a real spectrogram. It is a stand-in to try and
+has never heard a recording, sings no words, and its images are softer than a real spectrogram. It is a stand-in to try and
 to test the tools with, not an instrument: for music, give the same commands the real Riffusion.
 """
 

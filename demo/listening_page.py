@@ -15,9 +15,9 @@ from riff.audio.io import resample, to_channels
 from riff.files import atomic_path
 from riff.report.page import write_page
 from riff.report.report import Take
-from riff.sampling.clip import without_clipping
-from riff.sampling.song import SongModel, SongPainter, generate_take
-from riff.sampling.song_sound import backing_image, render_mix
+from riff.sampling.levels import without_clipping
+from riff.sampling.rendering import backing_image, render_mix
+from riff.sampling.song import SongModel, SongSampler, generate_take
 from riff.separation.song import Song
 from riff.spectrogram.edges import canny_edges
 
@@ -103,8 +103,8 @@ def make_example(
     alone = [("true", "The song's own vocal, alone", "for comparison", vocals)]
     for name, model in models.items():
         prompt = composed.prompt if model.follows_edges else composed.prompt.replace("Generate", "add", 1)
-        take = generate_take(SongPainter(model, backing, prompt), seed)
-        mix = render_mix(song, take.painted, model.target)
+        take = generate_take(SongSampler(model, backing, prompt), seed)
+        mix = render_mix(song, take.output, model.target)
         made = f"{'ControlNet' if model.follows_edges else 'edit model'}, “{prompt}”, seed {seed}"
         example.add_sound(name, f"New vocal by {name}", made, mix.mix)
         own = f"the mix that {name} generated, from which the vocal is taken"

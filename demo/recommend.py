@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", type=cli.GUIDANCE, help="recommended value (default: leave it to those who sample)")
     args = vars(parser.parse_args(argv))
     from riff.files import write_json
-    from riff.models.folders import ORIGIN_FILE, read_origin
+    from riff.models.sources import ORIGIN_FILE, read_origin
 
     model = args.pop("model")
     origin = read_origin(model) | {"sampling": {name: value for name, value in args.items() if value is not None}}

@@ -14,7 +14,7 @@ from PIL import Image
 
 from riff.audio.io import resample, to_channels
 from riff.errors import OptionError
-from riff.sampling.clip import without_clipping
+from riff.sampling.levels import without_clipping
 from riff.spectrogram.image import waveform_to_image
 from riff.spectrogram.params import STANDARD
 from riff.spectrogram.sheet import contact_sheet

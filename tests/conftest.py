@@ -112,14 +112,14 @@ def edit_pairs(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Stable Diffusion folder of real classes with few, random weights: 512x512 pictures, 32x32 latents."""
+    """A Stable Diffusion folder of real classes with few, random weights: 512x512 images, 32x32 latents."""
     import torch
     from diffusers import StableDiffusionPipeline
 
     from demo.autoencoder import AutoencoderRecipe, new_autoencoder
     from demo.diffusion import DiffusionRecipe, new_scheduler, new_text_encoder, new_unet
     from demo.tokenizer import train_tokenizer
-    from riff.models.base import WITHOUT_SAFETY_CHECKER
+    from riff.models.sources import WITHOUT_SAFETY_CHECKER
 
     torch.manual_seed(0)
     recipe = DiffusionRecipe(block_out_channels=(32, 32, 32), text_width=32, text_layers=1)
@@ -148,11 +148,12 @@ def tiny_control(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(scope="session")
 def tiny_edit(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny base as an untrained edit model."""
-    from riff.models.base import load_base
-    from riff.models.edit import attach_edit, save_edit_pipeline
+    from riff.models.edit import attach_edit
+    from riff.models.folders import save_pipeline
+    from riff.models.loading import load_base
 
     folder = tmp_path_factory.mktemp("edit-model") / "tiny-edit"
-    save_edit_pipeline(attach_edit(load_base(str(tiny_base))), folder, {"base": str(tiny_base), "target": "vocals"})
+    save_pipeline(attach_edit(load_base(str(tiny_base))), folder, {"base": str(tiny_base), "target": "vocals"})
     return folder
 
 

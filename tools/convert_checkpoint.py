@@ -46,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from riff.errors import ModelError, OptionError
     from riff.models.cldm import hint_range_of, write_checkpoint
-    from riff.models.convert import DTYPES, checkpoint_to_folder, find_parts, hash_weights
+    from riff.models.convert import DTYPES, checkpoint_to_folder, hash_weights, part_folders
     from riff.models.folders import check_output
-    from riff.models.sources import CHECKPOINTS, find_checkpoint
+    from riff.models.sources import CHECKPOINTS, resolve_checkpoint
 
     inputs = (args.input, args.base)
     to_file, is_folder = args.output.suffix in CHECKPOINTS, Path(args.input).is_dir()
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         replaces = check_output(args.output, "--output", args.overwrite, inputs=inputs)
     if is_folder and not to_file:
         raise OptionError(f"--output {args.output}: --input is a folder, so this must be a file that ends in .ckpt or .safetensors")
-    file = None if is_folder else find_checkpoint(args.input, "give a file or a folder")
+    file = None if is_folder else resolve_checkpoint(args.input, "give a file or a folder")
     if file is not None and to_file:
         raise OptionError(f"--output {args.output}: --input is a file, so this must be a folder")
     if file is None and not to_file:
@@ -68,13 +68,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     dtype, hint_range = DTYPES.get(args.dtype), args.hint_range or hint_range_of(args.input)
     if file is not None:
         made = checkpoint_to_folder(file, args.output, args.base, dtype, hint_range, args.controlnet_only, replaces)
-        places, more = [file], {}
+        sources, further = [file], {}
     else:
-        folders, scheduler = find_parts(args.input, args.base, args.controlnet_only)
+        folders, scheduler = part_folders(args.input, args.base, args.controlnet_only)
         made = f"{write_checkpoint(args.output, folders, scheduler, dtype, hint_range)} tensors"
-        places, more = list(folders.values()), {"files": [args.output.name]}
-    said = {**vars(args), "hint_range": hint_range}
-    cli.write_manifest(manifest, said, made=made, sha256=hash_weights(places), **more)
+        sources, further = list(folders.values()), {"files": [args.output.name]}
+    settings = {**vars(args), "hint_range": hint_range}
+    cli.write_manifest(manifest, settings, made=made, sha256=hash_weights(sources), **further)
     print(f"{made}: {args.output}")
 
 

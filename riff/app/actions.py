@@ -21,8 +21,8 @@ from riff.audio.io import write_audio
 from riff.errors import OptionError
 from riff.files import atomic_path
 from riff.report.song_page import lowered_line, save_take_files
+from riff.sampling.edit import ScoredTake
 from riff.sampling.mixback import Mix, full_scale_gain
-from riff.sampling.song import SongTake
 from riff.seeds import seed_after
 from riff.spectrogram.edges import save_edges
 
@@ -215,7 +215,7 @@ class Actions:
         size = {"width": edges.shape[1], "height": edges.shape[0]}
         return {"part": name, **size, **urls, "painted": session.painted.get(name)}
 
-    def _card(self, session: Session, part: Part, take: SongTake, mix: Mix, request: TakeRequest, title: str) -> str:
+    def _card(self, session: Session, part: Part, take: ScoredTake, mix: Mix, request: TakeRequest, title: str) -> str:
         assert session.song is not None  # the part is of it
         session.take_count += 1
         number = session.take_count

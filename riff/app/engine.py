@@ -12,13 +12,12 @@ import numpy as np
 from riff.app.songs import Part
 from riff.cli import ROOT
 from riff.errors import OptionError
-from riff.models.control import CONTROL
-from riff.models.edit import EDIT
-from riff.models.model_types import model_type_of
+from riff.models.model_types import CONTROL, EDIT, model_type_of
+from riff.sampling.edit import ScoredTake
 from riff.sampling.mixback import Mix
 from riff.sampling.options import EditOptions, SamplingOptions, edit_options_for, options_for
-from riff.sampling.song import SongModel, SongPainter, SongTake, generate_take, load_song_model
-from riff.sampling.song_sound import render_mix
+from riff.sampling.rendering import render_mix
+from riff.sampling.song import SongModel, SongSampler, generate_take, load_song_model
 from riff.spectrogram.edges import canny_edges
 
 INCLUDED = (CONTROL.example, EDIT.example)
@@ -146,7 +145,7 @@ class Engine:
             self._loaded = title, load_song_model(choice.name, self._base, self.device)
         return self._loaded[1]
 
-    def painter(self, part: Part, request: TakeRequest, edges: np.ndarray | None = None) -> SongPainter:
+    def painter(self, part: Part, request: TakeRequest, edges: np.ndarray | None = None) -> SongSampler:
         """A sampler for takes of a part.
 
         Args:
@@ -161,14 +160,14 @@ class Engine:
         else:
             options = SamplingOptions(request.steps, request.scale, request.strength, request.guess_mode, request.negative_prompt)
         configured = replace(model, options=options, canny=request.canny)
-        return SongPainter(configured, part.backing, request.prompt or model.default_prompt, edges=edges)
+        return SongSampler(configured, part.backing, request.prompt or model.default_prompt, edges=edges)
 
     def take(
-        self, part: Part, painter: SongPainter, seed: int, best_of: int, on_step: Callable[[], object]
-    ) -> tuple[SongTake, Mix]:
+        self, part: Part, painter: SongSampler, seed: int, best_of: int, on_step: Callable[[], object]
+    ) -> tuple[ScoredTake, Mix]:
         """One take, and its mix with the part's accompaniment."""
         take = generate_take(painter, seed, best_of, on_step)
-        return take, render_mix(part.song, take.painted, painter.model.target)
+        return take, render_mix(part.song, take.output, painter.model.target)
 
 
 def edges_of(part: Part, canny: tuple[int, int]) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from riff.audio.io import declared_duration, is_stem_file, plain_name, read_audio, write_audio
 from riff.errors import AudioError, OptionError
-from riff.sampling.song_sound import backing_image
+from riff.sampling.rendering import backing_image
 from riff.separation.separator import SeparationOptions, SongOpener, open_songs
 from riff.separation.song import Song, open_song
 from riff.spectrogram.image import SpectrogramImage

@@ -16,7 +16,7 @@ from transformers import ClapModel, ClapProcessor
 
 from riff.audio.io import resample, to_channels
 from riff.errors import DataError, ModelError
-from riff.models.base import explain, looks_like_path
+from riff.models.sources import as_model_error, looks_like_path
 
 # Trained on music: samples of a music model that score 0.31 by it score 0.13 by the general laion/clap-htsat-unfused. Scores of
 # two checkpoints are not comparable.
@@ -111,7 +111,7 @@ def load_clap(model: str = DEFAULT_CLAP, device: str = "cpu") -> Clap:
         processor = ClapProcessor.from_pretrained(model, revision=revision)
     except Exception as error:  # the libraries raise errors of any type
         way_out = f"where there is a network: hf download {model} --revision {revision}"
-        raise explain(error, model, way_out) from error
+        raise as_model_error(error, model, way_out) from error
     if loading["missing_keys"]:
         raise ModelError(f"{model}: these are not the weights of a CLAP model; give a folder or hub id that holds one")
     return Clap(model, network.eval().to(device), processor)

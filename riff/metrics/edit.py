@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 
 from riff.errors import DataError
+from riff.metrics.images import correlation, gradient_correlation
 from riff.metrics.melody import PitchTrack, follow_pitch, median_pitch
-from riff.metrics.pictures import correlation, gradient_correlation
 from riff.spectrogram.image import SILENCE
 from riff.spectrogram.level import level_ratio
 from riff.spectrogram.mel import band_of
@@ -103,7 +103,7 @@ def score_edit(before: np.ndarray, after: np.ndarray, params: SpectrogramParams 
     onsets = correlation(_flux(before, untouched), _flux(after, untouched)) if untouched.any() else 0.0
     return EditScores(
         added_energy=_share(excess, output_magnitude),
-        melody=float(track.sung.mean()),
+        melody=float(track.voiced.mean()),
         motion=float(track.moving.mean()),
         # A silent input is always kept.
         backing_kept=(1.0 - _share(lost, input_magnitude)) * max(0.0, gradients) if input_magnitude.any() else 1.0,

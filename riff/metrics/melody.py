@@ -30,16 +30,16 @@ class PitchTrack(NamedTuple):
     """One pitch a frame.
 
     Attributes:
-        note: float64, shape (frames,), fractional MIDI numbers; valid where `sung`.
+        note: float64, shape (frames,), fractional MIDI numbers; valid where `voiced`.
         clarity: float64, shape (frames,), at most 1: the share of the energy on the pitch's harmonics, less that expected by
             chance.
-        sung: bool, shape (frames,), voiced: in a segment of 60 ms or more of one clear pitch without jumps.
+        voiced: bool, shape (frames,): in a segment of 60 ms or more of one clear pitch without jumps.
         moving: bool, shape (frames,), the pitch moves by 0.15 to 1.5 semitones within the next 50 ms of the segment.
     """
 
     note: np.ndarray
     clarity: np.ndarray
-    sung: np.ndarray
+    voiced: np.ndarray
     moving: np.ndarray
 
 
@@ -65,11 +65,11 @@ def follow_pitch(energy: np.ndarray, audible: np.ndarray, params: SpectrogramPar
     vertex = np.divide(0.5 * (below - above), curvature, out=np.zeros_like(curvature), where=curvature < 0)
     note = LOWEST_NOTE + (best + np.clip(vertex, -1, 1)) / NOTES_A_SEMITONE
     lag = SEGMENT_MS // params.step_size_ms
-    segment, sung = _segments(note, audible & (at >= MIN_CLARITY), lag)
-    moving = np.zeros_like(sung)
+    segment, voiced = _segments(note, audible & (at >= MIN_CLARITY), lag)
+    moving = np.zeros_like(voiced)
     moved = np.abs(note[lag:] - note[:-lag])
-    moving[:-lag] = sung[:-lag] & sung[lag:] & (segment[:-lag] == segment[lag:]) & (moved > MOVEMENT[0]) & (moved < MOVEMENT[1])
-    return PitchTrack(note, clarity.max(axis=0), sung, moving)
+    moving[:-lag] = voiced[:-lag] & voiced[lag:] & (segment[:-lag] == segment[lag:]) & (moved > MOVEMENT[0]) & (moved < MOVEMENT[1])
+    return PitchTrack(note, clarity.max(axis=0), voiced, moving)
 
 
 def _segments(note: np.ndarray, voiced: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:
@@ -101,7 +101,7 @@ def _sieve(params: SpectrogramParams) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 def median_pitch(track: PitchTrack) -> float:
     """Median MIDI number of the voiced frames; NaN if there are none."""
-    return float(np.median(track.note[track.sung])) if track.sung.any() else float("nan")
+    return float(np.median(track.note[track.voiced])) if track.voiced.any() else float("nan")
 
 
 def register_of_prompt(prompt: str) -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from riff.errors import DataError
-from riff.metrics.pictures import correlation
+from riff.metrics.images import correlation
 from riff.spectrogram.params import STANDARD
 
 CHROMA_FFT = 2**14  # 0.37 s at 44.1 kHz: resolves semitones down to about 50 Hz

@@ -34,10 +34,10 @@ def raw_pitch_accuracy(track: PitchTrack, reference: PitchTrack, tolerance: floa
         raise DataError(
             f"pitch tracks of {len(track.note)} and {len(reference.note)} frames cannot be compared; cut them to the same length"
         )
-    if not track.sung.any() or not reference.sung.any():
-        return float(track.sung.any() == reference.sung.any())
-    cents, expected = (np.where(pitch.sung, 100 * pitch.note, 0.0) for pitch in (track, reference))  # 0 is mir_eval's "none"
-    voiced, expected_voiced = track.sung.astype(float), reference.sung.astype(float)
+    if not track.voiced.any() or not reference.voiced.any():
+        return float(track.voiced.any() == reference.voiced.any())
+    cents, expected = (np.where(pitch.voiced, 100 * pitch.note, 0.0) for pitch in (track, reference))  # 0 is mir_eval's "none"
+    voiced, expected_voiced = track.voiced.astype(float), reference.voiced.astype(float)
     return float(mir_eval.melody.raw_pitch_accuracy(expected_voiced, expected, voiced, cents, cent_tolerance=tolerance))
 
 

@@ -1,7 +1,7 @@
 """Checkpoint files of the original code: a ControlNet with its Stable Diffusion (cldm), Stable Diffusion alone, or an edit model.
 
-A file is read as parts, and parts make a pipeline; the other way, the folders of a pipeline's parts are written as one file.
-Weights stay where they are on disk until they are used, and go over one by one.
+A file is read as parts, which make a pipeline; the folders of a pipeline's parts are written as one file. Weights are mapped from
+disk and converted one by one.
 """
 
 from __future__ import annotations
@@ -23,24 +23,39 @@ from riff.models.ldm import (
     STABLE_DIFFUSION_1,
     Blueprint,
     Weights,
+    first_names,
     module_from_ldm,
     module_to_ldm,
-    name_some,
     read_blueprint,
     scale_hints,
 )
 from riff.models.ldm_keys import PART_NAMES, PREFIXES
-from riff.models.ldm_schedule import BUFFERS, check_schedule, schedule_buffers
-from riff.models.sources import CHECKPOINTS, DEFAULT_BASE, WITHOUT_SAFETY_CHECKER, explain, resolve_base
+from riff.models.sources import CHECKPOINTS, DEFAULT_BASE, WITHOUT_SAFETY_CHECKER, as_model_error, resolve_base
 from riff.models.weights import read_folder, read_tensors
 
-WHOLE = ("unet", "vae", "text_encoder")  # what a pipeline needs at least
-# An average of the weights beside them, and what can be computed anew, or is no part of the model.
-LEFT_OUT = ("model_ema.", "first_stage_model.loss.", "scale_factor", "lvlb_weights")
+PIPELINE_PARTS = ("unet", "vae", "text_encoder")  # required of a whole model
+# Averaged weights, and what can be computed or is not part of the model.
+IGNORED = ("model_ema.", "first_stage_model.loss.", "scale_factor", "lvlb_weights")
 # riff-cnet's published model was trained on hints that were never scaled to 0..1.
 HINT_RANGES = {"zachary-shah/riffusion-cnet-v2": 255.0}
-LORA_WAY_OUT = "no script takes it: merge it into a base model first (load_lora_weights and fuse_lora of diffusers)"
+LORA_REMEDY = "no script takes it: merge it into a base model first (load_lora_weights and fuse_lora of diffusers)"
 POSITION_IDS = "text_model.embeddings.position_ids"
+# The noise schedule, which the original code keeps in the checkpoint and its strict loader expects.
+BUFFERS = (
+    "betas",
+    "alphas_cumprod",
+    "alphas_cumprod_prev",
+    "sqrt_alphas_cumprod",
+    "sqrt_one_minus_alphas_cumprod",
+    "log_one_minus_alphas_cumprod",
+    "sqrt_recip_alphas_cumprod",
+    "sqrt_recipm1_alphas_cumprod",
+    "posterior_variance",
+    "posterior_log_variance_clipped",
+    "posterior_mean_coef1",
+    "posterior_mean_coef2",
+    "logvar",
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +63,7 @@ class Checkpoint:
     """A checkpoint file's weights, by part and by their original names without the part's prefix.
 
     Attributes:
-        betas: of the noise schedule it was trained on, where it is told.
+        betas: of the noise schedule that it was trained on, None if not stored.
     """
 
     path: Path
@@ -57,17 +72,17 @@ class Checkpoint:
 
     @property
     def is_edit(self) -> bool:
-        """Whether its UNet takes twice what it gives: latents and image latents."""
+        """Whether its UNet has twice as many input as output channels, for latents and image latents."""
         unet = self.parts.get("unet", {})
         first, last = unet.get("input_blocks.0.0.weight"), unet.get("out.2.weight")
         return first is not None and last is not None and first.shape[1] == 2 * last.shape[0]
 
     def require(self, *parts: str) -> None:
-        """Raise ModelError where a part is not there."""
-        lacking = [f"no {PART_NAMES[part]} ({PREFIXES[part]}*)" for part in parts if part not in self.parts]
-        if lacking:
-            there = ", ".join(PART_NAMES[part] for part in self.parts)
-            raise ModelError(f"{self.path}: holds {' and '.join(lacking)}, but {there}; use a whole checkpoint")
+        """Raise ModelError if a part is missing."""
+        missing = [f"no {PART_NAMES[part]} ({PREFIXES[part]}*)" for part in parts if part not in self.parts]
+        if missing:
+            present = ", ".join(PART_NAMES[part] for part in self.parts)
+            raise ModelError(f"{self.path}: holds {' and '.join(missing)}, but {present}; use a whole checkpoint")
 
     def module(self, part: str, blueprint: Blueprint, dtype: torch.dtype | None = None) -> nn.Module:
         """A part as diffusers' module (`riff.models.ldm.module_from_ldm`)."""
@@ -75,18 +90,18 @@ class Checkpoint:
         return module_from_ldm(part, blueprint, self.parts[part], self.path, dtype)
 
 
-def read_checkpoint(path: Path, hint_range: float = 1) -> Checkpoint:
+def read_original_checkpoint(path: Path, hint_range: float = 1) -> Checkpoint:
     """Read a `.ckpt` or `.safetensors` file of the original code: whole, Lightning's, or a ControlNet's weights alone.
 
     Args:
-        hint_range: the hints that its ControlNet was trained on go from 0 to this; what is read takes them from 0 to 1.
+        hint_range: range of the hints that its ControlNet was trained on, from 0; the result takes hints from 0 to 1.
 
     Raises:
         ModelError: not readable, unsafe, or weights that belong to no part.
     """
     tensors = read_tensors(path)
     if any("lora_" in key.lower() for key in tensors):
-        raise ModelError(f"{path}: is a LoRA; {LORA_WAY_OUT}")
+        raise ModelError(f"{path}: is a LoRA; {LORA_REMEDY}")
     if any(key.startswith(("down_blocks.", "decoder.up_blocks.")) for key in tensors):
         raise ModelError(f"{path}: holds one part in diffusers' own format; name the folder that it lies in")
     if "input_hint_block.0.weight" in tensors:
@@ -98,12 +113,12 @@ def read_checkpoint(path: Path, hint_range: float = 1) -> Checkpoint:
             inner = key.removeprefix(PREFIXES[part])
             if part == "text_encoder":  # some software writes the names without it
                 inner = "text_model." + inner.removeprefix("text_model.")
-            if inner != POSITION_IDS and not key.startswith(LEFT_OUT):
+            if inner != POSITION_IDS and not key.startswith(IGNORED):
                 parts.setdefault(part, {})[inner] = tensor
-        elif key not in BUFFERS and not key.startswith(LEFT_OUT):
+        elif key not in BUFFERS and not key.startswith(IGNORED):
             unexpected.append(key)
     if unexpected or not parts:
-        problem = name_some({"unexpected": unexpected}) or "no part of a model"
+        problem = first_names({"unexpected": unexpected}) or "no part of a model"
         raise ModelError(f"{path}: no checkpoint of Stable Diffusion or of a ControlNet on it ({problem})")
     if "controlnet" in parts:
         parts["controlnet"] = scale_hints(parts["controlnet"], hint_range)
@@ -129,29 +144,29 @@ def load_base_parts(checkpoint: Checkpoint, base: str | None = None, dtype: torc
         dtype: None keeps each weight's own.
 
     Raises:
-        ModelError: a part is missing or does not fit, or the base cannot be had.
+        ModelError: a part is missing or does not fit, or the base cannot be loaded.
     """
-    checkpoint.require(*WHOLE)
+    checkpoint.require(*PIPELINE_PARTS)
     blueprint = blueprint_of(base)
-    modules = {part: checkpoint.module(part, blueprint, dtype) for part in WHOLE}
-    tokenizer, scheduler = load_companions(base or DEFAULT_BASE)
+    modules = {part: checkpoint.module(part, blueprint, dtype) for part in PIPELINE_PARTS}
+    tokenizer, scheduler = load_tokenizer_and_scheduler(base or DEFAULT_BASE)
     if checkpoint.betas is not None:
         check_schedule(checkpoint.betas, scheduler.config, checkpoint.path, base or DEFAULT_BASE)
     return StableDiffusionPipeline(**modules, tokenizer=tokenizer, scheduler=scheduler, **WITHOUT_SAFETY_CHECKER)
 
 
-def load_companions(base: str) -> tuple[Any, Any]:
+def load_tokenizer_and_scheduler(base: str) -> tuple[Any, Any]:
     """The tokenizer and the scheduler of a base: what a checkpoint file lacks.
 
     Raises:
-        ModelError: the base cannot be had.
+        ModelError: the base cannot be loaded.
     """
-    without: dict[str, Any] = dict.fromkeys(WHOLE)
+    without: dict[str, Any] = dict.fromkeys(PIPELINE_PARTS)
     try:
         pipeline = StableDiffusionPipeline.from_pretrained(resolve_base(base), **without, **WITHOUT_SAFETY_CHECKER)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        way_out = "a checkpoint file has no tokenizer and no scheduler, so name a folder that has them as its base"
-        raise explain(error, base, way_out) from error
+        remedy = "a checkpoint file has no tokenizer and no scheduler, so name a folder that has them as its base"
+        raise as_model_error(error, base, remedy) from error
     return pipeline.tokenizer, pipeline.scheduler
 
 
@@ -174,7 +189,7 @@ def write_checkpoint(
     """
     tensors: Weights = {}
     for part, folder in folders.items():
-        weights = module_to_ldm(part, read_json(folder / "config.json"), read_folder(folder), folder)
+        weights = module_to_ldm(part, read_config(folder / "config.json"), read_folder(folder), folder)
         if part == "controlnet":
             weights = scale_hints(weights, 1 / hint_range)
         if part == "text_encoder":
@@ -184,7 +199,7 @@ def write_checkpoint(
     if dtype is not None:
         tensors = {key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
     if scheduler is not None:
-        tensors |= schedule_buffers(read_json(scheduler / "scheduler_config.json"))
+        tensors |= schedule_buffers(read_config(scheduler / "scheduler_config.json"))
     with atomic_path(path) as temporary:
         if path.suffix == CHECKPOINTS[0]:
             torch.save({"state_dict": tensors}, temporary)
@@ -193,7 +208,7 @@ def write_checkpoint(
     return len(tensors)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
     """A part's configuration.
 
     Raises:
@@ -203,3 +218,63 @@ def read_json(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read, and a diffusers folder has it ({error})") from error
+
+
+def schedule_buffers(scheduler: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The twelve buffers of a diffusion process (Ho, Jain and Abbeel, NeurIPS 2020) and `logvar`, which is zero.
+
+    Args:
+        scheduler: configuration of a diffusers scheduler.
+
+    Returns:
+        `BUFFERS`, each float32, shape (training steps,), computed in float64.
+
+    Raises:
+        ModelError: a noise schedule that the original code does not have.
+    """
+    betas = _betas(scheduler)
+    alphas = 1 - betas
+    kept = alphas.cumprod(0)  # the share of the image's variance that is left at each step
+    kept_before = torch.cat([kept.new_ones(1), kept[:-1]])
+    variance = betas * (1 - kept_before) / (1 - kept)
+    values = (
+        betas,
+        kept,
+        kept_before,
+        kept.sqrt(),
+        (1 - kept).sqrt(),
+        (1 - kept).log(),
+        (1 / kept).sqrt(),
+        (1 / kept - 1).sqrt(),
+        variance,
+        variance.clamp(min=1e-20).log(),
+        betas * kept_before.sqrt() / (1 - kept),
+        (1 - kept_before) * alphas.sqrt() / (1 - kept),
+        torch.zeros_like(betas),
+    )
+    return {name: value.float() for name, value in zip(BUFFERS, values, strict=True)}
+
+
+def check_schedule(betas: torch.Tensor, scheduler: Mapping[str, Any], path: object, name: str) -> None:
+    """Refuse a scheduler whose noise is not what a checkpoint was trained on.
+
+    Raises:
+        ModelError: names the checkpoint and the scheduler's base.
+    """
+    expected = _betas(scheduler).float()
+    if betas.shape != expected.shape or not torch.allclose(betas.float(), expected, rtol=1e-2, atol=0):
+        raise ModelError(f"{path}: was trained with another noise schedule than that of {name}; name a base with its schedule")
+
+
+def _betas(scheduler: Mapping[str, Any]) -> torch.Tensor:
+    schedule = scheduler.get("beta_schedule", "linear")
+    first, last, steps = scheduler["beta_start"], scheduler["beta_end"], scheduler["num_train_timesteps"]
+    if scheduler.get("trained_betas") is not None:
+        return torch.tensor(scheduler["trained_betas"], dtype=torch.float64)
+    if schedule == "scaled_linear":
+        return torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64).square()
+    if schedule == "linear":
+        return torch.linspace(first, last, steps, dtype=torch.float64)
+    raise ModelError(
+        f"the scheduler's beta_schedule {schedule} is none of the original code's; use one with scaled_linear or linear"
+    )

@@ -1,20 +1,17 @@
-"""Attach a ControlNet to a base, save it, and load it again."""
+"""Attach a ControlNet to a base."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
-from pathlib import Path
 
 import torch
 from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
 from torch import nn
 
 from riff.errors import ModelError
-from riff.models import identify
-from riff.models.base import latent_factor
-from riff.models.folders import ModelType, load_model, save_model
+from riff.models.encoders import latent_factor
+from riff.models.model_types import BASE, EDIT
 from riff.models.sources import WITHOUT_SAFETY_CHECKER
 from riff.seeds import torch_seed
 
@@ -33,9 +30,9 @@ def attach_control(base: StableDiffusionPipeline, hint_init: str = "scaled", see
         ModelError: an unknown hint_init, or an edit model in place of the base.
     """
     if base.unet.config.in_channels != base.vae.config.latent_channels:
-        raise ModelError(f"the base is {identify.EDIT}, and a ControlNet is attached to {identify.BASE}, such as mini")
+        raise ModelError(f"the base is {EDIT.name}, and a ControlNet is attached to {BASE}, such as mini")
     if hint_init not in ("scaled", "stock"):
-        raise ModelError(f"--hint_init {hint_init}: unknown; choose scaled or stock")
+        raise ModelError(f"hint encoder initialisation {hint_init}: unknown; choose scaled or stock")
     torch.manual_seed(torch_seed(seed))
     channels = hint_channels(latent_factor(base))
     controlnet = ControlNetModel.from_unet(base.unet, conditioning_embedding_out_channels=channels)
@@ -51,9 +48,9 @@ def with_control(base: StableDiffusionPipeline, controlnet: ControlNetModel) -> 
         ModelError: a ControlNet that does not fit this base.
     """
     for name in ("in_channels", "cross_attention_dim", "block_out_channels"):
-        its, bases = (json.dumps(model.config[name]) for model in (controlnet, base.unet))  # a list and a tuple are alike
-        if its != bases:
-            raise ModelError(f"a ControlNet of another base: its {name} is {its}, the base's {bases}; give --base its own")
+        value, expected = (json.dumps(model.config[name]) for model in (controlnet, base.unet))  # lists equal tuples
+        if value != expected:
+            raise ModelError(f"a ControlNet of another base: its {name} is {value}, the base's {expected}; give it its own base")
     return StableDiffusionControlNetPipeline(
         vae=base.vae,
         text_encoder=base.text_encoder,
@@ -66,9 +63,9 @@ def with_control(base: StableDiffusionPipeline, controlnet: ControlNetModel) -> 
 
 
 def hint_channels(factor: int) -> tuple[int, ...]:
-    """Widths of the hint encoder, which halves the picture between any two: ControlNet's own at factor 8.
+    """Widths of the hint encoder, which halves the image between any two: ControlNet's own at factor 8.
 
-    At other factors the first stages are narrow, because they work on the full picture and cost nearly everything.
+    At other factors the first stages are narrow, because they work on the full image and cost nearly everything.
     """
     if factor == 8:
         return STOCK_HINT_CHANNELS
@@ -84,31 +81,3 @@ def scale_hint_encoder(encoder: nn.Module) -> None:
         fan_in = math.prod(convolution.weight.shape[1:])
         nn.init.normal_(convolution.weight, std=HINT_GAIN / math.sqrt(fan_in))
         nn.init.zeros_(convolution.bias)
-
-
-CONTROL = ModelType(
-    name=identify.CONTROL,
-    pipeline=StableDiffusionControlNetPipeline,
-    part="controlnet",
-    part_class=ControlNetModel,
-    combine=with_control,
-    script="cnet_riff_training.py",
-    example="models/riff-cnet-mini",
-)
-
-
-def save_control_pipeline(
-    pipeline: StableDiffusionControlNetPipeline,
-    folder: str | Path,
-    origin: dict,
-    controlnet_only: bool = False,
-    half: bool = False,
-    replaces: Iterable[str] = (),
-) -> None:
-    """Write a folder that `StableDiffusionControlNetPipeline.from_pretrained` loads, or the ControlNet alone (`save_model`)."""
-    save_model(CONTROL, pipeline, folder, origin, controlnet_only, half, replaces)
-
-
-def load_control_pipeline(model: str | Path, base: str | None = None) -> StableDiffusionControlNetPipeline:
-    """Load a whole control pipeline, or a ControlNet with the base that it names (`load_model`)."""
-    return load_model(CONTROL, model, base)

@@ -11,12 +11,12 @@ import torch
 from diffusers import DiffusionPipeline
 
 from riff.errors import ModelError
-from riff.models.cldm import Checkpoint, blueprint_of, load_base_parts, read_checkpoint, read_json
+from riff.models.cldm import Checkpoint, blueprint_of, load_base_parts, read_config, read_original_checkpoint
 from riff.models.control import with_control
 from riff.models.edit import with_unet
-from riff.models.folders import model_folder, read_origin, write_weights
+from riff.models.folders import model_folder, write_weights
 from riff.models.ldm_keys import PREFIXES
-from riff.models.sources import DEFAULT_BASE, SINGLE_FILES, explain, looks_like_path, resolve_base
+from riff.models.sources import DEFAULT_BASE, SINGLE_FILES, as_model_error, looks_like_path, read_origin, resolve_base
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 PART_CLASSES = {"ControlNetModel": "controlnet", "UNet2DConditionModel": "unet"}  # of a part's folder alone
@@ -46,7 +46,7 @@ def checkpoint_to_folder(
     Raises:
         ModelError: the file is no such checkpoint, does not fit the base, or needs one that is not given.
     """
-    checkpoint = read_checkpoint(file, hint_range)
+    checkpoint = read_original_checkpoint(file, hint_range)
     if controlnet_only or set(checkpoint.parts) == {"controlnet"}:
         model: Any = checkpoint.module("controlnet", blueprint_of(base), dtype)
     else:
@@ -59,8 +59,8 @@ def checkpoint_to_folder(
 def _pipeline(checkpoint: Checkpoint, base: str | None, dtype: torch.dtype | None) -> DiffusionPipeline:
     if base is None:
         raise ModelError(
-            f"{checkpoint.path}: has no tokenizer and no scheduler, which a pipeline needs; give --base a folder or hub id "
-            f"that has them ({DEFAULT_BASE}), or --controlnet_only"
+            f"{checkpoint.path}: has no tokenizer and no scheduler, which a pipeline needs; name a base, a folder or hub id, "
+            f"that has them ({DEFAULT_BASE}), or convert the ControlNet alone"
         )
     pipeline = load_base_parts(checkpoint, base, dtype)
     if "controlnet" in checkpoint.parts:
@@ -68,7 +68,7 @@ def _pipeline(checkpoint: Checkpoint, base: str | None, dtype: torch.dtype | Non
     return with_unet(pipeline, pipeline.unet) if checkpoint.is_edit else pipeline
 
 
-def find_parts(model: str, base: str | None, controlnet_only: bool) -> tuple[dict[str, Path], Path | None]:
+def part_folders(model: str, base: str | None, controlnet_only: bool) -> tuple[dict[str, Path], Path | None]:
     """What `write_checkpoint` takes: the folders of a model's parts by name, and that of its scheduler.
 
     Args:
@@ -83,20 +83,20 @@ def find_parts(model: str, base: str | None, controlnet_only: bool) -> tuple[dic
     if (folder / "model_index.json").is_file():
         parts, scheduler = {part: folder / part for part in PREFIXES if (folder / part).is_dir()}, folder / "scheduler"
     else:
-        said = str(read_json(folder / "config.json").get("_class_name"))
-        if said not in PART_CLASSES:
-            raise ModelError(f"{model}: is a {said}, and neither a pipeline nor {' nor '.join(PART_CLASSES)}")
-        parts, scheduler = {PART_CLASSES[said]: folder}, None
+        class_name = str(read_config(folder / "config.json").get("_class_name"))
+        if class_name not in PART_CLASSES:
+            raise ModelError(f"{model}: is a {class_name}, and neither a pipeline nor {' nor '.join(PART_CLASSES)}")
+        parts, scheduler = {PART_CLASSES[class_name]: folder}, None
         base = base or read_origin(folder).get("base")
         if not controlnet_only and base:
-            base_parts, scheduler = find_parts(base, None, False)
+            base_parts, scheduler = part_folders(base, None, False)
             parts = base_parts | parts
     if controlnet_only:
         if "controlnet" not in parts:
-            raise ModelError(f"{model}: has no ControlNet; leave out --controlnet_only")
+            raise ModelError(f"{model}: has no ControlNet to convert alone")
         return {"controlnet": parts["controlnet"]}, None
     if "vae" not in parts:
-        raise ModelError(f"{model}: one part of a model, that does not say its base; give --base, or --controlnet_only")
+        raise ModelError(f"{model}: one part of a model whose base is not known; name it, or convert the ControlNet alone")
     return parts, scheduler
 
 
@@ -114,15 +114,15 @@ def pipeline_folder(model: str) -> Path:
     try:
         return Path(DiffusionPipeline.download(model))
     except (OSError, ValueError) as error:
-        raise explain(error, model, "give a folder") from error
+        raise as_model_error(error, model, "give a folder") from error
 
 
-def hash_weights(places: Iterable[Path]) -> dict[str, str]:
+def hash_weights(sources: Iterable[Path]) -> dict[str, str]:
     """SHA-256 of checkpoint files, and of every file of weights in folders, by path."""
-    files = [path for place in places for path in ([place] if place.is_file() else sorted(place.glob("*")))]
+    files = [path for source in sources for path in ([source] if source.is_file() else sorted(source.glob("*")))]
     hashes = {}
     for path in files:
         if path.suffix in SINGLE_FILES:
-            with open(path, "rb") as opened:
-                hashes[str(path)] = hashlib.file_digest(opened, "sha256").hexdigest()
+            with open(path, "rb") as file:
+                hashes[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes

@@ -1,9 +1,9 @@
 """Parts of Stable Diffusion 1.x between two forms: the original code's checkpoint file and diffusers' modules.
 
-What a part looks like is told by its configuration. A file holds shapes alone, and numbers of attention heads and of
-normalisation groups do not show in them: so a configuration comes with the base that is named, or is Stable Diffusion 1.5's, and
-every weight must then fit it. Two things are read off the file: what the first convolution takes (latents, or latents and image
-latents), and the widths of a hint encoder.
+A file holds weights without a configuration, and their shapes do not show the numbers of attention heads and normalisation groups.
+The configuration is therefore that of a given base, or of Stable Diffusion 1.5, and every weight must fit it. Two things are
+inferred from the weights: the input channels of the first convolution (latents, or latents and image latents), and the widths
+of a hint encoder.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from riff.errors import ModelError
-from riff.models.ldm_keys import KEY_FUNCTIONS, PART_NAMES, Config, is_convolution_there
-from riff.models.sources import explain, resolve_base
+from riff.models.ldm_keys import KEY_FUNCTIONS, PART_NAMES, Config, is_original_convolution
+from riff.models.sources import as_model_error, resolve_base
 
-GEOMETRY_WAY_OUT = "name a base of the same geometry with --base (for a file that is itself the base: --base_config)"
+GEOMETRY_REMEDY = "name a base of the same geometry"
 Weights = dict[str, torch.Tensor]
 
 
@@ -90,8 +90,8 @@ def read_blueprint(base: str) -> Blueprint:
             text_encoder=CLIPTextConfig.from_pretrained(source, subfolder="text_encoder").to_dict(),
         )
     except (OSError, ValueError) as error:
-        raise explain(
-            error, base, "--base mini, in the repository, needs no network, but only fits what was made from it"
+        raise as_model_error(
+            error, base, "mini, in the repository, needs no network, but only fits what was made from it"
         ) from error
 
 
@@ -100,18 +100,18 @@ def blueprint_of_pipeline(pipeline: Any, name: str) -> Blueprint:
 
 
 def part_config(part: str, blueprint: Blueprint, weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """A part's configuration, with what is read off its weights.
+    """A part's configuration, with what is inferred from its weights.
 
     Args:
         weights: by their original names, without the part's prefix.
     """
     source = blueprint.unet if part == "controlnet" else getattr(blueprint, part)
-    config = {name: value for name, value in source.items() if not name.startswith("_")}  # those say where it came from
+    config = {name: value for name, value in source.items() if not name.startswith("_")}  # those are about its origin
     if part in ("vae", "text_encoder"):
         return config
     latents = int(config["out_channels"])
     first = weights.get("input_blocks.0.0.weight")
-    # Another number is left to be found out as a shape that does not fit.
+    # Any other number is reported later, as a shape that does not fit.
     config["in_channels"] = 2 * latents if part == "unet" and first is not None and first.shape[1] == 2 * latents else latents
     if part == "unet":
         return config
@@ -124,7 +124,7 @@ def part_config(part: str, blueprint: Blueprint, weights: Mapping[str, torch.Ten
 
 
 def new_module(part: str, config: Config) -> nn.Module:
-    """A part without weights: its parameters are on the `meta` device, and cost nothing."""
+    """A part whose parameters are on the `meta` device and take no memory."""
     classes = {"unet": UNet2DConditionModel, "controlnet": ControlNetModel, "vae": AutoencoderKL}
     with init_empty_weights():
         if part == "text_encoder":
@@ -136,7 +136,7 @@ def key_table(part: str, module: nn.Module) -> dict[str, str]:
     """Every original name of a part's weights (without prefix), and the name in the module.
 
     Raises:
-        ModelError: a part that the original code does not have.
+        ModelError: a weight that the original code does not have.
     """
     try:
         return {KEY_FUNCTIONS[part](key, module.config): key for key in module.state_dict()}
@@ -164,7 +164,7 @@ def module_from_ldm(part: str, blueprint: Blueprint, weights: Weights, path: obj
     module = new_module(part, part_config(part, blueprint, weights))
     table, expected = key_table(part, module), module.state_dict()
     check_weights(
-        original_shapes(part, module), weights, f"{path}: its {PART_NAMES[part]} is not that of {blueprint.name}", GEOMETRY_WAY_OUT
+        original_shapes(part, module), weights, f"{path}: its {PART_NAMES[part]} is not that of {blueprint.name}", GEOMETRY_REMEDY
     )
     state = {name: weights[key].reshape(expected[name].shape) for key, name in table.items()}
     module.load_state_dict({name: _cast(tensor, dtype) for name, tensor in state.items()}, assign=True)
@@ -200,41 +200,41 @@ def scale_hints(weights: Weights, factor: float) -> Weights:
     return weights | {key: (weights[key].double() * factor).to(weights[key].dtype)} if key in weights and factor != 1 else weights
 
 
-def check_weights(shapes: Mapping[str, Sequence[int]], weights: Weights, problem: str, way_out: str) -> None:
+def check_weights(shapes: Mapping[str, Sequence[int]], weights: Weights, problem: str, remedy: str) -> None:
     """Compare weights with what is expected.
 
     Raises:
-        ModelError: `problem`, the first few weights of each kind that are wrong, how many they are, and `way_out`.
+        ModelError: `problem`, the first few weights of each problem, their numbers, and `remedy`.
     """
     wrong = [
-        f"{key} is {_by(weights[key].shape)}, not {_by(shape)}"
+        f"{key} is {_format_shape(weights[key].shape)}, not {_format_shape(shape)}"
         for key, shape in shapes.items()
         if key in weights and tuple(weights[key].shape) != tuple(shape)
     ]
-    kinds = {
+    problems = {
         "missing": [key for key in shapes if key not in weights],
         "unexpected": [key for key in weights if key not in shapes],
         "of another shape": wrong,
     }
-    if any(kinds.values()):
-        raise ModelError(f"{problem} ({name_some(kinds)}); {way_out}")
+    if any(problems.values()):
+        raise ModelError(f"{problem} ({first_names(problems)}); {remedy}")
 
 
-def name_some(kinds: Mapping[str, Sequence[str]], most: int = 2) -> str:
-    """`3 missing: a, b, ...; 1 unexpected: c` of kinds of things that are wrong."""
+def first_names(problems: Mapping[str, Sequence[str]], most: int = 2) -> str:
+    """`3 missing: a, b, ...; 1 unexpected: c` of names by problem."""
     parts = []
-    for kind, names in kinds.items():
+    for problem, names in problems.items():
         if names:
-            parts.append(f"{len(names)} {kind}: {', '.join(names[:most])}{', ...' if len(names) > most else ''}")
+            parts.append(f"{len(names)} {problem}: {', '.join(names[:most])}{', ...' if len(names) > most else ''}")
     return "; ".join(parts)
 
 
-def _by(shape: Sequence[int]) -> str:
+def _format_shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "a number"
 
 
 def _original_shape(key: str, shape: Sequence[int]) -> tuple[int, ...]:
-    return (*shape, 1, 1) if is_convolution_there(key) else tuple(shape)
+    return (*shape, 1, 1) if is_original_convolution(key) else tuple(shape)
 
 
 def _cast(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Names of weights: those of diffusers' parts, and those that the original latent diffusion and ControlNet code gives them.
 
 Each function takes the name of one weight of a part and the part's configuration, and returns the original name without the
-part's prefix. The original numbers the blocks of a UNet through, from the picture inwards and out again; diffusers numbers the
+part's prefix. The original numbers the blocks of a UNet through, from the image inwards and out again; diffusers numbers the
 resolutions, and what each holds. A weight that the original does not know raises KeyError.
 """
 
@@ -51,18 +51,18 @@ def unet_key(key: str, config: Config) -> str:
     match = re.fullmatch(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)", key)
     if match is None:
         raise KeyError(key)
-    way, block, kind, number, inner = match[1], int(match[2]), match[3], int(match[4]), match[5]
+    direction, block, layer_type, number, inner = match[1], int(match[2]), match[3], int(match[4]), match[5]
     first = block * (layers + 1)
-    if kind == "downsamplers":
+    if layer_type == "downsamplers":
         return f"input_blocks.{first + layers + 1}.0.{inner.replace('conv.', 'op.')}"
-    if kind == "upsamplers":  # stands last in the block's last group, behind an attention if there is one
+    if layer_type == "upsamplers":  # stands last in the block's last group, behind an attention if there is one
         return f"output_blocks.{first + layers}.{1 + ('CrossAttn' in config['up_block_types'][block])}.{inner}"
-    group = f"input_blocks.{1 + first + number}" if way == "down" else f"output_blocks.{first + number}"
-    return f"{group}.{int(kind == 'attentions')}.{_unet_layer(kind, inner)}"
+    group = f"input_blocks.{1 + first + number}" if direction == "down" else f"output_blocks.{first + number}"
+    return f"{group}.{int(layer_type == 'attentions')}.{_unet_layer(layer_type, inner)}"
 
 
-def _unet_layer(kind: str, inner: str) -> str:
-    return inner if kind == "attentions" else _renamed(inner, UNET_RESNET)
+def _unet_layer(layer_type: str, inner: str) -> str:
+    return inner if layer_type == "attentions" else _renamed(inner, UNET_RESNET)
 
 
 def control_key(key: str, config: Config) -> str:
@@ -80,7 +80,7 @@ def control_key(key: str, config: Config) -> str:
 
 
 def vae_key(key: str, config: Config) -> str:
-    """Of an `AutoencoderKL`: 248 names in Stable Diffusion 1.5, whose decoder the original counts from the picture, too."""
+    """Of an `AutoencoderKL`: 248 names in Stable Diffusion 1.5, whose decoder the original counts from the image, too."""
     if key.startswith(("quant_conv.", "post_quant_conv.")):
         return key
     half, _, inner = key.partition(".")
@@ -95,10 +95,10 @@ def vae_key(key: str, config: Config) -> str:
     match = re.fullmatch(r"(down|up)_blocks\.(\d+)\.(resnets|downsamplers|upsamplers)\.(\d+)\.(.+)", inner)
     if match is None:
         raise KeyError(key)
-    way, block, kind, number, rest = match[1], int(match[2]), match[3], match[4], match[5]
-    level = block if way == "down" else len(config["block_out_channels"]) - 1 - block
-    layer = f"block.{number}.{_vae_resnet(rest)}" if kind == "resnets" else f"{kind.removesuffix('rs')}.{rest}"
-    return f"{half}.{way}.{level}.{layer}"
+    direction, block, layer_type, number, rest = match[1], int(match[2]), match[3], match[4], match[5]
+    level = block if direction == "down" else len(config["block_out_channels"]) - 1 - block
+    layer = f"block.{number}.{_vae_resnet(rest)}" if layer_type == "resnets" else f"{layer_type.removesuffix('rs')}.{rest}"
+    return f"{half}.{direction}.{level}.{layer}"
 
 
 def _vae_resnet(inner: str) -> str:
@@ -126,6 +126,6 @@ KEY_FUNCTIONS: dict[str, Callable[[str, Config], str]] = {
 }
 
 
-def is_convolution_there(ldm_key: str) -> bool:
+def is_original_convolution(ldm_key: str) -> bool:
     """Whether a weight is a 1x1 convolution's (two more axes) in the original, and a linear layer's in diffusers."""
     return re.search(r"\.mid\.attn_1\.(q|k|v|proj_out)\.weight$", ldm_key) is not None

@@ -1,4 +1,4 @@
-"""Where a model lies: in the repository, in a folder, in a checkpoint file, or on the hub."""
+"""Resolve a model's name: in the repository, a folder, a checkpoint file, or on the hub."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VARIANT = re.compile(
     r"((?P<part>[^/]+)/)?(diffusion_pytorch_model|model|pytorch_model)(\.(?P<variant>\w+))?(-\d+-of-\d+)?\.(safetensors|bin)"
 )
 FOLDER_FILES = ("model_index.json", "config.json")  # one of them is in every diffusers folder
-ORIGIN_FILE = "riff.json"  # which base a trained part belongs to, and what else is worth remembering
+ORIGIN_FILE = "riff.json"  # the base of a trained part, and further facts
 
 
 def resolve_base(base: str) -> str:
@@ -46,30 +46,30 @@ def resolve_base(base: str) -> str:
 
 
 def looks_like_path(name: str) -> bool:
-    """Whether a name is meant as a place on disk and not as a hub id such as `owner/name`."""
+    """Whether a name is meant as a path and not as a hub id such as `owner/name`."""
     return name.startswith((".", "/", "~", "models/", "outputs/")) or name.count("/") != 1 or name.endswith(SINGLE_FILES)
 
 
-def explain(error: Exception, name: str, way_out: str) -> ModelError:
-    """A loading error of the libraries, which is many lines, as one line."""
+def as_model_error(error: Exception, name: str, remedy: str) -> ModelError:
+    """A loading error of the libraries, which has many lines, as a `ModelError` of one."""
     if silent := unreachable(error):
-        return ModelError(f"{name}: not on disk, and the hub cannot be reached ({silent}); {way_out}")
+        return ModelError(f"{name}: not on disk, and the hub cannot be reached ({silent}); {remedy}")
     text = " ".join(str(error).split())
     if Path(name).exists() or name == MINI:
         return ModelError(f"{name}: cannot be loaded ({type(error).__name__}: {text[:200]})")
-    return ModelError(f"{name}: not on disk, and the hub did not give it ({type(error).__name__}: {text[:120]}); {way_out}")
+    return ModelError(f"{name}: not on disk, and the hub did not give it ({type(error).__name__}: {text[:120]}); {remedy}")
 
 
-def find_checkpoint(
-    name: str | Path, way_out: str, revision: str | None = None, cache_dir: str | Path | None = None
+def resolve_checkpoint(
+    name: str | Path, remedy: str, revision: str | None = None, cache_dir: str | Path | None = None
 ) -> Path | None:
-    """The checkpoint file that a name stands for, or None where it names a folder, a diffusers repository, or no place on disk.
+    """The checkpoint file that a name stands for, or None for a folder, a diffusers repository, or a path that does not exist.
 
     A hub repository that holds checkpoint files and no diffusers folder stands for one of them (`choose_checkpoint`), which is
     downloaded, once.
 
     Args:
-        way_out: what to do where the hub does not give it, for the message.
+        remedy: what to do if the hub does not have it, for the message.
 
     Raises:
         ModelError: it is not on disk, and the hub cannot be reached or has no such repository.
@@ -84,10 +84,10 @@ def find_checkpoint(
         chosen = choose_checkpoint(files)
         return Path(hf_hub_download(str(name), chosen, revision=revision, cache_dir=cache_dir)) if chosen else None
     except (HTTPError, OSError, ValueError, RuntimeError) as error:
-        raise explain(error, str(name), way_out) from error
+        raise as_model_error(error, str(name), remedy) from error
 
 
-def fetch_part(name: str, way_out: str) -> Path:
+def fetch_part(name: str, remedy: str) -> Path:
     """The folder that a name stands for or, where it is that of a trained part alone on the hub, a downloaded copy of that.
 
     Any other name is given back as it is: a whole pipeline is downloaded by diffusers.
@@ -106,7 +106,7 @@ def fetch_part(name: str, way_out: str) -> Path:
         ]
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (HTTPError, OSError, ValueError, RuntimeError) as error:
-        raise explain(error, name, way_out) from error
+        raise as_model_error(error, name, remedy) from error
 
 
 def only_variant(name: str | Path, revision: str | None = None, cache_dir: str | Path | None = None) -> str | None:
@@ -128,18 +128,18 @@ def only_variant(name: str | Path, revision: str | None = None, cache_dir: str |
 
 
 def read_origin(model: str | Path) -> dict:
-    """What was remembered beside a saved model, in a folder or on the hub; empty where nothing was."""
+    """The `riff.json` of a saved model, in a folder or on the hub; empty if it has none."""
     file = Path(model) / ORIGIN_FILE
     if not Path(model).exists() and not looks_like_path(str(model)):
         try:
             file = Path(hf_hub_download(str(model), ORIGIN_FILE))
-        except (HTTPError, OSError, ValueError):  # who loads the model says whether the hub could be reached
+        except (HTTPError, OSError, ValueError):  # loading the model reports whether the hub could be reached
             return {}
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
 
 def choose_checkpoint(files: Sequence[str]) -> str | None:
-    """The checkpoint that a repository of these files is about, or None where it holds a diffusers folder or no checkpoint.
+    """The checkpoint to load from a repository of these files, or None if it holds a diffusers folder or no checkpoint.
 
     One at the root goes before those in folders, one called final before others, and else the name that sorts last, numbers as
     numbers: the newest run's last step.
@@ -162,5 +162,5 @@ def _hub_files(repo_id: str, revision: str | None, cache_dir: str | Path | None)
         try:
             folder = Path(snapshot_download(repo_id, revision=revision, cache_dir=cache_dir, local_files_only=True))
         except LocalEntryNotFoundError:
-            raise error from None  # says more than that the cache is empty
+            raise error from None  # more specific than an empty cache
         return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]

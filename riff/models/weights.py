@@ -19,8 +19,8 @@ from riff.errors import ModelError
 LIGHTNING_CLASS = re.compile(r"(pytorch_lightning|lightning)\.[\w.]*callbacks\.[\w.]+")
 
 
-class _Nothing:
-    """Stands for a class of Lightning's that a checkpoint names: the class itself is neither imported nor run."""
+class _InertClass:
+    """Replaces a class of Lightning's that a checkpoint names: the class itself is neither imported nor run."""
 
 
 def check_weights_file(path: Path) -> None:
@@ -47,7 +47,7 @@ def load_pickle(path: Path) -> Any:
             raise ModelError(f"{path}: cannot be read as a checkpoint (neither an archive nor a pickle)")
     try:
         named = torch.serialization.get_unsafe_globals_in_checkpoint(path) if is_archive else []
-        inert = [(_Nothing, name) for name in named if LIGHTNING_CLASS.fullmatch(name)]
+        inert = [(_InertClass, name) for name in named if LIGHTNING_CLASS.fullmatch(name)]
         with torch.serialization.safe_globals(inert):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except pickle.UnpicklingError as error:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from riff.report.page import Cell
 from riff.report.report import Report, Take
-from riff.sampling.edit_clip import EditClip
-from riff.sampling.edit_takes import EditTake
+from riff.sampling.edit import EditClip, EditTake
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,12 @@ def write_edits_page(folder: Path, shown: Sequence[ShownEdit], model: str, comma
     for edit in shown:
         report.section(f"{edit.clip.name}: {edit.clip.prompt}")
         choice = f"the best of {edit.candidates} by score" if edit.candidates > 1 else f"seed {edit.take.seed}"
-        captions = {"original": "original", "sample": f"edited, {choice}: score {edit.take.verdict.score:.2f}", "target": "target"}
+        captions = {"original": "original", "sample": f"edited, {choice}: score {edit.take.verdict.score:.2f}"}
         report.takes(
-            [Take(captions[name], path.with_suffix(".png"), path.with_suffix(".wav")) for name, path in edit.files.items()]
+            [
+                Take(captions.get(name, name), path.with_suffix(".png"), path.with_suffix(".wav"))
+                for name, path in edit.files.items()
+            ]
         )
         if edit.sweep is not None:
             report.takes([edit.sweep])

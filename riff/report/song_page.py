@@ -13,8 +13,8 @@ from riff.audio.io import plain_name, write_audio
 from riff.files import atomic_path
 from riff.report.page import Cell
 from riff.report.report import Report, Take
+from riff.sampling.edit import ScoredTake
 from riff.sampling.mixback import Mix
-from riff.sampling.song import SongTake
 from riff.spectrogram.image import save_image
 
 OVERVIEW_WIDTH = 4_000  # pixels: browsers cannot display an hour at 10 ms a pixel
@@ -29,7 +29,7 @@ NOTE = (
 class RenderedTake:
     """A take with its levels and files. sounds: mix and vocal, by name. overview: image of at most `OVERVIEW_WIDTH` pixels."""
 
-    take: SongTake
+    take: ScoredTake
     gain_db: float
     limited_db: float
     sounds: Mapping[str, Path]
@@ -44,7 +44,7 @@ class RenderedTake:
         return {"seed": self.take.seed, **judged, **levels, "files": files, "scores": verdict.scores.to_json()}
 
 
-def save_take_files(folder: Path, ending: str, take: SongTake, mix: Mix) -> RenderedTake:
+def save_take_files(folder: Path, ending: str, take: ScoredTake, mix: Mix) -> RenderedTake:
     """Write mix, vocal and spectrogram image of a take, and its overview for the page.
 
     Args:

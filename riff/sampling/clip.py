@@ -11,15 +11,13 @@ import torch
 
 from riff.audio.io import read_audio, resample, write_audio
 from riff.errors import AudioError, DataError
-from riff.sampling.control import match_level
+from riff.sampling.levels import UNKNOWN_LEVEL, match_level, without_clipping
 from riff.sampling.mixback import full_scale_gain
 from riff.separation.separator import SongOpener
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges, save_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform, load_grey, save_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 from riff.spectrogram.sheet import contact_sheet
-
-UNKNOWN_LEVEL = 400.0  # mel maximum of a mix that peaks at about -2 dB; an edge map alone has no level
 
 
 @dataclass(frozen=True)
@@ -130,8 +128,3 @@ def save_take(folder: Path, name: str, image: SpectrogramImage, iterations: int 
     save_image(folder / f"{name}.png", image)
     write_audio(folder / f"{name}.wav", waveform, image.params.sample_rate)
     return waveform
-
-
-def without_clipping(waveform: np.ndarray) -> np.ndarray:
-    """Scale a waveform that would clip to a peak of 0.99; float32, any shape."""
-    return waveform / max(1.0, float(np.abs(waveform).max(initial=0.0)) / 0.99)

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from riff.models.folders import read_origin
+from riff.errors import ModelError
+from riff.models.sources import read_origin
+
+TARGETS = ("mix", "vocals")
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,18 @@ def edit_options_for(
     """`options_for` of an InstructPix2Pix pipeline."""
     scales = _scales(EditOptions, model, guidance_scale=guidance_scale, image_guidance_scale=image_guidance_scale)
     return EditOptions(**scales, **options)
+
+
+def edit_target(model: str | Path) -> str:
+    """What a model generates, from its `riff.json`: the whole `mix` (default), or the `vocals` alone, to be added to the input.
+
+    Raises:
+        ModelError: another value.
+    """
+    target = read_origin(model).get("target", "mix")
+    if target not in TARGETS:
+        raise ModelError(f'{model}: its riff.json has "target": {target!r}; it must be {" or ".join(TARGETS)}')
+    return target
 
 
 def _scales(options: type, model: str | Path, **given: float | None) -> dict[str, Any]:

@@ -1,29 +1,29 @@
-"""A new vocal for a whole song: the model, the image of the backing in, takes out."""
+"""Takes of a whole song: the model generates a new vocal for the image of its backing, in windows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from riff.audio.notes import Note, notes_of_contour
 from riff.errors import DataError
-from riff.metrics.edit import EditScores, Verdict, score_edit
-from riff.models.control import CONTROL, load_control_pipeline
-from riff.models.edit import load_edit_pipeline
-from riff.models.model_types import model_type_of
-from riff.sampling.control import match_level, prepare_pipeline
-from riff.sampling.edit_clip import edit_target, vocal_at_level
-from riff.sampling.edit_takes import CANDIDATE_STRIDE, best_take
+from riff.metrics.edit import EditScores, Verdict, added_melody, score_edit
+from riff.models.loading import load_control_pipeline, load_edit_pipeline
+from riff.models.model_types import CONTROL, model_type_of
+from riff.sampling.edit import CANDIDATE_STRIDE, ScoredTake, best_take
 from riff.sampling.known_region import KnownRegion
-from riff.sampling.options import EditOptions, SamplingOptions, edit_options_for, options_for
+from riff.sampling.levels import mix_image, output_at_level
+from riff.sampling.options import EditOptions, SamplingOptions, edit_options_for, edit_target, options_for
+from riff.sampling.pipelines import prepare_pipeline
 from riff.sampling.window_models import ControlWindows, EditWindows
-from riff.sampling.windows import WindowLayout, WindowPredictor, sample_windows
+from riff.sampling.windows import Guide, WindowLayout, WindowPredictor, sample_windows
 from riff.seeds import seed_after
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
-from riff.spectrogram.image import SILENCE, SpectrogramImage, combine_images
+from riff.spectrogram.image import SILENCE, SpectrogramImage
 from riff.spectrogram.params import STANDARD, SpectrogramParams
 
 SCORED_FRAMES = 6_000  # a minute: the score takes a dozen float64 copies
@@ -53,7 +53,7 @@ class SongModel:
     def default_prompt(self) -> str:
         return "Generate a vocal melody" if self.follows_edges else "add a vocal melody"
 
-    def over(self, backing: np.ndarray, prompt: str, edges: np.ndarray | None = None) -> WindowPredictor:
+    def predictor(self, backing: np.ndarray, prompt: str, edges: np.ndarray | None = None) -> WindowPredictor:
         """The model conditioned on a backing and a prompt.
 
         Args:
@@ -93,7 +93,7 @@ def load_song_model(
     return SongModel(pipeline, edit_options, edit_target(Path(model)))
 
 
-class SongPainter:
+class SongSampler:
     """Generates the spectrogram images of takes of one song; edges and text embeddings are computed once for all takes.
 
     Args:
@@ -101,9 +101,10 @@ class SongPainter:
         known: the image outside the regions: of the song, or of its vocal for a model that generates vocals.
         regions: frames to generate as (first, end), ascending and disjoint; empty for the whole song, and `known` is not needed.
         edges: that a ControlNet follows, uint8, 0 or 255, the shape of the backing's image (default: the backing's own).
+        guide: what sampling begins with, of the same shape: a vocal, or, for a model that generates a mix, a mix.
 
     Raises:
-        DataError: edges of another shape, or for an edit model.
+        DataError: edges or guide of another shape, or edges for an edit model.
     """
 
     def __init__(
@@ -115,10 +116,13 @@ class SongPainter:
         regions: Sequence[tuple[int, int]] = (),
         layout: WindowLayout = STANDARD_WINDOWS,
         edges: np.ndarray | None = None,
+        guide: Guide | None = None,
     ) -> None:
         if edges is not None and (edges.shape != backing.pixels.shape or not model.follows_edges):
             shapes = f"edges of {edges.shape} for an image of {backing.pixels.shape}"
             raise DataError(f"{shapes}; give a ControlNet edges of the image's own shape, and an edit model none")
+        if guide is not None and guide.pixels.shape != backing.pixels.shape:
+            raise DataError(f"a guide of {guide.pixels.shape} for an image of {backing.pixels.shape}; give both the same shape")
         self.model, self.backing, self.regions = model, backing, list(regions) or [(0, backing.pixels.shape[1])]
         self._layout, frames = layout, backing.pixels.shape[1]
         missing = max(0, layout.width - frames)  # a song shorter than a window is followed by silence
@@ -128,18 +132,24 @@ class SongPainter:
         self._replace = np.zeros(frames + missing, bool)
         for first, end in self.regions:
             self._replace[first : end + missing * (end == frames)] = True
+        self._guide = guide and replace(guide, pixels=np.pad(guide.pixels, ((0, 0), (0, missing)), constant_values=SILENCE))
         padded_edges = None if edges is None else np.pad(edges, ((0, 0), (0, missing)))
         self._spans = [
-            (first, end, model.over(padded[:, first:end], prompt, None if padded_edges is None else padded_edges[:, first:end]))
+            (
+                first,
+                end,
+                model.predictor(padded[:, first:end], prompt, None if padded_edges is None else padded_edges[:, first:end]),
+            )
             for first, end in spans(self.regions, frames + missing, layout.width)
         ]
 
     @property
     def num_steps(self) -> int:
         """Denoising steps of a take."""
-        return len(self._spans) * self.model.options.steps
+        steps = self.model.options.steps
+        return len(self._spans) * (self._guide.num_steps(steps) if self._guide else steps)
 
-    def paint(self, seed: int, on_step: Callable[[], object] = lambda: None) -> SpectrogramImage:
+    def sample(self, seed: int, on_step: Callable[[], object] = lambda: None) -> SpectrogramImage:
         """The model's output for a seed, at its estimated level and of the size of the backing's image."""
         pixels = self._known.copy()
         for first, end, predictor in self._spans:
@@ -153,15 +163,10 @@ class SongPainter:
                 KnownRegion(self._known[:, first:end], self._replace[first:end]),
                 on_step=lambda _: on_step(),
                 height=len(pixels),
+                guide=self._guide and replace(self._guide, pixels=self._guide.pixels[:, first:end]),
             )
         pixels = np.ascontiguousarray(pixels[:, : self.backing.pixels.shape[1]])
-        if self.model.target == "vocals":
-            return vocal_at_level(pixels, self.backing)
-        return match_level(pixels, self.backing)
-
-    def with_backing(self, painted: SpectrogramImage) -> SpectrogramImage:
-        """The image of the mix: the output itself, or backing and output combined for a model that generates vocals."""
-        return combine_images(self.backing, painted) if self.model.target == "vocals" else painted
+        return output_at_level(pixels, self.backing, self.model.target)
 
 
 def spans(regions: Sequence[tuple[int, int]], frames: int, width: int) -> list[tuple[int, int]]:
@@ -183,32 +188,17 @@ def spans(regions: Sequence[tuple[int, int]], frames: int, width: int) -> list[t
     return merged
 
 
-@dataclass(frozen=True)
-class SongTake:
-    """A take of a song.
-
-    Attributes:
-        painted: the model's output, at its level. after: the spectrogram image of the whole mix.
-        verdict: whether a vocal was added in the frames to generate.
-    """
-
-    seed: int
-    painted: SpectrogramImage
-    after: SpectrogramImage
-    verdict: Verdict
-
-
-def generate_take(painter: SongPainter, seed: int, candidates: int = 1, on_step: Callable[[], object] = lambda: None) -> SongTake:
+def generate_take(sampler: SongSampler, seed: int, candidates: int = 1, on_step: Callable[[], object] = lambda: None) -> ScoredTake:
     """Generate `candidates` takes and keep the best by the edit score; the first does not depend on their number."""
     takes = []
-    backing = painter.backing
-    generated = np.concatenate([np.arange(*region) for region in painter.regions])
+    backing = sampler.backing
+    generated = np.concatenate([np.arange(*region) for region in sampler.regions])
     for number in range(candidates):
         candidate_seed = seed_after(seed, number * CANDIDATE_STRIDE)
-        painted = painter.paint(candidate_seed, on_step)
-        after = painter.with_backing(painted)
+        output = sampler.sample(candidate_seed, on_step)
+        after = mix_image(output, backing, sampler.model.target)
         verdict = score_song(backing.pixels, after.pixels, generated, backing.params)
-        takes.append(SongTake(candidate_seed, painted, after, verdict))
+        takes.append(ScoredTake(candidate_seed, output, after, verdict))
     return best_take(takes)
 
 
@@ -224,3 +214,9 @@ def score_song(before: np.ndarray, after: np.ndarray, frames: np.ndarray, params
     with np.errstate(invalid="ignore"):
         means = EditScores(*(np.nansum(scores * lengths, axis=0) / lengths.sum(axis=0)).tolist())
     return Verdict(means, means.is_edit, means.edit_score)
+
+
+def notes_of_take(backing: SpectrogramImage, take: ScoredTake) -> list[Note]:
+    """The notes of a take's vocal, from its image."""
+    melody = added_melody(backing.pixels, take.after.pixels, backing.params)
+    return notes_of_contour(np.where(melody.voiced, melody.note, np.nan))

@@ -10,12 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from riff.models.base import latent_factor
-from riff.models.prompts import warn_of_long
-from riff.sampling.control import to_rgb
+from riff.models.encoders import encode_images, encode_texts, latent_factor, warn_of_long
 from riff.sampling.known_region import pad_frames
 from riff.sampling.options import EditOptions, SamplingOptions
-from riff.sampling.windows import encode_image
+from riff.sampling.pipelines import to_rgb
 from riff.spectrogram.image import SILENCE
 
 CACHED_HINTS = 64  # windows whose encoded edges are cached, 2.6 MB each at Stable Diffusion's size
@@ -39,7 +37,8 @@ class ControlWindows:
         scale = options.guidance_scale
         # Without guidance the unconditional prediction has weight 0 and is skipped.
         self._weights, texts = ([1 - scale, scale], [options.negative_prompt, prompt]) if scale > 1 else ([1.0], [prompt])
-        self._embeddings = embed_texts(pipeline, texts)
+        warn_of_long(pipeline.tokenizer, texts)
+        self._embeddings = encode_texts(pipeline, texts)
 
     @torch.inference_mode()
     def noise(self, latents: torch.Tensor, timestep: torch.Tensor, starts: Sequence[int]) -> torch.Tensor:
@@ -98,7 +97,9 @@ class EditWindows:
         self._unet, self._vae, self._factor = pipeline.unet, pipeline.vae, latent_factor(pipeline)
         self._image = pad_frames(image, self._factor, SILENCE)
         self._latents: dict[tuple[int, int], torch.Tensor] = {}  # by the window's start in frames and width in columns
-        no_text, text = embed_texts(pipeline, [options.negative_prompt, instruction])
+        texts = [options.negative_prompt, instruction]
+        warn_of_long(pipeline.tokenizer, texts)
+        no_text, text = encode_texts(pipeline, texts)
         s_image, s_text = options.image_guidance_scale, options.guidance_scale
         # The formula by prediction: weight, whether conditioned on the image, embedding. Predictions of weight 0 are skipped:
         # at s_I = 1 that saves a third of the time.
@@ -120,7 +121,7 @@ class EditWindows:
         """A window's latents, cached; unscaled, as in training."""
         if (start, columns) not in self._latents:
             window = self._image[:, start : start + columns * self._factor]
-            self._latents[start, columns] = encode_image(self._vae, window)
+            self._latents[start, columns] = encode_images(self._vae, [window]).mode()
         return self._latents[start, columns]
 
 
@@ -136,12 +137,3 @@ def _without_hint_encoder(controlnet: Any) -> Any:
     taking_hints._modules = {**controlnet._modules, "controlnet_cond_embedding": nn.Identity()}
     taking_hints.register_to_config(controlnet_conditioning_channel_order="rgb")  # encoded hints have no channel order
     return taking_hints
-
-
-@torch.inference_mode()
-def embed_texts(pipeline: Any, texts: list[str]) -> torch.Tensor:
-    """The text encoder's embeddings: (texts, tokens, width). Warns of texts that are truncated."""
-    tokenizer = pipeline.tokenizer
-    warn_of_long(tokenizer, texts)
-    tokens = tokenizer(texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt")
-    return pipeline.text_encoder(tokens.input_ids.to(pipeline.device)).last_hidden_state

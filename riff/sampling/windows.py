@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from riff.errors import DataError, OptionError
-from riff.models.base import check_size, latent_factor
+from riff.models.encoders import check_size, encode_images, latent_factor
 from riff.sampling.known_region import KnownRegion
 from riff.seeds import new_generator
+from riff.spectrogram.image import SILENCE
 from riff.spectrogram.params import CLIP_FRAMES, STANDARD
 
 GPU_BATCH_SIZE = 8  # windows a forward pass; on a CPU one at a time goes fastest
@@ -49,7 +50,7 @@ class WindowLayout:
         """First frames of the windows over an image that is padded to whole latent columns.
 
         Args:
-            factor: frames a latent column, a divisor of the width (`riff.models.base.latent_factor`).
+            factor: frames a latent column, a divisor of the width (`riff.models.encoders.latent_factor`).
 
         Returns:
             Multiples of `factor`, ascending; the last window ends with the padded image.
@@ -84,6 +85,23 @@ class WindowLayout:
         return torch.from_numpy(np.array(weights, np.float32).reshape(len(columns), width))
 
 
+@dataclass(frozen=True)
+class Guide:
+    """An image that sampling begins with.
+
+    Attributes:
+        pixels: uint8, shape (height, frames). strength: [0, 1]: the share of the denoising steps that are left out, 0 for none of
+            the image, near 1 for the image itself.
+    """
+
+    pixels: np.ndarray
+    strength: float
+
+    def num_steps(self, steps: int) -> int:
+        """Denoising steps that are run, of `steps`; one at least."""
+        return max(1, round((1.0 - self.strength) * steps))
+
+
 class WindowPredictor(Protocol):
     """A denoising model with its conditioning."""
 
@@ -111,6 +129,7 @@ def sample_windows(
     known_region: KnownRegion | None = None,
     on_step: Callable[[int], object] | None = None,
     height: int = STANDARD.n_mels,
+    guide: Guide | None = None,
 ) -> np.ndarray:
     """Sample one spectrogram image of any length.
 
@@ -124,6 +143,7 @@ def sample_windows(
         known_region: image and inpainting mask (default: every frame is generated).
         on_step: called with the number of finished denoising steps.
         height: of the image in pixels.
+        guide: image to begin with in place of noise alone (SDEdit, Meng et al., ICLR 2022); fewer steps are run.
 
     Returns:
         uint8 grey levels, shape (height, frames).
@@ -144,7 +164,15 @@ def sample_windows(
 
     scheduler.set_timesteps(steps, device=device)
     latents = noise * scheduler.init_noise_sigma
-    for step, timestep in enumerate(scheduler.timesteps):
+    timesteps = scheduler.timesteps
+    if guide is not None:
+        first = steps - guide.num_steps(steps)
+        timesteps = timesteps[first:]
+        scheduler.set_begin_index(first)
+        missing = [(0, 0), (0, len(share) - frames)]
+        pixels = np.pad(guide.pixels, missing, constant_values=SILENCE)
+        latents = scheduler.add_noise(_encode(pipeline, pixels, starts, layout, noise), noise, timesteps[:1])
+    for step, timestep in enumerate(timesteps):
         latents = torch.lerp(scheduler.add_noise(known, noise, timestep.reshape(1)), latents, mask)
         scaled = scheduler.scale_model_input(latents, timestep)
         guided = _predict(predictor, scaled, timestep, starts, layout, factor)
@@ -180,7 +208,7 @@ def _encode(pipeline: Any, pixels: np.ndarray, starts: Sequence[int], layout: Wi
     factor = latent_factor(pipeline)
     latents = torch.zeros_like(like)
     for start, weights in zip(starts, layout.weights(starts, factor).to(like.device), strict=True):
-        window = encode_image(pipeline.vae, pixels[:, start : start + layout.width])
+        window = encode_images(pipeline.vae, [pixels[:, start : start + layout.width]]).mode()
         _add(latents, window * pipeline.vae.config.scaling_factor, [start], weights[None], factor)
     return latents
 
@@ -204,16 +232,3 @@ def _add(whole: torch.Tensor, windows: torch.Tensor, starts: Sequence[int], weig
     for window, start, weight in zip(windows, starts, weights, strict=True):
         column = start // factor
         whole[..., column : column + len(weight)] += window.float() * weight
-
-
-def encode_image(vae: Any, pixels: np.ndarray) -> torch.Tensor:
-    """Mode of an image's latent distribution, unscaled: uint8 (height, width) -> (1, channels, height / factor, width / factor)."""
-    scaled = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1.0)[None, None].repeat(1, 3, 1, 1)
-    return vae.encode(scaled.to(vae.device, vae.dtype)).latent_dist.mode()
-
-
-@torch.inference_mode()
-def through_autoencoder(vae: Any, pixels: np.ndarray) -> np.ndarray:
-    """Encode and decode an image: uint8 (height, width) -> the same."""
-    decoded = vae.decode(encode_image(vae, pixels)).sample.float().mean(dim=1)[0]
-    return ((decoded + 1.0) * 127.5).round().clamp(0, 255).byte().cpu().numpy()

@@ -15,10 +15,10 @@ from diffusers import ControlNetModel, UNet2DConditionModel, UniPCMultistepSched
 from riff.data.datasets import ControlDataset, Example, one_of_each_song
 from riff.data.records import PairRecord, control_pairs
 from riff.data.stores import open_pairs
-from riff.models.base import sampled_hash
 from riff.models.control import with_control
-from riff.sampling.control import sample_control
+from riff.models.encoders import sampled_hash
 from riff.sampling.options import SamplingOptions, without_control
+from riff.sampling.pipelines import sample_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image
 from riff.training.data import TrainingData
 from riff.training.losses import FigureLog

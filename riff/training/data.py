@@ -15,8 +15,7 @@ from riff.data.datasets import Record, split_by_song
 from riff.data.latents import Encoded, encode, of_one_size
 from riff.data.stores import PairStore
 from riff.errors import DataError
-from riff.models.base import check_size, encoder_names
-from riff.models.prompts import warn_of_long
+from riff.models.encoders import check_size, encoder_names, warn_of_long
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ them otherwise. Weights are only stored in a precision that the run computes in:
 32, trained weights where it is not bf16. AdamW's moments can be bf16 on any device, since they are rounded stochastically from
 float32 (`choose_savings`).
 
-Sampling with a finished model is in fp16 on CUDA of any age, and in float32 on a CPU (`riff.sampling.control.prepare_pipeline`).
+Sampling with a finished model is in fp16 on CUDA of any age, and in float32 on a CPU (`riff.sampling.pipelines.prepare_pipeline`).
 """
 
 from __future__ import annotations

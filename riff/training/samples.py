@@ -13,10 +13,10 @@ import pytorch_lightning as pl
 import torch
 from tqdm import tqdm
 
-from riff.metrics.pictures import edge_scores
-from riff.sampling.clip import UNKNOWN_LEVEL, save_take, without_clipping
-from riff.sampling.control import match_level
-from riff.sampling.windows import through_autoencoder
+from riff.metrics.images import edge_scores
+from riff.models.encoders import through_autoencoder
+from riff.sampling.clip import save_take
+from riff.sampling.levels import UNKNOWN_LEVEL, match_level, without_clipping
 from riff.seeds import seed_after
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform

@@ -150,14 +150,14 @@ def test_painted_edges_reach_the_controlnet_as_they_are(part: Part, engine: Engi
     seen: list[torch.Tensor] = []
     encoder = painter.model.pipeline.controlnet.controlnet_cond_embedding
     with encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone())):
-        painter.paint(0)
+        painter.sample(0)
     windows = [(255 * hint[0, 0]).round().byte().numpy() for hint in seen]
     assert [window.shape for window in windows] == [(512, 512)] * 2
     np.testing.assert_array_equal(windows[0], edges[:, :512])
     shift = 608 - 512  # the last window ends with the image, padded to whole latent columns
     np.testing.assert_array_equal(windows[1][:, : 601 - shift], edges[:, shift:])
-    own = engine.painter(part, quick(model)).paint(0)
-    assert (painter.paint(0).pixels != own.pixels).mean() > 0.1
+    own = engine.painter(part, quick(model)).sample(0)
+    assert (painter.sample(0).pixels != own.pixels).mean() > 0.1
 
 
 def test_edges_of_another_shape_are_refused(part: Part, engine: Engine) -> None:

@@ -13,7 +13,7 @@ from hub_stand_in import ROOT, TOKEN, Fault, Hub, Repository, run_against_hub
 from huggingface_hub import constants
 from huggingface_hub.errors import HTTPError
 
-from riff.models.sources import explain
+from riff.models.sources import as_model_error
 from riff.network import HubUnreachable, _FirstContact, unreachable
 
 LOAD = """
@@ -61,7 +61,7 @@ def test_a_hub_that_does_not_answer_is_contacted_once(
         errors.append(str(caught.value))
     assert time.monotonic() - began < 5
     assert set(errors) == {errors[0]}
-    assert "cannot be reached" in str(explain(caught.value, "me/part", "give a folder"))
+    assert "cannot be reached" in str(as_model_error(caught.value, "me/part", "give a folder"))
 
 
 def test_a_hub_that_answered_once_may_fail_as_the_library_does(hub: Hub, refusing: str, monkeypatch: pytest.MonkeyPatch) -> None:

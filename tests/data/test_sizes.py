@@ -13,9 +13,8 @@ from torch.utils.data import default_collate
 
 from riff.data.datasets import ControlDataset, EditDataset
 from riff.errors import DataError
-from riff.models.base import load_base
-from riff.models.control import load_control_pipeline
 from riff.models.edit import attach_edit
+from riff.models.loading import load_base, load_control_pipeline
 from riff.training.control import ControlObjective, prepare_control_data
 from riff.training.edit import EditObjective, EditSettings, prepare_edit_data
 

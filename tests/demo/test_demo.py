@@ -17,7 +17,7 @@ from conftest import ROOT, run_script
 
 from demo.composition import MOODS, REGISTERS, STYLES, compose
 from demo.voice import Singer, Syllable, sing
-from riff.models.folders import read_origin
+from riff.models.sources import read_origin
 from riff.sampling.options import options_for
 
 

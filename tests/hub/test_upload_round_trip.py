@@ -17,8 +17,8 @@ COMPARE = """
 import sys, torch
 sys.path.insert(0, {root!r})
 from diffusers import StableDiffusionControlNetPipeline, StableDiffusionInstructPix2PixPipeline
-from riff.models.control import load_control_pipeline
-from riff.models.edit import load_edit_pipeline
+from riff.models.loading import load_control_pipeline
+from riff.models.loading import load_edit_pipeline
 from riff.models.model_types import model_type_of
 from riff.models.sources import read_origin
 
@@ -44,9 +44,9 @@ print(model_type_of("me/part").name == model_type_of("part").name, read_origin("
 @pytest.fixture(scope="module")
 def work(tiny_base: Path, tiny_control: Path, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder after two steps of training, with an edit model and a ControlNet alone beside the pipeline."""
-    from riff.models.base import load_base
-    from riff.models.control import load_control_pipeline, save_control_pipeline
-    from riff.models.edit import attach_edit, save_edit_pipeline
+    from riff.models.edit import attach_edit
+    from riff.models.folders import save_pipeline
+    from riff.models.loading import load_base, load_control_pipeline
 
     work = tmp_path_factory.mktemp("work")
     run_script(
@@ -56,8 +56,8 @@ def work(tiny_base: Path, tiny_control: Path, pairs: Path, tmp_path_factory: pyt
         cwd=work,
     )
     origin = {"base": str(tiny_base)}
-    save_control_pipeline(load_control_pipeline(work / "final"), work / "part", origin, True, half=True)
-    save_edit_pipeline(attach_edit(load_base(str(tiny_base))), work / "edit", origin | {"target": "vocals"})
+    save_pipeline(load_control_pipeline(work / "final"), work / "part", origin, True, half=True)
+    save_pipeline(attach_edit(load_base(str(tiny_base))), work / "edit", origin | {"target": "vocals"})
     return work
 
 

@@ -87,9 +87,9 @@ def test_without_the_model_an_evaluation_goes_on_after_one_line(tmp_path):
 
 
 def test_a_model_that_is_there_is_loaded_without_a_word(tiny_clap):
-    said: list[str] = []
-    assert isinstance(optional_clap(str(tiny_clap), "cpu", said.append), Clap)
-    assert said == []
+    messages: list[str] = []
+    assert isinstance(optional_clap(str(tiny_clap), "cpu", messages.append), Clap)
+    assert messages == []
 
 
 def test_other_weights_are_no_clap(tiny_clap, tmp_path):

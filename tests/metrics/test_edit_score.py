@@ -19,8 +19,8 @@ from riff.metrics import edit
 from riff.metrics.edit import excess_image, is_removal, melody_of, score_edit
 from riff.metrics.melody import follow_pitch, median_pitch, register_obeyed, register_of_prompt
 from riff.metrics.memorisation import fingerprints, nearest_distance
-from riff.models.base import load_base
-from riff.sampling.windows import through_autoencoder
+from riff.models.encoders import through_autoencoder
+from riff.models.loading import load_base
 from riff.spectrogram.image import combine_images, image_to_mel, mel_to_image, waveform_to_image
 from riff.spectrogram.level import level_ratio
 from riff.spectrogram.mel import band_of, mel_filterbank
@@ -117,7 +117,7 @@ def harmonic_tone(notes: np.ndarray, harmonics: int = 8) -> np.ndarray:
 def test_the_pitch_of_a_tone_is_found_to_a_sixth_of_a_semitone(note: float, harmonics: int) -> None:
     track = melody_of(harmonic_tone(np.full(512, note), harmonics))
     assert median_pitch(track) == pytest.approx(note, abs=1 / 6)
-    assert track.sung.mean() > 0.95
+    assert track.voiced.mean() > 0.95
     assert not track.moving[5:-10].any()  # the clip's ends are reflected, which bends the pitch
 
 
@@ -126,16 +126,16 @@ def test_vibrato_and_glides_move_and_jumps_do_not() -> None:
     vibrato = melody_of(harmonic_tone(60 + 0.4 * np.sin(2 * np.pi * 5.5 * frames / 100)))
     jumps = melody_of(harmonic_tone(60.0 + 4 * (frames // 64 % 2)))
     assert vibrato.moving.mean() > 0.5
-    assert jumps.sung.mean() > 0.8
+    assert jumps.voiced.mean() > 0.8
     assert jumps.moving.mean() < 0.03
 
 
 def test_noise_and_silence_have_no_melody() -> None:
     random = np.random.default_rng(0)
     noise = waveform_to_image(torch.from_numpy(random.standard_normal(CLIP_SAMPLES).astype(np.float32)))
-    assert melody_of(noise.pixels).sung.mean() < 0.05
+    assert melody_of(noise.pixels).voiced.mean() < 0.05
     silent = follow_pitch(np.zeros((512, 32)), np.zeros(32, bool))
-    assert not silent.sung.any()
+    assert not silent.voiced.any()
     assert np.isnan(median_pitch(silent))
     assert (silent.clarity <= 0).all()
 

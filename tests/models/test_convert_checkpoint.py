@@ -25,15 +25,15 @@ from safetensors.torch import load_file, save_file
 import cnet_riff_add_control
 import sample_riff_cnet
 from riff.errors import ModelError, RiffError
-from riff.models.base import load_base, weights_hash
-from riff.models.cldm import load_base_parts, read_checkpoint, write_checkpoint
-from riff.models.control import load_control_pipeline
-from riff.models.convert import checkpoint_to_folder, find_parts
-from riff.models.edit import attach_edit, load_edit_pipeline, load_to_edit, save_edit_pipeline
+from riff.models.cldm import BUFFERS, load_base_parts, read_original_checkpoint, schedule_buffers, write_checkpoint
+from riff.models.convert import checkpoint_to_folder, part_folders
+from riff.models.edit import attach_edit
+from riff.models.encoders import weights_hash
+from riff.models.folders import save_pipeline
 from riff.models.ldm_keys import PREFIXES
-from riff.models.ldm_schedule import BUFFERS, schedule_buffers
+from riff.models.loading import load_base, load_control_pipeline, load_edit_pipeline, load_to_edit
 from riff.models.model_types import model_type_of
-from riff.models.sources import choose_checkpoint, find_checkpoint
+from riff.models.sources import choose_checkpoint, resolve_checkpoint
 from riff.models.weights import read_tensors
 from tools import convert_checkpoint
 
@@ -65,7 +65,7 @@ def convert(source: Path | str, output: Path, *more: object) -> None:
 
 def write(model: Path | str, file: Path, **more) -> Path:  # type: ignore[no-untyped-def]
     controlnet_only = more.pop("controlnet_only", False)
-    write_checkpoint(file, *find_parts(str(model), None, controlnet_only), **more)
+    write_checkpoint(file, *part_folders(str(model), None, controlnet_only), **more)
     return file
 
 
@@ -199,7 +199,7 @@ def test_an_autoencoder_with_attention(tiny_base: Path, tmp_path: Path) -> None:
 
 
 def test_an_edit_model(tiny_base: Path, tmp_path: Path) -> None:
-    save_edit_pipeline(attach_edit(load_base(str(tiny_base))), tmp_path / "edit", {"base": str(tiny_base)})
+    save_pipeline(attach_edit(load_base(str(tiny_base))), tmp_path / "edit", {"base": str(tiny_base)})
     file = write(tmp_path / "edit", tmp_path / "edit.ckpt")
     assert checkpoint_to_folder(file, tmp_path / "again", base=str(tiny_base)) == "StableDiffusionInstructPix2PixPipeline"
     assert same(weights_of(tmp_path / "again"), weights_of(tmp_path / "edit"))
@@ -209,7 +209,7 @@ def test_an_edit_model(tiny_base: Path, tmp_path: Path) -> None:
     loaded = load_edit_pipeline(file, base=str(tiny_base))
     assert weights_hash(loaded.unet) == weights_hash(load_edit_pipeline(tmp_path / "edit").unet)
     assert model_type_of(file).part == "unet"
-    save_edit_pipeline(loaded, tmp_path / "unet", {"base": str(tiny_base)}, unet_only=True)
+    save_pipeline(loaded, tmp_path / "unet", {"base": str(tiny_base)}, part_only=True)
     assert same(read_tensors(write(tmp_path / "unet", tmp_path / "unet.ckpt")), read_tensors(file))
 
 
@@ -241,7 +241,7 @@ def test_a_controlnet_alone(cldm_file: Path, pipeline_folder: Path, tiny_base: P
     by_file = load_control_pipeline(tmp_path / "alone.safetensors", base=str(tiny_base))
     assert weights_hash(by_file.controlnet) == weights_hash(load_control_pipeline(pipeline_folder).controlnet)
     assert model_type_of(tmp_path / "alone.safetensors").part == "controlnet"
-    with pytest.raises(ModelError, match=r"does not say its base; give --base"):
+    with pytest.raises(ModelError, match="its base is not known; name it"):
         load_control_pipeline(tmp_path / "alone.safetensors")
     write(tmp_path / "alone", tmp_path / "back.safetensors", controlnet_only=True)
     assert same(load_file(tmp_path / "back.safetensors"), alone)
@@ -271,7 +271,7 @@ def test_text_encoders_without_their_prefix(cldm_file: Path, tiny_base: Path, tm
         return {key.replace(".transformer.text_model.", ".transformer."): value for key, value in tensors.items()}
 
     file = rewrite(cldm_file, tmp_path / "stripped.ckpt", strip)
-    read = (load_base_parts(read_checkpoint(path), str(tiny_base)) for path in (file, cldm_file))
+    read = (load_base_parts(read_original_checkpoint(path), str(tiny_base)) for path in (file, cldm_file))
     assert len({weights_hash(pipeline.text_encoder) for pipeline in read}) == 1
 
 
@@ -342,9 +342,9 @@ def test_files_that_are_not_whole_are_named(cldm_file: Path, tiny_base: Path, tm
     file = rewrite(cldm_file, tmp_path / "wrong.ckpt", change)
     with pytest.raises(ModelError) as caught:
         checkpoint_to_folder(file, tmp_path / "out", base=str(tiny_base))
-    said = str(caught.value)
-    assert said.startswith(str(file))
-    assert all(part in said for part in words.split(" .* "))
+    message = str(caught.value)
+    assert message.startswith(str(file))
+    assert all(part in message for part in words.split(" .* "))
     assert not (tmp_path / "out").exists()
 
 
@@ -370,7 +370,7 @@ def test_refusals(cldm_file: Path, pipeline_folder: Path, tmp_path: Path) -> Non
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "notes.txt").write_text("mine")
     for source, output, words in (
-        (cldm_file, "out", "give --base"),  # no tokenizer
+        (cldm_file, "out", "name a base"),  # no tokenizer
         (cldm_file, "there", "holds notes.txt, and no model of this project"),
         (cldm_file, "out.ckpt", "must be a folder"),
         (pipeline_folder, "out", "must be a file"),
@@ -386,14 +386,14 @@ def test_folders_that_are_not_whole(pipeline_folder: Path, tiny_base: Path, tmp_
     (tmp_path / "broken" / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(ModelError, match="unet: holds no weights"):
         write(tmp_path / "broken", tmp_path / "out.ckpt")
-    with pytest.raises(ModelError, match="does not say its base; give --base"):
-        find_parts(str(pipeline_folder / "controlnet"), None, False)
+    with pytest.raises(ModelError, match="whose base is not known; name it"):
+        part_folders(str(pipeline_folder / "controlnet"), None, False)
     with pytest.raises(ModelError, match="is a AutoencoderKL"):
-        find_parts(str(pipeline_folder / "vae"), None, False)
+        part_folders(str(pipeline_folder / "vae"), None, False)
     with pytest.raises(ModelError, match="has no ControlNet"):
-        find_parts(str(tiny_base), None, True)
+        part_folders(str(tiny_base), None, True)
     with pytest.raises(ModelError, match="no such folder"):
-        find_parts(str(tmp_path / "nothing"), None, False)
+        part_folders(str(tmp_path / "nothing"), None, False)
     assert not (tmp_path / "out.ckpt").exists()
 
 
@@ -427,7 +427,7 @@ def test_a_model_by_its_name_on_the_hub(
 
 
 def test_an_edit_model_by_its_name_on_the_hub(hub: Hub, tiny_base: Path, tmp_path: Path) -> None:
-    save_edit_pipeline(attach_edit(load_base(str(tiny_base))), tmp_path / "edit", {"base": "mini"})
+    save_pipeline(attach_edit(load_base(str(tiny_base))), tmp_path / "edit", {"base": "mini"})
     hub.repositories["zachary-shah/riff-pix2pix-v1"] = Repository(private=False, files=published(tmp_path / "edit"))
     arguments = ("--input", "zachary-shah/riff-pix2pix-v1", "--output", "edit.ckpt")
     done = run_against_hub("tools/convert_checkpoint.py", tmp_path, hub.url, *arguments)
@@ -438,7 +438,7 @@ def test_an_edit_model_by_its_name_on_the_hub(hub: Hub, tiny_base: Path, tmp_pat
 def test_a_file_takes_little_from_the_default_base_on_the_hub(hub: Hub, tiny_base: Path, tmp_path: Path) -> None:
     hub.repositories["riffusion/riffusion-model-v1"] = Repository(private=False, files=published(tiny_base))
     script = tmp_path / "companions.py"
-    script.write_text("from riff.models.cldm import *\nprint(*map(type, load_companions(DEFAULT_BASE)))")
+    script.write_text("from riff.models.cldm import *\nprint(*map(type, load_tokenizer_and_scheduler(DEFAULT_BASE)))")
     done = run_against_hub(str(script), tmp_path, hub.url, PYTHONPATH=str(ROOT))
     assert "CLIPTokenizer" in done.stdout, done.stderr
     assert "DDIMScheduler" in done.stdout
@@ -459,8 +459,8 @@ def test_which_of_a_repositorys_files_is_meant(files: list[str], chosen: str | N
 
 
 def test_names_that_are_no_checkpoints(tiny_base: Path) -> None:
-    assert find_checkpoint(tiny_base, "") is None
-    assert find_checkpoint("mini", "") is None
-    assert find_checkpoint("models/none.ckpt", "") is None
+    assert resolve_checkpoint(tiny_base, "") is None
+    assert resolve_checkpoint("mini", "") is None
+    assert resolve_checkpoint("models/none.ckpt", "") is None
     with pytest.raises(ModelError, match=r"the hub did not give it .*; give a file"):
-        find_checkpoint("nobody/nothing", "give a file")  # offline
+        resolve_checkpoint("nobody/nothing", "give a file")  # offline

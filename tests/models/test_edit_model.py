@@ -11,9 +11,11 @@ from diffusers import StableDiffusionInstructPix2PixPipeline, StableDiffusionPip
 from safetensors.torch import load_file
 
 from riff.errors import ModelError
-from riff.models.base import load_base, weights_hash
-from riff.models.edit import attach_edit, load_edit_pipeline, save_edit_pipeline, widen_unet
-from riff.models.folders import read_origin
+from riff.models.edit import attach_edit, widen_unet
+from riff.models.encoders import weights_hash
+from riff.models.folders import save_pipeline
+from riff.models.loading import load_base, load_edit_pipeline
+from riff.models.sources import read_origin
 
 
 def new_unet(channels: int) -> UNet2DConditionModel:
@@ -45,7 +47,7 @@ def test_a_widened_unet_gives_the_bases_output_for_any_image_latents(channels: i
 
 def test_a_whole_folder_loads_in_diffusers(tiny_base: Path, tmp_path: Path) -> None:
     pipeline = attach_edit(load_base(str(tiny_base)))
-    save_edit_pipeline(pipeline, tmp_path / "edit", {"base": str(tiny_base)})
+    save_pipeline(pipeline, tmp_path / "edit", {"base": str(tiny_base)})
     loaded = StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "edit", safety_checker=None)
     assert weights_hash(loaded.unet) == weights_hash(pipeline.unet)
     again = attach_edit(load_base(str(tmp_path / "edit")))
@@ -54,7 +56,7 @@ def test_a_whole_folder_loads_in_diffusers(tiny_base: Path, tmp_path: Path) -> N
 
 def test_a_unet_alone_is_half_the_size_and_finds_its_base(tiny_base: Path, tmp_path: Path) -> None:
     pipeline = attach_edit(load_base(str(tiny_base)))
-    save_edit_pipeline(pipeline, tmp_path / "unet", {"base": str(tiny_base), "target": "mix"}, unet_only=True, half=True)
+    save_pipeline(pipeline, tmp_path / "unet", {"base": str(tiny_base), "target": "mix"}, part_only=True, half=True)
     stored = load_file(tmp_path / "unet" / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
     assert str(tiny_base) not in (tmp_path / "unet" / "config.json").read_text()  # a place on this machine is nobody's business
@@ -64,7 +66,7 @@ def test_a_unet_alone_is_half_the_size_and_finds_its_base(tiny_base: Path, tmp_p
     assert weights_hash(loaded.vae) == weights_hash(load_base(str(tiny_base)).vae)
     assert read_origin(tmp_path / "unet")["target"] == "mix"
     (tmp_path / "unet" / "riff.json").unlink()
-    with pytest.raises(ModelError, match="an edit model that does not say its base; give --base"):
+    with pytest.raises(ModelError, match="an edit model whose base is not known; name it"):
         load_edit_pipeline(tmp_path / "unet")
 
 

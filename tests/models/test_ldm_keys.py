@@ -178,16 +178,16 @@ def test_wrong_weights_are_named_and_counted() -> None:
     weights |= {"label_emb.weight": torch.zeros(1), "time_embed.0.bias": torch.empty(77, device="meta")}
     with pytest.raises(ModelError) as caught:
         module_from_ldm("unet", SD1, weights, "my.ckpt")
-    said = str(caught.value)
-    assert said.startswith("my.ckpt: its UNet is not that of Stable Diffusion 1.5 (3 missing: ")
+    message = str(caught.value)
+    assert message.startswith("my.ckpt: its UNet is not that of Stable Diffusion 1.5 (3 missing: ")
     for words in (
         "1 unexpected: label_emb.weight",
         "1 of another shape: time_embed.0.bias is 77, not 1280",
         "out.0",
         ", ...",
-        "--base",
+        "; name a base of the same geometry",
     ):
-        assert words in said
+        assert words in message
 
 
 def test_a_part_that_the_original_code_does_not_have_is_refused() -> None:

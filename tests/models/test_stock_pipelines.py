@@ -20,11 +20,12 @@ from diffusers import (
 )
 from PIL import Image
 
-from riff.models.base import load_base
 from riff.models.cldm import write_checkpoint
-from riff.models.control import attach_control, load_control_pipeline, save_control_pipeline
-from riff.models.convert import checkpoint_to_folder, find_parts
-from riff.models.edit import attach_edit, load_edit_pipeline, save_edit_pipeline
+from riff.models.control import attach_control
+from riff.models.convert import checkpoint_to_folder, part_folders
+from riff.models.edit import attach_edit
+from riff.models.folders import save_pipeline
+from riff.models.loading import load_base, load_control_pipeline, load_edit_pipeline
 
 MODELS = ROOT / "models"
 MINI = MODELS / "riffusion-mini"
@@ -77,15 +78,14 @@ def in_half(kind: str, tiny_base: Path, dtype: torch.dtype) -> Any:
 @pytest.mark.parametrize("kind", ["control", "edit"])
 def test_a_saved_model_runs_in_its_stock_pipeline(kind: str, half: bool, tiny_base: Path, tmp_path: Path) -> None:
     pipeline = in_half(kind, tiny_base, torch.float16)
-    save = save_control_pipeline if kind == "control" else save_edit_pipeline
-    save(pipeline, tmp_path / "saved", {"base": str(tiny_base)}, half=half)
+    save_pipeline(pipeline, tmp_path / "saved", {"base": str(tiny_base)}, half=half)
     assert pipeline.unet.dtype == torch.float16  # as before
     assert np.isfinite(draw(CLASSES[kind].from_pretrained(tmp_path / "saved"))).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_a_converted_half_checkpoint_runs_in_the_stock_pipeline(dtype: torch.dtype, tiny_base: Path, tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "half.safetensors", *find_parts(str(tiny_base), None, False), dtype=dtype)
+    write_checkpoint(tmp_path / "half.safetensors", *part_folders(str(tiny_base), None, False), dtype=dtype)
     assert checkpoint_to_folder(tmp_path / "half.safetensors", tmp_path / "folder", base=str(tiny_base)) == CLASSES["base"].__name__
     assert np.isfinite(draw(StableDiffusionPipeline.from_pretrained(tmp_path / "folder"))).all()
 

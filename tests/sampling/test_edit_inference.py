@@ -21,18 +21,19 @@ from demo.evaluation import demo_clips
 from riff.data.records import EditRecord, read_edit_records
 from riff.data.stores import FolderStore
 from riff.errors import ModelError, OptionError, RiffError
-from riff.experiments.control import Scored
-from riff.experiments.edit_experiment import EDIT_METRICS, edit_case, evaluate_edit, summarise_edits, training_fingerprints
+from riff.experiments.edit import EXPERIMENT, METRICS, edit_case, training_fingerprints
+from riff.experiments.experiment import load_evaluation
 from riff.files import write_json
 from riff.metrics.edit import judge, score_edit
 from riff.metrics.melody import register_of_prompt
-from riff.models.base import load_base
-from riff.models.edit import attach_edit, load_edit_pipeline, save_edit_pipeline
+from riff.models.edit import attach_edit
+from riff.models.folders import save_pipeline
+from riff.models.loading import load_base, load_edit_pipeline
 from riff.pairs.instructions import DEFAULT_INSTRUCTIONS, NOTHING, kind_of_prompt, removals
-from riff.sampling.control import prepare_pipeline
-from riff.sampling.edit_clip import EditClip, clip_from_record, edit_target, finish_edit, vocal_at_level
-from riff.sampling.edit_takes import best_take, generate_candidates, generate_sweep
-from riff.sampling.options import EditOptions, edit_options_for
+from riff.sampling.edit import EditClip, best_take, clip_from_record, generate_candidates, generate_sweep
+from riff.sampling.levels import mix_image, output_at_level, vocal_at_level
+from riff.sampling.options import EditOptions, edit_options_for, edit_target
+from riff.sampling.pipelines import prepare_pipeline
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, load_grey, load_image, save_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES
 
@@ -41,7 +42,7 @@ from riff.spectrogram.params import CLIP_SAMPLES
 def tiny_edit(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny base widened to an edit model, not trained."""
     folder = tmp_path_factory.mktemp("edit") / "tiny-edit"
-    save_edit_pipeline(attach_edit(load_base(str(tiny_base))), folder, {"base": str(tiny_base)}, unet_only=True)
+    save_pipeline(attach_edit(load_base(str(tiny_base))), folder, {"base": str(tiny_base)}, part_only=True)
     return folder
 
 
@@ -57,8 +58,7 @@ def edit_data(clips: list, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "edit-data"
     lines = []
     for clip, kind in zip(clips, ("add", "remove", "noop"), strict=True):
-        mix, backing = (waveform_to_image(torch.from_numpy(part)) for part in (clip.mix, clip.accompaniment))
-        case = edit_case(kind, clip, mix, backing)
+        case = edit_case(kind, clip)
         assert case.truth is not None
         line = {"edit_prompt": case.prompt, "kind": kind, "song": clip.name}
         for key, sub, image in (("input_file_path", "input_image", case.before), ("edited_file_path", "edited_image", case.truth)):
@@ -84,9 +84,9 @@ def test_a_data_sets_clips_are_edited_judged_and_shown(
     place = tmp_path / "out"
     sweep = ("--sweep", "--sweep_image_scales", 0.8, 1.5, "--sweep_text_scales", 3)
     inference_instruct_pix2pix.main(flags(tiny_edit, place, "--data_root", edit_data, "--max_samples", 2, "--best_of", 2, *sweep))
-    said = capsys.readouterr()
-    assert "0 of 2 edits performed" in said.out
-    assert said.err.count("none of 2 candidates performed the edit") == 2
+    printed = capsys.readouterr()
+    assert "0 of 2 edits performed" in printed.out
+    assert printed.err.count("none of 2 candidates performed the edit") == 2
     folders = sorted(path for path in place.iterdir() if path.is_dir())
     assert len(folders) == 2
     takes = {f"{name}.{suffix}" for name in ("original", "sample", "target") for suffix in ("png", "wav")}
@@ -123,6 +123,45 @@ def test_a_song_is_edited_and_the_same_seed_gives_the_same_bytes(tiny_edit: Path
     np.testing.assert_allclose(original, soundfile.read(song)[0][:CLIP_SAMPLES], atol=1e-4)
 
 
+def test_a_model_that_generates_vocals_writes_them_by_themselves(tiny_edit: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_edit, tmp_path / "model")
+    origin = tmp_path / "model" / "riff.json"
+    origin.write_text(json.dumps(json.loads(origin.read_text()) | {"target": "vocals"}))
+    soundfile.write(tmp_path / "song.wav", compose(5, 0, 6.0).mixture.T, 44_100)
+    inference_instruct_pix2pix.main(
+        flags(tmp_path / "model", tmp_path / "out", "--audio", tmp_path / "song.wav", "--separator", "none")
+    )
+    folder = tmp_path / "out" / "000-song"
+    original, sample, vocal = (soundfile.read(folder / f"{name}.wav")[0] for name in ("original", "sample", "vocal"))
+    assert np.abs(vocal).max() > 0.01
+    np.testing.assert_allclose(sample, original + vocal, atol=1e-4)
+    assert load_grey(folder / "vocal.png").shape == (512, 512)
+    assert "000-song/vocal.wav" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_without_an_input_one_song_of_raw_audio_is_edited(tiny_edit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "raw-audio").mkdir()
+    for name in ("a", "b"):
+        soundfile.write(tmp_path / "raw-audio" / f"{name}.wav", compose(5, 0, 6.0).mixture.T, 44_100)
+    monkeypatch.chdir(tmp_path)
+    for more, clips in (([], {"000-a"}), (["--max_samples", "2"], {"000-a", "001-b"})):
+        place = tmp_path / f"out-{len(more)}"
+        inference_instruct_pix2pix.main(flags(tiny_edit, place, "--separator", "none", *more))
+        assert {path.name for path in place.iterdir() if path.is_dir()} == clips
+
+
+def test_a_broken_song_of_several_is_named_after_the_good_ones(
+    tiny_edit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "raw-audio").mkdir()
+    (tmp_path / "raw-audio" / "a.wav").write_bytes(b"RIFF")
+    soundfile.write(tmp_path / "raw-audio" / "b.wav", compose(5, 0, 6.0).mixture.T, 44_100)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RiffError, match=r"1 of 2 clips could not be edited.*a\.wav"):
+        inference_instruct_pix2pix.main(flags(tiny_edit, tmp_path / "out", "--separator", "none", "--max_samples", "2"))
+    assert (tmp_path / "out" / "000-b" / "sample.wav").is_file()
+
+
 def test_clips_that_cannot_be_edited_are_named_after_the_good_ones(tiny_edit: Path, edit_data: Path, tmp_path: Path) -> None:
     lines = (edit_data / "metadata.jsonl").read_text().splitlines()
     broken = tmp_path / "broken"
@@ -145,11 +184,11 @@ def test_a_folder_of_parquet_files_is_read_like_a_folder_of_pairs(
         "edited_image": [{"bytes": (edit_data / record.edited_file_path).read_bytes()} for record in records],
         "kind": [record.kind for record in records],
     }
-    pictures = datasets.Dataset.from_dict(columns)
+    images = datasets.Dataset.from_dict(columns)
     for column in ("original_image", "edited_image"):
-        pictures = pictures.cast_column(column, datasets.Image())
+        images = images.cast_column(column, datasets.Image())
     (tmp_path / "data").mkdir()
-    pictures.to_parquet(tmp_path / "data" / "train.parquet")
+    images.to_parquet(tmp_path / "data" / "train.parquet")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("HF_HOME", raising=False)
     infer(tiny_edit, tmp_path / "out", "--dataset_id", tmp_path / "data", "--max_samples", 2)
@@ -194,7 +233,7 @@ def test_the_first_candidate_and_the_best(tiny_edit: Path, clips: list) -> None:
     backing = waveform_to_image(torch.from_numpy(clips[0].accompaniment))
     clip, options = EditClip("a", backing, "add a vocal"), EditOptions(steps=1)
     two, one = (generate_candidates(pipeline, clip, options, 3, count) for count in (2, 1))
-    np.testing.assert_array_equal(two[0].painted, one[0].painted)
+    np.testing.assert_array_equal(two[0].output.pixels, one[0].output.pixels)
     assert two[0].seed == 3 != two[1].seed
     sweep = generate_sweep(pipeline, clip, options, 3, (0.5, 1.5), (2.0, 7.5))
     assert [(t.options.image_guidance_scale, t.options.guidance_scale) for t in sweep] == [
@@ -203,7 +242,7 @@ def test_the_first_candidate_and_the_best(tiny_edit: Path, clips: list) -> None:
         (1.5, 2),
         (1.5, 7.5),
     ]
-    np.testing.assert_array_equal(sweep[-1].painted, one[0].painted)
+    np.testing.assert_array_equal(sweep[-1].output.pixels, one[0].output.pixels)
     performed = two[1].verdict._replace(performed=True, score=0.1)
     ranked = [two[0], replace(two[1], seed=9, verdict=performed)]
     assert best_take(ranked).seed == 9  # what counts as an edit comes before what scores higher
@@ -212,9 +251,9 @@ def test_the_first_candidate_and_the_best(tiny_edit: Path, clips: list) -> None:
 def test_an_edit_is_put_at_the_inputs_level(clips: list) -> None:
     vocal = clips[0].mix - clips[0].accompaniment
     mix, backing, voice = (waveform_to_image(torch.from_numpy(part)) for part in (clips[0].mix, clips[0].accompaniment, vocal))
-    assert finish_edit(mix.pixels, backing).max_value == pytest.approx(mix.max_value, rel=0.03)
-    sung = finish_edit(voice.pixels, backing, "vocals")
-    assert score_edit(backing.pixels, sung.pixels).is_edit
+    assert output_at_level(mix.pixels, backing).max_value == pytest.approx(mix.max_value, rel=0.03)
+    mixed = mix_image(output_at_level(voice.pixels, backing, "vocals"), backing, "vocals")
+    assert score_edit(backing.pixels, mixed.pixels).is_edit
     found, true = (image_to_mel(image).square().sum(dim=0) for image in (vocal_at_level(voice.pixels, backing, 6.0), voice))
     band = image_to_mel(backing).square().sum(dim=0)
     singing = true > 0.01 * true.max()
@@ -223,7 +262,7 @@ def test_an_edit_is_put_at_the_inputs_level(clips: list) -> None:
     assert float(image_to_mel(vocal_at_level(pale, backing)).max()) < 0.01 * backing.max_value  # nothing to sing is not made loud
     white = SpectrogramImage(np.full((512, 512), 255, np.uint8), 0.0)
     assert vocal_at_level(voice.pixels, white).max_value > 0
-    unchanged = finish_edit(white.pixels, backing, "vocals").pixels
+    unchanged = mix_image(output_at_level(white.pixels, backing, "vocals"), backing, "vocals").pixels
     np.testing.assert_allclose(unchanged.astype(int), backing.pixels, atol=1)  # grey levels are cut, not rounded
 
 
@@ -264,15 +303,11 @@ def test_an_instructions_kind() -> None:
 
 
 def test_the_experiment_puts_a_model_between_floor_and_ceiling(tiny_edit: Path, edit_data: Path, clips: list) -> None:
-    pipeline = prepare_pipeline(load_edit_pipeline(tiny_edit))
-    training = training_fingerprints(edit_data)
-    assert len(training) == 1  # adding pairs only
-    scored = evaluate_edit(pipeline, clips[:1], EditOptions(steps=1), best_of=2, training=training)
-    means = summarise_edits(scored)
+    assert len(training_fingerprints(edit_data)) == 1  # adding pairs only
+    flags = {"best_of": 2, "edit_kinds": ["add"], "instruction": "add {vocal}", "train_data_dir": edit_data}
+    means = EXPERIMENT.measure(load_evaluation(str(tiny_edit), clips[:1], steps=1), flags).means
     assert list(means) == ["add", "add, best of 2", "add floor", "add ceiling", "add truth"]
-    assert all(set(row) == {*EDIT_METRICS, "clips"} for row in means.values())
-    bare = Scored("a", "bare", scored[0].image, {"performed": 1.0})
-    assert summarise_edits([bare]) == {"bare": {"performed": 1.0, "clips": 1}}  # what no clip has is left out
+    assert all(set(row) == {*METRICS, "clips"} for row in means.values())
     assert [means[kind]["performed"] for kind in ("add", "add floor", "add truth")] == [0, 0, 1]  # the model is not trained
     assert means["add truth"]["nearest_training"] == pytest.approx(0, abs=1e-3)  # the clip is in the training data
     assert means["add"]["nearest_training"] > 0.3
@@ -282,15 +317,14 @@ def test_the_experiment_puts_a_model_between_floor_and_ceiling(tiny_edit: Path, 
 
 @pytest.mark.parametrize("kind", ["add", "remove", "noop"])
 def test_the_reference_of_every_kind_is_performed(clips: list, kind: str) -> None:
-    mix, backing = (waveform_to_image(torch.from_numpy(part)) for part in (clips[0].mix, clips[0].accompaniment))
-    case = edit_case(kind, clips[0], mix, backing)
+    case = edit_case(kind, clips[0])
     assert case.truth is not None
     assert judge(kind, case.before.pixels, case.truth.pixels).performed
     if kind == "add":
         assert case.prompt == clips[0].prompt.replace("Generate", "add")
-        assert edit_case(kind, clips[0], mix, backing, "Generate {vocal}").prompt == clips[0].prompt
+        assert edit_case(kind, clips[0], "Generate {vocal}").prompt == clips[0].prompt
         (unheard,) = demo_clips(4, 1, held_out_wording=True)
-        asked = edit_case(kind, unheard, mix, backing).prompt
+        asked = edit_case(kind, unheard).prompt
         assert asked == unheard.instruction != case.prompt
         assert register_of_prompt(asked) == register_of_prompt(case.prompt)
     assert judge(kind, case.before.pixels, case.before.pixels).performed is (kind == "noop")
@@ -298,7 +332,7 @@ def test_the_reference_of_every_kind_is_performed(clips: list, kind: str) -> Non
 
 
 def test_doing_nothing_is_right_when_it_is_asked_for(clips: list) -> None:
-    mix, backing = (waveform_to_image(torch.from_numpy(part)).pixels for part in (clips[0].mix, clips[0].accompaniment))
+    mix, backing = clips[0].mix_image.pixels, clips[0].accompaniment_image.pixels
     pairs = (
         (mix, mix, True),
         (backing, backing, True),

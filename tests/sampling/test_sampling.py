@@ -16,10 +16,11 @@ from PIL import Image
 import sample_riff_cnet
 from demo.composition import compose
 from riff.errors import DataError
-from riff.models.control import load_control_pipeline
+from riff.models.loading import load_control_pipeline
 from riff.sampling.clip import control_from_image
-from riff.sampling.control import match_level, prepare_pipeline, sample_control
+from riff.sampling.levels import match_level
 from riff.sampling.options import SamplingOptions
+from riff.sampling.pipelines import prepare_pipeline, sample_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES
 
@@ -106,9 +107,9 @@ def test_edges_of_any_kind_of_png_are_the_same(tmp_path: Path, mode: str) -> Non
 
 
 def test_a_transparent_spectrogram_is_silent_there(tmp_path: Path) -> None:
-    picture = Image.new("RGBA", (8, 512), (0, 0, 0, 255))
-    picture.putpixel((3, 5), (0, 0, 0, 0))
-    picture.save(tmp_path / "spectrogram.png")
+    image = Image.new("RGBA", (8, 512), (0, 0, 0, 255))
+    image.putpixel((3, 5), (0, 0, 0, 0))
+    image.save(tmp_path / "spectrogram.png")
     pixels = load_image(tmp_path / "spectrogram.png").pixels
     assert (pixels[5, 3], pixels[5, 4]) == (255, 0)
 

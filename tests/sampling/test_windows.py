@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from riff.errors import DataError, OptionError
-from riff.models.base import load_base
-from riff.models.control import load_control_pipeline
 from riff.models.edit import attach_edit
-from riff.sampling.control import prepare_pipeline, sample_control
+from riff.models.encoders import encode_images
+from riff.models.loading import load_base, load_control_pipeline
 from riff.sampling.edit import sample_edit
 from riff.sampling.known_region import SOFT_COLUMNS, KnownRegion
 from riff.sampling.options import EditOptions, SamplingOptions
+from riff.sampling.pipelines import prepare_pipeline, sample_control
 from riff.sampling.window_models import ControlWindows, EditWindows
-from riff.sampling.windows import WindowLayout, encode_image, sample_windows
+from riff.sampling.windows import WindowLayout, sample_windows
 
 HEIGHT, WIDTH, FACTOR = 64, 128, 16  # of the small test images, and of the tiny base's latents
 SMALL = WindowLayout(WIDTH)
@@ -53,12 +53,12 @@ def control(tiny_control: Path):  # type: ignore[no-untyped-def]
     return made
 
 
-def picture(frames: int, seed: int = 0, height: int = HEIGHT) -> np.ndarray:
+def random_image(frames: int, seed: int = 0, height: int = HEIGHT) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, frames), dtype=np.uint8)
 
 
 def edges(frames: int, height: int = HEIGHT) -> np.ndarray:
-    return np.where(picture(frames, 1, height) > 230, 255, 0).astype(np.uint8)
+    return np.where(random_image(frames, 1, height) > 230, 255, 0).astype(np.uint8)
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> int:
@@ -66,7 +66,7 @@ def difference(a: np.ndarray, b: np.ndarray) -> int:
 
 
 def draw_edit(pipeline, frames: int, seed: int = 3, options: EditOptions = GUIDED, **more) -> np.ndarray:  # type: ignore[no-untyped-def]
-    predictor = EditWindows(pipeline, picture(frames), PROMPT, options)
+    predictor = EditWindows(pipeline, random_image(frames), PROMPT, options)
     return sample_windows(pipeline, predictor, frames, seed, options.steps, **{"layout": SMALL, "height": HEIGHT, **more})
 
 
@@ -159,7 +159,7 @@ def test_with_a_constant_prediction_windows_have_no_effect(edit, frames, value, 
 
 
 def test_one_window_is_the_single_clip(edit) -> None:
-    clip = picture(512, height=512)
+    clip = random_image(512, height=512)
     long = sample_windows(edit, EditWindows(edit, clip, PROMPT, GUIDED), 512, 3, GUIDED.steps)
     np.testing.assert_array_equal(long, sample_edit(edit, [clip], [PROMPT], [3], GUIDED)[0])
 
@@ -253,7 +253,7 @@ def test_three_way_guidance_is_its_formula_at_every_scale(edit, image_scale, tex
     timestep, starts = torch.tensor(500), [0, 64]
 
     def predict(image: float, text: float) -> torch.Tensor:
-        return EditWindows(edit, picture(200), PROMPT, EditOptions(1, text, image)).noise(latents, timestep, starts)
+        return EditWindows(edit, random_image(200), PROMPT, EditOptions(1, text, image)).noise(latents, timestep, starts)
 
     nothing, seen, told = predict(0, 0), predict(1, 0), predict(1, 1)
     formula = nothing + image_scale * (seen - nothing) + text_scale * (told - seen)
@@ -274,7 +274,7 @@ def region(frames: int, *spans: tuple[int, int]) -> np.ndarray:
 @given(frames=st.integers(WIDTH, 600), start=st.integers(0, 560), length=st.integers(1, 300))
 def test_known_frames_are_kept_and_the_others_generated(edit, frames, start, length) -> None:
     start = min(start, frames - 1)
-    known, replace = picture(frames, 7), region(frames, (start, start + length))
+    known, replace = random_image(frames, 7), region(frames, (start, start + length))
     drawn = draw_edit(edit, frames, known_region=KnownRegion(known, replace))
     np.testing.assert_array_equal(drawn[:, ~replace], known[:, ~replace])
     assert difference(drawn[:, replace], known[:, replace]) > 1
@@ -282,7 +282,7 @@ def test_known_frames_are_kept_and_the_others_generated(edit, frames, start, len
 
 def test_only_windows_with_generated_frames_are_predicted(edit) -> None:
     frames = 8 * WIDTH
-    known = picture(frames)
+    known = random_image(frames)
     with inputs_of(edit.unet) as predicted:
         np.testing.assert_array_equal(draw_edit(edit, frames, known_region=KnownRegion(known, region(frames))), known)
         assert predicted == []
@@ -295,7 +295,7 @@ def test_only_windows_with_generated_frames_are_predicted(edit) -> None:
 def test_the_soft_mask_fades_in_beside_known_frames(frames, start, length, factor) -> None:
     start = min(start, frames - 1)
     replace = region(frames, (start, start + length))
-    share = KnownRegion(picture(frames), replace).share(factor)
+    share = KnownRegion(random_image(frames), replace).share(factor)
     stop = min(start + length, frames)
     assert (share[~replace] == 0).all()
     assert (share[replace] > 0).all()
@@ -309,13 +309,13 @@ def test_the_soft_mask_fades_in_beside_known_frames(frames, start, length, facto
 
 def test_known_latents_have_the_noise_level_of_every_step(edit) -> None:
     columns, kept = WIDTH // FACTOR, WIDTH // FACTOR // 2
-    known = picture(WIDTH)
+    known = random_image(WIDTH)
     held = KnownRegion(known, region(WIDTH, (kept * FACTOR, WIDTH)))
     with inputs_of(edit.unet) as predicted, inputs_of(edit.vae.post_quant_conv) as decoded:
         draw_edit(edit, WIDTH, seed=9, options=EditOptions(3, 1.0, 1.0), known_region=held)
     scale = edit.vae.config.scaling_factor
     with torch.inference_mode():
-        latents = encode_image(edit.vae, known) * scale
+        latents = encode_images(edit.vae, [known]).mode() * scale
     noise = torch.randn((1, 4, HEIGHT // FACTOR, columns), generator=torch.Generator().manual_seed(9))
     assert len(predicted) == len(edit.scheduler.timesteps) == 3
     for seen, timestep in zip(predicted, edit.scheduler.timesteps, strict=True):
@@ -342,9 +342,9 @@ def test_sizes_that_do_not_fit_are_refused(edit) -> None:
     with pytest.raises(DataError, match="narrower than a window of 128"):
         draw_edit(edit, 100)
     for wrong in (
-        KnownRegion(picture(200), region(300)),
-        KnownRegion(picture(300), region(200)),
-        KnownRegion(picture(300, height=32), region(300)),
+        KnownRegion(random_image(200), region(300)),
+        KnownRegion(random_image(300), region(200)),
+        KnownRegion(random_image(300, height=32), region(300)),
     ):
         with pytest.raises(DataError, match="does not fit an output of 64x300"):
             draw_edit(edit, 300, known_region=wrong)

@@ -25,9 +25,10 @@ from trainer_flags import edit_training_flags as flags
 import train_instruct_pix2pix
 from riff.data.records import read_edit_records
 from riff.errors import OptionError, RiffError, TrainingError
-from riff.models.base import load_base, weights_hash
-from riff.models.edit import attach_edit, load_edit_pipeline
-from riff.models.folders import read_origin
+from riff.models.edit import attach_edit
+from riff.models.encoders import weights_hash
+from riff.models.loading import load_base, load_edit_pipeline
+from riff.models.sources import read_origin
 from riff.training.edit import ConditioningDropout, EditObjective
 from riff.training.memory import default_precision, requested_precision
 from riff.training.module import NoiseTraining

@@ -16,7 +16,7 @@ from trainer_flags import training_flags
 import cnet_riff_training
 import train_instruct_pix2pix
 from riff.errors import OptionError
-from riff.models.folders import read_configs
+from riff.models.loading import read_configs
 from riff.training import accounting
 from riff.training.accounting import ACTIVATIONS, CAST, GRADIENTS, INPUTS, MOMENTS, TEMPORARIES, WEIGHTS, Peak, trace_step
 from riff.training.control import control_on_meta

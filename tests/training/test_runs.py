@@ -24,10 +24,11 @@ from riff.errors import DataError, Interrupted, ModelError, OptionError, Trainin
 from riff.files import read_mapping, write_json
 from riff.hub.files import final_model
 from riff.hub.files import newest_checkpoint as uploaded_checkpoint
-from riff.models.base import load_base
 from riff.models.control import attach_control
 from riff.models.edit import attach_edit
-from riff.models.folders import ORIGIN_FILE, check_output, model_folder
+from riff.models.folders import check_output, model_folder
+from riff.models.loading import load_base
+from riff.models.sources import ORIGIN_FILE
 from riff.training import launch
 from riff.training.checkpoints import CheckpointLog, check_checkpoint
 from riff.training.control import ControlObjective

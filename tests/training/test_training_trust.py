@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from riff.errors import TrainingError
 from riff.inspection.prompt_stats import low_variety
-from riff.models.base import load_base
 from riff.models.edit import attach_edit
+from riff.models.loading import load_base
 from riff.spectrogram.edges import canny_edges
 from riff.training.checkpoints import CheckpointLog
 from riff.training.edit import ConditioningDropout, EditObjective

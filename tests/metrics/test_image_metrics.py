@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from riff.errors import DataError
-from riff.metrics.pictures import edge_scores, edge_scores_by_region, gradient_correlation, grey_difference, vocal_region
+from riff.metrics.images import edge_scores, edge_scores_by_region, gradient_correlation, grey_difference, vocal_region
 from riff.spectrogram.image import SpectrogramImage, mel_to_image
 from riff.spectrogram.params import SpectrogramParams
 
 edge_maps = hnp.arrays(np.bool_, (12, 9))
-pictures = hnp.arrays(np.uint8, (12, 9))
-PICTURE = np.zeros((8, 8), np.uint8)
+images = hnp.arrays(np.uint8, (12, 9))
+IMAGE = np.zeros((8, 8), np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -145,11 +145,11 @@ def test_images_made_in_two_ways_have_no_common_region(random):
 
 
 def test_gradient_correlation_depends_on_edges_and_not_on_brightness(random):
-    picture = np.zeros((64, 80), np.uint8)
-    picture[20:30, 10:60] = 200
-    assert gradient_correlation(picture, picture) == pytest.approx(1.0)
-    assert gradient_correlation(picture, 255 - picture) == pytest.approx(1.0)
-    assert gradient_correlation(picture, picture // 2 + 30) == pytest.approx(1.0)
+    image = np.zeros((64, 80), np.uint8)
+    image[20:30, 10:60] = 200
+    assert gradient_correlation(image, image) == pytest.approx(1.0)
+    assert gradient_correlation(image, 255 - image) == pytest.approx(1.0)
+    assert gradient_correlation(image, image // 2 + 30) == pytest.approx(1.0)
     noise = random.integers(0, 256, (2, 200, 200), dtype=np.uint8)
     assert abs(gradient_correlation(*noise)) < 0.05
 
@@ -162,13 +162,13 @@ def test_gradient_correlation_without_gradients_is_defined():
 
 
 def test_gradient_correlation_is_taken_inside_the_mask(random):
-    picture = random.integers(0, 256, (64, 80), dtype=np.uint8)
-    changed = picture.copy()
+    image = random.integers(0, 256, (64, 80), dtype=np.uint8)
+    changed = image.copy()
     changed[:, 40:] = random.integers(0, 256, (64, 40))
     mask = np.zeros((64, 80), bool)
     mask[:, :39] = True  # one short of the change: the gradient reads its neighbours
-    assert gradient_correlation(changed, picture, mask) == pytest.approx(1.0)
-    assert gradient_correlation(changed, picture) < 0.8
+    assert gradient_correlation(changed, image, mask) == pytest.approx(1.0)
+    assert gradient_correlation(changed, image) < 0.8
 
 
 def test_grey_difference_does_not_wrap():
@@ -177,7 +177,7 @@ def test_grey_difference_does_not_wrap():
     assert grey_difference(white, white) == 0.0
 
 
-@given(pictures, pictures)
+@given(images, images)
 def test_image_scores_are_symmetric_and_bounded(a, b):
     assert gradient_correlation(a, b) == pytest.approx(gradient_correlation(b, a))
     assert -1 <= gradient_correlation(a, b) <= 1
@@ -188,21 +188,21 @@ def test_image_scores_are_symmetric_and_bounded(a, b):
 @pytest.mark.parametrize(
     ("score", "arguments", "message"),
     [
-        (edge_scores, (PICTURE, PICTURE[:4]), "same size"),
-        (edge_scores, (PICTURE, PICTURE.astype(float)), "float64"),
-        (edge_scores, (PICTURE, np.arange(64, dtype=np.uint8).reshape(8, 8)), "two levels"),
-        (edge_scores, (PICTURE, PICTURE, -1), "tolerance"),
-        (edge_scores, (PICTURE, PICTURE, 1, np.zeros((8, 8), bool)), "no pixel"),
-        (edge_scores, (PICTURE, PICTURE, 1, PICTURE), "bool"),
-        (edge_scores, (PICTURE, PICTURE, 1, np.ones((4, 8), bool)), "same size"),
-        (edge_scores_by_region, (PICTURE, PICTURE, PICTURE), "bool"),
-        (edge_scores_by_region, (PICTURE, PICTURE, np.ones((4, 8), bool)), "same size"),
-        (gradient_correlation, (PICTURE, PICTURE[:, :4]), "same size"),
-        (gradient_correlation, (PICTURE, PICTURE, np.zeros((8, 8), bool)), "no pixel"),
-        (gradient_correlation, (PICTURE, "song.png"), "str"),
-        (grey_difference, (PICTURE, PICTURE / 255), "float64"),
-        (grey_difference, (PICTURE[:0], PICTURE[:0]), "shape"),
-        (grey_difference, (np.zeros((8, 8, 3), np.uint8), PICTURE), "shape"),
+        (edge_scores, (IMAGE, IMAGE[:4]), "same size"),
+        (edge_scores, (IMAGE, IMAGE.astype(float)), "float64"),
+        (edge_scores, (IMAGE, np.arange(64, dtype=np.uint8).reshape(8, 8)), "two levels"),
+        (edge_scores, (IMAGE, IMAGE, -1), "tolerance"),
+        (edge_scores, (IMAGE, IMAGE, 1, np.zeros((8, 8), bool)), "no pixel"),
+        (edge_scores, (IMAGE, IMAGE, 1, IMAGE), "bool"),
+        (edge_scores, (IMAGE, IMAGE, 1, np.ones((4, 8), bool)), "same size"),
+        (edge_scores_by_region, (IMAGE, IMAGE, IMAGE), "bool"),
+        (edge_scores_by_region, (IMAGE, IMAGE, np.ones((4, 8), bool)), "same size"),
+        (gradient_correlation, (IMAGE, IMAGE[:, :4]), "same size"),
+        (gradient_correlation, (IMAGE, IMAGE, np.zeros((8, 8), bool)), "no pixel"),
+        (gradient_correlation, (IMAGE, "song.png"), "str"),
+        (grey_difference, (IMAGE, IMAGE / 255), "float64"),
+        (grey_difference, (IMAGE[:0], IMAGE[:0]), "shape"),
+        (grey_difference, (np.zeros((8, 8, 3), np.uint8), IMAGE), "shape"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_one_line(score, arguments, message):
@@ -212,8 +212,8 @@ def test_what_cannot_be_compared_is_refused_in_one_line(score, arguments, messag
 
 
 def test_scores_do_not_change_their_arguments(random):
-    picture = random.integers(0, 256, (16, 16), dtype=np.uint8)
-    kept = picture.copy()
+    image = random.integers(0, 256, (16, 16), dtype=np.uint8)
+    kept = image.copy()
     for score in (gradient_correlation, grey_difference):
-        score(picture, picture)
-    np.testing.assert_array_equal(picture, kept)
+        score(image, image)
+    np.testing.assert_array_equal(image, kept)

@@ -1,4 +1,4 @@
-"""A model of the wrong kind: one line says what it is, what is needed, and which script takes it."""
+"""A model of the wrong type: one line says what it is, what is needed, and which script takes it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from conftest import ROOT
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import save_file
 
+import inference_instruct_pix2pix
 import sample_riff_cnet
 from riff.errors import ModelError
-from riff.models.base import load_base
-from riff.models.control import attach_control, load_control_pipeline
-from riff.models.edit import attach_edit, load_edit_pipeline, load_to_edit, save_edit_pipeline
+from riff.models.control import attach_control
+from riff.models.edit import attach_edit
+from riff.models.folders import save_pipeline
+from riff.models.loading import load_base, load_control_pipeline, load_edit_pipeline, load_to_edit
+from riff.models.model_types import CONTROL, model_type_of
 from riff.sampling.song import load_song_model
 from riff.spectrogram.edges import save_edges
 
@@ -48,26 +51,26 @@ def refusal(script: str, model: Path) -> str:
 
 @pytest.mark.parametrize("script", LOADERS)
 def test_a_trained_model_in_another_ones_place(script: str) -> None:
-    for kind, folder in TRAINED.items():
-        if kind not in TAKES[script]:
-            said = refusal(script, MODELS / folder)
-            assert said.startswith(f"{MODELS / folder}: is a")
-            assert f"{kind}, and " in said
-            assert " is needed here, such as " in said
-            assert "inpaint_song.py" in said.rpartition(";")[2]
+    for model_type, folder in TRAINED.items():
+        if model_type not in TAKES[script]:
+            message = refusal(script, MODELS / folder)
+            assert message.startswith(f"{MODELS / folder}: is a")
+            assert f"{model_type}, and " in message
+            assert " is needed here, such as " in message
+            assert "inpaint_song.py" in message.rpartition(";")[2]
 
 
 @pytest.mark.parametrize("script", ["sample_riff_cnet.py", "inference_instruct_pix2pix.py", "inpaint_song.py"])
 def test_a_base_in_a_trained_models_place(script: str) -> None:
-    said = refusal(script, MODELS / "riffusion-mini")
-    assert ": is a base model, and " in said
-    assert "cnet_riff_add_control.py takes it, as --base" in said
+    message = refusal(script, MODELS / "riffusion-mini")
+    assert ": is a base model, and " in message
+    assert "cnet_riff_add_control.py and train_instruct_pix2pix.py take it" in message
 
 
 @pytest.fixture(scope="module")
-def oddments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unsupported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders and files that no script takes."""
-    folder = tmp_path_factory.mktemp("oddments")
+    folder = tmp_path_factory.mktemp("unsupported")
     for name in ("empty", "lora", "checkpoint", "other"):
         (folder / name).mkdir()
     weight = {"lora_unet_down_blocks_0_proj_in.lora_up.weight": torch.zeros(2, 2)}
@@ -94,14 +97,14 @@ def oddments(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("checkpoint", "; name the file, "),
     ],
 )
-def test_what_no_script_takes(script: str, name: str, words: str, oddments: Path) -> None:
-    said = refusal(script, oddments / name)
-    assert said.startswith(str(oddments / name))
-    assert words in said
+def test_what_no_script_takes(script: str, name: str, words: str, unsupported: Path) -> None:
+    message = refusal(script, unsupported / name)
+    assert message.startswith(str(unsupported / name))
+    assert words in message
 
 
 def test_an_edit_model_is_no_base_for_a_controlnet(tiny_base: Path, tmp_path: Path) -> None:
-    save_edit_pipeline(attach_edit(load_base(str(tiny_base))), tmp_path / "edit", {"base": str(tiny_base)})
+    save_pipeline(attach_edit(load_base(str(tiny_base))), tmp_path / "edit", {"base": str(tiny_base)})
     assert "the base is an edit model" in refusal("cnet_riff_add_control.py", tmp_path / "edit")
     assert load_to_edit(str(tmp_path / "edit"))[0].unet.config.in_channels == 8
     assert isinstance(load_base(str(tmp_path / "edit")), StableDiffusionPipeline)
@@ -112,7 +115,7 @@ def test_a_controlnet_on_a_base_that_it_does_not_fit(tiny_base: Path) -> None:
         load_control_pipeline(MODELS / "riff-cnet-mini", base=str(tiny_base))
 
 
-def test_the_script_says_it(tmp_path: Path) -> None:
+def test_the_scripts_error(tmp_path: Path) -> None:
     save_edges(tmp_path / "edges.png", np.zeros((512, 512), np.uint8))
     flags = [
         "--control",
@@ -124,3 +127,26 @@ def test_the_script_says_it(tmp_path: Path) -> None:
     ]
     with pytest.raises(ModelError, match=r"is an edit model, and a ControlNet is needed.*inference_instruct_pix2pix\.py"):
         sample_riff_cnet.main([*flags, "--device", "cpu"])
+
+
+@pytest.mark.parametrize(
+    ("script", "flag", "model"),
+    [(sample_riff_cnet, "--model", "riff-pix2pix-mini"), (inference_instruct_pix2pix, "--model_id", "riff-cnet-mini")],
+)
+def test_the_model_type_is_checked_before_the_song_is_separated(script: Any, flag: str, model: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"{model}: is a"):  # and not that the song cannot be read
+        script.main(["--audio", str(tmp_path / "none.wav"), flag, str(MODELS / model), "--device", "cpu"])
+
+
+def test_an_accepted_type(tmp_path: Path) -> None:
+    assert model_type_of(MODELS / "riff-cnet-mini", CONTROL) is CONTROL
+    with pytest.raises(ModelError, match=r"models/none: no such folder; train one with cnet_riff_training\.py, or use"):
+        model_type_of("models/none", CONTROL)
+
+
+def test_a_saved_pipeline_does_not_hold_the_paths_that_it_was_loaded_from(tiny_base: Path, tmp_path: Path) -> None:
+    save_pipeline(attach_control(load_base(str(tiny_base))), tmp_path / "control", {"base": "mini"})
+    configs = [path for path in (tmp_path / "control").rglob("*.json") if path.name != "tokenizer.json"]
+    assert len(configs) > 5
+    for config in configs:
+        assert str(tiny_base) not in config.read_text(), config

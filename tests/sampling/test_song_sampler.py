@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from demo.evaluation import demo_clips
 from riff.errors import ModelError
 from riff.metrics.edit import judge
-from riff.models.base import load_base
-from riff.models.control import CONTROL
-from riff.models.edit import EDIT, attach_edit, save_edit_pipeline
-from riff.models.model_types import model_type_of
+from riff.models.edit import attach_edit
+from riff.models.folders import save_pipeline
+from riff.models.loading import load_base
+from riff.models.model_types import CONTROL, EDIT, model_type_of
 from riff.sampling import song
-from riff.sampling.song import SongModel, SongPainter, load_song_model, score_song, spans
+from riff.sampling.song import SongModel, SongSampler, load_song_model, score_song, spans
 from riff.spectrogram.image import SpectrogramImage, waveform_to_image
 
 
@@ -28,7 +28,7 @@ def tiny_edit(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The tiny base widened to an edit model that generates vocals, not trained."""
     folder = tmp_path_factory.mktemp("edit") / "tiny-edit"
     origin = {"base": str(tiny_base), "target": "vocals"}
-    save_edit_pipeline(attach_edit(load_base(str(tiny_base))), folder, origin, unet_only=True)
+    save_pipeline(attach_edit(load_base(str(tiny_base))), folder, origin, part_only=True)
     return folder
 
 
@@ -37,7 +37,7 @@ def model(request: pytest.FixtureRequest, tiny_control: Path, tiny_edit: Path) -
     return load_song_model(str(tiny_control if request.param == "control" else tiny_edit), steps=2)
 
 
-def picture(frames: int, seed: int) -> SpectrogramImage:
+def image(frames: int, seed: int) -> SpectrogramImage:
     pixels = np.random.default_rng(seed).integers(0, 256, (512, frames // 16 + 1), dtype=np.uint8).repeat(16, axis=1)[:, :frames]
     return SpectrogramImage(np.ascontiguousarray(pixels), 100.0)
 
@@ -58,28 +58,28 @@ def test_spans_contain_their_regions_with_context(times: list[int], frames: int,
 
 
 def test_a_seed_determines_the_whole_song(model: SongModel) -> None:
-    backing = picture(700, 0)
-    painter = SongPainter(model, backing, "a song")
+    backing = image(700, 0)
+    sampler = SongSampler(model, backing, "a song")
     steps: list[int] = []
-    one, again, other = (painter.paint(seed, lambda: steps.append(1)) for seed in (1, 1, 2))
+    one, again, other = (sampler.sample(seed, lambda: steps.append(1)) for seed in (1, 1, 2))
     assert one.pixels.shape == backing.pixels.shape
     assert one.max_value > 0
     np.testing.assert_array_equal(one.pixels, again.pixels)
     assert (one.pixels != other.pixels).mean() > 0.5
-    assert len(steps) == 3 * painter.num_steps == 3 * 2
+    assert len(steps) == 3 * sampler.num_steps == 3 * 2
 
 
 def test_frames_outside_the_regions_are_kept(model: SongModel) -> None:
-    backing, known = picture(1_200, 0), picture(1_200, 1)
-    painted = SongPainter(model, backing, "a song", known, [(200, 330), (900, 1_000)]).paint(0)
+    backing, known = image(1_200, 0), image(1_200, 1)
+    output = SongSampler(model, backing, "a song", known, [(200, 330), (900, 1_000)]).sample(0)
     inside = np.zeros(1_200, bool)
     inside[200:330] = inside[900:1_000] = True
-    np.testing.assert_array_equal(painted.pixels[:, ~inside], known.pixels[:, ~inside])
-    assert (painted.pixels[:, inside] != known.pixels[:, inside]).mean() > 0.5
+    np.testing.assert_array_equal(output.pixels[:, ~inside], known.pixels[:, ~inside])
+    assert (output.pixels[:, inside] != known.pixels[:, inside]).mean() > 0.5
 
 
 def test_a_song_shorter_than_a_window_is_padded(model: SongModel) -> None:
-    assert SongPainter(model, picture(90, 0), "a song").paint(0).pixels.shape == (512, 90)
+    assert SongSampler(model, image(90, 0), "a song").sample(0).pixels.shape == (512, 90)
 
 
 def test_model_types_are_detected(tiny_control: Path, tiny_edit: Path, tiny_base: Path, tmp_path: Path) -> None:
