@@ -46,7 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         "keep_original_vocal", default=True, help="outside --start and --end; without it that is the accompaniment alone"
     )
     add("--fade", type=cli.real(0), default=0.05, help="seconds of fade-in and fade-out of a part, inside its borders")
-    parser.add_separation()
+    parser.add_separation(none="--audio is the backing already")
     parser.heading("model")
     add(
         "--model",
@@ -134,7 +134,7 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     from riff.audio.notes import notes_of_contour, write_midi
     from riff.report.song_page import lowered_line, save_take_files, write_song_page
     from riff.sampling.melody import NONE, Tune, melody_guide, tune_for_song
-    from riff.sampling.mixback import check_regions
+    from riff.sampling.mixback import check_regions, original_vocal_lu
     from riff.sampling.rendering import backing_image, in_frames, known_image, new_vocal_lu, render_mix
     from riff.sampling.song import SongSampler, generate_take, load_song_model, notes_of_take
     from riff.sampling.windows import WindowLayout
@@ -153,6 +153,8 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     regions = list(zip(args.start, args.end, strict=True))
     song = open_song(args.audio, opener, check=lambda duration_s: check_regions(regions, duration_s))
     regions = check_regions(regions, song.duration_s)
+    if opener.name not in ("none", "stems") and original_vocal_lu(song.vocals, song.accompaniment, song.sample_rate) is None:
+        cli.warn(f"{args.audio}: no voice was found in it; of a backing --separator none keeps everything")
     clock.lap("separation")
     backing = backing_image(song, device)
     known = known_image(song, backing, model.target, args.keep_original_vocal, device) if regions else None

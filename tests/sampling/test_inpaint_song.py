@@ -149,3 +149,13 @@ def test_overwriting_leaves_one_runs_files_and_those_of_others(
     assert {path.name for path in folder.iterdir()} == {*files, "manifest.json", "notes.txt"}
     page = (folder / "index.html").read_text()
     assert all((folder / link).is_file() for link in re.findall(r'(?:src|href)="([^"]+)"', page))
+
+
+def test_a_backing_is_taken_as_it_is(song: Path, tiny_edit: Path, tmp_path: Path) -> None:
+    backing = np.stack([samples(song.parent / f"{name}.wav") for name in ("drums", "bass", "other")]).sum(axis=0)[:, : 6 * 44_100]
+    write_audio(tmp_path / "backing.wav", backing, 44_100, subtype="FLOAT")
+    sing(tmp_path / "as-it-is", tmp_path / "backing.wav", tiny_edit, "--separator", "none")
+    np.testing.assert_array_equal(samples(tmp_path / "as-it-is" / "accompaniment.wav"), backing)
+    sing(tmp_path / "separated", tmp_path / "backing.wav", tiny_edit, "--separator", "repet")
+    quieter = samples(tmp_path / "separated" / "accompaniment.wav")
+    assert not np.array_equal(quieter, backing)  # what the separator took for a voice is missing
