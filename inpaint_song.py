@@ -24,7 +24,7 @@ from riff import cli
 MOST_GAIN_DB = 100.0
 FILES = (  # of the results
     *("accompaniment.wav", "mix*.wav", "vocal*.wav", "vocal*.mid", "tune.mid"),
-    *("spectrogram*.png", "overview*.png", "index.html"),
+    *("spectrogram*.png", "overview*.png", "index.html", "song.rpp"),
 )
 
 
@@ -103,8 +103,15 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         help=loudness,
     )
     parser.add_griffin_lim_iterations()
+    add(
+        "--subtype",
+        default="FLOAT",
+        choices=("FLOAT", "PCM_24"),
+        help="samples of the WAV files; either way accompaniment and vocal add up to the mix, to the bit",
+    )
     parser.heading("results")
     add("--output", type=Path, default=Path("outputs/song"), help="folder for the results")
+    parser.add_flag("reaper", default=False, help="a REAPER project too, with song, accompaniment and the takes' vocals as tracks")
     parser.add_device()
     parser.add_sampling_seed()
     parser.add_overwrite("existing results")
@@ -132,6 +139,7 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
 
     from riff.audio.io import write_audio
     from riff.audio.notes import notes_of_contour, write_midi
+    from riff.report.reaper import write_project
     from riff.report.song_page import lowered_line, save_take_files, write_song_page
     from riff.sampling.melody import NONE, Tune, melody_guide, tune_for_song
     from riff.sampling.mixback import check_regions, original_vocal_lu
@@ -178,12 +186,19 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     sound = {"iterations": args.griffin_lim_iterations, "vocal_lu": vocal_lu}
     for number, take in enumerate(cli.progress_bar(takes, desc="sound", unit="take")):
         mix = render_mix(song, take.output, model.target, regions, args.gain_db, **borders, **sound)
+        if args.subtype == "PCM_24":
+            mix = mix.in_24_bits()
         if number == 0:  # the same for all takes
-            write_audio(folder / "accompaniment.wav", mix.accompaniment, mix.sample_rate, subtype="FLOAT")
+            write_audio(folder / "accompaniment.wav", mix.accompaniment, mix.sample_rate, args.subtype)
         ending = f"-{seed_after(args.seed, number)}" if args.num_samples > 1 else ""
         write_midi(folder / f"vocal{ending}.mid", notes_of_take(backing, take))
-        rendered.append(save_take_files(folder, ending, take, mix))
+        rendered.append(save_take_files(folder, ending, take, mix, args.subtype))
     clock.lap("sound")
+    if args.reaper:
+        tracks = {args.audio.stem: args.audio.resolve(), "accompaniment": Path("accompaniment.wav")}
+        tracks |= {take.sounds["vocal"].stem: Path(take.sounds["vocal"].name) for take in rendered}
+        midi = sorted(path.name for path in folder.glob("*.mid"))
+        write_project(folder / "song.rpp", tracks, midi, song.duration_s, mix.sample_rate)
     write_song_page(folder, args.audio, prompt, rendered, clock.laps, song.duration_s, mix.song_gain_db, place=args.output)
     cli.write_manifest(
         folder / "manifest.json",
