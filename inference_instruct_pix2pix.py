@@ -148,7 +148,7 @@ def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[
 
     if not args.data_root and not args.dataset_id:
         inputs: Sequence = [args.audio] if args.audio else [song.path for song in list_songs("raw-audio")[: args.max_samples or 1]]
-        opener = open_songs(separation_options(args, device), inputs, warn=cli.warn) if args.separator != "none" else None
+        opener = open_songs(separation_options(args, device), inputs, warn=cli.warn)
         prompt = args.prompt or "add a vocal melody"
         settings = {"opener": opener, "start_s": args.start, "prompt": prompt, "kind": kind_of_prompt(prompt), "device": device}
         read: Callable[[Any], EditClip] = partial(clip_from_audio, **settings)

@@ -3,13 +3,15 @@
     python inpaint_song.py --audio raw-audio/rock-0001.ogg --prompt "Generate an uplifting male vocal rock melody"
     python inpaint_song.py --audio song.wav --stems_dir stems --model models/riff-cnet-final --start 0:32 --end 0:48 --num_samples 3
     python inpaint_song.py --audio song.wav --model models/riff-pix2pix-mini --prompt "add a sad female vocal" --best_of 4
+    python inpaint_song.py --audio song.wav --model models/riff-pix2pix-mini --melody hum.wav --melody_start 0:12
 
 The song is separated, a model generates the spectrogram of a new vocal in overlapping windows, and the vocal's waveform is added
 to the accompaniment's own samples, at the song's sample rate, channels and bandwidth. OUTPUT gets accompaniment.wav, for every
-take mix.wav, vocal.wav and spectrogram.png (mix-SEED.wav and so on if there are several), index.html to listen and compare, and
-manifest.json with levels and times. mix = accompaniment + vocal, to the bit, and none exceeds full scale: where the sum would, a
-limiter lowers the vocal alone. With --start and --end only that part gets a new vocal. Outside it mix.wav and accompaniment.wav
-are the input, sample for sample, unless the input exceeds full scale by itself; one gain then lowers the whole song.
+take mix.wav, vocal.wav, vocal.mid with its notes and spectrogram.png (mix-SEED.wav and so on if there are several), with --melody
+the tune as tune.mid, index.html to listen and compare, and manifest.json with levels and times. mix = accompaniment + vocal, to
+the bit, and none exceeds full scale: where the sum would, a limiter lowers the vocal alone. With --start and --end only that part
+gets a new vocal. Outside it mix.wav and accompaniment.wav are the input, sample for sample, unless the input exceeds full scale by
+itself; one gain then lowers the whole song.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ from pathlib import Path
 from riff import cli
 
 MOST_GAIN_DB = 100.0
-FILES = ("accompaniment.wav", "mix*.wav", "vocal*.wav", "spectrogram*.png", "overview*.png", "index.html")  # of the results
+FILES = (  # of the results
+    *("accompaniment.wav", "mix*.wav", "vocal*.wav", "vocal*.mid", "tune.mid"),
+    *("spectrogram*.png", "overview*.png", "index.html", "song.rpp"),
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -41,7 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         "keep_original_vocal", default=True, help="outside --start and --end; without it that is the accompaniment alone"
     )
     add("--fade", type=cli.real(0), default=0.05, help="seconds of fade-in and fade-out of a part, inside its borders")
-    parser.add_separation()
+    parser.add_separation(none="--audio is the backing already")
     parser.heading("model")
     add(
         "--model",
@@ -69,6 +74,23 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         type=cli.whole(1),
         help="windows a forward pass (default: 1 on a CPU, 8 on CUDA); does not change results",
     )
+    parser.heading("melody")
+    add(
+        "--melody",
+        default="none",
+        metavar="none|compose|original|FILE",
+        help="tune of the vocal: none leaves it to the model, compose makes one for the backing (another one for each --seed), "
+        "original keeps that of the song's vocal, FILE is a MIDI file or a recording of one voice or instrument",
+    )
+    add("--melody_strength", type=cli.real(0, 1), default=0.3, help="0 leaves the tune to the model, 1 keeps it to the letter")
+    add("--melody_start", type=cli.seconds, default=0.0, metavar="TIME", help="where the tune of a file begins in the song")
+    add(
+        "--melody_transpose",
+        type=cli.whole(-48, 48, auto=None),
+        default="auto",
+        metavar="auto|N",
+        help="semitones; auto brings the tune into the singer's register by octaves",
+    )
     parser.heading("sound")
     loudness = "of the vocal in dB; auto sets its loudness relative to the backing (ITU-R BS.1770)"
     add(
@@ -81,8 +103,15 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         help=loudness,
     )
     parser.add_griffin_lim_iterations()
+    add(
+        "--subtype",
+        default="FLOAT",
+        choices=("FLOAT", "PCM_24"),
+        help="samples of the WAV files; either way accompaniment and vocal add up to the mix, to the bit",
+    )
     parser.heading("results")
     add("--output", type=Path, default=Path("outputs/song"), help="folder for the results")
+    parser.add_flag("reaper", default=False, help="a REAPER project too, with song, accompaniment and the takes' vocals as tracks")
     parser.add_device()
     parser.add_sampling_seed()
     parser.add_overwrite("existing results")
@@ -96,7 +125,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    inputs = (args.audio, args.model, args.base, args.stems_dir)
+    inputs = (args.audio, args.model, args.base, args.stems_dir, args.melody)
     with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
         summary = replace_vocal(args, folder)
     print(f"{args.output / 'index.html'}: {summary}")
@@ -109,10 +138,13 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     from dataclasses import asdict
 
     from riff.audio.io import write_audio
+    from riff.audio.notes import notes_of_contour, write_midi
+    from riff.report.reaper import write_project
     from riff.report.song_page import lowered_line, save_take_files, write_song_page
-    from riff.sampling.mixback import check_regions
+    from riff.sampling.melody import NONE, Tune, melody_guide, tune_for_song
+    from riff.sampling.mixback import check_regions, original_vocal_lu
     from riff.sampling.rendering import backing_image, in_frames, known_image, new_vocal_lu, render_mix
-    from riff.sampling.song import SongSampler, generate_take, load_song_model
+    from riff.sampling.song import SongSampler, generate_take, load_song_model, notes_of_take
     from riff.sampling.windows import WindowLayout
     from riff.seeds import seed_after
     from riff.separation.separator import open_songs, separation_options
@@ -129,10 +161,20 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     regions = list(zip(args.start, args.end, strict=True))
     song = open_song(args.audio, opener, check=lambda duration_s: check_regions(regions, duration_s))
     regions = check_regions(regions, song.duration_s)
+    if opener.name not in ("none", "stems") and original_vocal_lu(song.vocals, song.accompaniment, song.sample_rate) is None:
+        cli.warn(f"{args.audio}: no voice was found in it; of a backing --separator none keeps everything")
     clock.lap("separation")
     backing = backing_image(song, device)
     known = known_image(song, backing, model.target, args.keep_original_vocal, device) if regions else None
-    sampler = SongSampler(model, backing, prompt, known, in_frames(regions, backing), layout)
+    guide = None
+    if args.melody != NONE:
+        tune = Tune(args.melody, args.melody_start, args.melody_transpose, args.seed)
+        placed = tune_for_song(tune, song, backing.pixels.shape[1], prompt)
+        if placed.remark:
+            cli.warn(placed.remark)
+        write_midi(folder / "tune.mid", notes_of_contour(placed.contour))
+        guide = melody_guide(placed, backing, model.target, args.melody_strength, prompt)
+    sampler = SongSampler(model, backing, prompt, known, in_frames(regions, backing), layout, guide=guide)
     clock.lap("images")
     takes, rendered = [], []
     with cli.progress_bar(total=args.num_samples * args.best_of * sampler.num_steps, desc="sampling", unit="step") as progress:
@@ -144,10 +186,19 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     sound = {"iterations": args.griffin_lim_iterations, "vocal_lu": vocal_lu}
     for number, take in enumerate(cli.progress_bar(takes, desc="sound", unit="take")):
         mix = render_mix(song, take.output, model.target, regions, args.gain_db, **borders, **sound)
+        if args.subtype == "PCM_24":
+            mix = mix.in_24_bits()
         if number == 0:  # the same for all takes
-            write_audio(folder / "accompaniment.wav", mix.accompaniment, mix.sample_rate, subtype="FLOAT")
-        rendered.append(save_take_files(folder, f"-{seed_after(args.seed, number)}" if args.num_samples > 1 else "", take, mix))
+            write_audio(folder / "accompaniment.wav", mix.accompaniment, mix.sample_rate, args.subtype)
+        ending = f"-{seed_after(args.seed, number)}" if args.num_samples > 1 else ""
+        write_midi(folder / f"vocal{ending}.mid", notes_of_take(backing, take))
+        rendered.append(save_take_files(folder, ending, take, mix, args.subtype))
     clock.lap("sound")
+    if args.reaper:
+        tracks = {args.audio.stem: args.audio.resolve(), "accompaniment": Path("accompaniment.wav")}
+        tracks |= {take.sounds["vocal"].stem: Path(take.sounds["vocal"].name) for take in rendered}
+        midi = sorted(path.name for path in folder.glob("*.mid"))
+        write_project(folder / "song.rpp", tracks, midi, song.duration_s, mix.sample_rate)
     write_song_page(folder, args.audio, prompt, rendered, clock.laps, song.duration_s, mix.song_gain_db, place=args.output)
     cli.write_manifest(
         folder / "manifest.json",

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from riff import cli
+from riff.cli.errors import named_flag
+from riff.errors import ExistsError, OptionError, SettingError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -22,7 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         "--audio_dir", type=Path, default=Path("raw-audio"), help="folder of songs, or of MUSDB18, as SONG/ or SONG.stem.mp4"
     )
     parser.add_argument("--train_data_dir", type=Path, default=Path("train-data-full"), help="folder for the pairs")
-    parser.add_argument("--prompt_file", type=Path, default=Path("prompt_file.json"), help="each song's prompt")
+    parser.add_argument("--prompt_file", type=Path, default=Path("prompt_file.json"), help="each song's prompt; auto: by listening")
     parser.add_argument("--limit", type=cli.whole(1), help="process at most this many songs (default: all)")
     parser.add_argument("--start_ind", type=cli.whole(0), default=0, help="skip this many songs, in order of name")
     parser.add_separation()
@@ -41,40 +43,47 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 
 @cli.command
+@named_flag("--", SettingError)
+@named_flag("--train_data_dir ", ExistsError, "; use the same settings, another folder, or --overwrite")
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from dataclasses import asdict
+    from functools import partial
 
     from riff.data.pair_types import MANIFEST
-    from riff.data.records import DEFAULT_PROMPT, read_prompts
-    from riff.errors import OptionError
+    from riff.data.records import CONTROL_PAIRS, DEFAULT_PROMPT, read_prompts
     from riff.pairs.build import Build
-    from riff.pairs.control_pairs import NONE_LEFT, PairMaker, PairSettings, pairs_folder
+    from riff.pairs.control_pairs import PairMaker, PairSettings
     from riff.pairs.engines import choose_engine
+    from riff.pairs.output import OutputFolder
     from riff.pairs.songs import list_songs, names_without_song, shard_of_songs
     from riff.separation.separator import open_songs, separation_options
+    from riff.tagging.label import AUTO, auto_prompts
 
-    all_songs = list_songs(args.audio_dir)
+    with named_flag("--audio_dir "):
+        all_songs = list_songs(args.audio_dir)
     last = None if args.limit is None else args.start_ind + args.limit
     songs, shard = shard_of_songs(all_songs[args.start_ind : last], args.shard_index, args.num_shards)
     if not songs and not shard:
         raise OptionError(f"--start_ind {args.start_ind}: {args.audio_dir} holds only {len(all_songs)} songs")
-    prompts = read_prompts(args.prompt_file)
-    without_song = names_without_song(prompts, all_songs)
-    if without_song:
-        cli.warn(
-            f"{args.prompt_file}: {len(without_song)} prompts belong to no song of {args.audio_dir}: {', '.join(without_song[:3])}"
-        )
+    is_auto = str(args.prompt_file) == AUTO
+    prompts = {} if is_auto else read_prompts(args.prompt_file)
+    if warning := names_without_song(args.prompt_file, prompts, all_songs):
+        cli.warn(warning)
     device = cli.choose_device(args.device)
     settings = PairSettings(args.pitch_augment, args.min_vocal_ratio, args.canny_low, args.canny_high, args.pitch_method)
     opener = open_songs(separation_options(args, device), [song.path for song in songs], cli.warn)
     described = {**asdict(settings), "separator": opener.name}
-    folder = pairs_folder(args.train_data_dir / shard)
+    folder = OutputFolder(args.train_data_dir / shard, CONTROL_PAIRS)
     maker = PairMaker(settings, opener, device)
-    engine = choose_engine(args, device, len(songs))
+    engine = choose_engine(args.engine, args.num_workers, args.ray_address, device, len(songs))
+    none_left = "no clip has enough vocal; no pairs (lower --min_vocal_ratio to keep them)"
     with folder.prepared(described, args.overwrite):
         cli.write_manifest(folder.path / MANIFEST, vars(args), settings=described)
-        report = Build(songs, all_songs, prompts, DEFAULT_PROMPT, folder, maker, NONE_LEFT, engine=engine, warn=cli.warn).run()
+        if is_auto:
+            unlabelled = {song.name: partial(opener.open, song.path, song.plain_name) for song in songs}
+            prompts = auto_prompts(unlabelled, folder.path, "control", cli.warn)
+        report = Build(songs, all_songs, prompts, DEFAULT_PROMPT, folder, maker, none_left, engine=engine, warn=cli.warn).run()
     print(
         f"{report.pairs} pairs in {folder.path}: {report.made} songs made now, {report.skipped} done before, "
         f"{report.dropped_clips} clips without a vocal dropped, {report.failed} songs failed"

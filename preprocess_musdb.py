@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from riff import cli
+from riff.cli.errors import named_flag
+from riff.errors import ExistsError, OptionError, SettingError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -32,8 +34,9 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_flag("with_noop", default=False, help="also make pairs that change nothing")
     add(
         "--prompt_filepath",
+        "--prompt_file",
         type=Path,
-        help='instructions, one {"file": "Artist - Title", "edit_prompt": "..."} per line; a song may have several lines',
+        help='one {"file": "Artist - Title", "edit_prompt": "..."} per line; a song may have several; auto: by listening',
     )
     parser.heading("clips")
     add("--frame_overlap", type=cli.real(0, below=1), default=0.0, help="share of a clip that the next one repeats")
@@ -57,45 +60,60 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 
 @cli.command
+@named_flag("--", SettingError)
+@named_flag("--output_dir ", ExistsError, "; use the same settings, another folder, or --overwrite")
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from dataclasses import asdict, fields
+    from functools import partial
 
     from riff.data.pair_types import MANIFEST
+    from riff.data.records import EDIT_PAIRS
     from riff.pairs.build import Build
-    from riff.pairs.edit_pairs import EditPairMaker, EditSettings, edit_pairs_folder, none_left, write_shared
+    from riff.pairs.edit_pairs import EditPairMaker, EditSettings, write_shared
     from riff.pairs.engines import choose_engine
     from riff.pairs.instructions import DEFAULT_INSTRUCTIONS, read_edit_prompts
+    from riff.pairs.output import OutputFolder
     from riff.pairs.songs import list_stem_songs, names_without_song, shard_of_songs
+    from riff.separation.stems import VOCALS, read_stems
+    from riff.tagging.label import AUTO, auto_prompts
 
     settings = EditSettings(**{field.name: getattr(args, field.name) for field in fields(EditSettings)})
-    all_songs = list_stem_songs(args.root_data_dir)
+    with named_flag("--root_data_dir "):
+        all_songs = list_stem_songs(args.root_data_dir)
     if {song.path.parent for song in all_songs} >= {args.root_data_dir / "train", args.root_data_dir / "test"}:
         cli.warn(
             f"{args.root_data_dir}: takes songs of train and test; for the training songs alone give {args.root_data_dir / 'train'}"
+        )
+    is_auto = str(args.prompt_filepath) == AUTO
+    if is_auto and args.gen_stem != VOCALS:
+        raise OptionError(
+            f"--prompt_filepath auto describes vocals, and --gen_stem is {args.gen_stem}; give a file of instructions"
         )
     default = [DEFAULT_INSTRUCTIONS[args.gen_stem]]
     if args.prompt_filepath is None:
         cli.warn(f"no --prompt_filepath: the instruction of every song is {default[0]!r}")
         prompts = {song.name: default for song in all_songs}
+    elif is_auto:
+        prompts = {}
     else:
         prompts = read_edit_prompts(args.prompt_filepath)
-        without_song = names_without_song(prompts, all_songs)
-        if without_song:
-            cli.warn(
-                f"{args.prompt_filepath}: {len(without_song)} names belong to no song of {args.root_data_dir}: "
-                f"{', '.join(without_song[:3])}"
-            )
+        if warning := names_without_song(args.prompt_filepath, prompts, all_songs):
+            cli.warn(warning)
     device = cli.choose_device(args.device)
     songs, shard = shard_of_songs(all_songs, args.shard_index, args.num_shards)
-    folder = edit_pairs_folder(args.output_dir / shard)
+    folder = OutputFolder(args.output_dir / shard, EDIT_PAIRS)
     maker = EditPairMaker(settings, device)
-    engine = choose_engine(args, device, len(songs))
+    engine = choose_engine(args.engine, args.num_workers, args.ray_address, device, len(songs))
+    none_left = f"no clip has enough {settings.gen_stem}; no pairs (lower --frame_min_power_prop to keep more)"
     with folder.prepared(asdict(settings), args.overwrite):
         cli.write_manifest(folder.path / MANIFEST, vars(args), settings=asdict(settings))
         write_shared(folder.path, settings)
+        if is_auto:
+            unlabelled = {song.name: partial(read_stems, song.path) for song in songs}
+            prompts = {song: [prompt] for song, prompt in auto_prompts(unlabelled, folder.path, "edit", cli.warn).items()}
         options = {"max_pairs": args.max_examples, "engine": engine, "warn": cli.warn}
-        report = Build(songs, all_songs, prompts, default, folder, maker, none_left(settings), **options).run()
+        report = Build(songs, all_songs, prompts, default, folder, maker, none_left, **options).run()
     left_out = f"{report.left_out} left out for --max_examples, " if args.max_examples else ""
     print(
         f"{report.pairs} pairs in {folder.path}: {report.made} songs made now, {report.skipped} done before, {left_out}"

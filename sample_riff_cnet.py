@@ -76,7 +76,7 @@ def write_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     device = cli.choose_device(args.device)
     model_type_of(args.model, CONTROL)  # before the song is separated, which can take minutes
     if args.audio:
-        opener = open_songs(separation_options(args, device), [args.audio], warn=cli.warn) if args.separator != "none" else None
+        opener = open_songs(separation_options(args, device), [args.audio], warn=cli.warn)
         control = control_from_audio(args.audio, opener, args.start, args.canny_low, args.canny_high, device)
     else:
         control = control_from_image(args.control)

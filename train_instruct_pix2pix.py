@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riff import cli
-from riff.cli.naming import naming
+from riff.cli.errors import naming
 from riff.training.flags import EDIT_FLAGS as FLAGS
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from riff import cli
-from riff.cli.naming import naming
+from riff.cli.errors import naming
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:

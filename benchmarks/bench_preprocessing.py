@@ -103,18 +103,20 @@ def plain_rate(songs: Path, folder: Path, clips: int) -> float:
 
 def our_rate(songs: Path, folder: Path, num_workers: int) -> float:
     """Pairs a second of make_cnet_dataset.py, from its start in a warm process to its end."""
+    from riff.data.records import CONTROL_PAIRS
     from riff.pairs.build import Build
-    from riff.pairs.control_pairs import NONE_LEFT, PairMaker, PairSettings, pairs_folder
+    from riff.pairs.control_pairs import PairMaker, PairSettings
     from riff.pairs.engines import processes
+    from riff.pairs.output import OutputFolder
     from riff.pairs.songs import list_songs
     from riff.separation.separator import SongOpener
 
     listed = list_songs(songs)
-    place = pairs_folder(folder)
+    place = OutputFolder(folder, CONTROL_PAIRS)
     maker = PairMaker(PairSettings(min_vocal_ratio=0.0), SongOpener(None))
     began = time.perf_counter()
     with place.prepared({}, overwrite=False):
-        build = Build(listed, listed, {}, "sing", place, maker, NONE_LEFT, None, processes(num_workers), lambda _: None)
+        build = Build(listed, listed, {}, "sing", place, maker, "", None, processes(num_workers), lambda _: None)
         return build.run().pairs / (time.perf_counter() - began)
 
 

@@ -106,7 +106,7 @@ def songs(args: cli.argparse.Namespace) -> Iterator[tuple]:
         from riff.pairs.songs import list_stem_songs
         from riff.separation.stems import read_stems
 
-        for song_file in list_stem_songs(args.musdb, "--musdb")[: args.num_songs]:
+        for song_file in list_stem_songs(args.musdb)[: args.num_songs]:
             stems, rate = read_stems(song_file.path)
             yield stems.vocals, stems.accompaniment, rate
         return

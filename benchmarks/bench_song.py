@@ -43,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    rows = []
+    rows: list[dict] = []
     for seconds in args.seconds:
         with tempfile.TemporaryDirectory() as folder:
             write_song(Path(folder) / "song.wav", seconds)

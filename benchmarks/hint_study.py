@@ -264,12 +264,12 @@ class Bench:
 
     def _bounds(self) -> dict[str, float]:
         """Floor and ceiling of the edge F1, and the base's loss: an untrained ControlNet changes nothing."""
-        from riff.experiments.control import repainted
+        from riff.experiments.clips import reconstructed
         from riff.spectrogram.image import load_image
 
         module, pipeline = self._module(Way(), seed=0)
         mixes = [(clip, load_image(self._data.store.open(clip.target))) for clip in self._clips]
-        ceiling = sum(self._score(clip, repainted(pipeline.vae, mix).pixels) for clip, mix in mixes) / len(mixes)
+        ceiling = sum(self._score(clip, reconstructed(pipeline.vae, mix).pixels) for clip, mix in mixes) / len(mixes)
         return {"floor": self._look(pipeline), "ceiling": ceiling, "loss": self._loss(module)}
 
     def _full_size_features(self) -> dict[str, dict[str, float]]:

@@ -6,14 +6,14 @@ import numpy as np
 
 from demo.instructions import HELD_OUT_TEMPLATES, instructions
 from demo.worlds import CURRENT, compose
-from riff.experiments.control import TrueClip
+from riff.experiments.clips import ReferenceClip
 from riff.spectrogram.params import CLIP_SAMPLES
 
 SONG_SECONDS = 8.0
 START = 60_000  # samples: past the beginning, where every song starts on the beat
 
 
-def demo_clips(catalogue: int, count: int, held_out_wording: bool = False, world: int = CURRENT) -> list[TrueClip]:
+def demo_clips(catalogue: int, count: int, held_out_wording: bool = False, world: int = CURRENT) -> list[ReferenceClip]:
     """One clip of each of the first `count` songs of a world's catalogue.
 
     Args:
@@ -26,5 +26,5 @@ def demo_clips(catalogue: int, count: int, held_out_wording: bool = False, world
         mix = song.mixture[:, part]
         backing = np.ascontiguousarray(mix - song.stems["vocals"][:, part])
         instruction = instructions(song.facts, song.name, 1, HELD_OUT_TEMPLATES)[0] if held_out_wording else ""
-        clips.append(TrueClip(song.name, song.prompt, mix, backing, instruction))
+        clips.append(ReferenceClip(song.name, song.prompt, mix, backing, instruction))
     return clips

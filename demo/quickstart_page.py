@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from riff.experiments.control_experiment import EXPERIMENT
+from riff.experiments.control import EXPERIMENT
 from riff.experiments.pages import add_table
 from riff.report.report import Report, Take
 from riff.training.run_dir import read_losses

@@ -39,3 +39,11 @@ class OptionError(RiffError):
 
 class Unavailable(RiffError):
     """A source of a download that cannot be reached or has other files; the message is the reason alone."""
+
+
+class SettingError(OptionError):
+    """A setting that cannot be used. The message begins with the setting's name, which is also that of the flag."""
+
+
+class ExistsError(OptionError):
+    """Earlier results that this run can neither continue nor replace. The message begins with their folder."""

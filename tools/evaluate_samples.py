@@ -1,18 +1,18 @@
-"""Measure how well a model does on songs that it never saw.
+"""Evaluate a model on songs that are not in its training data.
 
     python tools/evaluate_samples.py --model models/riff-cnet-mini --songs demo:16 --output outputs/evaluation
     python tools/evaluate_samples.py --experiment edit --model models/riff-pix2pix-mini --songs demo:24 --best_of 4
     python tools/evaluate_samples.py --experiment need seeds prompts --songs demo:4
 
-An experiment is one question. control: do samples follow the accompaniment's edges? edit: how often is an instruction
-followed, and what does that cost the backing? need: what can the base do without a ControlNet, started from a picture? seeds:
-do other seeds sing something else over the same backing? prompts: does the vocal become what the prompt says? settings: what
-does each setting cost and give? ladder: where does the model stand between no vocal, wrong ones and the true one?
+An experiment answers one question. control: do samples follow the accompaniment's edges? edit: how often is an instruction
+followed, and what does that cost the accompaniment? need: how far does the base get without a ControlNet, by image-to-image?
+seeds: do other seeds give other vocals over the same accompaniment? prompts: does the vocal become what the prompt says?
+settings: what does each setting cost and gain? ladder: where does the model stand between no vocal, wrong ones and the true one?
 
-Prints a table and writes OUTPUT/results.json and OUTPUT/index.html with players and pictures, the accompaniment's edges over
-them; several experiments write OUTPUT/NAME/ each, draw nothing twice, and OUTPUT/index.html leads to them. Songs are
-synthesised (demo:N, from a catalogue that no model was trained on) or read from a folder in MUSDB's layout, whose
-prompt_file.json is used where it is there.
+Prints a table and writes OUTPUT/results.json and OUTPUT/index.html with players and spectrograms, also with the accompaniment's
+edges over them. Several experiments write OUTPUT/NAME/ each and share their samples, and OUTPUT/index.html leads to them. Songs
+are synthesised (demo:N, from a catalogue that no model was trained on) or read from a folder in MUSDB's layout, with its
+prompt_file.json if there is one.
 """
 
 from __future__ import annotations
@@ -23,23 +23,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from riff import cli
+from riff.cli.errors import named_flag
 from riff.errors import OptionError, RiffError
-from riff.experiments.experiments import ALL, MODULES, find_experiments
+from riff.experiments import ALL, NAMES, find_experiments
+
+if TYPE_CHECKING:  # --help needs no models' libraries
+    from riff.experiments.clips import ReferenceClip
+    from riff.experiments.experiment import Evaluation, Experiment
+    from riff.models.model_types import ModelType
 
 FILES, OVERVIEW = ("clips/*", "index.html"), ("index.html",)  # of the results of one experiment, and of several together
 EVALUATION_CATALOGUE, STYLE_CATALOGUE = 3, 7
-SHARED = ("experiment", "model", "base", "songs", "clips", "held_out_wording", "seed", "device", "num_shown")  # by all experiments
+SHARED = ("experiment", "model", "base", "songs", "clips", "held_out_wording", "seed", "device", "num_shown", "steps", "scale")
 
 
 def make_parser() -> cli.ArgumentParser:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
-    add(
-        "--experiment", nargs="+", default=["control"], choices=(*MODULES, ALL), metavar="NAME", help=f"{', '.join(MODULES)} or all"
-    )
+    add("--experiment", nargs="+", default=["control"], choices=(*NAMES, ALL), metavar="NAME", help=f"{', '.join(NAMES)} or all")
     add(
         "--model",
         help="folder, .ckpt or hub id of a control or edit model (default: models/riff-cnet-mini, models/riff-pix2pix-mini)",
@@ -62,16 +66,16 @@ def make_parser() -> cli.ArgumentParser:
     parser.heading("experiments with a control model")
     add("--strength", type=cli.GUIDANCE, help="of the control (default: what the model recommends, else 1)")
     parser.heading("--experiment seeds")
-    add("--num_seeds", type=cli.whole(2), default=8, help="samples of every song, which are compared with each other")
+    add("--num_seeds", type=cli.whole(2), default=8, help="samples of every song, compared pair by pair")
     parser.heading("--experiment prompts")
-    add("--style_songs", default="demo:75", help="other songs to learn styles from, demo:N or a folder as in --songs")
+    add("--style_songs", default="demo:75", help="songs to fit the style classifier to, demo:N or a folder as in --songs")
     parser.heading("--experiment settings")
     names = ("strength", "canny", "guidance", "steps", "sampler")
     add("--settings", nargs="+", default=list(names), choices=names, help="settings to change, one at a time")
-    add("--compare", nargs="+", default=[], metavar="NAME=FOLDER", help="further models, each a row of its own")
+    add("--compare", nargs="+", type=named_model, default=[], metavar="NAME=FOLDER", help="further models, each with a row")
     parser.heading("--experiment ladder")
-    add("--vocals", type=Path, help="judge another system's vocals in place of the model's: a folder of CLIP.wav")
-    add("--clap", metavar="MODEL", help="CLAP scores and Frechet distances too, by this folder or hub id; auto: LAION's")
+    add("--vocals", type=Path, help="score another system's vocals in place of the model's: a folder of CLIP.wav")
+    add("--clap", metavar="MODEL", help="also CLAP scores and Frechet distances, by this folder or hub id; auto: LAION's")
     _add_edit_flags(parser)
     return parser
 
@@ -80,19 +84,31 @@ def _add_edit_flags(parser: cli.ArgumentParser) -> None:
     parser.heading("--experiment edit")
     add = parser.add_argument
     add("--image_scale", type=cli.GUIDANCE, help="guidance of the input (default: what the model recommends, else 1.5)")
-    add("--best_of", type=cli.whole(1), default=1, help="candidates a clip, of which the best by score has a row of its own")
+    add("--best_of", type=cli.whole(1), default=1, help="samples a clip, of which the best by score has a row")
     add("--edit_kinds", nargs="+", default=["add"], choices=("add", "remove", "noop"), help="instructions to give")
-    add("--instruction", default="add {vocal}", help="how an addition is worded; {vocal} is what the song's prompt says of it")
-    wording = "ask for demo songs' vocals in words that were not trained on"
+    add(
+        "--instruction",
+        default="add {vocal}",
+        help="wording of an addition; {vocal} is the vocal as the song's prompt describes it",
+    )
+    wording = "ask for the vocals of demo songs in wordings that are not in the training data"
     parser.add_flag("held_out_wording", default=False, help=wording)
-    add("--train_data_dir", type=Path, help="training pairs, to measure the distance to the nearest")
+    add("--train_data_dir", type=Path, help="training pairs, to measure the distance to the nearest one")
+
+
+def named_model(text: str) -> str:
+    name, _, folder = text.partition("=")
+    if not (name and folder):
+        raise cli.argparse.ArgumentTypeError(f"{text}: write NAME=FOLDER")
+    return text
 
 
 @cli.command
 def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
-    experiments = find_experiments(args.experiment, args.model)
+    with named_flag("--experiment "):
+        experiments = find_experiments(args.experiment, args.model)
     folders = result_folders(args, [experiment.name for experiment, _ in experiments])
     for folder in folders.values():
         folder.check()
@@ -117,55 +133,69 @@ def result_folders(args: argparse.Namespace, names: Sequence[str]) -> dict[str, 
 def run_experiments(
     parser: cli.ArgumentParser,
     args: argparse.Namespace,
-    experiments: Sequence[tuple[Any, Any]],
+    experiments: Sequence[tuple[Experiment, ModelType]],
     folders: dict[str, cli.ResultFolder],
-    clips: list,
+    clips: Sequence[ReferenceClip],
     overview: Path | None,
 ) -> int:
-    """Run each experiment and write its results as soon as they are there; of several, one that fails leaves the others alone.
+    """Run each experiment and write its results when they are complete; of several, the others go on after an error.
 
     Args:
-        experiments: each with the kind of model that it measures. overview: where a page over several of them goes.
+        experiments: each with the type of the model that it evaluates. overview: folder of the page over all experiments.
 
     Returns:
         The exit status.
     """
-    from riff.experiments.bench import load_bench
-    from riff.experiments.pages import Answer, table_text, write_answer, write_overview
+    from riff.experiments.experiment import load_evaluation
+    from riff.experiments.pages import FinishedExperiment, table_text, write_overview, write_results
 
-    benches: dict[str, Any] = {}  # by kind of model: experiments of one kind share what was drawn
-    answers, failed = [], 0
-    for experiment, kind in experiments:
-        flags = argparse.Namespace(**vars(args) | {"experiment": [experiment.name], "model": args.model or kind.example})
+    evaluations: dict[str, Evaluation] = {}  # by model type; its experiments share samples
+    sampling = {
+        "guidance_scale": args.scale,
+        "strength": args.strength,
+        "image_guidance_scale": args.image_scale,
+        "steps": args.steps,
+    }
+    finished, failed = [], 0
+    for experiment, model_type in experiments:
+        flags = argparse.Namespace(**vars(args) | {"experiment": [experiment.name], "model": args.model or model_type.example})
         folder = folders[experiment.name]
         try:
             with folder.written() as place:
-                if kind.name not in benches:
-                    bench = load_bench(kind, flags.model, args.base, cli.choose_device(args.device), clips, args.seed)
-                    benches[kind.name] = replace(bench, load_clips=partial(load_clips, catalogue=STYLE_CATALOGUE))
-                result = experiment.measure(benches[kind.name], vars(args))
-                answer = Answer(experiment, result, parser.command(flags, (*SHARED, *experiment.flags)))
-                write_answer(place, answer, clips, vars(flags), args.num_shown)
+                if model_type.name not in evaluations:
+                    evaluation = load_evaluation(
+                        flags.model, clips, args.base, cli.choose_device(args.device), args.seed, **sampling
+                    )
+                    evaluations[model_type.name] = replace(evaluation, load_clips=partial(load_clips, catalogue=STYLE_CATALOGUE))
+                evaluation = evaluations[model_type.name]
+                result = experiment.measure(evaluation, vars(args))
+                scale = "strength" if evaluation.model.follows_edges else "image_scale"
+                command = parser.command(flags, list(dict.fromkeys((*SHARED, scale, *experiment.flags))))
+                finished.append(FinishedExperiment(experiment, result, command))
+                write_results(place, finished[-1], clips, vars(flags), args.num_shown)
         except RiffError as error:
             if overview is None:
                 raise
             cli.warn(f"error: --experiment {experiment.name}: {error}")
             failed += 1
             continue
-        answers.append(answer)
         print(table_text(experiment, result.means), *result.remarks, folder.path / "index.html", sep="\n")
-    if not answers:
-        raise RiffError(f"none of the {len(experiments)} experiments came to a result; what stopped each is said above")
+    if not finished:
+        raise RiffError(f"none of the {len(experiments)} experiments has a result; the reasons are above")
     if overview is not None:
-        write_overview(overview, answers, args.output)
-        cli.write_manifest(overview / "manifest.json", vars(args), experiments=[answer.experiment.name for answer in answers])
+        write_overview(overview, finished, args.output)
+        cli.write_manifest(overview / "manifest.json", vars(args), experiments=[one.experiment.name for one in finished])
     return cli.EXIT_FAILURE if failed else 0
 
 
-def load_clips(songs: str, catalogue: int, held_out_wording: bool = False, which: str = "first") -> list:
-    """`demo:N`, `demo-v1:N`, `demo-v2:N` or a folder -> clips whose parts are known."""
+def load_clips(songs: str, catalogue: int, held_out_wording: bool = False, which: str = "first") -> list[ReferenceClip]:
+    """Clips of `demo:N`, `demo-v1:N`, `demo-v2:N` or of a folder.
+
+    Raises:
+        OptionError: flags that do not go together, or no songs. AudioError: as `clips_of_folder`.
+    """
+    from riff.experiments.clips import clips_of_folder
     from riff.experiments.musdb import benchmark_clips
-    from riff.experiments.songs import clips_of_folder
 
     if not re.match(r"demo(-v\d+)?:", songs):
         if held_out_wording:

@@ -44,7 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         "--num_shown",
         type=cli.whole(0),
         default=12,
-        help="clips with sound on the page, besides the worst two of each kind of problem; 0 for none",
+        help="clips with sound on the page, besides the worst two of each problem; 0 for none",
     )
     add("--num_workers", type=cli.PROCESSES, default=os.cpu_count() or 1, help="processes that read images")
     add(
@@ -76,7 +76,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.inspection.page import write_inspection
     from riff.inspection.set_aside import BROKEN, plan_set_aside, set_aside
     from riff.inspection.split_check import check_split
-    from riff.inspection.text import error_lines, table_text, verdict
 
     results = cli.ResultFolder(args.output, "--output", RESULT_FILES, (), args.overwrite, "report.json", renewed=True)
     results.check()
@@ -89,14 +88,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{len(plan.lines):,} records and {len(plan.files):,} files moved to {args.dir / BROKEN}")
         if plan.lines or plan.files:
             inspection = check_split(inspect_pairs(args.dir, options), val, args.val_share)
-    print(table_text(inspection))
+    print(inspection.table())
     with results.written() as folder:
         write_inspection(folder, inspection, args.num_shown, vars(args))
-    for line in error_lines(inspection):
-        print(f"error: {line}", file=sys.stderr)
+    errors = [finding for finding in inspection.findings if finding.error]
+    for error in errors:
+        remedy = f"; --fix {error.fix} moves them aside" if error.fix else ""
+        print(f"error: {args.dir}: {error}{remedy}", file=sys.stderr)
     print(f"page: {args.output / 'index.html'}")
-    print(verdict(inspection))
-    return cli.EXIT_FAILURE if any(finding.error for finding in inspection.findings) else 0
+    print(inspection.verdict)
+    return cli.EXIT_FAILURE if errors else 0
 
 
 if __name__ == "__main__":

@@ -55,7 +55,8 @@ def backing_card(region: Region, sound: str, image: str, separator: str) -> str:
     Args:
         sound, image: URLs. separator: as in `Part`.
     """
-    source = "from the song's own stems" if separator == "stems" else f"separated by {separator}"
+    sources = {"stems": "from the song's own stems", "none": "the song as it is"}
+    source = sources.get(separator, f"separated by {separator}")
     return str(_HTML.backing(" to ".join(map(clock, region)), sound, image, source))
 
 

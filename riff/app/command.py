@@ -23,7 +23,7 @@ from typing import Any
 from riff import cli
 from riff.errors import OptionError
 
-SEPARATORS = ("auto", "spleeter", "spleeter-tf", "demucs", "demucs_ft", "repet")
+SEPARATORS = ("auto", "spleeter", "spleeter-tf", "demucs", "demucs_ft", "repet", "none")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -48,7 +48,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         default="auto",
         choices=SEPARATORS,
         help="how songs are separated: spleeter (80 MB of weights, downloaded once), demucs or demucs_ft (better; pip install "
-        "demucs), repet (no weights, any machine, far worse), auto (spleeter, else repet; a .stem.mp4 has its own stems)",
+        "demucs), repet (no weights, any machine, far worse), auto (spleeter, else repet; a .stem.mp4 has its own stems), none "
+        "(uploads are backings already)",
     )
     add("--spleeter_model_dir", type=Path, help="folder of Spleeter's weights (default: MODEL_PATH, else the user's cache)")
     parser.heading("visitors")

@@ -73,11 +73,6 @@ class PairType(Generic[Record]):
         return self.image_folders + [self.sounds] * bool(self.sounds)
 
     @property
-    def folder_flag(self) -> str:
-        """The flag of `made_by`."""
-        return self.made_by.split()[-1]
-
-    @property
     def values(self) -> dict[str, type]:
         """The keys of the values that are not images, each with `str` or `float`."""
         return {key: value_type for key, value_type in _value_types(self.record).items() if key not in self.images}

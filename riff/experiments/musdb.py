@@ -1,4 +1,4 @@
-"""Which clips of a data set of songs a model is measured on, and what it is asked for: chosen by rule, the same for everyone.
+"""The clips of a data set of songs that models are evaluated on, and their prompts, by a fixed rule.
 
 docs/musdb_vocal_inpainting.md states the rule in words. A change of it makes another benchmark: raise RULE_VERSION.
 """
@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from riff.audio.clips import SILENCE_RMS, rms
-from riff.experiments.control import TrueClip
-from riff.experiments.songs import clips_of_folder
+from riff.experiments.clips import ReferenceClip, clips_of_folder
 from riff.metrics.edit import melody_of
 from riff.metrics.melody import REGISTER_BOUNDARY, median_pitch
 from riff.spectrogram.image import waveform_to_image
@@ -20,17 +19,17 @@ from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 
 RULE_VERSION = 1
 PARTS = 3  # of a song, a clip from each
-FRAMES_A_SECOND = 10
-SUNG_LEVEL = 0.1  # -20 dB: frames that are louder than this against the vocals where they sound are sung
-SUNG_SHARE = 0.75  # of a clip's frames
+FRAMES_PER_SECOND = 10
+VOCAL_LEVEL = 0.1  # -20 dB relative to the vocals' RMS over all frames that are not silent
+MIN_VOCAL_SHARE = 0.75  # of a clip's frames
 
 
 def choose_clips(vocals: np.ndarray, accompaniment: np.ndarray) -> list[int]:
-    """The first clip in every third of a song that is sung nearly throughout.
+    """In every third of a song, the first clip that has a vocal nearly throughout.
 
-    Clips begin on whole seconds and end in the third in which they begin. A 100 ms frame is sung if the vocals' RMS is above
-    -20 dB of their RMS over all frames that are not silent (-80 dB); a clip counts if three quarters of its frames are sung and
-    its accompaniment is not silent.
+    Clips begin on whole seconds and end in the third in which they begin. A 100 ms frame has a vocal if the vocals' RMS is
+    above -20 dB of their RMS over all frames that are not silent (-80 dB); a clip is eligible if three quarters of its frames
+    have a vocal and its accompaniment is not silent.
 
     Args:
         vocals, accompaniment: float32, shape (channels, samples), at 44.1 kHz.
@@ -39,33 +38,33 @@ def choose_clips(vocals: np.ndarray, accompaniment: np.ndarray) -> list[int]:
         Their first samples, rising: at most three.
     """
     rate, samples = STANDARD.sample_rate, vocals.shape[1]
-    sung = _sung_frames(vocals)
+    has_vocal = _frames_with_vocal(vocals)
     chosen = []
     for part in range(PARTS):
         first, end = part * samples // PARTS, (part + 1) * samples // PARTS
         for start in range(-(-first // rate) * rate, end - CLIP_SAMPLES + 1, rate):
-            frames = sung[start * FRAMES_A_SECOND // rate : (start + CLIP_SAMPLES) * FRAMES_A_SECOND // rate]
-            band = accompaniment[:, start : start + CLIP_SAMPLES]
-            if frames.mean() >= SUNG_SHARE and rms(band) > SILENCE_RMS:
+            frames = has_vocal[start * FRAMES_PER_SECOND // rate : (start + CLIP_SAMPLES) * FRAMES_PER_SECOND // rate]
+            backing = accompaniment[:, start : start + CLIP_SAMPLES]
+            if frames.mean() >= MIN_VOCAL_SHARE and rms(backing) > SILENCE_RMS:
                 chosen.append(start)
                 break
     return chosen
 
 
-def _sung_frames(vocals: np.ndarray) -> np.ndarray:
+def _frames_with_vocal(vocals: np.ndarray) -> np.ndarray:
     """bool, shape (frames,), for every whole tenth of a second."""
-    length = STANDARD.sample_rate // FRAMES_A_SECOND
+    length = STANDARD.sample_rate // FRAMES_PER_SECOND
     frames = vocals.shape[1] // length
     mono = vocals.mean(axis=0, dtype=np.float64)[: frames * length].reshape(frames, length)
     power = np.square(mono).mean(axis=1)
-    sounding = power > SILENCE_RMS**2
-    if not sounding.any():
-        return sounding
-    return power > SUNG_LEVEL**2 * power[sounding].mean()
+    audible = power > SILENCE_RMS**2
+    if not audible.any():
+        return audible
+    return power > VOCAL_LEVEL**2 * power[audible].mean()
 
 
-def benchmark_clips(folder: Path) -> list[TrueClip]:
-    """The benchmark's clips of a folder in MUSDB18's layouts; a prompt of the folder's own goes before `describe_vocal`.
+def benchmark_clips(folder: Path) -> list[ReferenceClip]:
+    """The benchmark's clips of a folder in MUSDB18's layouts; prompts in the folder override `describe_vocal`.
 
     Raises:
         AudioError: as `clips_of_folder`.
@@ -74,7 +73,7 @@ def benchmark_clips(folder: Path) -> list[TrueClip]:
 
 
 def describe_vocal(vocals: np.ndarray) -> str:
-    """A prompt that says what a listener would of a clip's vocals: whether they are high or low.
+    """A prompt for a clip's vocals: female or male by their median pitch, neither without a pitch.
 
     Args:
         vocals: float32, shape (channels, samples), at 44.1 kHz.

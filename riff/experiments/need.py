@@ -1,4 +1,4 @@
-"""The experiment `need`: what can be had without a ControlNet, by starting the base from a picture instead?"""
+"""The experiment `need`: how far does the base get without a ControlNet, by image-to-image?"""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import asdict
 
 import numpy as np
 
-from riff.experiments.bench import Bench, Experiment, Result, mean_scores, shown_with
-from riff.experiments.control import ClipPictures, Scored, repainted
+from riff.experiments.clips import ReferenceClip, reconstructed
+from riff.experiments.experiment import Evaluation, Experiment, Result, ScoredImage
 from riff.metrics.edit import judge
 from riff.models.model_types import CONTROL
 from riff.sampling.levels import match_level
-from riff.sampling.options import SamplingOptions, options_for, without_control
+from riff.sampling.options import without_control
 from riff.sampling.pipelines import check_change
 from riff.spectrogram.image import SILENCE, SpectrogramImage
 
@@ -41,63 +41,61 @@ METRICS = {
 }
 
 
-def run_need(bench: Bench, steps: int, scale: float | None, strength: float | None) -> Result:
-    options = options_for(bench.model, scale, strength, steps=steps)
-    check_change(options, min(*EDGE_CHANGES, *BACKING_CHANGES))
+def run_need(evaluation: Evaluation) -> Result:
+    check_change(evaluation.control_options, min(*EDGE_CHANGES, *BACKING_CHANGES))
     scored = []
-    for pictures, seed in bench.pictures():
-        for kind, picture in _ways(bench, pictures, seed, options):
-            scores = pictures.score(picture) | vocal_scores(pictures, picture)
-            scored.append(Scored(pictures.clip.name, kind, picture, scores))
-    return Result(asdict(options), scored, mean_scores(scored, tuple(METRICS)), shown_with(scored, _caption))
+    for clip, seed in evaluation.seeded_clips():
+        for row, image in _images(evaluation, clip, seed):
+            scores = clip.score(image) | vocal_scores(clip, image)
+            vocal = "vocal added" if scores["performed"] else "no new vocal over this backing"
+            caption = f"{ROWS[row]}: {vocal}, edge F1 {scores['edge_f1']:.2f}"
+            scored.append(ScoredImage(clip.name, row, image, scores, caption))
+    return Result(asdict(evaluation.control_options), scored)
 
 
-def vocal_scores(pictures: ClipPictures, picture: SpectrogramImage) -> dict[str, float]:
-    """Whether a picture holds a vocal and the clip's accompaniment (`judge`), and what that rests on."""
-    verdict = judge("add", pictures.backing.pixels, picture.pixels)
-    found = verdict.scores._asdict()
-    return {"performed": float(verdict.performed)} | {name: found[name] for name in VOCAL_SCORES}
+def vocal_scores(clip: ReferenceClip, image: SpectrogramImage) -> dict[str, float]:
+    """Whether an image holds a vocal over the clip's accompaniment (`judge`), and the scores that decide it."""
+    verdict = judge("add", clip.accompaniment_image.pixels, image.pixels)
+    scores = verdict.scores._asdict()
+    return {"performed": float(verdict.performed)} | {name: scores[name] for name in VOCAL_SCORES}
 
 
-def ink(edges: np.ndarray) -> np.ndarray:
-    """An edge map as a spectrogram: sound on the edges, silence elsewhere; uint8, shape (height, width)."""
+def edges_as_spectrogram(edges: np.ndarray) -> np.ndarray:
+    """An edge map as a spectrogram: sound on the edges, silence elsewhere; uint8, shape (n_mels, frames)."""
     return SILENCE - edges
 
 
-def _ways(bench: Bench, pictures: ClipPictures, seed: int, options: SamplingOptions) -> Iterator[tuple[str, SpectrogramImage]]:
-    """Every way to a picture, all with the same prompt and seed."""
-    samples, prompt, edges, backing = bench.samples, pictures.clip.prompt, pictures.edges, pictures.backing
-    drawn = {"control": samples.control(edges, prompt, seed, options)}
+def _images(evaluation: Evaluation, clip: ReferenceClip, seed: int) -> Iterator[tuple[str, SpectrogramImage]]:
+    """The image of every row, all with the same prompt and seed."""
+    samples, options, backing = evaluation.samples, evaluation.control_options, clip.accompaniment_image
+    condition = (clip.prompt, seed, options)
+    spectrogram_of_edges = edges_as_spectrogram(clip.edges)
+    generated = {"control": samples.control(clip.edges, *condition)}
     for change in EDGE_CHANGES:
-        drawn[f"edges {change:g}"] = samples.image_to_image(ink(edges), prompt, seed, options, change)
+        generated[f"edges {change:g}"] = samples.image_to_image(spectrogram_of_edges, *condition, change)
     for change in BACKING_CHANGES:
-        drawn[f"backing {change:g}"] = samples.image_to_image(backing.pixels, prompt, seed, options, change)
-    drawn["prompt alone"] = samples.control(edges, prompt, seed, without_control(options))
-    for kind, sample in drawn.items():
-        yield kind, match_level(sample.pixels, backing)
-    yield "edges as sound", match_level(ink(edges), backing)
-    yield "ceiling", repainted(bench.pipeline.vae, pictures.mix)
-    yield "true mix", pictures.mix
-
-
-def _caption(one: Scored) -> str:
-    sung = "sings" if one.scores["performed"] else "no new vocal over this backing"
-    return f"{ROWS[one.kind]}: {sung}, edge F1 {one.scores['edge_f1']:.2f}"
+        generated[f"backing {change:g}"] = samples.image_to_image(backing.pixels, *condition, change)
+    generated["prompt alone"] = samples.control(clip.edges, clip.prompt, seed, without_control(options))
+    for row, sample in generated.items():
+        yield row, match_level(sample.pixels, backing)
+    yield "edges as sound", match_level(spectrogram_of_edges, backing)
+    yield "ceiling", reconstructed(evaluation.model.pipeline.vae, clip.mix_image)
+    yield "true mix", clip.mix_image
 
 
 EXPERIMENT = Experiment(
     name="need",
     question="Is the ControlNet needed?",
-    intro="The same prompts and seeds with a ControlNet, and with its base started from a picture instead (image-to-image).",
-    kind=CONTROL,
+    intro="The same prompts and seeds with a ControlNet, and with its base started from an image instead (image-to-image).",
+    model_types=(CONTROL,),
     metrics=METRICS,
     rows=ROWS,
     note=(
-        "Means over songs that no model saw, against the accompaniment. Whether a vocal was added over the backing is told from "
-        "added energy, melody, motion and backing kept, without a network (riff/metrics/edit.py). Edges and gradients are "
-        "scored outside the true vocal's region; chroma and onsets compare sounds that were all reconstructed from pictures, and a "
-        "vocal lowers them. The base is the UNet inside the model, which training leaves as it was but with --sd_locked False."
+        "Means over songs that are in no training data, compared with the accompaniment. Whether a vocal was added over the "
+        "backing follows from added energy, melody, motion and backing kept, without a network (riff/metrics/edit.py). Edges "
+        "and gradients are scored outside the true vocal's region; chroma and onsets compare sounds that were all reconstructed "
+        "from images, and a vocal lowers them. The base is the UNet inside the model, which training changes with --sd_locked "
+        "False alone."
     ),
-    flags=("steps", "scale", "strength"),
     run=run_need,
 )

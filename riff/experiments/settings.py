@@ -1,4 +1,4 @@
-"""The experiment `settings`: what does each setting cost, and what does it give?"""
+"""The experiment `settings`: what does each sampling setting cost, and what does it gain?"""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
-from riff.cli import progress_bar
-from riff.errors import OptionError
-from riff.experiments.bench import Bench, Experiment, Result, load_bench, mean_scores, shown_with
-from riff.experiments.control import ClipPictures, Scored, repainted
+from riff.errors import ModelError
+from riff.experiments.clips import ReferenceClip, reconstructed
+from riff.experiments.experiment import Evaluation, Experiment, Result, ScoredImage, load_evaluation, mean_scores
 from riff.experiments.need import vocal_scores
 from riff.models.model_types import CONTROL, model_type_of
 from riff.sampling.levels import match_level
-from riff.sampling.options import SamplingOptions, options_for
+from riff.sampling.options import SamplingOptions
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
+from riff.spectrogram.image import SpectrogramImage
 
 STRENGTHS = (0.0, 0.5, 1.0, 1.6, 2.0)
 CANNY = ((50, 100), (200, 400))  # beside the default
@@ -38,7 +38,7 @@ ROWS = {"recommended": "as recommended", "ceiling": "ceiling: true mix through t
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to draw. canny: thresholds of the edges that the control sees. sampler: of `SAMPLERS`."""
+    """One set of settings. canny: thresholds of the edges that the ControlNet is given. sampler: of `SAMPLERS`."""
 
     options: SamplingOptions
     canny: tuple[int, int] = (CANNY_LOW, CANNY_HIGH)
@@ -46,31 +46,28 @@ class Variant:
 
 
 def run_settings(
-    bench: Bench, steps: int, scale: float | None, strength: float | None, settings: Sequence[str], compare: Sequence[str]
+    evaluation: Evaluation, steps: int, scale: float | None, strength: float | None, settings: Sequence[str], compare: Sequence[str]
 ) -> Result:
-    others = [named_model(text) for text in compare]
-    options = options_for(bench.model, scale, strength, steps=steps)
-    scored = list(_measure(bench, variants(options, settings), ceiling=True))
+    others, options = [named_model(text) for text in compare], evaluation.control_options
+    scored = list(_measure(evaluation, variants(options, settings), ceiling=True))
     for name, folder in others:
-        theirs = {f"model {name}": Variant(options_for(folder, scale, strength, steps=steps))}
-        other = load_bench(CONTROL, folder, None, bench.device, bench.clips, bench.seed)
-        with progress_bar(total=len(bench.clips), desc=f"model {name}", unit="song") as progress:
-            counted = replace(other, on_clip=progress.update, sound_iterations=bench.sound_iterations)
-            scored += _measure(counted, theirs)
-    means = mean_scores(scored, tuple(METRICS))
-    for row, found in means.items():  # the first draw of a process takes longer, which a median does not see
-        seconds = [one.scores["seconds"] for one in scored if one.kind == row and "seconds" in one.scores]
-        found |= {"seconds": float(np.median(seconds))} if seconds else {}
-    return Result(asdict(options), scored, means, shown_with(scored, _caption), [_said(options)])
-
-
-def _said(options: SamplingOptions) -> str:
-    drawn = f"strength {options.strength:g}, guidance {options.guidance_scale:g}, {options.steps} steps of {Variant.sampler}"
-    return f"As recommended: canny {CANNY_LOW}/{CANNY_HIGH}, {drawn}. Each row changes one of these."
+        sampling = {"guidance_scale": scale, "strength": strength, "steps": steps}
+        other = load_evaluation(folder, evaluation.clips, None, evaluation.device, evaluation.seed, **sampling)
+        row = f"model {name}"
+        scored += _measure(replace(other, label=row), {row: Variant(other.control_options)})
+    means = mean_scores(scored, METRICS)
+    for row, scores in means.items():  # the first sample of a process takes longer, which a median ignores
+        seconds = [one.scores["seconds"] for one in scored if one.row == row and "seconds" in one.scores]
+        scores |= {"seconds": float(np.median(seconds))} if seconds else {}
+    recommended = (
+        f"canny {CANNY_LOW}/{CANNY_HIGH}, strength {options.strength:g}, guidance {options.guidance_scale:g}, "
+        f"{options.steps} steps of {Variant.sampler}"
+    )
+    return Result(asdict(options), scored, means, remarks=[f"As recommended: {recommended}. Each row changes one of these."])
 
 
 def variants(options: SamplingOptions, settings: Sequence[str]) -> dict[str, Variant]:
-    """Every way to draw by its row: as the options say, then with each of the settings changed alone.
+    """The variant of every row: the options, then the options with one setting changed.
 
     Args:
         settings: some of strength, canny, guidance, steps, sampler.
@@ -84,59 +81,50 @@ def variants(options: SamplingOptions, settings: Sequence[str]) -> dict[str, Var
         "sampler": {f"sampler {name}": Variant(options, sampler=name) for name in SAMPLERS},
     }
     rows = {"recommended": start}
-    for setting, ways in changed.items():
-        rows |= {row: way for row, way in ways.items() if setting in settings and way != start}
+    for setting, others in changed.items():
+        rows |= {row: variant for row, variant in others.items() if setting in settings and variant != start}
     return rows
 
 
 def named_model(text: str) -> tuple[str, str]:
-    """`NAME=FOLDER` -> both, checked.
+    """Split `NAME=FOLDER`, and check that the folder holds a control model.
 
     Raises:
-        OptionError: not of this form, or no control model.
-        ModelError: no model there.
+        ModelError: no model there, or of another type.
     """
-    name, equals, folder = text.partition("=")
-    if not (name and equals and folder):
-        raise OptionError(f"--compare {text}: write NAME=FOLDER")
+    name, _, folder = text.partition("=")
     if model_type_of(folder) is not CONTROL:
-        raise OptionError(f"--compare {text}: needs {CONTROL.name}; train one with {CONTROL.script}")
+        raise ModelError(f"{text}: needs {CONTROL.name}; train one with {CONTROL.script}")
     return name, folder
 
 
-def _measure(bench: Bench, ways: dict[str, Variant], ceiling: bool = False) -> Iterator[Scored]:
-    for pictures, seed in bench.pictures():
-        for row, way in ways.items():
-            yield _scored(bench, pictures, seed, row, way)
+def _measure(evaluation: Evaluation, rows: dict[str, Variant], ceiling: bool = False) -> Iterator[ScoredImage]:
+    for clip, seed in evaluation.seeded_clips():
+
+        def scored(row: str, image: SpectrogramImage, clip: ReferenceClip = clip, **more: float) -> ScoredImage:
+            scores = more | clip.score(image) | vocal_scores(clip, image)
+            return ScoredImage(clip.name, row, image, scores, f"{ROWS.get(row, row)}: edge F1 {scores['edge_f1']:.2f}")
+
+        for row, variant in rows.items():
+            edges = canny_edges(clip.accompaniment_image.pixels, *variant.canny)
+            sample = evaluation.samples.control(edges, clip.prompt, seed, variant.options, SAMPLERS[variant.sampler])
+            yield scored(row, match_level(sample.pixels, clip.accompaniment_image), seconds=sample.seconds)
         if ceiling:
-            painted = repainted(bench.pipeline.vae, pictures.mix)
-            yield Scored(pictures.clip.name, "ceiling", painted, pictures.score(painted) | vocal_scores(pictures, painted))
-
-
-def _scored(bench: Bench, pictures: ClipPictures, seed: int, row: str, way: Variant) -> Scored:
-    edges = canny_edges(pictures.backing.pixels, *way.canny)
-    sample = bench.samples.control(edges, pictures.clip.prompt, seed, way.options, SAMPLERS[way.sampler])
-    picture = match_level(sample.pixels, pictures.backing)
-    scores = {"seconds": sample.seconds} | pictures.score(picture) | vocal_scores(pictures, picture)
-    return Scored(pictures.clip.name, row, picture, scores)
-
-
-def _caption(one: Scored) -> str:
-    return f"{ROWS.get(one.kind, one.kind)}: edge F1 {one.scores['edge_f1']:.2f}"
+            yield scored("ceiling", reconstructed(evaluation.model.pipeline.vae, clip.mix_image))
 
 
 EXPERIMENT = Experiment(
     name="settings",
-    question="What does each setting cost, and what does it give?",
+    question="What does each setting cost, and what does it gain?",
     intro="One setting at a time, the others as the model recommends them; the same songs, prompts and seeds.",
-    kind=CONTROL,
+    model_types=(CONTROL,),
     metrics=METRICS,
     rows=ROWS,
     note=(
-        "Means over songs that no model saw, seconds are medians on this machine. Whatever edges the control saw, all rows are "
-        "scored against the accompaniment's at the default thresholds, outside the true vocal's region; whether a vocal was added "
-        "over the kept backing is told without a network (riff/metrics/edit.py). Strength 0 is the base alone."
+        "Means over songs that are in no training data; seconds are medians on this machine. Whatever edges the ControlNet was "
+        "given, all rows are scored against the accompaniment's edges at the default thresholds, outside the true vocal's "
+        "region; whether a vocal was added over the accompaniment is decided without a network (riff/metrics/edit.py). Strength "
+        "0 is the base alone."
     ),
-    flags=("steps", "scale", "strength", "settings", "compare"),
     run=run_settings,
 )

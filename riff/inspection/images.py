@@ -27,9 +27,9 @@ MAXIMUM_TOLERANCE = 1e-3  # relative, between the record and the image's EXIF
 
 
 class Flaw(NamedTuple):
-    """What is wrong with an image file; kind: a key of `riff.inspection.findings.KINDS`; severity as in its `Item`."""
+    """What is wrong with an image file; problem: a key of `riff.inspection.findings.PROBLEMS`; severity as in `Item`."""
 
-    kind: str
+    problem: str
     file: str
     reason: str
     severity: float = 0.0

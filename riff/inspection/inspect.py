@@ -17,7 +17,7 @@ import numpy as np
 
 from riff.cli import progress_bar
 from riff.inspection.duplicates import Clip, repeats
-from riff.inspection.findings import Finding, Item, group_by_kind
+from riff.inspection.findings import Finding, Item, group_items
 from riff.inspection.folder import InspectedFolder, RecordLine, read_folder
 from riff.inspection.images import Flaw, PairInspection, PairTask, inspect_pair
 from riff.inspection.prompt_stats import prompt_facts, prompt_items
@@ -28,6 +28,7 @@ MIN_VOCAL_DB = -25.0
 MAX_BLACK = 0.01  # of the pixels: an image's maximum is one pixel, or a few
 MIN_EDGES, MAX_EDGES = 0.001, 0.5  # of the pixels
 CHUNK = 8  # pairs sent to a process at once
+MAX_COUNTS = 5  # of many named counts, printed on a line
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,26 @@ class Inspection:
     facts: dict[str, dict[str, Any]]
     findings: list[Finding]
 
+    @property
+    def verdict(self) -> str:
+        """Whether the pairs are fit to train on, in one line."""
+        errors, path = [finding for finding in self.findings if finding.error], self.folder.path
+        if errors:
+            return f"{path} is not fit to train on: {'; '.join(f'{error.label}: {len(error.items):,}' for error in errors)}"
+        warnings = len(self.findings)
+        warned = f"; {warnings} kind{'s' * (warnings > 1)} of warnings" if warnings else ""
+        pairs, songs = (self.facts["pairs"][key] for key in ("records", "songs"))
+        return f"{path} is fit to train on: {pairs:,} pairs, {songs:,} song{'s' * (songs != 1)}{warned}"
+
+    def table(self) -> str:
+        """Every figure, and the warnings, as lines for a terminal."""
+        lines = []
+        for section, facts in self.facts.items():
+            width = max(map(len, facts))
+            lines += [section, *(f"  {name:{width}}  {text_of(value)}" for name, value in facts.items())]
+        lines += [f"warning: {finding}" for finding in self.findings if not finding.error]
+        return "\n".join(line.rstrip() for line in lines)
+
 
 def inspect_pairs(path: str | Path, options: InspectionOptions) -> Inspection:
     """Read everything in a folder of pairs and measure it.
@@ -82,7 +103,7 @@ def inspect_pairs(path: str | Path, options: InspectionOptions) -> Inspection:
         "sound": _sound_facts(folder, pairs),
         "repeats": {"clips like an earlier one of their song (loops)": sum(len(repeats(song)) for song in clips.values())},
     }
-    return Inspection(folder, pairs, clips, facts, group_by_kind(items))
+    return Inspection(folder, pairs, clips, facts, group_items(items))
 
 
 def _tasks(folder: InspectedFolder, options: InspectionOptions) -> list[PairTask]:
@@ -177,7 +198,7 @@ def _pair_items(
         pair, number = pairs[line.number], (line.number,)
         images = folder.images(line)
         for flaw in [*pair.flaws, *_size_flaws(images, pair, usual)]:
-            yield flaw.kind, Item(flaw.file, flaw.reason, number, flaw.severity)
+            yield flaw.problem, Item(flaw.file, flaw.reason, number, flaw.severity)
         result = images[folder.pair_type.result]
         if pair.silent:
             yield "silent", Item(result, "", number)
@@ -257,3 +278,21 @@ def spread(values: Sequence[float]) -> dict[str, float] | None:
         return None
     low, middle, high = (float(value) for value in np.percentile(finite, [5, 50, 95]))
     return {"5 %": round(low, 4), "median": round(middle, 4), "95 %": round(high, 4), "of": len(finite)}
+
+
+def text_of(value: Any) -> str:
+    """A figure of `Inspection.facts` as text."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, dict):
+        if "median" in value:
+            digits = 1 if max(abs(value["5 %"]), abs(value["95 %"])) > 1 else 3
+            low, median, high = (f"{value[name]:.{digits}f}" for name in ("5 %", "median", "95 %"))
+            return f"{median} (5 %: {low}, 95 %: {high}, of {value['of']:,})"
+        named = [f"{name} ({text_of(count)})" for name, count in list(value.items())[:MAX_COUNTS]]
+        return ", ".join(named) + (" …" if len(value) > MAX_COUNTS else "")
+    if isinstance(value, list):
+        return ", ".join(f"{item:+g}" if item else "0" for item in value)
+    if isinstance(value, float):
+        return f"{value:,.3f}" if abs(value) < 1 else f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

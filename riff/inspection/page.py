@@ -14,8 +14,7 @@ from riff.cli import write_manifest
 from riff.inspection.findings import Finding
 from riff.inspection.folder import RecordLine
 from riff.inspection.images import read_image
-from riff.inspection.inspect import Inspection
-from riff.inspection.text import fact_rows, verdict
+from riff.inspection.inspect import Inspection, text_of
 from riff.report.page import Cell
 from riff.report.report import Report, Take
 from riff.spectrogram.edges import save_edges
@@ -24,7 +23,7 @@ from riff.spectrogram.sheet import contact_sheet
 
 SHEET_IMAGES, SHEET_COLUMNS, THUMBNAIL = 48, 12, 160  # pixels; wide, so that the sheet fills a row of the page
 BINS = 30
-WORST = 2  # of each kind of finding, at most
+MAX_WORST = 2  # of each finding
 MAX_NAMES = 8
 LOUDNESS_NOTE = (
     "From the spectrograms and their maxima: 0 dB is a sine at full scale. Vocal over backing is the energy of the mix beyond that "
@@ -36,19 +35,19 @@ def write_inspection(folder: Path, inspection: Inspection, num_shown: int, argum
     """Write `report.json`, `index.html`, `sheet.png` and the sounds of some clips under `folder`; returns the page.
 
     Args:
-        num_shown: clips to hear, evenly spaced; the worst of each kind of finding are added, unless it is 0.
+        num_shown: clips with sound, evenly spaced; the worst of each finding are added, unless it is 0.
         arguments: of the command, for report.json.
     """
     found = [finding.to_json() for finding in inspection.findings]
-    write_manifest(folder / "report.json", arguments, verdict=verdict(inspection), facts=inspection.facts, findings=found)
-    report = Report(f"{inspection.folder.path.resolve().name}, inspected", verdict(inspection))
+    write_manifest(folder / "report.json", arguments, verdict=inspection.verdict, facts=inspection.facts, findings=found)
+    report = Report(f"{inspection.folder.path.resolve().name}, inspected", inspection.verdict)
     _add_findings(report, inspection.findings)
     good = [line for line in _unshifted(inspection) if _result(inspection, line) is not None]
     _add_sheet(report, inspection, evenly(good, SHEET_IMAGES), folder / "sheet.png")
     report.section("Figures")
     rows: list[list[Cell]] = []
     for section, facts in inspection.facts.items():
-        rows += [["" if index else section, *row] for index, row in enumerate(fact_rows(facts))]
+        rows += [["" if index else section, name, text_of(value)] for index, (name, value) in enumerate(facts.items())]
     report.table(["", "what", "figure"], rows)
     for what in ("commonest", "words that not all have"):
         counts = inspection.facts["prompts"][what]
@@ -59,7 +58,7 @@ def write_inspection(folder: Path, inspection: Inspection, num_shown: int, argum
         report.section("Clips to hear, chosen evenly")
     for line in evenly(good, num_shown):
         report.takes(list(_takes(inspection, line, folder / "clips")))
-    _add_worst(report, inspection, min(num_shown, WORST), folder / "clips")
+    _add_worst(report, inspection, min(num_shown, MAX_WORST), folder / "clips")
     return report.write(folder / "index.html")
 
 
@@ -171,7 +170,7 @@ def _spectrogram(inspection: Inspection, line: RecordLine, key: str) -> Spectrog
 
 
 def _add_worst(report: Report, inspection: Inspection, count: int, folder: Path) -> None:
-    """A section for each kind of problem whose pairs can be shown."""
+    """A section for each finding whose pairs can be shown."""
     lines = {line.number: line for line in inspection.folder.readable}
     for finding in inspection.findings:
         items = [item for item in finding.items if any(number in lines for number in item.lines)]

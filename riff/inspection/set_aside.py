@@ -13,7 +13,7 @@ from typing import Any
 from riff.data.records import EDIT_RECORDS_FILE, pairs_file
 from riff.errors import DataError
 from riff.files import make_folder, only_writer, write_text
-from riff.inspection.findings import KINDS, Finding
+from riff.inspection.findings import Finding
 from riff.inspection.folder import InspectedFolder, read_record_lines
 from riff.pairs.journal import SONGS_FILE
 
@@ -48,13 +48,13 @@ def plan_set_aside(folder: InspectedFolder, found: Sequence[Finding], groups: Se
     lines: dict[int, list[str]] = {}
     files: dict[str, str] = {}
     for finding in found:
-        if KINDS[finding.kind].fix not in groups:
+        if finding.fix not in groups:
             continue
         for item in finding.items:
             reason = f"{finding.label}: {item}"
             for number in item.lines:
                 lines.setdefault(number, []).append(reason)
-            if finding.kind == "orphan":
+            if finding.problem == "orphan":
                 files[item.name] = reason
     used = _used_files(folder, leaving=lines)
     clips = _clips_of(used)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from riff.audio.io import plain_name
 from riff.data.datasets import split_by_song
 from riff.inspection.duplicates import Match, find_matches
-from riff.inspection.findings import Item, group_by_kind
+from riff.inspection.findings import Item, group_items
 from riff.inspection.inspect import Inspection
 
 
@@ -35,12 +35,12 @@ def check_split(inspection: Inspection, val: Inspection | None, val_share: float
         held_out = [line.record for line in val.folder.readable]
         clips |= {_val_name(val, song): song_clips for song, song_clips in val.clips.items()}
     matches = find_matches(clips)
-    items = [(finding.kind, item) for finding in inspection.findings for item in finding.items]
+    items = [(finding.problem, item) for finding in inspection.findings for item in finding.items]
     items += _song_items(inspection, {record.song for record in held_out} if val is None else set(), matches)
     if val is not None:
         items += _val_items(inspection, val, matches)
-    findings = group_by_kind(items)
-    counts = {finding.kind: len(finding.items) for finding in findings}
+    findings = group_items(items)
+    counts = {finding.problem: len(finding.items) for finding in findings}
     split = {
         "training songs": len({record.song for record in training}),
         "training pairs": len(training),

@@ -124,7 +124,7 @@ class Build:
             self._remove_unfinished()
             return False
         if prompt is not None and prompt != line["prompt"]:
-            self.warn(f"{song.name}: its prompt has changed since its pairs were made; use --overwrite to make them again")
+            self.warn(f"{song.name}: its prompt has changed since its pairs were made, which keep the earlier one")
         return True
 
     def _is_unchanged(self, song: SongFile, content: Mapping[str, Any]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +10,13 @@ import numpy as np
 from riff.audio.clips import cut_clips, vocal_ratio
 from riff.data.records import CONTROL_PAIRS, PairRecord
 from riff.files import write_new
-from riff.pairs.clip_images import check_usable, clip_images, pitch_shifts, to_standard_rate
-from riff.pairs.output import OutputFolder
+from riff.pairs.clip_images import ClipImages, check_usable, clip_images, pitch_shifts, to_standard_rate
 from riff.pairs.songs import SongFile
 from riff.pairs.staging import ClipCount, SongJob
 from riff.separation.separator import SongOpener
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges, edges_to_png
-from riff.spectrogram.image import SpectrogramImage, image_to_png
+from riff.spectrogram.image import image_to_png
 from riff.spectrogram.params import CLIP_SAMPLES
-
-NONE_LEFT = "no clip has enough vocal; no pairs (lower --min_vocal_ratio to keep them)"
 
 
 @dataclass(frozen=True)
@@ -38,22 +34,6 @@ class PairSettings:
         return pitch_shifts(self.pitch_augment)
 
 
-@dataclass(frozen=True)
-class Pair:
-    """The images of one clip at one pitch, and their file name. edges: uint8 (512, 512), 0 or 255."""
-
-    name: str
-    start_s: float
-    semitones: int
-    target: SpectrogramImage
-    accompaniment: SpectrogramImage
-    edges: np.ndarray
-
-
-def pairs_folder(folder: Path) -> OutputFolder:
-    return OutputFolder(folder, CONTROL_PAIRS)
-
-
 def usable_clips(vocals: np.ndarray, mix: np.ndarray, settings: PairSettings) -> tuple[list[int], ClipCount]:
     """The starts, in samples, of the clips with enough vocal, and their number.
 
@@ -64,39 +44,6 @@ def usable_clips(vocals: np.ndarray, mix: np.ndarray, settings: PairSettings) ->
     ratios = [vocal_ratio(vocals[:, s : s + CLIP_SAMPLES], mix[:, s : s + CLIP_SAMPLES]) for s in starts]
     kept = [start for start, ratio in zip(starts, ratios, strict=True) if ratio >= settings.min_vocal_ratio]
     return kept, ClipCount(len(starts), len(starts) - len(kept))
-
-
-def make_pairs(
-    accompaniment: np.ndarray, mix: np.ndarray, starts: Sequence[int], settings: PairSettings, slug: str, device: str = "cpu"
-) -> Iterator[Pair]:
-    """Yield the pairs of every clip at every pitch.
-
-    Args:
-        accompaniment, mix: float32, shape (channels, samples), at 44.1 kHz.
-        starts: of the clips, in samples.
-        slug: of the song, for the file names.
-    """
-    for clip in clip_images((mix, accompaniment), starts, settings.semitones, device, pitch_method=settings.pitch_method):
-        target, accompaniment_image = clip.images
-        edges = canny_edges(accompaniment_image.pixels, settings.canny_low, settings.canny_high)
-        yield Pair(clip.name(slug), clip.start_s, clip.semitones, target, accompaniment_image, edges)
-
-
-def save_pair(folder: Path, song: str, prompt: str, pair: Pair) -> PairRecord:
-    """Write a pair's three PNGs under `source/`, `target/` and `accompaniment/`, and return its record."""
-    paths = {key: f"{image.folder}/{pair.name}" for key, image in CONTROL_PAIRS.images.items()}
-    write_new(folder / paths["source"], edges_to_png(pair.edges))
-    write_new(folder / paths["target"], image_to_png(pair.target))
-    write_new(folder / paths["accompaniment"], image_to_png(pair.accompaniment))
-    return PairRecord(
-        **paths,
-        prompt=prompt,
-        song=song,
-        start_s=round(pair.start_s, 6),
-        semitones=pair.semitones,
-        target_max=pair.target.max_value,
-        accompaniment_max=pair.accompaniment.max_value,
-    )
 
 
 @dataclass(frozen=True)
@@ -116,5 +63,24 @@ class PairMaker:
         mix = accompaniment + vocals
         check_usable(job.song, mix)
         starts, count = usable_clips(vocals, mix, self.settings)
-        pairs = make_pairs(accompaniment, mix, starts, self.settings, job.slug, self.device)
-        return [save_pair(folder, job.song.name, job.prompt, pair) for pair in pairs], count
+        semitones, method = self.settings.semitones, self.settings.pitch_method
+        clips = clip_images((mix, accompaniment), starts, semitones, self.device, pitch_method=method)
+        return [self._save(folder, job, clip) for clip in clips], count
+
+    def _save(self, folder: Path, job: SongJob, clip: ClipImages) -> PairRecord:
+        """Write a pair's three PNGs under `source/`, `target/` and `accompaniment/`, and return its record."""
+        target, accompaniment = clip.images
+        edges = canny_edges(accompaniment.pixels, self.settings.canny_low, self.settings.canny_high)
+        paths = {key: f"{image.folder}/{clip.name(job.slug)}" for key, image in CONTROL_PAIRS.images.items()}
+        write_new(folder / paths["source"], edges_to_png(edges))
+        write_new(folder / paths["target"], image_to_png(target))
+        write_new(folder / paths["accompaniment"], image_to_png(accompaniment))
+        return PairRecord(
+            **paths,
+            prompt=job.prompt,
+            song=job.song.name,
+            start_s=round(clip.start_s, 6),
+            semitones=clip.semitones,
+            target_max=target.max_value,
+            accompaniment_max=accompaniment.max_value,
+        )

@@ -11,11 +11,10 @@ import numpy as np
 from riff.audio.clips import cut_clips, powerful_clips
 from riff.audio.io import write_audio
 from riff.data.records import EDIT_PAIRS, EditRecord
-from riff.errors import OptionError
+from riff.errors import SettingError
 from riff.files import write_new
 from riff.pairs.clip_images import ClipImages, check_usable, clip_images, pitch_shifts, shift_pitch, to_standard_rate
 from riff.pairs.instructions import NOTHING, choose, removals, seeded_random
-from riff.pairs.output import OutputFolder
 from riff.pairs.songs import SongFile
 from riff.pairs.staging import ClipCount, SongJob
 from riff.separation.stems import STEM_NAMES, read_stems, stem_files
@@ -42,7 +41,7 @@ class EditSettings:
         seed: of the random choice of wordings.
 
     Raises:
-        OptionError: an invalid value; names the flag.
+        SettingError: an invalid value.
     """
 
     gen_stem: str = "vocals"
@@ -60,22 +59,22 @@ class EditSettings:
 
     def __post_init__(self) -> None:
         if self.gen_stem not in STEM_NAMES:
-            raise OptionError(f"--gen_stem {self.gen_stem}: no such stem; choose from {', '.join(STEM_NAMES)}")
+            raise SettingError(f"gen_stem {self.gen_stem}: no such stem; choose from {', '.join(STEM_NAMES)}")
         if self.target not in ("mix", self.gen_stem):
-            raise OptionError(f"--target {self.target}: the stem that is added is {self.gen_stem}; choose mix or {self.gen_stem}")
+            raise SettingError(f"target {self.target}: the stem that is added is {self.gen_stem}; choose mix or {self.gen_stem}")
         if self.with_removal and self.target != "mix":
-            raise OptionError(f"--with_removal: an image of the {self.target} alone cannot show a removal; use --target mix")
+            raise SettingError(f"with_removal: an image of the {self.target} alone cannot show a removal; use target mix")
         if not 0 <= self.frame_overlap < 1:
-            raise OptionError(f"--frame_overlap {self.frame_overlap}: must be a share in [0, 1)")
+            raise SettingError(f"frame_overlap {self.frame_overlap}: must be a share in [0, 1)")
         if not 0 <= self.frame_min_power_prop < float("inf"):
-            raise OptionError(f"--frame_min_power_prop {self.frame_min_power_prop}: must be 0 or more")
+            raise SettingError(f"frame_min_power_prop {self.frame_min_power_prop}: must be 0 or more")
         if not 0 < self.frame_len_seconds <= LONGEST_FRAME:
-            raise OptionError(f"--frame_len_seconds {self.frame_len_seconds}: must be above 0 and at most {LONGEST_FRAME:g}")
+            raise SettingError(f"frame_len_seconds {self.frame_len_seconds}: must be above 0 and at most {LONGEST_FRAME:g}")
         if self.frames % WIDTH_MULTIPLE:
             below = self.frames // WIDTH_MULTIPLE
             fitting = [STANDARD.clip_samples(count * WIDTH_MULTIPLE) for count in (below, below + 1) if count]
-            raise OptionError(
-                f"--frame_len_seconds {self.frame_len_seconds:g}: gives images {self.frames} frames wide, and models take "
+            raise SettingError(
+                f"frame_len_seconds {self.frame_len_seconds:g}: gives images {self.frames} frames wide, and models take "
                 f"multiples of {WIDTH_MULTIPLE}; try {' or '.join(f'{samples / STANDARD.sample_rate:g}' for samples in fitting)}"
             )
 
@@ -93,26 +92,6 @@ class EditSettings:
     def hop_samples(self) -> int:
         """Between the starts of clips; at least one step of the spectrogram."""
         return max(STANDARD.hop_length, int(self.clip_samples * (1 - self.frame_overlap)))
-
-
-def edit_pairs_folder(folder: Path) -> OutputFolder:
-    return OutputFolder(folder, EDIT_PAIRS)
-
-
-@dataclass(frozen=True)
-class _EditSong:
-    """A decoded song: its parts are float32 (channels, samples) at 44.1 kHz.
-
-    Attributes:
-        backing: all stems but the one that is added. edited: what the edited image shows. starts: of the clips, in samples.
-    """
-
-    name: str
-    slug: str
-    prompts: Sequence[str]
-    backing: np.ndarray
-    edited: np.ndarray
-    starts: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -134,13 +113,60 @@ class EditPairMaker:
         check_usable(job.song, mix, settings.clip_samples)
         starts = cut_clips(mix.shape[1], settings.clip_samples, settings.hop_samples)
         kept = powerful_clips(stem, starts, settings.clip_samples, settings.frame_min_power_prop)
-        edited = mix if settings.target == "mix" else stem
-        opened = _EditSong(job.song.name, job.slug, job.prompt, backing, edited, kept)
-        return list(_make_records(folder, opened, settings, self.device)), ClipCount(len(starts), len(starts) - len(kept))
+        parts = (backing, mix if settings.target == "mix" else stem)
+        shifts = pitch_shifts(settings.pitch_augment)
+        records: list[EditRecord] = []
+        for clip in clip_images(parts, kept, shifts, self.device, settings.clip_samples, settings.pitch_method):
+            self._save(folder, clip.name(job.slug), clip, parts)
+            records += self._records(job, clip)
+        return records, ClipCount(len(starts), len(starts) - len(kept))
 
+    def _save(self, folder: Path, name: str, clip: ClipImages, parts: Sequence[np.ndarray]) -> None:
+        """Write a clip's images, with `save_wav` also its sounds."""
+        for place, image in zip((INPUT, EDITED), clip.images, strict=True):
+            write_new(folder / place / name, image_to_png(image))
+        if self.settings.save_wav:
+            start = round(clip.start_s * STANDARD.sample_rate)
+            for ending, part in zip(("input", "edited"), parts, strict=True):
+                path = folder / EDIT_PAIRS.sounds / f"{Path(name).stem}_{ending}.wav"
+                sound = shift_pitch(part[:, start : start + self.settings.clip_samples], clip.semitones)
+                write_audio(path, sound, STANDARD.sample_rate, subtype="FLOAT")
 
-def none_left(settings: EditSettings) -> str:
-    return f"no clip has enough {settings.gen_stem}; no pairs (lower --frame_min_power_prop to keep more)"
+    def _records(self, job: SongJob, clip: ClipImages) -> Iterator[EditRecord]:
+        """The edits of a clip: the stem added, removed, and no change (no-op).
+
+        No-ops: the backing or the mix with an instruction to change nothing, and the backing with one to remove what it does
+        not hold. Adding a vocal to a mix is not among them: a second voice would be a valid result.
+        """
+        settings, song, name = self.settings, job.song.name, clip.name(job.slug)
+        before, after = ((f"{place}/{name}", image.max_value) for place, image in zip((INPUT, EDITED), clip.images, strict=True))
+        key = (settings.seed, song, name)
+
+        def record(kind: str, wordings: Sequence[str], original: tuple[str, float], edited: tuple[str, float]) -> EditRecord:
+            return EditRecord(
+                input_file_path=original[0],
+                edited_file_path=edited[0],
+                edit_prompt=choose(wordings, *key, kind),
+                song=song,
+                start_s=round(clip.start_s, 6),
+                semitones=clip.semitones,
+                kind=kind,
+                input_max=original[1],
+                edited_max=edited[1],
+            )
+
+        yield record("add", job.prompt, before, after)
+        if settings.with_removal:
+            yield record("remove", removals(settings.gen_stem), after, before)
+        if settings.with_noop and seeded_random(*key).random() < NOOP_SHARE:
+            if settings.target != "mix":
+                yield record("noop", NOTHING, before, (SILENT_IMAGE, 0.0))
+                return
+            cases: list[tuple[Sequence[str], tuple[str, float]]] = [(NOTHING, before), (NOTHING, after)]
+            if settings.with_removal:
+                cases.append((removals(settings.gen_stem), before))
+            wordings, unchanged = seeded_random(*key, "case").choice(cases)
+            yield record("noop", wordings, unchanged, unchanged)
 
 
 def write_shared(folder: Path, settings: EditSettings) -> None:
@@ -148,57 +174,3 @@ def write_shared(folder: Path, settings: EditSettings) -> None:
     if settings.with_noop and settings.target != "mix":
         white = np.full((STANDARD.n_mels, settings.frames), SILENCE, np.uint8)
         save_image(folder / SILENT_IMAGE, SpectrogramImage(white, max_value=0.0))
-
-
-def _make_records(folder: Path, song: _EditSong, settings: EditSettings, device: str) -> Iterator[EditRecord]:
-    """Write the images of every clip at every pitch, with `save_wav` also its sounds, and yield their records."""
-    shifts = pitch_shifts(settings.pitch_augment)
-    parts, method = (song.backing, song.edited), settings.pitch_method
-    for clip in clip_images(parts, song.starts, shifts, device, settings.clip_samples, method):
-        name = clip.name(song.slug)
-        for kind, image in zip((INPUT, EDITED), clip.images, strict=True):
-            write_new(folder / kind / name, image_to_png(image))
-        if settings.save_wav:
-            start = round(clip.start_s * STANDARD.sample_rate)
-            for kind, part in zip(("input", "edited"), parts, strict=True):
-                path = folder / EDIT_PAIRS.sounds / f"{Path(name).stem}_{kind}.wav"
-                sound = shift_pitch(part[:, start : start + settings.clip_samples], clip.semitones)
-                write_audio(path, sound, STANDARD.sample_rate, subtype="FLOAT")
-        yield from _records_of_clip(song, clip, settings)
-
-
-def _records_of_clip(song: _EditSong, clip: ClipImages, settings: EditSettings) -> Iterator[EditRecord]:
-    """The edits of a clip: the stem added, removed, and no change (no-op).
-
-    No-ops: the backing or the mix with an instruction to change nothing, and the backing with one to remove what it does not
-    hold. Adding a vocal to a mix is not among them: a second voice would be a valid result.
-    """
-    name = clip.name(song.slug)
-    before, after = ((f"{kind}/{name}", image.max_value) for kind, image in zip((INPUT, EDITED), clip.images, strict=True))
-    key = (settings.seed, song.name, name)
-
-    def record(kind: str, wordings: Sequence[str], original: tuple[str, float], edited: tuple[str, float]) -> EditRecord:
-        return EditRecord(
-            input_file_path=original[0],
-            edited_file_path=edited[0],
-            edit_prompt=choose(wordings, *key, kind),
-            song=song.name,
-            start_s=round(clip.start_s, 6),
-            semitones=clip.semitones,
-            kind=kind,
-            input_max=original[1],
-            edited_max=edited[1],
-        )
-
-    yield record("add", song.prompts, before, after)
-    if settings.with_removal:
-        yield record("remove", removals(settings.gen_stem), after, before)
-    if settings.with_noop and seeded_random(*key).random() < NOOP_SHARE:
-        if settings.target != "mix":
-            yield record("noop", NOTHING, before, (SILENT_IMAGE, 0.0))
-            return
-        cases: list[tuple[Sequence[str], tuple[str, float]]] = [(NOTHING, before), (NOTHING, after)]
-        if settings.with_removal:
-            cases.append((removals(settings.gen_stem), before))
-        wordings, unchanged = seeded_random(*key, "case").choice(cases)
-        yield record("noop", wordings, unchanged, unchanged)

@@ -8,7 +8,6 @@ import os
 import pickle
 import signal
 import threading
-from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -21,7 +20,7 @@ import psutil
 import torch
 from threadpoolctl import threadpool_limits
 
-from riff.errors import OptionError, RiffError
+from riff.errors import RiffError, SettingError
 from riff.pairs.staging import Failure, SongJob, StagedSong
 
 Work = Callable[[SongJob], StagedSong | Failure]
@@ -33,17 +32,17 @@ MAX_CUDA_WORKERS = 4  # processes that share a GPU
 PRELOADED = ("riff.pairs.control_pairs", "riff.pairs.edit_pairs")
 
 
-def choose_engine(args: Namespace, device: str, num_songs: int) -> Engine:
-    """The engine of the flags that `riff.cli.ArgumentParser.add_workers` adds.
+def choose_engine(engine: str, num_workers: int | None, ray_address: str | None, device: str, num_songs: int) -> Engine:
+    """The engine `local` or `ray`, with as many workers as fit (default) or are given.
 
     Raises:
-        OptionError: a flag of Ray's without it, or Ray without its package.
+        SettingError: an address without Ray, or Ray without its package.
     """
-    if args.engine == "ray":
-        return ray_engine(args.num_workers, args.ray_address, device)
-    if args.ray_address is not None:
-        raise OptionError(f"--ray_address {args.ray_address}: only --engine ray takes it")
-    return processes(min(args.num_workers or choose_num_workers(device), num_songs))
+    if engine == "ray":
+        return ray_engine(num_workers, ray_address, device)
+    if ray_address is not None:
+        raise SettingError(f"ray_address {ray_address}: only the engine ray takes it")
+    return processes(min(num_workers or choose_num_workers(device), num_songs))
 
 
 def choose_num_workers(device: str) -> int:
@@ -108,7 +107,7 @@ def _in_processes(count: int, work: Work, jobs: Iterable[SongJob]) -> Iterator[S
             yield next_result()
     except BrokenProcessPool as error:
         raise RiffError(
-            "a worker process was ended from outside; the machine's memory may be full: run it again with fewer --num_workers"
+            "a worker process was ended from outside; the machine's memory may be full: run it again with fewer workers"
         ) from error
     finally:
         if queue:  # the next run makes unfinished songs again
@@ -151,12 +150,12 @@ def ray_engine(num_workers: int | None, address: str | None, device: str) -> Eng
         address: of the cluster; `auto` for the one this machine belongs to, None for a new one on this machine.
 
     Raises:
-        OptionError: Ray is not installed.
+        SettingError: Ray is not installed.
     """
     try:
         import ray.data  # noqa: F401
     except ImportError as error:
-        raise OptionError("--engine ray: needs one more package: pip install ray") from error
+        raise SettingError("engine ray: needs one more package: pip install ray") from error
     return partial(_on_ray, num_workers, address, device)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from riff.data.lines import json_lines
 from riff.data.pair_types import MANIFEST, PairType, settings_of
-from riff.errors import OptionError
+from riff.errors import ExistsError
 from riff.files import make_folder, only_writer, remove_leftovers
 from riff.pairs.journal import SONGS_FILE
 from riff.pairs.staging import STAGING, is_of_clips
@@ -33,7 +33,8 @@ class OutputFolder:
         """Create the folder, and lock it against other runs inside the block.
 
         Raises:
-            OptionError: it holds pairs of other settings, and names the first that differs; or another run is writing there.
+            ExistsError: it holds pairs of other settings, or pairs without a manifest.
+            OptionError: another run is writing there.
         """
         make_folder(self.path)
         with only_writer(self.path):
@@ -44,7 +45,7 @@ class OutputFolder:
             elif (self.path / MANIFEST).exists():
                 self._require_same(settings, settings_of(self.path))
             elif self.records_file.exists():
-                raise OptionError(f"{self.path}: holds pairs of another origin (no {MANIFEST}); use another folder, or --overwrite")
+                raise ExistsError(f"{self.path}: holds pairs of another origin (no {MANIFEST})")
             yield
 
     def _remove_all_pairs(self) -> None:
@@ -62,10 +63,7 @@ class OutputFolder:
         earlier = {"pitch_method": "warp", **earlier}  # older manifests do not name the only method of their time
         for key, value in settings.items():
             if earlier.get(key) != value:
-                raise OptionError(
-                    f"--{key} {value}: the pairs in {self.path} were made with {earlier.get(key)}; "
-                    f"use the same setting, another {self.pair_type.folder_flag}, or --overwrite"
-                )
+                raise ExistsError(f"{self.path}: its pairs were made with {key} {earlier.get(key)}, not {value}")
 
     def own_files(self, record: Mapping[str, Any]) -> list[str]:
         """The paths of a record's images, but for those that pairs of other songs share."""

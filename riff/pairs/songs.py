@@ -11,7 +11,7 @@ from pathlib import Path
 
 from riff.audio.io import AUDIO_SUFFIXES, is_audio, is_stem_file, plain_name
 from riff.data.shard_files import shard_folder
-from riff.errors import AudioError, OptionError
+from riff.errors import AudioError, SettingError
 from riff.files import readable
 from riff.separation.stems import holds_stems
 
@@ -39,35 +39,32 @@ def list_songs(folder: str | Path) -> list[SongFile]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise AudioError(f"--audio_dir {folder}: no such folder")
+        raise AudioError(f"{folder}: no such folder")
     files = [SongFile(readable(path.name), path) for path in folder.iterdir() if is_audio(path)]
     files += [SongFile(readable(path.parent.name), path) for path in folder.glob("*/mixture.*") if is_audio(path)]
     if not files:
         suffixes = ", ".join(sorted(AUDIO_SUFFIXES))
-        raise AudioError(f"--audio_dir {folder}: holds no songs; put audio files there ({suffixes})")
+        raise AudioError(f"{folder}: holds no songs; put audio files there ({suffixes})")
     return _in_order(files)
 
 
-def list_stem_songs(root: str | Path, flag: str = "--root_data_dir") -> list[SongFile]:
+def list_stem_songs(root: str | Path) -> list[SongFile]:
     """The songs of MUSDB18 in either form, SONG.stem.mp4 or SONG/{mixture,drums,bass,other,vocals}.wav, by name.
 
     They may lie in the folder itself and in its `train` and `test`.
-
-    Args:
-        flag: that names the folder, for errors; empty for none.
 
     Raises:
         AudioError: no such folder, no song in it, or two songs of one name.
     """
     root = Path(root)
     if not root.is_dir():
-        raise AudioError(f"{flag} {root}: no such folder".lstrip())
+        raise AudioError(f"{root}: no such folder")
     paths = [path for part in (root, root / "train", root / "test") if part.is_dir() for path in part.iterdir()]
     songs = [SongFile(readable(path.name), path) for path in paths if holds_stems(path)]
     songs += [SongFile(plain_name(readable(path.name)), path) for path in paths if is_stem_file(path) and is_audio(path)]
     if not songs:
         forms = "SONG/{drums,bass,other,vocals}.wav or SONG.stem.mp4"
-        raise AudioError(f"{flag} {root}: holds no songs; put {forms} there".lstrip())
+        raise AudioError(f"{root}: holds no songs; put {forms} there")
     return _in_order(songs)
 
 
@@ -86,14 +83,14 @@ def shard_of_songs(songs: Sequence[SongFile], shard_index: int | None, num_shard
     A song's shard depends on its name alone, so songs that are added later move no other.
 
     Raises:
-        OptionError: only one of the numbers, or no such shard.
+        SettingError: only one of the numbers, or no such shard.
     """
     if shard_index is None and num_shards is None:
         return list(songs), ""
     if shard_index is None or num_shards is None:
-        raise OptionError("--shard_index and --num_shards: give both, or neither")
+        raise SettingError("shard_index: goes with num_shards; give both, or neither")
     if not 0 <= shard_index < num_shards:
-        raise OptionError(f"--shard_index {shard_index}: of {num_shards} shards the first is 0 and the last {num_shards - 1}")
+        raise SettingError(f"shard_index {shard_index}: of {num_shards} shards the first is 0 and the last {num_shards - 1}")
 
     def shard(song: SongFile) -> int:
         return int.from_bytes(hashlib.blake2b(song.name.encode(), digest_size=8).digest()) % num_shards
@@ -128,7 +125,8 @@ def _folded(slug: str) -> str:
     return unicodedata.normalize("NFC", slug).casefold()
 
 
-def names_without_song(names: Iterable[str], songs: Sequence[SongFile]) -> list[str]:
-    """The names in a prompt file that belong to no song."""
+def names_without_song(prompt_file: Path, names: Iterable[str], songs: Sequence[SongFile]) -> str:
+    """A warning of the names in a prompt file that belong to no song; "" for none."""
     known = {song.plain_name for song in songs}
-    return sorted(name for name in names if name not in known and plain_name(name) not in known)
+    unknown = sorted(name for name in names if name not in known and plain_name(name) not in known)
+    return f"{prompt_file}: {len(unknown)} names belong to no song: {', '.join(unknown[:3])}" if unknown else ""

@@ -69,5 +69,5 @@ class Report:
         """Write the page as `write_page` does."""
         return write_page(path, "report.html", place, title=self._title, intro=self._intro, blocks=self._blocks)
 
-    def _add(self, kind: str, **values: Any) -> None:
-        self._blocks.append((kind, values))
+    def _add(self, block_type: str, **values: Any) -> None:
+        self._blocks.append((block_type, values))

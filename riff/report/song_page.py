@@ -44,15 +44,15 @@ class RenderedTake:
         return {"seed": self.take.seed, **judged, **levels, "files": files, "scores": verdict.scores.to_json()}
 
 
-def save_take_files(folder: Path, ending: str, take: ScoredTake, mix: Mix) -> RenderedTake:
+def save_take_files(folder: Path, ending: str, take: ScoredTake, mix: Mix, subtype: str = "FLOAT") -> RenderedTake:
     """Write mix, vocal and spectrogram image of a take, and its overview for the page.
 
     Args:
-        ending: of the files' names, before the suffix.
+        ending: of the files' names, before the suffix. subtype: of the WAV files, as in `write_audio`.
     """
     sounds = {name: folder / f"{name}{ending}.wav" for name in ("mix", "vocal")}
     for name, waveform in (("mix", mix.mix), ("vocal", mix.vocal)):
-        write_audio(sounds[name], waveform, mix.sample_rate, subtype="FLOAT")
+        write_audio(sounds[name], waveform, mix.sample_rate, subtype)
     save_image(folder / f"spectrogram{ending}.png", take.after)
     overview = folder / f"overview{ending}.png"
     pixels = take.after.pixels

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from riff.audio.io import read_audio, resample, write_audio
+from riff.audio.io import resample, write_audio
 from riff.errors import AudioError, DataError
 from riff.sampling.levels import UNKNOWN_LEVEL, match_level, without_clipping
 from riff.sampling.mixback import full_scale_gain
@@ -37,7 +37,7 @@ class Control:
 
 def control_from_audio(
     path: Path,
-    opener: SongOpener | None,
+    opener: SongOpener,
     start_s: float = 0.0,
     canny_low: int = CANNY_LOW,
     canny_high: int = CANNY_HIGH,
@@ -46,7 +46,7 @@ def control_from_audio(
     """The edges of 5.11 s of a song's accompaniment, padded with silence.
 
     Args:
-        opener: separates the song. None: the file is an accompaniment already.
+        opener: separates the song.
 
     Raises:
         AudioError: a song that cannot be read, or that ends before `start_s`.
@@ -56,23 +56,14 @@ def control_from_audio(
         if not 0 <= start_s < duration_s:
             raise AudioError(f"start {start_s}: {path} lasts {duration_s:.2f} s; begin inside it")
 
-    accompaniment, rate = _accompaniment(path, opener, check)
+    stems, rate = opener.open(path, check=check)
+    accompaniment = stems.accompaniment
     first = round(start_s * rate)
     excerpt = accompaniment[:, first : first + round(CLIP_SAMPLES * rate / STANDARD.sample_rate) + 1]
     clip = resample(excerpt, rate, STANDARD.sample_rate)
     clip = np.pad(clip[:, :CLIP_SAMPLES], ((0, 0), (0, max(0, CLIP_SAMPLES - clip.shape[1]))))
     image = waveform_to_image(torch.from_numpy(clip).to(device))
     return Control(canny_edges(image.pixels, canny_low, canny_high), image, clip)
-
-
-def _accompaniment(path: Path, opener: SongOpener | None, check: Callable[[float], None]) -> tuple[np.ndarray, int]:
-    """float32 (channels, samples) with its sample rate; `check` is called with the duration before the song is separated."""
-    if opener is None:
-        audio = read_audio(path)
-        check(audio.duration_s)
-        return audio.waveform, audio.sample_rate
-    stems, rate = opener.open(path, check=check)
-    return stems.accompaniment, rate
 
 
 def control_from_image(path: Path) -> Control:

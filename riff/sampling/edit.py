@@ -114,11 +114,11 @@ def _load(path: Path | BinaryIO, max_value: float) -> SpectrogramImage:
     return replace(image, max_value=unit_maximum(max_value)) if max_value > 0 else image
 
 
-def clip_from_audio(path: Path, opener: SongOpener | None, start_s: float, prompt: str, kind: str, device: str = "cpu") -> EditClip:
+def clip_from_audio(path: Path, opener: SongOpener, start_s: float, prompt: str, kind: str, device: str = "cpu") -> EditClip:
     """5.11 s of a song without its vocal, or of the song as it is, padded with silence.
 
     Args:
-        opener: separates the song. None: the song is edited as it is.
+        opener: separates the song; of one that does not (`NoSeparator`) the song is edited as it is.
 
     Raises:
         AudioError: a song that cannot be read, or that ends before `start_s`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
@@ -45,6 +45,12 @@ class Mix:
     gain_db: float
     song_gain_db: float
     limited_db: float
+
+    def in_24_bits(self) -> Mix:
+        """The same with accompaniment and vocal rounded to 24 bits, so that integer files add up to the bit as well."""
+        steps = np.float32(1 << 23)
+        accompaniment, vocal = (np.round(part * steps) / steps for part in (self.accompaniment, self.vocal))
+        return replace(self, mix=accompaniment + vocal, accompaniment=accompaniment, vocal=vocal)
 
 
 @dataclass(frozen=True)

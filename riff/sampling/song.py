@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from riff.audio.notes import Note, notes_of_contour
 from riff.errors import DataError
-from riff.metrics.edit import EditScores, Verdict, score_edit
+from riff.metrics.edit import EditScores, Verdict, added_melody, score_edit
 from riff.models.loading import load_control_pipeline, load_edit_pipeline
 from riff.models.model_types import CONTROL, model_type_of
 from riff.sampling.edit import CANDIDATE_STRIDE, ScoredTake, best_take
@@ -19,7 +20,7 @@ from riff.sampling.levels import mix_image, output_at_level
 from riff.sampling.options import EditOptions, SamplingOptions, edit_options_for, edit_target, options_for
 from riff.sampling.pipelines import prepare_pipeline
 from riff.sampling.window_models import ControlWindows, EditWindows
-from riff.sampling.windows import WindowLayout, WindowPredictor, sample_windows
+from riff.sampling.windows import Guide, WindowLayout, WindowPredictor, sample_windows
 from riff.seeds import seed_after
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
 from riff.spectrogram.image import SILENCE, SpectrogramImage
@@ -100,9 +101,10 @@ class SongSampler:
         known: the image outside the regions: of the song, or of its vocal for a model that generates vocals.
         regions: frames to generate as (first, end), ascending and disjoint; empty for the whole song, and `known` is not needed.
         edges: that a ControlNet follows, uint8, 0 or 255, the shape of the backing's image (default: the backing's own).
+        guide: what sampling begins with, of the same shape: a vocal, or, for a model that generates a mix, a mix.
 
     Raises:
-        DataError: edges of another shape, or for an edit model.
+        DataError: edges or guide of another shape, or edges for an edit model.
     """
 
     def __init__(
@@ -114,10 +116,13 @@ class SongSampler:
         regions: Sequence[tuple[int, int]] = (),
         layout: WindowLayout = STANDARD_WINDOWS,
         edges: np.ndarray | None = None,
+        guide: Guide | None = None,
     ) -> None:
         if edges is not None and (edges.shape != backing.pixels.shape or not model.follows_edges):
             shapes = f"edges of {edges.shape} for an image of {backing.pixels.shape}"
             raise DataError(f"{shapes}; give a ControlNet edges of the image's own shape, and an edit model none")
+        if guide is not None and guide.pixels.shape != backing.pixels.shape:
+            raise DataError(f"a guide of {guide.pixels.shape} for an image of {backing.pixels.shape}; give both the same shape")
         self.model, self.backing, self.regions = model, backing, list(regions) or [(0, backing.pixels.shape[1])]
         self._layout, frames = layout, backing.pixels.shape[1]
         missing = max(0, layout.width - frames)  # a song shorter than a window is followed by silence
@@ -127,6 +132,7 @@ class SongSampler:
         self._replace = np.zeros(frames + missing, bool)
         for first, end in self.regions:
             self._replace[first : end + missing * (end == frames)] = True
+        self._guide = guide and replace(guide, pixels=np.pad(guide.pixels, ((0, 0), (0, missing)), constant_values=SILENCE))
         padded_edges = None if edges is None else np.pad(edges, ((0, 0), (0, missing)))
         self._spans = [
             (
@@ -140,7 +146,8 @@ class SongSampler:
     @property
     def num_steps(self) -> int:
         """Denoising steps of a take."""
-        return len(self._spans) * self.model.options.steps
+        steps = self.model.options.steps
+        return len(self._spans) * (self._guide.num_steps(steps) if self._guide else steps)
 
     def sample(self, seed: int, on_step: Callable[[], object] = lambda: None) -> SpectrogramImage:
         """The model's output for a seed, at its estimated level and of the size of the backing's image."""
@@ -156,6 +163,7 @@ class SongSampler:
                 KnownRegion(self._known[:, first:end], self._replace[first:end]),
                 on_step=lambda _: on_step(),
                 height=len(pixels),
+                guide=self._guide and replace(self._guide, pixels=self._guide.pixels[:, first:end]),
             )
         pixels = np.ascontiguousarray(pixels[:, : self.backing.pixels.shape[1]])
         return output_at_level(pixels, self.backing, self.model.target)
@@ -206,3 +214,9 @@ def score_song(before: np.ndarray, after: np.ndarray, frames: np.ndarray, params
     with np.errstate(invalid="ignore"):
         means = EditScores(*(np.nansum(scores * lengths, axis=0) / lengths.sum(axis=0)).tolist())
     return Verdict(means, means.is_edit, means.edit_score)
+
+
+def notes_of_take(backing: SpectrogramImage, take: ScoredTake) -> list[Note]:
+    """The notes of a take's vocal, from its image."""
+    melody = added_melody(backing.pixels, take.after.pixels, backing.params)
+    return notes_of_contour(np.where(melody.voiced, melody.note, np.nan))

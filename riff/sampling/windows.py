@@ -17,6 +17,7 @@ from riff.errors import DataError, OptionError
 from riff.models.encoders import check_size, encode_images, latent_factor
 from riff.sampling.known_region import KnownRegion
 from riff.seeds import new_generator
+from riff.spectrogram.image import SILENCE
 from riff.spectrogram.params import CLIP_FRAMES, STANDARD
 
 GPU_BATCH_SIZE = 8  # windows a forward pass; on a CPU one at a time goes fastest
@@ -84,6 +85,23 @@ class WindowLayout:
         return torch.from_numpy(np.array(weights, np.float32).reshape(len(columns), width))
 
 
+@dataclass(frozen=True)
+class Guide:
+    """An image that sampling begins with.
+
+    Attributes:
+        pixels: uint8, shape (height, frames). strength: [0, 1]: the share of the denoising steps that are left out, 0 for none of
+            the image, near 1 for the image itself.
+    """
+
+    pixels: np.ndarray
+    strength: float
+
+    def num_steps(self, steps: int) -> int:
+        """Denoising steps that are run, of `steps`; one at least."""
+        return max(1, round((1.0 - self.strength) * steps))
+
+
 class WindowPredictor(Protocol):
     """A denoising model with its conditioning."""
 
@@ -111,6 +129,7 @@ def sample_windows(
     known_region: KnownRegion | None = None,
     on_step: Callable[[int], object] | None = None,
     height: int = STANDARD.n_mels,
+    guide: Guide | None = None,
 ) -> np.ndarray:
     """Sample one spectrogram image of any length.
 
@@ -124,6 +143,7 @@ def sample_windows(
         known_region: image and inpainting mask (default: every frame is generated).
         on_step: called with the number of finished denoising steps.
         height: of the image in pixels.
+        guide: image to begin with in place of noise alone (SDEdit, Meng et al., ICLR 2022); fewer steps are run.
 
     Returns:
         uint8 grey levels, shape (height, frames).
@@ -144,7 +164,15 @@ def sample_windows(
 
     scheduler.set_timesteps(steps, device=device)
     latents = noise * scheduler.init_noise_sigma
-    for step, timestep in enumerate(scheduler.timesteps):
+    timesteps = scheduler.timesteps
+    if guide is not None:
+        first = steps - guide.num_steps(steps)
+        timesteps = timesteps[first:]
+        scheduler.set_begin_index(first)
+        missing = [(0, 0), (0, len(share) - frames)]
+        pixels = np.pad(guide.pixels, missing, constant_values=SILENCE)
+        latents = scheduler.add_noise(_encode(pipeline, pixels, starts, layout, noise), noise, timesteps[:1])
+    for step, timestep in enumerate(timesteps):
         latents = torch.lerp(scheduler.add_noise(known, noise, timestep.reshape(1)), latents, mask)
         scaled = scheduler.scale_model_input(latents, timestep)
         guided = _predict(predictor, scaled, timestep, starts, layout, factor)

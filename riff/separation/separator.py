@@ -13,7 +13,7 @@ import numpy as np
 from riff.audio.io import plain_name, read_audio
 from riff.cli import SEPARATORS
 from riff.errors import AudioError, ModelError, OptionError, RiffError
-from riff.separation.stems import Stems, StemsFolder, read_stems, stem_files, stems_beside
+from riff.separation.stems import ACCOMPANIMENT, VOCALS, Stems, StemsFolder, read_stems, stem_files, stems_beside
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,15 @@ class Separator(Protocol):
         ...
 
 
+class NoSeparator:
+    """For accompaniments: the whole recording is the accompaniment, and its vocals are silence."""
+
+    name = "none"
+
+    def separate(self, waveform: np.ndarray, sample_rate: int) -> Stems:
+        return Stems({VOCALS: np.zeros_like(waveform), ACCOMPANIMENT: waveform})
+
+
 def create_separator(options: SeparationOptions) -> Separator:
     """Create a separator by its name, and import only what it needs.
 
@@ -85,6 +94,8 @@ def create_separator(options: SeparationOptions) -> Separator:
             from riff.separation.repet import RepetSeparator
 
             return RepetSeparator()
+        case "none":
+            return NoSeparator()
     raise OptionError(f"no separator {options.separator}; choose from auto, stems, {', '.join(SEPARATORS)}")
 
 

@@ -98,13 +98,14 @@ class Musicnn(nn.Module):
         return batch_norm(x, mean, variance, gamma, beta, eps=NORM_EPSILON)
 
 
-def log_mel_patches(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The network's input: 3 s patches that do not overlap; the remainder at the end is dropped.
+def log_mel_patches(waveform: np.ndarray, sample_rate: int, hop: int = PATCH) -> np.ndarray:
+    """The network's input: 3 s patches; the remainder at the end is dropped.
 
     As musicnn computes it: mel energies rounded to half precision, their logarithm in single precision.
 
     Args:
         waveform: float32, shape (channels, samples).
+        hop: frames from one patch to the next; by default they do not overlap, as in the original.
 
     Returns:
         float32, shape (patches, PATCH, N_MELS), log10(10000 mel + 1).
@@ -117,8 +118,8 @@ def log_mel_patches(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     mel = librosa.feature.melspectrogram(y=mono, sr=SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP, n_mels=N_MELS, pad_mode="reflect").T
     if len(mel) < PATCH:
         raise AudioError(f"lasts {len(mono) / SAMPLE_RATE:.2f} s; tags need at least {PATCH * HOP / SAMPLE_RATE:.1f} s")
-    whole = mel[: len(mel) // PATCH * PATCH].astype(np.float16).astype(np.float32)
-    return np.log10(10_000 * whole + 1).reshape(-1, PATCH, N_MELS)
+    log_mel = np.log10(10_000 * mel.astype(np.float16).astype(np.float32) + 1)
+    return np.stack([log_mel[start : start + PATCH] for start in range(0, len(mel) - PATCH + 1, hop)])
 
 
 def expected_shapes(num_tags: int) -> dict[str, tuple[int, ...]]:

@@ -243,7 +243,7 @@ class EdgeCurve:
         elif self.bounds.ceiling - self.bounds.floor < LEAST_RANGE:
             verdict = "floor and ceiling are too close to tell whether the control took hold"
         else:
-            verdict = "the control has not taken hold: train for more --max_steps, or with a higher --learning_rate"
+            verdict = "the control has not taken hold: train for more steps, or with a higher learning rate"
         print(f"{verdict} ({terms})", flush=True)
 
 

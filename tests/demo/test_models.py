@@ -11,14 +11,14 @@ from conftest import ROOT
 from diffusers import StableDiffusionPipeline
 
 from demo.evaluation import demo_clips
-from riff.experiments.control import evaluate_control, summarise
-from riff.experiments.edit_experiment import edit_case
+from riff.experiments.control import EXPERIMENT
+from riff.experiments.edit import edit_case
+from riff.experiments.experiment import load_evaluation
 from riff.metrics.melody import register_obeyed
-from riff.models.loading import load_control_pipeline, load_edit_pipeline
+from riff.models.loading import load_edit_pipeline
 from riff.sampling.edit import generate_candidates
-from riff.sampling.options import edit_options_for, edit_target, options_for
+from riff.sampling.options import edit_options_for, edit_target
 from riff.sampling.pipelines import prepare_pipeline
-from riff.spectrogram.image import waveform_to_image
 
 MODELS = ROOT / "models"
 
@@ -46,9 +46,7 @@ def test_riffusion_mini_draws_in_plain_diffusers() -> None:
 
 def test_riff_cnet_mini_follows_the_accompaniment() -> None:
     """On two unseen songs the control covers at least half of the way from floor to ceiling (README: 16 songs)."""
-    model = MODELS / "riff-cnet-mini"
-    pipeline = prepare_pipeline(load_control_pipeline(model))
-    means = summarise(evaluate_control(pipeline, demo_clips(3, 2), options_for(model, None, None, steps=10)))
+    means = EXPERIMENT.measure(load_evaluation(str(MODELS / "riff-cnet-mini"), demo_clips(3, 2), steps=10), {}).means
     assert means["covered"]["edge_f1"] > 0.5
     assert means["control"]["gradient_correlation"] > means["floor"]["gradient_correlation"] + 0.2
     assert means["ceiling"]["edge_f1"] >= 0.65
@@ -61,9 +59,8 @@ def test_riff_pix2pix_mini_adds_the_voice_that_is_asked_for() -> None:
     options, target = edit_options_for(model, steps=12), edit_target(model)
     obeyed = []
     for number, clip in enumerate(demo_clips(3, 3)):
-        mix, backing = (waveform_to_image(torch.from_numpy(part)) for part in (clip.mix, clip.accompaniment))
         for singer in ("male", "female"):
-            case = replace(edit_case("add", clip, mix, backing), prompt=f"add a happy {singer} vocal pop melody")
+            case = replace(edit_case("add", clip), prompt=f"add a happy {singer} vocal pop melody")
             take = generate_candidates(pipeline, case, options, number, target=target)[0]
             assert take.verdict.performed, take.verdict
             obeyed.append(register_obeyed(case.prompt, take.verdict.scores.median_note))

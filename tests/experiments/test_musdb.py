@@ -13,8 +13,8 @@ from stem_files import stem_file_of
 from demo.composition import compose
 from riff.audio.io import read_audio, write_audio
 from riff.errors import AudioError
+from riff.experiments.clips import clips_of_folder
 from riff.experiments.musdb import choose_clips, describe_vocal
-from riff.experiments.songs import clips_of_folder
 from riff.separation.stems import STEM_NAMES
 from riff.spectrogram.params import CLIP_SAMPLES
 
@@ -35,18 +35,18 @@ def seconds_of(starts: list[int]) -> list[float]:
 
 
 def test_the_first_clip_that_is_sung_throughout_in_every_third() -> None:
-    band = singing(60, (0, 60))
-    assert seconds_of(choose_clips(singing(60, (0, 60)), band)) == [0, 20, 40]
+    backing = singing(60, (0, 60))
+    assert seconds_of(choose_clips(singing(60, (0, 60)), backing)) == [0, 20, 40]
     # A clip of 5.11 s from second 2 holds 3.83 s of the singing that begins at 3.2: three quarters, as of 51 frames 39.
-    assert seconds_of(choose_clips(singing(60, (3.2, 12), (39, 60)), band)) == [2, 40]
-    assert choose_clips(singing(60, (5, 8)), band) == []
-    assert choose_clips(singing(60), band) == []
+    assert seconds_of(choose_clips(singing(60, (3.2, 12), (39, 60)), backing)) == [2, 40]
+    assert choose_clips(singing(60, (5, 8)), backing) == []
+    assert choose_clips(singing(60), backing) == []
 
 
-def test_loudness_does_not_matter_and_a_silent_band_does() -> None:
-    vocals, band = singing(30, (2, 9), (15, 30)), singing(30, (0, 20))
-    assert choose_clips(vocals, band) == choose_clips(10 * vocals, 0.1 * band) == [1 * RATE, 14 * RATE]
-    assert choose_clips(vocals, 0 * band) == []
+def test_only_relative_levels_and_silence_matter() -> None:
+    vocals, backing = singing(30, (2, 9), (15, 30)), singing(30, (0, 20))
+    assert choose_clips(vocals, backing) == choose_clips(10 * vocals, 0.1 * backing) == [1 * RATE, 14 * RATE]
+    assert choose_clips(vocals, 0 * backing) == []
 
 
 def test_what_is_too_short_has_no_clips() -> None:
@@ -76,11 +76,11 @@ def test_both_forms_of_the_data_set_give_the_same_clips(songs: Path, tmp_path: P
         assert one.mix.shape == (2, CLIP_SAMPLES)
         assert np.corrcoef(one.mix.ravel(), other.mix.ravel())[0, 1] > 0.98  # AAC is lossy
     (tmp_path / "folders" / "prompt_file.json").write_text(json.dumps({"file": names[0], "prompt": "sing of rain"}))
-    chosen = clips_of_folder(tmp_path / "folders", lambda vocals, band: [0, RATE], lambda vocals: "hum")
+    chosen = clips_of_folder(tmp_path / "folders", lambda vocals, backing: [0, RATE], lambda vocals: "hum")
     assert [clip.name for clip in chosen] == [f"{name} {second} s" for name in names for second in (0, 1)]
     assert [clip.prompt for clip in chosen] == ["sing of rain", "sing of rain", "hum", "hum"]
     with pytest.raises(AudioError, match="no song there has"):
-        clips_of_folder(tmp_path / "folders", lambda vocals, band: [])
+        clips_of_folder(tmp_path / "folders", lambda vocals, backing: [])
     with pytest.raises(AudioError, match="no such folder"):
         clips_of_folder(tmp_path / "nowhere")
 

@@ -1,4 +1,4 @@
-"""The experiment `prompts`: prompts that are changed by a word, styles that are learnt, and who obeys."""
+"""The experiment `prompts`: prompts changed by a word, classifiers of styles, and what follows the prompt."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from demo.composition import REGISTERS, STYLES, prompt_for
 from demo.evaluation import demo_clips
 from demo.instructions import HELD_OUT_TEMPLATES, SINGERS, TRAINING_TEMPLATES
 from riff.errors import DataError
-from riff.experiments.bench import Bench, Result, load_bench
-from riff.experiments.control import ClipPictures, TrueClip
-from riff.experiments.prompts import EXPERIMENT, JUDGED_AGAIN, METRICS, ROWS, Styles, other_register
+from riff.experiments.clips import ReferenceClip
+from riff.experiments.experiment import Evaluation, Result, load_evaluation
+from riff.experiments.prompts import EXPERIMENT, METRICS, OTHER_PROMPTS, ROWS, Styles, other_register
 from riff.experiments.styles import STYLE_WORDS, StyleClassifier, features, style_of_prompt, with_style
 from riff.metrics.melody import register_of_prompt
-from riff.models.model_types import CONTROL
 
 MODEL = ROOT / "models" / "riff-cnet-mini"
-FLAGS = {"steps": 1, "scale": None, "strength": None, "style_songs": "demo:10"}
+FLAGS = {"style_songs": "demo:10"}
 sentences = st.builds(
     lambda template, mood, style, gender, singer: template.format(mood=mood, style=style, gender=gender, singer=singer),
     st.sampled_from([*TRAINING_TEMPLATES, *HELD_OUT_TEMPLATES]),
@@ -33,21 +32,21 @@ sentences = st.builds(
 
 
 @pytest.fixture(scope="module")
-def style_clips() -> list[TrueClip]:
+def style_clips() -> list[ReferenceClip]:
     return demo_clips(7, 10)
 
 
 @pytest.fixture(scope="module")
-def bench(style_clips: list[TrueClip]) -> Bench:
-    """Asked for songs to learn from, it gives the measured one as well, which is not to be learnt."""
+def evaluation(style_clips: list[ReferenceClip]) -> Evaluation:
+    """Its songs to fit the styles to include the evaluated one, which must be left out."""
     clips = demo_clips(4, 1)
-    ready = load_bench(CONTROL, str(MODEL), None, "cpu", clips)
+    ready = load_evaluation(str(MODEL), clips, steps=1)
     return replace(ready, load_clips=lambda songs: style_clips[: int(songs[5:])] + clips)
 
 
 @pytest.fixture(scope="module")
-def result(bench: Bench) -> Result:
-    return EXPERIMENT.measure(bench, FLAGS)
+def result(evaluation: Evaluation) -> Result:
+    return EXPERIMENT.measure(evaluation, FLAGS)
 
 
 @given(sentences)
@@ -94,24 +93,24 @@ def test_the_demo_prompts_name_their_style_and_register() -> None:
     assert style_of_prompt("a rocking pop-rock song") is None
 
 
-def test_what_is_dark_in_other_bands_is_another_style() -> None:
+def test_styles_differ_in_the_level_of_their_bands() -> None:
     rng = np.random.default_rng(0)
-    pictures = rng.integers(150, 256, (20, 64, 40)).astype(np.uint8)
-    pictures[::2, :20] -= 100
+    images = rng.integers(150, 256, (20, 64, 40)).astype(np.uint8)
+    images[::2, :20] -= 100
     styles = ["bright", "dull"] * 10
-    heard = StyleClassifier(list(pictures[:10]), styles[:10])
-    assert [heard(pixels) for pixels in pictures[10:]] == styles[10:]
-    assert features(pictures[0]).shape == (96,)
+    classify = StyleClassifier(list(images[:10]), styles[:10])
+    assert [classify(pixels) for pixels in images[10:]] == styles[10:]
+    assert features(images[0]).shape == (96,)
     assert not features(np.full((512, 512), 255, np.uint8)).any()  # silence
 
 
-def test_rows_and_columns(result: Result, bench: Bench) -> None:
+def test_rows_and_columns(result: Result, evaluation: Evaluation) -> None:
     assert list(result.means) == list(ROWS)
     assert {name for row in result.means.values() for name in row} == {*METRICS, "clips"}
     assert "register_obeyed" not in result.means["no control, own prompt"]  # what it adds is no vocal over this backing
-    captions = {one.name: one.caption for one in result.shown}
-    assert set(captions) == set(ROWS) - {JUDGED_AGAIN}  # which is no other picture
-    assert f'"{other_register(bench.clips[0].prompt)}"' in captions["other register"]
+    captions = {one.row: one.caption for one in result.shown}
+    assert set(captions) == set(ROWS) - {OTHER_PROMPTS}  # the true mix again
+    assert f'"{other_register(evaluation.clips[0].prompt)}"' in captions["other register"]
     assert result.remarks == ["Styles were learnt from 10 other clips (ballad, electronic, pop, reggae, rock); chance is 0.20."]
 
 
@@ -121,23 +120,23 @@ def test_the_truth_obeys_its_own_prompt_and_not_the_others(result: Result) -> No
     assert others["register_obeyed"] == others["style_obeyed"] == 0
 
 
-def test_words_that_are_missing_leave_columns_empty_and_a_line_says_why(bench: Bench) -> None:
-    (clip,) = bench.clips
-    silent = EXPERIMENT.measure(replace(bench, clips=[replace(clip, prompt="a song")]), FLAGS)
+def test_words_that_are_missing_leave_columns_empty_and_a_line_says_why(evaluation: Evaluation) -> None:
+    (clip,) = evaluation.clips
+    silent = EXPERIMENT.measure(replace(evaluation, clips=[replace(clip, prompt="a song")]), FLAGS)
     assert len(silent.remarks) == 2
     assert all("empty" in remark for remark in silent.remarks)
     assert set(silent.means) == {"own prompt", "no control, own prompt", "true mix"}
     assert not {"register_obeyed", "style_obeyed"} & {name for row in silent.means.values() for name in row}
-    alike = EXPERIMENT.measure(bench, FLAGS | {"style_songs": "demo:1"})
+    alike = EXPERIMENT.measure(evaluation, FLAGS | {"style_songs": "demo:1"})
     assert "fewer than two styles" in alike.remarks[0]
     assert "other register" in alike.means
     assert "other style" not in alike.means
 
 
-def test_styles_are_heard_in_songs_that_were_not_learnt(style_clips: list[TrueClip]) -> None:
-    styles = Styles.learn(style_clips, [clip.name.split("-")[0] for clip in style_clips])
+def test_styles_are_classified_in_other_songs(style_clips: list[ReferenceClip]) -> None:
+    styles = Styles.fit(style_clips, [clip.name.split("-")[0] for clip in style_clips])
     assert styles.names == sorted(STYLES)
     assert styles.after("rock") == "ballad"
     unheard = demo_clips(4, 5)
-    right = [styles.whole(ClipPictures(clip).mix.pixels) == clip.name.split("-")[0] for clip in unheard]
+    right = [styles.whole(clip.mix_image.pixels) == clip.name.split("-")[0] for clip in unheard]
     assert sum(right) >= 3  # of 5, learnt from two songs a style; chance is 1

@@ -155,8 +155,8 @@ def test_a_commit_that_fails_ends_in_one_line_and_the_same_command_sends_nothing
     hub.faults = [Fault("/commit/", failure)]
     expected: dict[int | str, tuple[str, ...]] = {
         500: (REPO, "500", "told to fail", "again"),
-        401: ("401", "make a new one", "goes on"),
-        DROPPED: (hub.url, "goes on"),
+        401: ("401", "make a new one", "continues"),
+        DROPPED: (hub.url, "continues"),
     }
     assert_one_line(upload_run(run_folder, hub.url, "3", REPO), *expected[failure])
     assert not hub.repositories[REPO].files
@@ -314,7 +314,7 @@ def test_an_upload_needs_no_cache_folder(hub: Hub, run_folder: Path) -> None:
     hub.repositories[REPO] = Repository(private=False, files={"README.md": b"theirs"})  # this card is downloaded
     done = upload_run(run_folder, hub.url, "3", REPO, HF_HOME="/dev/null/full")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"card: .*left alone", done.stdout)
+    assert re.search(r"card: edited, so left as it is", done.stdout)
 
 
 @pytest.mark.parametrize(("number", "way_out"), [(errno.ENOSPC, "make room, or set HF_HOME"), (errno.EIO, "run the same command")])

@@ -39,7 +39,7 @@ def report(folder: Path) -> dict[str, Any]:
 
 
 def found(folder: Path) -> dict[str, set[str]]:
-    """Names by kind of finding."""
+    """Names by problem."""
     return {one["kind"]: {item["name"] for item in one["items"]} for one in report(folder)["findings"]}
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riff.data.records import CONTROL_PAIRS, read_records
-from riff.inspection.findings import KINDS, Finding, Item, group_by_kind
+from riff.inspection.findings import PROBLEMS, Finding, Item, group_items
 from riff.inspection.folder import read_folder, read_record_lines
 from riff.inspection.set_aside import orphans, plan_set_aside, set_aside
 from riff.pairs.edit_pairs import SILENT_IMAGE
@@ -22,7 +22,7 @@ BROKEN_LINES = (1, 4)
 
 
 def flaws() -> list[Finding]:
-    return group_by_kind([("unreadable", Item("an image", "is truncated", (number,))) for number in BROKEN_LINES])
+    return group_items([("unreadable", Item("an image", "is truncated", (number,))) for number in BROKEN_LINES])
 
 
 def fix(folder: Path, groups: tuple[str, ...] = ("broken",)) -> None:
@@ -32,7 +32,7 @@ def fix(folder: Path, groups: tuple[str, ...] = ("broken",)) -> None:
     there = [line.number for line in opened.lines if first[line.text] in BROKEN_LINES]
     found = [("unreadable", Item("an image", "is truncated", (number,))) for number in there]
     found += [("orphan", Item(file, "")) for file in orphans(opened)]
-    set_aside(opened, plan_set_aside(opened, group_by_kind(found), groups))
+    set_aside(opened, plan_set_aside(opened, group_items(found), groups))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -146,7 +146,7 @@ def test_sounds_are_moved_with_their_images(pairs: Path, tmp_path: Path) -> None
     (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     opened = read_folder(folder)
     assert orphans(opened) == ["wav/nobody_input.wav"]
-    set_aside(opened, plan_set_aside(opened, group_by_kind([("unreadable", Item("x", "", (1,)))]), ["broken"]))
+    set_aside(opened, plan_set_aside(opened, group_items([("unreadable", Item("x", "", (1,)))]), ["broken"]))
     stem = Path(record.target).stem
     moved = {path.relative_to(folder / "broken").as_posix() for path in (folder / "broken").rglob("*.*")}
     assert moved == {
@@ -160,10 +160,10 @@ def test_sounds_are_moved_with_their_images(pairs: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("groups", [("broken",), ("duplicates",), ("silent",), ("broken", "silent")])
 def test_only_what_was_asked_for_is_moved(copy: Path, groups: tuple[str, ...]) -> None:
-    kinds = [kind for kind in KINDS if KINDS[kind].fix]
-    found = group_by_kind([(kind, Item("x", "", (number,))) for number, kind in enumerate(kinds[:8], start=1)])
+    problems = [problem for problem, problem_type in PROBLEMS.items() if problem_type.fix][:8]
+    found = group_items([(problem, Item("x", "", (number,))) for number, problem in enumerate(problems, start=1)])
     plan = plan_set_aside(read_folder(copy), found, groups)
-    assert plan.lines.keys() == {number for number, kind in enumerate(kinds[:8], start=1) if KINDS[kind].fix in groups}
+    assert plan.lines.keys() == {number for number, problem in enumerate(problems, start=1) if PROBLEMS[problem].fix in groups}
 
 
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.lists(st.integers(), max_size=2))

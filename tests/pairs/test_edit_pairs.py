@@ -1,4 +1,4 @@
-"""preprocess_musdb.py by subprocess: both forms of MUSDB18, what the pairs show, going on, and every kind of bad song."""
+"""preprocess_musdb.py by subprocess: both forms of MUSDB18, what the pairs show, resuming, and every type of bad song."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from stem_files import STREAMS, stem_file_of, write_stem_file
 
 from riff.audio.clips import powerful_clips
 from riff.audio.io import Audio, read_audio
-from riff.data.records import EditRecord, read_edit_records
+from riff.data.records import EDIT_PAIRS, EditRecord, read_edit_records
 from riff.errors import AudioError, DataError, OptionError
-from riff.pairs.edit_pairs import NOOP_SHARE, EditSettings, edit_pairs_folder
+from riff.pairs.edit_pairs import NOOP_SHARE, EditSettings
 from riff.pairs.instructions import NOTHING, choose, read_edit_prompts, removals
+from riff.pairs.output import OutputFolder
 from riff.pairs.songs import list_stem_songs
 from riff.separation.stems import BACKING_STEMS
 from riff.spectrogram.image import load_image, waveform_to_image
@@ -70,14 +71,14 @@ def root(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def every_kind(root: Path) -> tuple[object, ...]:
-    """The flags that ask for every kind of pair."""
+    """Flags for every type of edit."""
     wanted = ("--with_removal", "--with_noop", "--save_wav", "--pitch_augment")
     return ("--target", "mix", *wanted, "--prompt_filepath", root / "edit_prompts.json")
 
 
 @pytest.fixture(scope="module")
 def edits(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every kind of pair of those songs."""
+    """Pairs of those songs with every type of edit."""
     folder = tmp_path_factory.mktemp("edits") / "train"
     done = preprocess(root / "train", folder, *every_kind(root))
     assert "edit_prompts.json: 1 names belong to no song" in done.stderr
@@ -163,11 +164,11 @@ def test_now_and_then_nothing_is_to_happen(edits: Path) -> None:
 
 def test_a_wording_depends_on_the_seed_and_its_key_alone() -> None:
     keys = [(0, "song", f"clip {number}") for number in range(400)]
-    drawn = [choose(NOTHING, *key) for key in keys]
-    assert drawn[::-1] == [choose(NOTHING, *key) for key in reversed(keys)]
-    assert set(drawn) == set(NOTHING)
-    assert drawn != [choose(NOTHING, 1, *key[1:]) for key in keys]
-    assert drawn[:3] == ["no edit", "make no changes", "leave it as it is"]  # on any machine
+    chosen = [choose(NOTHING, *key) for key in keys]
+    assert chosen[::-1] == [choose(NOTHING, *key) for key in reversed(keys)]
+    assert set(chosen) == set(NOTHING)
+    assert chosen != [choose(NOTHING, 1, *key[1:]) for key in keys]
+    assert chosen[:3] == ["no edit", "make no changes", "leave it as it is"]  # on any machine
 
 
 def test_both_forms_of_the_data_set_give_the_same_pairs(root: Path, tmp_path: Path) -> None:
@@ -233,13 +234,13 @@ def test_another_setting_asks_for_overwrite(root: Path, tmp_path: Path) -> None:
     assert "1 pairs" in done.stdout
     assert "1 left out for --max_examples" in done.stdout
     error = last_error(preprocess(root / "train", tmp_path, "--max_examples", 2, code=2))
-    assert "--max_examples 2: the pairs" in error
-    assert "another --output_dir, or --overwrite" in error
+    assert f"--output_dir {tmp_path}: its pairs were made with max_examples 1, not 2" in error
+    assert "another folder, or --overwrite" in error
     preprocess(root / "train", tmp_path, "--max_examples", 2, "--overwrite")
     assert len(read_edit_records(tmp_path)) == 2
     (tmp_path / "manifest.json").unlink()
     with pytest.raises(OptionError, match="another origin"):
-        edit_pairs_folder(tmp_path).prepared({}, overwrite=False).__enter__()
+        OutputFolder(tmp_path, EDIT_PAIRS).prepared({}, overwrite=False).__enter__()
 
 
 def test_bad_songs_are_named_and_the_good_ones_are_finished(root: Path, tmp_path: Path) -> None:
@@ -312,13 +313,13 @@ def test_folders_that_cannot_be(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ({"gen_stem": "drums", "target": "vocals"}, "--target vocals: the stem that is added is drums"),
-        ({"target": "vocals", "with_removal": True}, "--with_removal"),
-        ({"frame_overlap": 1.0}, "--frame_overlap 1.0"),
-        ({"frame_overlap": float("nan")}, "--frame_overlap nan"),
-        ({"frame_min_power_prop": -0.1}, "--frame_min_power_prop -0.1"),
-        ({"frame_len_seconds": 0.0}, "--frame_len_seconds 0.0"),
-        ({"frame_len_seconds": float("nan")}, "--frame_len_seconds nan"),
+        ({"gen_stem": "drums", "target": "vocals"}, "target vocals: the stem that is added is drums"),
+        ({"target": "vocals", "with_removal": True}, "with_removal"),
+        ({"frame_overlap": 1.0}, "frame_overlap 1.0"),
+        ({"frame_overlap": float("nan")}, "frame_overlap nan"),
+        ({"frame_min_power_prop": -0.1}, "frame_min_power_prop -0.1"),
+        ({"frame_len_seconds": 0.0}, "frame_len_seconds 0.0"),
+        ({"frame_len_seconds": float("nan")}, "frame_len_seconds nan"),
         ({"frame_len_seconds": 5.12}, "513 frames wide, and models take multiples of 64; try 5.11 or 5.75"),
         ({"frame_len_seconds": 0.2}, "21 frames wide, and models take multiples of 64; try 0.63"),
     ],

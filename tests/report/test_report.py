@@ -64,7 +64,7 @@ def test_links_are_relative_to_the_page_and_exist(tmp_path, monkeypatch):
     report.takes(takes)
     path = report.write("site/index.html")
     links = Page(path).links()
-    assert len(links) == 9  # a picture, the link around it, and a player for each
+    assert len(links) == 9  # an image, the link around it, and a player for each
     assert "samples/plain.png" in links
     for link in links:
         assert not link.startswith(("/", "file:"))

@@ -21,8 +21,8 @@ from demo.evaluation import demo_clips
 from riff.data.records import EditRecord, read_edit_records
 from riff.data.stores import FolderStore
 from riff.errors import ModelError, OptionError, RiffError
-from riff.experiments.control import Scored
-from riff.experiments.edit_experiment import EDIT_METRICS, edit_case, evaluate_edit, summarise_edits, training_fingerprints
+from riff.experiments.edit import EXPERIMENT, METRICS, edit_case, training_fingerprints
+from riff.experiments.experiment import load_evaluation
 from riff.files import write_json
 from riff.metrics.edit import judge, score_edit
 from riff.metrics.melody import register_of_prompt
@@ -58,8 +58,7 @@ def edit_data(clips: list, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "edit-data"
     lines = []
     for clip, kind in zip(clips, ("add", "remove", "noop"), strict=True):
-        mix, backing = (waveform_to_image(torch.from_numpy(part)) for part in (clip.mix, clip.accompaniment))
-        case = edit_case(kind, clip, mix, backing)
+        case = edit_case(kind, clip)
         assert case.truth is not None
         line = {"edit_prompt": case.prompt, "kind": kind, "song": clip.name}
         for key, sub, image in (("input_file_path", "input_image", case.before), ("edited_file_path", "edited_image", case.truth)):
@@ -304,15 +303,11 @@ def test_an_instructions_kind() -> None:
 
 
 def test_the_experiment_puts_a_model_between_floor_and_ceiling(tiny_edit: Path, edit_data: Path, clips: list) -> None:
-    pipeline = prepare_pipeline(load_edit_pipeline(tiny_edit))
-    training = training_fingerprints(edit_data)
-    assert len(training) == 1  # adding pairs only
-    scored = evaluate_edit(pipeline, clips[:1], EditOptions(steps=1), best_of=2, training=training)
-    means = summarise_edits(scored)
+    assert len(training_fingerprints(edit_data)) == 1  # adding pairs only
+    flags = {"best_of": 2, "edit_kinds": ["add"], "instruction": "add {vocal}", "train_data_dir": edit_data}
+    means = EXPERIMENT.measure(load_evaluation(str(tiny_edit), clips[:1], steps=1), flags).means
     assert list(means) == ["add", "add, best of 2", "add floor", "add ceiling", "add truth"]
-    assert all(set(row) == {*EDIT_METRICS, "clips"} for row in means.values())
-    bare = Scored("a", "bare", scored[0].image, {"performed": 1.0})
-    assert summarise_edits([bare]) == {"bare": {"performed": 1.0, "clips": 1}}  # what no clip has is left out
+    assert all(set(row) == {*METRICS, "clips"} for row in means.values())
     assert [means[kind]["performed"] for kind in ("add", "add floor", "add truth")] == [0, 0, 1]  # the model is not trained
     assert means["add truth"]["nearest_training"] == pytest.approx(0, abs=1e-3)  # the clip is in the training data
     assert means["add"]["nearest_training"] > 0.3
@@ -322,15 +317,14 @@ def test_the_experiment_puts_a_model_between_floor_and_ceiling(tiny_edit: Path, 
 
 @pytest.mark.parametrize("kind", ["add", "remove", "noop"])
 def test_the_reference_of_every_kind_is_performed(clips: list, kind: str) -> None:
-    mix, backing = (waveform_to_image(torch.from_numpy(part)) for part in (clips[0].mix, clips[0].accompaniment))
-    case = edit_case(kind, clips[0], mix, backing)
+    case = edit_case(kind, clips[0])
     assert case.truth is not None
     assert judge(kind, case.before.pixels, case.truth.pixels).performed
     if kind == "add":
         assert case.prompt == clips[0].prompt.replace("Generate", "add")
-        assert edit_case(kind, clips[0], mix, backing, "Generate {vocal}").prompt == clips[0].prompt
+        assert edit_case(kind, clips[0], "Generate {vocal}").prompt == clips[0].prompt
         (unheard,) = demo_clips(4, 1, held_out_wording=True)
-        asked = edit_case(kind, unheard, mix, backing).prompt
+        asked = edit_case(kind, unheard).prompt
         assert asked == unheard.instruction != case.prompt
         assert register_of_prompt(asked) == register_of_prompt(case.prompt)
     assert judge(kind, case.before.pixels, case.before.pixels).performed is (kind == "noop")
@@ -338,7 +332,7 @@ def test_the_reference_of_every_kind_is_performed(clips: list, kind: str) -> Non
 
 
 def test_doing_nothing_is_right_when_it_is_asked_for(clips: list) -> None:
-    mix, backing = (waveform_to_image(torch.from_numpy(part)).pixels for part in (clips[0].mix, clips[0].accompaniment))
+    mix, backing = clips[0].mix_image.pixels, clips[0].accompaniment_image.pixels
     pairs = (
         (mix, mix, True),
         (backing, backing, True),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from conftest import last_error, run_script
 
 import inpaint_song
@@ -149,3 +150,21 @@ def test_overwriting_leaves_one_runs_files_and_those_of_others(
     assert {path.name for path in folder.iterdir()} == {*files, "manifest.json", "notes.txt"}
     page = (folder / "index.html").read_text()
     assert all((folder / link).is_file() for link in re.findall(r'(?:src|href)="([^"]+)"', page))
+
+
+def test_a_backing_is_taken_as_it_is(song: Path, tiny_edit: Path, tmp_path: Path) -> None:
+    backing = np.stack([samples(song.parent / f"{name}.wav") for name in ("drums", "bass", "other")]).sum(axis=0)[:, : 6 * 44_100]
+    write_audio(tmp_path / "backing.wav", backing, 44_100, subtype="FLOAT")
+    folder = tmp_path / "as-it-is"
+    sing(folder, tmp_path / "backing.wav", tiny_edit, "--separator", "none", "--subtype", "PCM_24", "--reaper")
+    assert soundfile.info(folder / "mix.wav").subtype == "PCM_24"
+    accompaniment, vocal, mix = (samples(folder / f"{name}.wav") for name in ("accompaniment", "vocal", "mix"))
+    np.testing.assert_allclose(accompaniment, backing, atol=2**-23)
+    np.testing.assert_array_equal(mix, accompaniment + vocal)
+    project = (folder / "song.rpp").read_text()
+    assert [line.split()[-1] for line in project.splitlines() if line.strip().startswith("MUTESOLO")] == ["0"] * 4
+    assert re.findall(r'FILE "(.+)"', project) == [str(tmp_path / "backing.wav"), "accompaniment.wav", "vocal.wav", "vocal.mid"]
+    assert project.count("<") == project.count(">")
+    sing(tmp_path / "separated", tmp_path / "backing.wav", tiny_edit, "--separator", "repet")
+    quieter = samples(tmp_path / "separated" / "accompaniment.wav")
+    assert not np.array_equal(quieter, backing)  # what the separator took for a voice is missing

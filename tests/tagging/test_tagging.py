@@ -9,20 +9,13 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from make_musicnn_reference import SAMPLE_RATE, signal
+from musicnn_folder import random_weights
 
 from riff.errors import AudioError, ModelError
 from riff.tagging import tags
-from riff.tagging.musicnn import MTT_TAGS, N_MELS, PATCH, Musicnn, expected_shapes, log_mel_patches
+from riff.tagging.musicnn import MTT_TAGS, N_MELS, PATCH, Musicnn, log_mel_patches
 
 PATCH_SAMPLES = 187 * 256
-
-
-def random_weights() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(3)
-    return {
-        name: rng.uniform(0.5, 1.5, shape).astype(np.float32) / max(1, np.sqrt(np.prod(shape[:-1])))
-        for name, shape in expected_shapes(50).items()
-    }
 
 
 def test_the_input_is_whole_patches_of_log_mel() -> None:

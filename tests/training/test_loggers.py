@@ -34,9 +34,9 @@ FIGURES = {
 @pytest.fixture(scope="module")
 def run(pairs: Path, tiny_control: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was stopped and resumed, with all loggers; the resumed one has them from its configuration."""
-    position = tmp_path_factory.mktemp("logged")
+    root = tmp_path_factory.mktemp("logged")
     flags = [
-        *("--train_data_dir", pairs, "--model", tiny_control, "--output", position / "final", "--log_dir", position),
+        *("--train_data_dir", pairs, "--model", tiny_control, "--output", root / "final", "--log_dir", root),
         *(
             "--batch_size",
             2,
@@ -58,8 +58,8 @@ def run(pairs: Path, tiny_control: Path, tmp_path_factory: pytest.TempPathFactor
         patch.setenv("WANDB_SILENT", "true")
         forget_wandb_settings()
         cnet_riff_training.main([*map(str, flags)])
-        cnet_riff_training.main(["--log_dir", str(position), "--max_steps", str(RESUMED_STEPS), "--resume"])
-    return position / "lightning_logs/version_0"
+        cnet_riff_training.main(["--log_dir", str(root), "--max_steps", str(RESUMED_STEPS), "--resume"])
+    return root / "lightning_logs/version_0"
 
 
 def forget_wandb_settings() -> None:
@@ -241,7 +241,7 @@ def test_unavailable_wandb_is_reported_at_once(
         cnet_riff_training.main([*map(str, flags), "--device", "cpu", "--logger", "wandb"])
     assert not (tmp_path / "lightning_logs").exists()
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(OptionError, match="--logger wandb: it is not installed; pip install wandb"):
+    with pytest.raises(OptionError, match="loggers wandb: it is not installed; pip install wandb"):
         check_loggers(["csv", "wandb"])
     check_loggers(["tensorboard", "csv"])
 

@@ -186,7 +186,7 @@ def test_control_holds_from_a_third_of_the_way(floor: float, ceiling: float, sco
             "step 20: the control has taken hold (edge F1 0.450; 0.300",
             "the control took hold by step 20 (edge F1 0.390",
         ),
-        ([0.35, 0.39], "", "the control has not taken hold: train for more --max_steps"),
+        ([0.35, 0.39], "", "the control has not taken hold: train for more steps"),
         ([], "", ""),
     ],
 )
@@ -251,7 +251,7 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(("limit", "left"), [(math.inf, "0:01:30 left"), (60, "0:00:20 left to --max_train_time")])
+@pytest.mark.parametrize(("limit", "left"), [(math.inf, "0:01:30 left"), (60, "0:00:20 left to the time limit")])
 def test_the_time_left_is_that_of_this_call(
     limit: float, left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,11 +1,26 @@
-"""Names of flags for errors of library functions, which know their parameters alone."""
+"""Flags in error messages: library functions do not know them, the scripts do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from riff.errors import DataError, ModelError, OptionError
+from riff.errors import DataError, ModelError, OptionError, RiffError
+
+
+@contextmanager
+def named_flag(flag: str, error_type: type[RiffError] = RiffError, remedy: str = "") -> Iterator[None]:
+    """Begin the message of an error that the block, or the decorated function, raises with a flag.
+
+    Args:
+        flag: with the separator: `--audio_dir ` for a message that begins with the flag's value, `--` for a `SettingError`.
+        remedy: ends the message, where it takes a flag.
+    """
+    try:
+        yield
+    except error_type as error:
+        error.args = (f"{flag}{error}{remedy}", *error.args[1:])
+        raise
 
 
 @contextmanager

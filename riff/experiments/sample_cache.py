@@ -1,4 +1,4 @@
-"""Samples that are kept by what they were drawn from, so that no experiment draws again what another one drew."""
+"""A cache of a model's samples, so that no experiment generates again what another one generated."""
 
 from __future__ import annotations
 
@@ -15,35 +15,34 @@ from diffusers import StableDiffusionImg2ImgPipeline, UniPCMultistepScheduler
 from riff.sampling.options import SamplingOptions
 from riff.sampling.pipelines import image_to_image_pipeline, sample_control, sample_image_to_image
 
-MOST_KEPT = 500  # pictures of 256 KB
+CACHE_SIZE = 500  # images of 256 KB
 
 
 class Sample(NamedTuple):
-    """pixels: uint8, shape (height, width), not to be changed. seconds: that it took to draw."""
+    """pixels: uint8, shape (n_mels, frames), not to be changed. seconds: that the sampling took."""
 
     pixels: np.ndarray
     seconds: float
 
 
-class KeptSamples:
-    """BatchRng of one pipeline. The same edges, prompt, seed and options give the sample that was drawn before.
+class SampleCache:
+    """Generates samples, and keeps them by everything that decides them.
 
     Args:
-        pipeline: from `load_ready`.
-        most: samples that are kept; those that nobody asked for longest are let go.
+        pipeline: of a ControlNet, ready to sample from. size: samples that are kept; the least recently used goes first.
     """
 
-    def __init__(self, pipeline: Any, most: int = MOST_KEPT) -> None:
+    def __init__(self, pipeline: Any, size: int = CACHE_SIZE) -> None:
         self.pipeline = pipeline
-        self._most = most
+        self._size = size
         self._kept: OrderedDict[Hashable, Sample] = OrderedDict()
 
     def control(
         self, edges: np.ndarray, prompt: str, seed: int, options: SamplingOptions, sampler: type = UniPCMultistepScheduler
     ) -> Sample:
-        """One draw of `sample_control`. sampler: a class of diffusers' schedulers."""
+        """One sample of `sample_control`. sampler: a scheduler class of diffusers."""
 
-        def draw() -> np.ndarray:
+        def generate() -> np.ndarray:
             usual = self.pipeline.scheduler
             self.pipeline.scheduler = sampler.from_config(usual.config)  # type: ignore[attr-defined]
             try:
@@ -51,28 +50,27 @@ class KeptSamples:
             finally:
                 self.pipeline.scheduler = usual
 
-        return self._keep(("control", _name(edges), prompt, seed, options, sampler), draw)
+        return self._cached(("control", _hash(edges), prompt, seed, options, sampler), generate)
 
     def image_to_image(self, start: np.ndarray, prompt: str, seed: int, options: SamplingOptions, change: float) -> Sample:
-        """One draw of `sample_image_to_image` with the pipeline's base."""
-        key = ("image to image", _name(start), prompt, seed, options, change)
-        return self._keep(key, lambda: sample_image_to_image(self._from_pictures, [start], [prompt], [seed], options, change)[0])
+        """One sample of `sample_image_to_image` from the pipeline's base."""
+        key = ("image to image", _hash(start), prompt, seed, options, change)
+        return self._cached(key, lambda: sample_image_to_image(self._base, [start], [prompt], [seed], options, change)[0])
 
     @cached_property
-    def _from_pictures(self) -> StableDiffusionImg2ImgPipeline:
+    def _base(self) -> StableDiffusionImg2ImgPipeline:
         return image_to_image_pipeline(self.pipeline)
 
-    def _keep(self, key: Hashable, draw: Callable[[], np.ndarray]) -> Sample:
+    def _cached(self, key: Hashable, generate: Callable[[], np.ndarray]) -> Sample:
         if key not in self._kept:
-            began = time.perf_counter()
-            pixels = draw()
-            self._kept[key] = Sample(pixels, time.perf_counter() - began)
-            if len(self._kept) > self._most:
+            start = time.perf_counter()
+            pixels = generate()
+            self._kept[key] = Sample(pixels, time.perf_counter() - start)
+            if len(self._kept) > self._size:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
 
 
-def _name(pixels: np.ndarray) -> str:
-    """A short name for exactly this picture."""
+def _hash(pixels: np.ndarray) -> str:
     return hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()

@@ -1,0 +1,27 @@
+"""The experiment `fit`: the rows stand between chance and the true vocals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from demo.evaluation import demo_clips
+from riff.errors import DataError
+from riff.experiments.experiment import load_evaluation
+from riff.experiments.fit import COMPOSED, EXPERIMENT, MODEL, OTHERS, TRUE
+
+
+def test_true_vocals_fit_better_than_over_other_songs(tiny_edit) -> None:
+    evaluation = load_evaluation(str(tiny_edit), demo_clips(11, 3), steps=1)
+    result = EXPERIMENT.measure(evaluation, {})
+    means = result.means
+    assert list(means) == [MODEL, MODEL + OTHERS, COMPOSED, COMPOSED + OTHERS, TRUE, TRUE + OTHERS]
+    assert means[TRUE]["harmony"] > means[TRUE + OTHERS]["harmony"]
+    assert means[TRUE]["rhythm"] > means[TRUE + OTHERS]["rhythm"]
+    assert means[TRUE]["harmony_share"] == means[TRUE]["rhythm_share"] == 1
+    assert means[TRUE]["alike"] < 0.5
+    assert means[MODEL]["fits"] == 0  # random weights make no melody
+    assert len(result.shown) == 9
+    with pytest.raises(DataError, match="two songs or more"):
+        EXPERIMENT.run(replace(evaluation, clips=evaluation.clips[:1]))
