@@ -26,8 +26,8 @@ BITS_PER_SECOND = 36_000
 TICKS_PER_SECOND = 960
 DRUM_CHANNEL = 9
 LICENCE = (
-    "Rendered from MuseScore General (MIT licence; parts CC0 or public domain). Copyright (c) 2000-2008 Frank Wen, 2014-2017 Michael "
-    "Cowgill, 2018-2021 S. Christian Collins and the contributors that its documentation names."
+    "Rendered from MuseScore General (MIT licence; parts CC0 or public domain). Copyright (c) 2000-2008 Frank Wen, 2014-2017 "
+    "Michael Cowgill, 2018-2021 S. Christian Collins and the contributors that its documentation names."
 )
 BASSES, MIDDLE, HIGH = (28, 34, 40, 46, 52), (40, 46, 52, 58, 64, 70, 76, 82), (55, 62, 69, 76, 83)
 INSTRUMENTS = {  # General MIDI's program (from 0), notes, seconds of each

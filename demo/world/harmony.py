@@ -26,7 +26,7 @@ class Chord:
 
 @cache
 def chord(symbol: str) -> Chord:
-    """A chord from its numeral: `vi` minor, `V7`, `bVII`, `Imaj7`, `ii7`, `io7` diminished; degrees are those of the major scale."""
+    """A chord from its numeral, of the major scale: `vi` minor, `V7`, `bVII`, `Imaj7`, `ii7`, `io7` diminished."""
     match = re.fullmatch(r"(b?)([IV]+|[iv]+)(o?)(\w*)", symbol)
     assert match is not None, symbol
     flat, numeral, diminished, suffix = match.groups()
@@ -40,7 +40,7 @@ def progression(symbols: str) -> tuple[Chord, ...]:
 
 
 def melody_classes(over: Chord, mode: str) -> frozenset[int]:
-    """Pitch classes above the tonic that fit a chord: its own, and those of the scale that do not rub against a foreign one of it."""
+    """Pitch classes above the tonic that fit a chord: its own, and those of the scale no semitone from its foreign ones."""
     foreign = over.classes - set(SCALES[mode])
     return over.classes | {note for note in SCALES[mode] if not any((note - tone) % 12 in (1, 11) for tone in foreign)}
 

@@ -1,6 +1,6 @@
 """Tunes that obey the harmony and the beat: chord tones on strong beats, passing and neighbour notes between, phrases that repeat.
 
-A tune is written for four bars as a rhythm and a contour; over the same chords it gives the same notes, over others it bends to them.
+A tune is written for four bars as a rhythm and a contour; over the same chords it gives the same notes, over others it bends.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ LONGEST_LEAP = 9  # semitones between neighbouring strong notes
 
 @dataclass(frozen=True)
 class Event:
-    """A note of a tune in steps from the beginning of its bar. height: wanted place in the register, 0 to 1. turn: -1 or 1, the side
-    that a neighbour note lies on. last: ends a phrase."""
+    """A note of a tune in steps from the beginning of its bar.
+
+    Attributes:
+        height: wanted place in the register, 0 to 1. turn: -1 or 1, the side that a neighbour note lies on. last: ends a phrase.
+    """
 
     step: int
     length: int
@@ -55,7 +58,7 @@ def write_tune(rng: Rng, meter: Meter, rhythms: Sequence[str], cadences: Sequenc
     """Draw rhythms and a contour.
 
     Args:
-        rhythms, cadences: patterns of a bar, one character a step: `o` begins a note that lasts to the next mark, `_` begins a rest.
+        rhythms, cadences: patterns of a bar, one character a step: `o` begins a note that lasts to the next mark, `_` a rest.
             Bars that end a phrase take a cadence.
     """
     form = FORMS[rng.integers(len(FORMS))]

@@ -1,8 +1,8 @@
 """A singer: spoken syllables from the voice bank, stretched to notes and filtered out of pulses and noise.
 
-The source-filter model of WORLD (Morise et al., 2016) with band-limited pulses in place of its pitch-synchronous ones: a pulse train
-at the melody's pitch and noise, mixed by the aperiodicity, pass through the minimum-phase filter of the spectral envelope, frame by
-frame in the short-time Fourier domain.
+The source-filter model of WORLD (Morise et al., 2016) with band-limited pulses in place of its pitch-synchronous ones: a pulse
+train at the melody's pitch and noise, mixed by the aperiodicity, pass through the minimum-phase filter of the spectral envelope,
+frame by frame in the short-time Fourier domain.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _envelopes(notes: Sequence[SungNote], frames: int, voice: Voice) -> tuple[np
 
 
 def _warp(sound: Syllable, note: SungNote) -> tuple[list[float], list[float]]:
-    """Times of the song, and the frames of the syllable that sound then: consonants at their length, the vowel's middle stretched."""
+    """Times of the song, and the frames of the syllable that sound then: consonants as spoken, the vowel's middle stretched."""
     vowel, vowel_end = sound.vowel
     length = (vowel_end - vowel) * FRAME_SECONDS
     onset = min(vowel * FRAME_SECONDS, CONSONANT_SECONDS)

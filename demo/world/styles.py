@@ -1,12 +1,13 @@
 """What each style plays: tempo, meters, progressions, grooves, instruments, rhythms of the vocal.
 
-Patterns are one bar, one character a sixteenth. Drums: `x` loud, `o` soft. Bass: `R`, `3`, `5`, `7`, `8` tones of the chord, `a` the
-semitone below the next root; each lasts to the next mark, `_` rests. Chords: `o` lasts to the next mark, `x` is short. Vocals: see
-`melody.write_tune`.
+Patterns are one bar, one character a sixteenth. Drums: `x` loud, `o` soft. Bass: `R`, `3`, `5`, `7`, `8` tones of the chord, `a`
+the semitone below the next root; each lasts to the next mark, `_` rests. Chords: `o` lasts to the next mark, `x` is short. Vocals:
+see `melody.write_tune`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -38,8 +39,8 @@ class Part:
     """One instrument's role.
 
     Attributes:
-        instruments: of the bank, one is drawn. playing: chords, power (root, fifth, octave), arpeggio, pad (a chord a bar), lead (tunes
-            in the singer's rests, and riffs). level: dB against the drums. centre: MIDI note that it plays around.
+        instruments: of the bank, one is drawn. playing: chords, power (root, fifth, octave), arpeggio, pad (a chord a bar), lead
+            (tunes in the singer's rests, and riffs). level: dB against the drums. centre: MIDI note that it plays around.
         chance: share of songs that have it.
     """
 
@@ -55,7 +56,7 @@ class Style:
     """A style's habits; `singing` names the sets of vocal rhythms that it draws from, in a calm and in a lively song."""
 
     tempo: tuple[float, float]  # beats a minute
-    progressions: dict[str, tuple[str, ...]]
+    progressions: Mapping[str, tuple[str, ...]]
     grooves: dict[str, Groove]
     kits: tuple[str, ...]
     bass: tuple[str, ...]
