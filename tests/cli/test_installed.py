@@ -70,7 +70,7 @@ def test_a_command_works_where_the_models_are(installed: Path, tmp_path: Path) -
         (
             "riff-add-control",
             ["--base", "mini"],
-            "error: --base mini: no models/riffusion-mini here; run this in the repository's folder",
+            "error: --base mini: no models/riffusion-mini here; run this",
         ),
         ("riff-upload", ["0", "me/model"], "error: version 0: no version_0 in lightning_logs or image_log"),
     ],
