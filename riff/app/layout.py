@@ -9,13 +9,13 @@ from pathlib import Path
 import gradio as gr
 
 from riff.app.engine import MOST_CANDIDATES, MOST_STEPS, MOST_TAKES, ModelChoice
-from riff.audio.io import AUDIO_SUFFIXES, STEM_FILE_SUFFIX
+from riff.audio.io import AUDIO_SUFFIXES
 from riff.cli import ROOT
 from riff.sampling.options import EditOptions, SamplingOptions
 
 STATIC = Path(__file__).parent / "static"
 DEMO_SONG = ROOT / "raw-audio" / "pop-0005.ogg"
-SUFFIXES = [*sorted(AUDIO_SUFFIXES), Path(STEM_FILE_SUFFIX).suffix]
+SUFFIXES = sorted(AUDIO_SUFFIXES)  # a .stem.mp4 is an .mp4
 FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]  # installed ones: the page requests nothing from other hosts
 TEAL = "#007a74"  # colour of edges, in the reports too
 THEME = gr.themes.Default(primary_hue="teal", neutral_hue="gray", font=FONTS, font_mono=["ui-monospace", "monospace"]).set(

@@ -16,7 +16,7 @@ from riff.metrics.fit import dependence, score_fit, share_of_way
 from riff.models.model_types import CONTROL, EDIT
 from riff.sampling.compose import compose_tune
 from riff.sampling.levels import mix_image
-from riff.sampling.melody import PlacedTune, melody_guide
+from riff.sampling.melody import STRENGTH, PlacedTune, melody_guide
 from riff.sampling.song import SongSampler
 from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.params import STANDARD
@@ -33,7 +33,6 @@ METRICS = {
 }
 MODEL, COMPOSED, TRUE = "model", "composed tune", "true vocal"
 OTHERS = " over other songs"
-STRENGTH = 0.3  # of the composed tune
 ROWS = {row + others: f"{row}{others}" for row in (MODEL, COMPOSED, TRUE) for others in ("", OTHERS)}
 
 
