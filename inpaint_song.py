@@ -142,8 +142,8 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     from riff.report.reaper import write_project
     from riff.report.song_page import lowered_line, save_take_files, write_song_page
     from riff.sampling.melody import NONE, Tune, melody_guide, tune_for_song
-    from riff.sampling.mixback import check_regions, original_vocal_lu
-    from riff.sampling.rendering import backing_image, in_frames, known_image, new_vocal_lu, render_mix
+    from riff.sampling.mixback import VOCAL_LU, check_regions, original_vocal_lu
+    from riff.sampling.rendering import backing_image, in_frames, known_image, render_mix
     from riff.sampling.song import SongSampler, generate_take, load_song_model, notes_of_take
     from riff.sampling.windows import WindowLayout
     from riff.seeds import seed_after
@@ -161,7 +161,8 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     regions = list(zip(args.start, args.end, strict=True))
     song = open_song(args.audio, opener, check=lambda duration_s: check_regions(regions, duration_s))
     regions = check_regions(regions, song.duration_s)
-    if opener.name not in ("none", "stems") and original_vocal_lu(song.vocals, song.accompaniment, song.sample_rate) is None:
+    original_lu = original_vocal_lu(song.vocals, song.accompaniment, song.sample_rate)
+    if original_lu is None and opener.name not in ("none", "stems"):
         cli.warn(f"{args.audio}: no voice was found in it; of a backing --separator none keeps everything")
     clock.lap("separation")
     backing = backing_image(song, device)
@@ -181,7 +182,7 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
         for number in range(args.num_samples):
             takes.append(generate_take(sampler, seed_after(args.seed, number), args.best_of, progress.update))
     clock.lap("sampling")
-    vocal_lu = new_vocal_lu(song)
+    vocal_lu = VOCAL_LU if original_lu is None else original_lu
     borders = {"fade_s": args.fade, "keep_original_vocal": args.keep_original_vocal}
     sound = {"iterations": args.griffin_lim_iterations, "vocal_lu": vocal_lu}
     for number, take in enumerate(cli.progress_bar(takes, desc="sound", unit="take")):

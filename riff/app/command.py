@@ -23,7 +23,7 @@ from typing import Any
 from riff import cli
 from riff.errors import OptionError
 
-SEPARATORS = ("auto", "spleeter", "spleeter-tf", "demucs", "demucs_ft", "repet", "none")
+SEPARATORS = ("auto", *cli.SEPARATORS, "none")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:

@@ -6,20 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import librosa
 import mido
 import numpy as np
 
-from riff.audio.io import resample, to_channels
+from riff.audio.pitch import RATE as PITCH_RATE
+from riff.audio.pitch import track_pitch
 from riff.errors import AudioError
 from riff.files import atomic_path
 
 FRAMES_A_SECOND = 100  # of a contour, as of a spectrogram image
 MIDI_SUFFIXES = (".mid", ".midi")
 TICKS_A_SECOND = 1_000  # at 120 beats a minute, 500 ticks a beat
-PITCH_RATE = 16_000  # Hz
 LOWEST_HZ, HIGHEST_HZ = 65.0, 1_050.0  # C2 to C6
-MIN_PROBABILITY = 0.3  # of a frame's being voiced
 MIN_NOTE_S = 0.06
 
 
@@ -99,7 +97,7 @@ def contour_of_notes(notes: Sequence[Note], frames: int) -> np.ndarray:
 
 
 def contour_of_recording(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The pitch of a recorded voice or instrument, by pYIN (Mauch and Dixon, ICASSP 2014; `librosa.pyin`).
+    """The pitch of a recorded voice or instrument, by `track_pitch`.
 
     Args:
         waveform: float32, shape (channels, samples), of one voice.
@@ -108,14 +106,8 @@ def contour_of_recording(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
         float64, shape (frames,), fractional MIDI numbers, one in 10 ms, NaN where there is no pitch. Jumps by an octave for less
         than 0.25 s are mended.
     """
-    mono = resample(to_channels(waveform, 1), sample_rate, PITCH_RATE)[0]
-    mono = librosa.util.fix_length(mono, size=max(len(mono), 2048))
     hop = PITCH_RATE // FRAMES_A_SECOND
-    hertz, _, probability = librosa.pyin(
-        mono, fmin=LOWEST_HZ, fmax=HIGHEST_HZ, sr=PITCH_RATE, frame_length=1024, hop_length=hop, resolution=0.2
-    )
-    contour = librosa.hz_to_midi(np.where(probability > MIN_PROBABILITY, hertz, np.nan))
-    return without_octave_jumps(contour)
+    return without_octave_jumps(track_pitch(waveform, sample_rate, LOWEST_HZ, HIGHEST_HZ, hop, resolution=0.2))
 
 
 def without_octave_jumps(contour: np.ndarray, window: int = 51) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from riff.experiments.clips import reconstructed
 from riff.experiments.experiment import Evaluation, Experiment, Means, Result, ScoredImage, mean_scores
+from riff.metrics.fit import share_of_way
 from riff.models.model_types import CONTROL
 from riff.sampling.levels import match_level
 from riff.sampling.options import without_control
@@ -48,10 +49,7 @@ def summarise(scored: Sequence[ScoredImage]) -> Means:
     means = mean_scores(scored, METRICS, count=False)
     if {"control", "floor", "ceiling"} <= set(means):
         control, floor, ceiling = (means[row] for row in ("control", "floor", "ceiling"))
-        way = {metric: ceiling[metric] - floor[metric] for metric in METRICS}
-        means["covered"] = {
-            metric: (control[metric] - floor[metric]) / way[metric] if way[metric] else float("nan") for metric in METRICS
-        }
+        means["covered"] = {metric: share_of_way(control[metric], floor[metric], ceiling[metric]) for metric in METRICS}
     return means
 
 

@@ -7,16 +7,14 @@ from dataclasses import asdict
 
 import numpy as np
 
-from riff.audio.notes import contour_of_notes
 from riff.errors import DataError
 from riff.experiments.clips import ReferenceClip
 from riff.experiments.experiment import Evaluation, Experiment, Result, ScoredImage, mean_scores
 from riff.metrics.edit import added_melody, excess_image, judge
 from riff.metrics.fit import dependence, score_fit, share_of_way
 from riff.models.model_types import CONTROL, EDIT
-from riff.sampling.compose import compose_tune
 from riff.sampling.levels import mix_image
-from riff.sampling.melody import STRENGTH, PlacedTune, melody_guide
+from riff.sampling.melody import STRENGTH, compose_for, melody_guide
 from riff.sampling.song import SongSampler
 from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.params import STANDARD
@@ -64,9 +62,7 @@ def _generate(evaluation: Evaluation, clip: ReferenceClip) -> tuple[SpectrogramI
     """Mixes with the model's vocal, free and with a composed tune: one prompt, one seed, whatever the clip."""
     model, backing = evaluation.model, clip.accompaniment_image
     prompt = f"{'Generate' if model.follows_edges else 'add'} {VOCAL}"
-    frames = backing.pixels.shape[1]
-    notes = compose_tune(clip.accompaniment, STANDARD.sample_rate, prompt, evaluation.seed)
-    tune = PlacedTune(contour_of_notes(notes, frames), vibrato=True)
+    tune = compose_for(clip.accompaniment, STANDARD.sample_rate, backing.pixels.shape[1], prompt, evaluation.seed)
     guide = melody_guide(tune, backing, model.target, STRENGTH, prompt)
     samplers = (SongSampler(model, backing, prompt), SongSampler(model, backing, prompt, guide=guide))
     free, given = (mix_image(sampler.sample(evaluation.seed), backing, model.target) for sampler in samplers)

@@ -115,9 +115,9 @@ def dependence(vocals: Sequence[np.ndarray]) -> float:
     return float(np.mean([correlation(a.ravel(), b.ravel()) for a, b in combinations(vocals, 2)]))
 
 
-def share_of_way(value: float, chance: float, truth: float) -> float:
-    """Where a score lies between chance, 0, and the true vocal's, 1; NaN if these do not differ."""
-    return (value - chance) / (truth - chance) if truth != chance else float("nan")
+def share_of_way(value: float, floor: float, ceiling: float) -> float:
+    """Where a score lies between its floor, 0, such as chance, and its ceiling, 1, the true vocal's; NaN if these do not differ."""
+    return (value - floor) / (ceiling - floor) if ceiling != floor else float("nan")
 
 
 def _harmony(note: np.ndarray, voiced: np.ndarray, darkness: np.ndarray, params: SpectrogramParams) -> float:

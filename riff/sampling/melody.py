@@ -73,24 +73,31 @@ def tune_for_song(tune: Tune, song: Song, frames: int, prompt: str) -> PlacedTun
     Raises:
         AudioError: a file that cannot be read. DataError: as `fit_tune` and `compose_tune`.
     """
-    source = tune.source
+    source, remark = tune.source, ""
     try:
         if source == COMPOSE:
-            notes = compose_tune(song.accompaniment, song.sample_rate, prompt, tune.seed)
-            return PlacedTune(fit_tune(contour_of_notes(notes, frames), frames, 0.0, tune.transpose or 0), True)
-        if source == ORIGINAL:
-            contour = contour_of_recording(song.vocals, song.sample_rate)
-            return PlacedTune(fit_tune(contour, frames, tune.start_s, tune.transpose, prompt), False)
-        if source.lower().endswith(MIDI_SUFFIXES):
+            return compose_for(song.accompaniment, song.sample_rate, frames, prompt, tune.seed, tune.transpose or 0)
+        is_midi = source != ORIGINAL and source.lower().endswith(MIDI_SUFFIXES)
+        if is_midi:
             notes, others = read_midi(Path(source))
             contour = contour_of_notes(notes, round(notes[-1].end * FRAMES_A_SECOND) + 1)
             remark = f"{source}: has several notes at once; the highest are the tune" if others else ""
-            return PlacedTune(fit_tune(contour, frames, tune.start_s, tune.transpose, prompt), True, remark)
-        recording = read_audio(Path(source))
-        contour = contour_of_recording(recording.waveform, recording.sample_rate)
-        return PlacedTune(fit_tune(contour, frames, tune.start_s, tune.transpose, prompt), False)
+        elif source == ORIGINAL:
+            contour = contour_of_recording(song.vocals, song.sample_rate)
+        else:
+            recording = read_audio(Path(source))
+            contour = contour_of_recording(recording.waveform, recording.sample_rate)
+        return PlacedTune(fit_tune(contour, frames, tune.start_s, tune.transpose, prompt), is_midi, remark)
     except DataError as error:
         raise DataError(f"{source}: {error}") from error
+
+
+def compose_for(
+    accompaniment: np.ndarray, sample_rate: int, frames: int, prompt: str, seed: int = 0, transpose: int = 0
+) -> PlacedTune:
+    """A tune composed for an accompaniment, float32, shape (channels, samples); for the errors see `compose_tune`."""
+    notes = compose_tune(accompaniment, sample_rate, prompt, seed)
+    return PlacedTune(fit_tune(contour_of_notes(notes, frames), frames, transpose=transpose), vibrato=True)
 
 
 def fit_tune(contour: np.ndarray, frames: int, start_s: float = 0.0, transpose: int | None = None, prompt: str = "") -> np.ndarray:
