@@ -1,4 +1,4 @@
-"""The larger world of demo songs: songs that are the same everywhere, tunes that obey the harmony, singers that keep to the tune."""
+"""The larger world of demo songs: the same songs everywhere, tunes that obey the harmony, singers in tune."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 
 from demo import separated
@@ -30,7 +31,10 @@ from demo.worlds import compose as compose_of_world
 from demo.worlds import is_separated, parse_songs
 from riff.audio.loudness import loudness_against
 from riff.experiments.styles import style_of_prompt
+from riff.metrics.edit import melody_of
+from riff.metrics.fit import score_fit
 from riff.separation.repet import RepetSeparator
+from riff.spectrogram.image import waveform_to_image
 
 BANKS = ROOT / "demo/world"
 NAMES = list(STYLES)
@@ -94,6 +98,19 @@ def test_a_tune_obeys_the_chords_and_the_register(index: int) -> None:
     assert 0.35 < sung < 0.95  # there are rests
     leaps = np.abs(np.diff([note.note for note in written.tune]))
     assert np.mean(leaps <= 5) > 0.8
+
+
+def test_vocals_fit_their_own_backing_and_no_other() -> None:
+    songs = [compose(31, index, 6.0) for index in range(len(STYLES))]
+    images = [
+        [waveform_to_image(torch.from_numpy(part)).pixels for part in (song.stems["vocals"], song.mixture - song.stems["vocals"])]
+        for song in songs
+    ]
+    melodies = [melody_of(vocal) for vocal, _ in images]
+    assert np.mean([melody.voiced.mean() for melody in melodies]) > 0.3
+    fit = np.array([[score_fit(melody, backing).harmony for _, backing in images] for melody in melodies])
+    own = np.eye(len(songs), dtype=bool)
+    assert np.nanmean(fit[own]) > np.nanmean(fit[~own]) + 0.2
 
 
 def test_a_tune_comes_back_over_the_same_chords() -> None:
