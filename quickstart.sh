@@ -35,6 +35,7 @@ setup() {
         .venv/bin/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-dev-lock.txt
     fi
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    .venv/bin/python -W ignore envs/compile_librosa.py
     cat envs/requirements*-lock.txt >"$stamp"
 }
 

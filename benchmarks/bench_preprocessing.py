@@ -5,7 +5,7 @@
 Both sides get the same songs with their stems, so that no separation is measured, and write all seven pitches of every clip to the
 same disk. The predecessor's way is written out in plain_preprocessing.py and makes --plain_clips clips, once on one thread and
 once with as many as the machine has cores. Ours is the whole of make_cnet_dataset.py's way from stems to flushed files and
-journal, workers' start included. The stages are timed by themselves, on one thread, and so are ways to write a picture.
+journal, workers' start included. The stages are timed by themselves, on one thread, and so are ways to write an image.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, milliseconds in stages.items():
         print(f"{name:40}{milliseconds:8.2f} ms a pair")
     for name, writer in writers.items():
-        print(f"{name:40}{writer['milliseconds']:8.2f} ms a picture {writer['bytes']:10,.0f} bytes")
+        print(f"{name:40}{writer['milliseconds']:8.2f} ms an image {writer['bytes']:10,.0f} bytes")
     cli.write_manifest(args.output, vars(args), results=results, milliseconds_per_pair=stages, writers=writers)
 
 
@@ -121,7 +121,7 @@ def our_rate(songs: Path, folder: Path, num_workers: int) -> float:
 
 
 def time_stages(songs: Path, folder: Path) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Milliseconds a pair by stage, over the clips of one song, and ways to write a picture."""
+    """Milliseconds a pair by stage, over the clips of one song, and ways to write an image."""
     import numpy as np
     import torch
 
@@ -171,7 +171,7 @@ def write_files(folder: Path, files: Sequence[bytes]) -> None:
 
 
 def time_writers(images: Sequence[Any]) -> dict[str, dict[str, float]]:
-    """What a spectrogram's picture costs in other forms."""
+    """What a spectrogram image costs in other forms."""
     from PIL import Image
 
     from riff.spectrogram.png import encode_png

@@ -1,11 +1,11 @@
-"""Seconds a clip of sampling: by sampler and steps, by batch, compiled or not, and what the way from picture to sound takes.
+"""Seconds a clip of sampling: by sampler and steps, by batch, compiled or not, and what the way from image to sound takes.
 
     python benchmarks/bench_sampling.py
     python demo/full_size.py && python cnet_riff_add_control.py --base outputs/full-size-base --output outputs/full-size-control
     python benchmarks/bench_sampling.py --model outputs/full-size-control --device cuda --compile
 
 The same edges, prompts and seeds for all; ways take turns, and the median of the rounds counts. Edge F1 against the edges that
-were given says what fewer steps cost (over the whole picture; it means something for trained models alone).
+were given says what fewer steps cost (over the whole image; it means something for trained models alone).
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, row in results.items():
         row["with_sound"] = row["seconds_per_clip"] + inversion
         print(f"{name:32}{row['seconds_per_clip']:8.2f} s a clip, edge F1 {row['edge_f1']:.3f}")
-    print(f"{'picture to sound':32}{inversion:8.2f} s a clip")
+    print(f"{'image to sound':32}{inversion:8.2f} s a clip")
     output = args.output or Path(f"benchmarks/results/bench_sampling_{device}.json")
     cli.write_manifest(output, vars(args), results=results, inversion_seconds=inversion)
 
@@ -107,25 +107,25 @@ def draw(pipeline: Any, way: Way, edges: Sequence[Any], prompts: Sequence[str], 
     return drawn
 
 
-def follows(pictures: Sequence[Any], edges: Sequence[Any]) -> float:
+def follows(images: Sequence[Any], edges: Sequence[Any]) -> float:
     """Mean edge F1."""
     from riff.metrics.images import edge_scores
     from riff.spectrogram.edges import canny_edges
 
-    scores = [edge_scores(canny_edges(picture), edge).f1 for picture, edge in zip(pictures, edges, strict=True)]
+    scores = [edge_scores(canny_edges(image), edge).f1 for image, edge in zip(images, edges, strict=True)]
     return statistics.mean(scores)
 
 
-def invert(pictures: Sequence[Any], rounds: int) -> float:
-    """Seconds that a picture's sound takes, as sample_riff_cnet.py makes it."""
+def invert(images: Sequence[Any], rounds: int) -> float:
+    """Seconds that a image's sound takes, as sample_riff_cnet.py makes it."""
     from riff.spectrogram.image import SpectrogramImage, image_to_waveform
 
     seconds = []
     for _ in range(rounds):
         start = time.perf_counter()
-        for picture in pictures:
-            image_to_waveform(SpectrogramImage(picture, 1e4))
-        seconds.append((time.perf_counter() - start) / len(pictures))
+        for image in images:
+            image_to_waveform(SpectrogramImage(image, 1e4))
+        seconds.append((time.perf_counter() - start) / len(images))
     return statistics.median(seconds)
 
 

@@ -116,7 +116,7 @@ def unsampled(*flags: str) -> list[str]:
 
 
 def edit_pairs(pairs: Path, folder: Path) -> Path:
-    """The same pictures as edit pairs, from the accompaniment to the mix."""
+    """The same images as edit pairs, from the accompaniment to the mix."""
     from riff.data.records import EDIT_RECORDS_FILE, read_records
 
     folder.mkdir()

@@ -18,7 +18,7 @@ from riff import cli
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/hint_study.json"), help="what hint_study.py wrote")
-    parser.add_argument("--output", type=Path, default=Path("docs/hint_study.png"), help="picture")
+    parser.add_argument("--output", type=Path, default=Path("docs/hint_study.png"), help="image")
     return parser.parse_args(argv)
 
 

@@ -315,7 +315,7 @@ def normalise_hint_encoder(encoder: Any, hints: Any) -> None:
 
 
 def feature_statistics(encoder: Any, hints: Any) -> dict[str, float]:
-    """What reaches the hint encoder's last convolution: its mean size, and its standard deviation over the picture."""
+    """What reaches the hint encoder's last convolution: its mean size, and its standard deviation over the image."""
     import torch
     from torch.nn.functional import silu
 

@@ -2,7 +2,7 @@
 
 A clip of the full mix, the accompaniment and the vocals is shifted in time by librosa; the mix and the accompaniment are
 transformed anew (17,640 points, torch), multiplied with the whole mel filterbank and written as JPEGs; and the edges are found
-in the accompaniment's picture as it is read back.
+in the accompaniment's image as it is read back.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def make_pair(folder: Path, name: str, parts: Sequence[np.ndarray], semitones: i
     for kind, sound in zip(("target", "source"), shifted, strict=False):  # the vocals are shifted to see whether there are any
         spectrogram_image(sound).save(folder / kind / f"{name}.jpg")
     path = str(folder / "source" / f"{name}.jpg")
-    picture = cv2.imread(path)
-    assert picture is not None
-    cv2.imwrite(path, cv2.Canny(picture, *CANNY))
+    image = cv2.imread(path)
+    assert image is not None
+    cv2.imwrite(path, cv2.Canny(image, *CANNY))
 
 
 def spectrogram_image(sound: np.ndarray) -> Image.Image:

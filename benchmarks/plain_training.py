@@ -2,7 +2,7 @@
 
     python benchmarks/plain_training.py --kind control --model models/control_riffusion_ini --train_data_dir train-data
 
-As the usual examples do it, each step reads the pictures and the text, encodes both, and trains with torch's AdamW. Nothing is
+As the usual examples do it, each step reads the images and the text, encodes both, and trains with torch's AdamW. Nothing is
 kept or sampled; the last line says the last loss and, on CUDA, the peak of allocated memory, as JSON.
 """
 
@@ -48,14 +48,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     optimizer = torch.optim.AdamW(trained.parameters(), lr=args.learning_rate)
     noise_of = control_noise if args.kind == "control" else edit_noise
     for batch in batches(args, pipeline.tokenizer):
-        pictures = {name: tensor.to(device) for name, tensor in batch.items()}
+        images = {name: tensor.to(device) for name, tensor in batch.items()}
         with torch.no_grad():
-            latents = pipeline.vae.encode(pictures["target"]).latent_dist.sample() * pipeline.vae.config.scaling_factor
-            text = pipeline.text_encoder(pictures["tokens"])[0]
+            latents = pipeline.vae.encode(images["target"]).latent_dist.sample() * pipeline.vae.config.scaling_factor
+            text = pipeline.text_encoder(images["tokens"])[0]
         noise = torch.randn_like(latents)
         timesteps = torch.randint(pipeline.scheduler.config.num_train_timesteps, (len(latents),), device=device)
         noisy = pipeline.scheduler.add_noise(latents, noise, timesteps)
-        loss = torch.nn.functional.mse_loss(noise_of(pipeline, pictures, noisy, timesteps, text), noise)
+        loss = torch.nn.functional.mse_loss(noise_of(pipeline, images, noisy, timesteps, text), noise)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         optimizer.step()
@@ -64,22 +64,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(json.dumps({"loss": loss.item(), "peak_bytes": peak}))
 
 
-def control_noise(pipeline: Any, pictures: dict[str, Any], noisy: Any, timesteps: Any, text: Any) -> Any:
-    down, mid = pipeline.controlnet(noisy, timesteps, text, controlnet_cond=pictures["hint"], return_dict=False)
+def control_noise(pipeline: Any, images: dict[str, Any], noisy: Any, timesteps: Any, text: Any) -> Any:
+    down, mid = pipeline.controlnet(noisy, timesteps, text, controlnet_cond=images["hint"], return_dict=False)
     residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
     return pipeline.unet(noisy, timesteps, text, **residuals, return_dict=False)[0]
 
 
-def edit_noise(pipeline: Any, pictures: dict[str, Any], noisy: Any, timesteps: Any, text: Any) -> Any:
+def edit_noise(pipeline: Any, images: dict[str, Any], noisy: Any, timesteps: Any, text: Any) -> Any:
     import torch
 
     with torch.no_grad():
-        image = pipeline.vae.encode(pictures["input"]).latent_dist.mode()
+        image = pipeline.vae.encode(images["input"]).latent_dist.mode()
     return pipeline.unet(torch.cat([noisy, image], dim=1), timesteps, text, return_dict=False)[0]
 
 
 def batches(args: cli.argparse.Namespace, tokenizer: Any) -> Any:
-    """A batch for each step: pictures in colour, float32 (batch, 3, height, width), and tokens."""
+    """A batch for each step: images in colour, float32 (batch, 3, height, width), and tokens."""
     from torch.utils.data import DataLoader, RandomSampler
 
     from riff.data.records import read_records

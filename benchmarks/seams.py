@@ -20,7 +20,7 @@ from typing import Any
 from riff import cli
 
 CATALOGUE = 4
-Paint = Callable[[Any, Any, int], Any]  # an accompaniment's picture, its song, and a seed -> the picture with a vocal
+AddVocal = Callable[[Any, Any, int], Any]  # an accompaniment's image, its song, and a seed -> the image with a vocal
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if frames < 2 * CLIP_FRAMES:
         raise OptionError(f"--seconds {args.seconds}: give 10.3 or more")
     layout = WindowLayout(overlap=args.overlap)
-    paint, factor, sampling = load_painter(args, layout)
-    curves, seconds = draw_and_measure(args, frames, paint)
+    add_vocal, factor, sampling = load_painter(args, layout)
+    curves, seconds = draw_and_measure(args, frames, add_vocal)
     grid, starts = range(CLIP_FRAMES, frames, CLIP_FRAMES), layout.starts(frames, factor)[1:]
     results = {
         "true mix, grid": ratios(curves["true mix"], grid),
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.write_manifest(args.output, vars(args), sampling=sampling, frames=frames, results=results, seconds_a_song=seconds)
 
 
-def draw_and_measure(args: cli.argparse.Namespace, frames: int, paint: Paint) -> tuple[dict[str, list], dict[str, float]]:
+def draw_and_measure(args: cli.argparse.Namespace, frames: int, add_vocal: AddVocal) -> tuple[dict[str, list], dict[str, float]]:
     """The `SeamCurves` of every song by the way in which it was drawn, and the seconds that a song took."""
     from demo.composition import compose
     from riff.metrics.seams import seam_curves
@@ -77,10 +77,10 @@ def draw_and_measure(args: cli.argparse.Namespace, frames: int, paint: Paint) ->
     for index in cli.progress_bar(range(args.num_songs), desc="songs", unit="song"):
         song = compose(CATALOGUE, index, args.seconds)
         backing = song.mixture - song.stems["vocals"]
-        curves["true mix"].append(seam_curves(picture(song.mixture, 0, frames).pixels))
+        curves["true mix"].append(seam_curves(image_of(song.mixture, 0, frames).pixels))
         for way, width in ways.items():
             began = time.perf_counter()
-            pieces = [paint(picture(backing, start, width), song, args.seed + start) for start in range(0, frames, width)]
+            pieces = [add_vocal(image_of(backing, start, width), song, args.seed + start) for start in range(0, frames, width)]
             curves[way].append(seam_curves(glued(pieces).pixels))
             seconds[way] += (time.perf_counter() - began) / args.num_songs
     return curves, seconds
@@ -98,8 +98,8 @@ def ratios(curves: Sequence[Any], borders: Sequence[int]) -> dict[str, dict[str,
     return found
 
 
-def picture(waveform: Any, start: int, frames: int) -> Any:
-    """The picture of some frames of a song, against its own maximum."""
+def image_of(waveform: Any, start: int, frames: int) -> Any:
+    """The image of some frames of a song, against its own maximum."""
     import torch
 
     from riff.spectrogram.image import waveform_to_image
@@ -118,7 +118,7 @@ def glued(pieces: Sequence[Any]) -> Any:
     return mel_to_image(torch.cat([image_to_mel(piece) for piece in pieces], dim=1))
 
 
-def load_painter(args: cli.argparse.Namespace, layout: Any) -> tuple[Paint, int, dict[str, Any]]:
+def load_painter(args: cli.argparse.Namespace, layout: Any) -> tuple[AddVocal, int, dict[str, Any]]:
     """What paints, its frames a latent column, and how it samples."""
     from demo.instructions import HELD_OUT_TEMPLATES, instructions
     from riff.models.encoders import latent_factor
@@ -127,12 +127,12 @@ def load_painter(args: cli.argparse.Namespace, layout: Any) -> tuple[Paint, int,
 
     model = load_song_model(args.model, args.base, cli.choose_device(args.device), steps=args.steps)
 
-    def paint(backing, song, seed):  # type: ignore[no-untyped-def]
+    def add_vocal(backing, song, seed):  # type: ignore[no-untyped-def]
         prompt = song.prompt if model.follows_edges else instructions(song.facts, song.name, 1, HELD_OUT_TEMPLATES)[0]
         painter = SongSampler(model, backing, prompt, layout=layout)
         return mix_image(painter.sample(seed), backing, model.target)
 
-    return paint, latent_factor(model.pipeline), asdict(model.options)
+    return add_vocal, latent_factor(model.pipeline), asdict(model.options)
 
 
 if __name__ == "__main__":

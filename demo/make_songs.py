@@ -37,7 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_argument("--format", default="wav", choices=("wav", "flac", "ogg"), help="file format")
     parser.add_flag("mixtures_only", default=False, help="write the mixtures alone, without stems")
     parser.add_argument("--edit_prompts", type=cli.whole(0), default=0, metavar="N", help="instructions a song for the edit model")
-    parser.add_argument("--world", type=int, choices=tuple(WORLDS), default=CURRENT, help="which world of songs")
+    parser.add_argument("--world", type=cli.whole(1, 2), choices=tuple(WORLDS), default=CURRENT, help="which world of songs")
     parser.add_argument("--separated_share", type=cli.real(0, 1), default=0.0, help="share of songs over a separated accompaniment")
     parser.add_argument("--num_workers", type=cli.PROCESSES, default=2, help="processes")
     parser.add_seed()

@@ -29,7 +29,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_argument("--unet_steps", type=cli.whole(1), default=4000, help="training steps of the UNet and the text encoder")
     parser.add_argument("--num_workers", type=cli.PROCESSES, default=2, help="processes that synthesise songs")
     parser.add_argument(
-        "--world", type=int, choices=tuple(WORLDS), default=CURRENT, help="which world of songs (demo/make_songs.py)"
+        "--world", type=cli.whole(1, 2), choices=tuple(WORLDS), default=CURRENT, help="which world of songs (demo/make_songs.py)"
     )
     parser.add_seed()
     parser.add_overwrite("the model in --output")

@@ -15,7 +15,7 @@ def test_factors_are_shares_of_the_songs_length(tiny_control: Path, tmp_path: Pa
     printed = run_script("benchmarks/bench_song.py", *flags).stdout
     (row,) = json.loads(output.read_text())["rows"]
     factors = row["factors"]
-    assert set(factors) == {"loading", "separation", "pictures", "sampling", "sound", "all"}
+    assert set(factors) == {"loading", "separation", "images", "sampling", "sound", "all"}
     assert factors.pop("all") == pytest.approx(sum(factors.values()))
     assert min(factors.values()) > 0
     assert row["peak_mb"] > 100

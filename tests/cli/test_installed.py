@@ -67,7 +67,11 @@ def test_a_command_works_where_the_models_are(installed: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("command", "flags", "says"),
     [
-        ("riff-add-control", ["--base", "mini"], "error: mini: no models/riffusion-mini here; run this in the repository's folder"),
+        (
+            "riff-add-control",
+            ["--base", "mini"],
+            "error: --base mini: no models/riffusion-mini here; run this",
+        ),
         ("riff-upload", ["0", "me/model"], "error: version 0: no version_0 in lightning_logs or image_log"),
     ],
 )

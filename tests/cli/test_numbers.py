@@ -110,7 +110,7 @@ def test_help_says_the_range(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(CONTROL, "--help")
     said = " ".join(capsys.readouterr().out.split())
-    assert "--batch_size N pairs in a batch of one process; 1 to 4096 (default: 4)" in said
+    assert "--batch_size N, --train_batch_size N pairs in a batch of one process; 1 to 4096 (default: 4)" in said
     assert "--val_share X" in said
 
 

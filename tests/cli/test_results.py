@@ -279,7 +279,7 @@ def test_a_model_is_attached_anew_beside_what_is_not_of_it(tiny_base: Path, tmp_
 def test_a_data_set_on_disk_and_shards_leave_other_files_alone(pairs: Path, tmp_path: Path) -> None:
     (tmp_path / "set" / "data").mkdir(parents=True)
     (tmp_path / "set" / "data" / "mine.csv").write_text("mine")
-    with pytest.raises(OptionError, match="holds other things than a data set"):
+    with pytest.raises(OptionError, match="holds other files than a data set"):
         write_dataset(ShardPlan(pairs, EDIT_PAIRS, {}), "card", tmp_path / "set", overwrite=True)
     assert contents(tmp_path / "set") == {"data/mine.csv": "mine"}
     flags = ["--data_dir", str(pairs), "--output", str(tmp_path / "shards"), "--pairs_per_shard", "4"]

@@ -146,7 +146,7 @@ def test_overwriting_leaves_one_runs_files_and_those_of_others(
     (folder / "notes.txt").write_text("mine")
     sing(folder, song, tiny_control, "--seed", 4, "--overwrite")
     files = set(json.loads((folder / "manifest.json").read_text())["files"])
-    assert files == {"accompaniment.wav", "index.html", "mix.wav", "overview.png", "spectrogram.png", "vocal.wav"}
+    assert files == {"accompaniment.wav", "index.html", "mix.wav", "overview.png", "spectrogram.png", "vocal.mid", "vocal.wav"}
     assert {path.name for path in folder.iterdir()} == {*files, "manifest.json", "notes.txt"}
     page = (folder / "index.html").read_text()
     assert all((folder / link).is_file() for link in re.findall(r'(?:src|href)="([^"]+)"', page))

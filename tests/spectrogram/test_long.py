@@ -38,12 +38,12 @@ def test_an_image_by_blocks_is_the_image(song: torch.Tensor, samples: int, block
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mel_module, "BLOCK_FRAMES", block)
         by_blocks = waveform_to_mel(part.mean(dim=0))
-        picture = waveform_to_image(part)
+        image = waveform_to_image(part)
     torch.testing.assert_close(by_blocks, whole, rtol=1e-5, atol=1e-5 * float(whole.max()))
     at_once = mel_to_image(whole)
-    assert picture.max_value == pytest.approx(at_once.max_value, rel=1e-6)
-    assert picture.pixels.shape == at_once.pixels.shape == (512, 1 + samples // 441)
-    difference = np.abs(picture.pixels.astype(int) - at_once.pixels)
+    assert image.max_value == pytest.approx(at_once.max_value, rel=1e-6)
+    assert image.pixels.shape == at_once.pixels.shape == (512, 1 + samples // 441)
+    difference = np.abs(image.pixels.astype(int) - at_once.pixels)
     assert difference.max() <= 1  # a value on the border between two levels
     assert (difference > 0).mean() < 1e-3
 
@@ -63,14 +63,14 @@ def test_no_transform_is_longer_than_a_block(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_block_borders_are_inaudible(song: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = waveform_to_image(song)
-    mel = image_to_mel(picture)
+    image = waveform_to_image(song)
+    mel = image_to_mel(image)
     monkeypatch.setattr(phase, "BLOCK_FRAMES", 450)
     monkeypatch.setattr(phase, "OVERLAP_FRAMES", 50)
     sound = mel_to_waveform(mel, iterations=16)
     assert sound.shape == ((mel.shape[1] - 1) * 441,)
-    redrawn = mel_to_image(waveform_to_mel(sound), max_value=picture.max_value)
-    error = np.abs(redrawn.pixels.astype(int) - picture.pixels).mean(axis=0)
+    redrawn = mel_to_image(waveform_to_mel(sound), max_value=image.max_value)
+    error = np.abs(redrawn.pixels.astype(int) - image.pixels).mean(axis=0)
     level = (image_to_mel(redrawn).square().sum(dim=0) / mel.square().sum(dim=0)).sqrt().numpy()
     joint = np.zeros(len(error), bool)
     for start in (400, 800):

@@ -22,11 +22,11 @@ PICTURES = arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 
 @settings(max_examples=60, deadline=None)
 def test_two_other_libraries_read_what_was_given(pixels: np.ndarray, channels: int, lines: bool) -> None:
     content = encode_png(pixels, channels, lines=lines)
-    with Image.open(io.BytesIO(content)) as picture:
-        assert picture.mode == ("L" if channels == 1 else "RGB")
-        picture.verify()  # the checksums
-    with Image.open(io.BytesIO(content)) as picture:
-        read = np.array(picture)
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.mode == ("L" if channels == 1 else "RGB")
+        image.verify()  # the checksums
+    with Image.open(io.BytesIO(content)) as image:
+        read = np.array(image)
     np.testing.assert_array_equal(read, pixels if channels == 1 else np.repeat(pixels[:, :, None], 3, axis=2))
     np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE), pixels)
 
@@ -43,8 +43,8 @@ def test_tags_come_through_with_and_without_their_prefix() -> None:
     assert exif.tobytes().startswith(b"Exif\0\0")
     contents = [encode_png(np.zeros((4, 4), np.uint8), 3, tags) for tags in (exif.tobytes(), exif.tobytes()[6:])]
     assert contents[0] == contents[1]
-    with Image.open(io.BytesIO(contents[0])) as picture:
-        assert picture.getexif()[11080] == 12.5
+    with Image.open(io.BytesIO(contents[0])) as image:
+        assert image.getexif()[11080] == 12.5
 
 
 def test_a_flat_image_is_small_and_noise_is_not_much_larger_than_its_pixels() -> None:

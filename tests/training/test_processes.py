@@ -229,7 +229,7 @@ def test_two_machines_connect_and_report_an_error_once(tmp_path: Path) -> None:
         ({"ACCELERATE_MIXED_PRECISION": "no"}, ("2", 1), "devices 2: the launcher started 1 on this machine"),
         ({}, ("1", 2), "num_nodes 2: on every machine set MASTER_ADDR"),
         ({"MASTER_ADDR": "a", "NODE_RANK": "2"}, ("1", 2), "NODE_RANK to the machine's number, 0 to 1"),
-        ({"SLURM_STEP_ID": "0", "SLURM_NTASKS": "2"}, ("auto", 1), "with its --ntasks-per-node"),
+        ({"SLURM_STEP_ID": "0", "SLURM_NTASKS": "2"}, ("auto", 1), "srun: give the number of processes"),
     ],
 )
 def test_contradictions_are_named(
