@@ -3,10 +3,10 @@
     python benchmarks/demo_worlds.py --num_songs 44 --real FOLDER
 
 The tagger is musicnn (Pons and Serra, 2019), which knows nothing of this project. A voice is heard if a vocal tag of the mix is
-at least twice that of the backing alone; the gender is right if the highest female or male tag of the vocal stem is of the singer's. A style
-is heard if its tag rises above the tag's mean over the songs of other styles, and heard first if it is the highest of the eight
-styles' tags; reggae, latin and ballad have no tag. FOLDER holds
-songs in any format; their vocals are separated by Spleeter.
+at least twice that of the backing alone; the gender is right if the highest female or male tag of the vocal stem is of the
+singer's. A style is heard if its tag rises above the tag's mean over the songs of other styles, and heard first if it is the
+highest of the eight styles' tags; reggae, latin and ballad have no tag. FOLDER holds songs in any format; their vocals are
+separated by Spleeter.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def summarise(songs: Sequence[Heard]) -> dict[str, object]:
         if song.style in STYLE_TAGS:
             wanted = STYLE_TAGS[song.style]
             others = [_highest(other.tags, wanted) for other in songs if other.style != song.style]
-            styles.setdefault(song.style, []).append(_highest(song.tags, wanted) > np.mean(others))
+            styles.setdefault(song.style, []).append(_highest(song.tags, wanted) > float(np.mean(others)))
             first.append(max(STYLE_TAGS, key=lambda style: _highest(song.tags, STYLE_TAGS[style])) == song.style)
     known = [song for song in songs if song.gender]
     result: dict[str, object] = {
