@@ -19,6 +19,7 @@ from demo.world.styles import METERS, STYLES, Groove, Style
 from demo.world.vocals import perform, write_vocals
 
 COMMON_TIME = 0.7  # share of songs in four of a style that has other meters
+WORLD = 2  # of demo.worlds, so that no song has the random numbers of another world's
 HARMONISED, DOUBLED = 0.15, 0.2  # shares of songs
 DESCRIBED = 0.5  # share of prompts that say more than mood, gender and style
 
@@ -41,13 +42,16 @@ class Score:
 
 def compose(seed: int, index: int, seconds: float) -> Song:
     """Song number `index` of the catalogue `seed`, the same on every machine; styles take turns."""
-    rng = np.random.default_rng([2, seed, index])
-    score = write_score(rng, list(STYLES)[index % len(STYLES)], seconds)
-    stems = play(rng, score, seconds_to_samples(seconds))
+    writer, band, singer, desk = (np.random.default_rng([WORLD, seed, index, stream]) for stream in range(4))
+    score = write_score(writer, list(STYLES)[index % len(STYLES)], seconds)
+    samples = seconds_to_samples(seconds)
+    stems = play(band, score, samples)
+    rapped = score.style.singing[0] == "rap"
+    stems["vocals"] = perform(singer, score.tune, score.plan, score.voice, samples, score.harmony, score.double, rapped)
     beat = score.plan.step * score.plan.meter.steps_a_beat
-    sound = Sound.random(rng, score.style.drive, lush=score.facts["style"] == "ballad")
+    sound = Sound.random(desk, score.style.drive, lush=score.facts["style"] == "ballad")
     name = f"{str(score.facts['style']).replace(' ', '-')}-{index:04d}"
-    return Song(name, score.prompt, mix(stems, sound, beat, rng), score.facts)
+    return Song(name, score.prompt, mix(stems, sound, beat, desk), score.facts)
 
 
 def write_score(rng: Rng, style_name: str, seconds: float) -> Score:
@@ -91,10 +95,9 @@ def true_words(voice: Voice, tempo: float, density: str, harmony: bool) -> list[
 
 
 def play(rng: Rng, score: Score, samples: int) -> dict[str, np.ndarray]:
-    """The stems before they are mixed: float64, shape (2, samples)."""
+    """The band's stems before they are mixed: float64, shape (2, samples)."""
     style, groove, form = score.style, score.groove, score.plan
     singing = [(note.step, note.step + note.length) for note in score.tune]
-    rapped = style.singing[0] == "rap"
     other = np.zeros((2, samples))
     for part in style.parts:
         if rng.random() < part.chance:
@@ -106,5 +109,4 @@ def play(rng: Rng, score: Score, samples: int) -> dict[str, np.ndarray]:
         "drums": 10 ** (style.drum_level / 20) * play_drums(rng, style, groove, form, samples, score.lively),
         "bass": 10 ** (style.bass_level / 20) * play_bass(rng, style, groove, form, samples),
         "other": other,
-        "vocals": perform(rng, score.tune, form, score.voice, samples, score.harmony, score.double, rapped),
     }
