@@ -70,9 +70,13 @@ def take_card(title: str, lines: Sequence[str], sounds: Mapping[str, str], image
 
 
 def verdict_line(verdict: Verdict) -> str:
-    """Whether the edit score found a vocal, and what to try if not."""
+    """Whether a vocal was found that fits the backing, and what to try if not."""
+    if verdict.performed and verdict.fit.known:
+        return "A vocal was found in it, and it fits the backing."
     if verdict.performed:
-        return "A vocal was found in it."
+        return "A vocal was found in it. The backing has no chords or beats by which to tell whether it fits."
+    if verdict.scores.is_edit:
+        return "A vocal was found in it, but it does not fit the backing: try another seed, or the best of more."
     if verdict.scores.backing_kept < MIN_BACKING_KEPT:
         return "The model strayed from the backing: try another seed, or more strength."
     return "No clear vocal was found: try another seed, or the best of more."

@@ -19,7 +19,8 @@ from riff.spectrogram.image import save_image
 
 OVERVIEW_WIDTH = 4_000  # pixels: browsers cannot display an hour at 10 ms a pixel
 NOTE = (
-    "Whether a vocal is heard, and its score, are judged from the spectrograms, without a neural network. The files add up: "
+    "Whether a vocal is heard and fits the backing's chords and beats, and its score, are judged from the spectrograms, without a "
+    "neural network. The files add up: "
     "every sample of the mix is that of accompaniment.wav plus that of the vocal, and none exceeds full scale. The gain is the "
     "vocal's; where the sum would exceed full scale, a limiter lowers the vocal alone for some milliseconds."
 )
@@ -40,7 +41,7 @@ class RenderedTake:
         verdict = self.take.verdict
         levels = {"gain_db": self.gain_db, "limited_db": self.limited_db}
         files = {name: path.name for name, path in self.sounds.items()}
-        judged = {"performed": verdict.performed, "score": verdict.score}
+        judged = {"performed": verdict.performed, "score": verdict.score, "fit": verdict.fit.to_json()}
         return {"seed": self.take.seed, **judged, **levels, "files": files, "scores": verdict.scores.to_json()}
 
 
@@ -91,10 +92,11 @@ def write_song_page(
     )
     rows: list[list[Cell]] = []
     for rendered in shown:
-        take, heard = rendered.take, "heard" if rendered.take.verdict.performed else "not heard"
-        rows.append([f"seed {take.seed}", heard, take.verdict.score, rendered.gain_db, rendered.limited_db])
+        take, verdict = rendered.take, rendered.take.verdict
+        heard = "heard" if verdict.scores.is_edit else "not heard"
+        rows.append([f"seed {take.seed}", heard, verdict.fit_text, verdict.score, rendered.gain_db, rendered.limited_db])
     lowered = f" Here {lowered_line(song_gain_db)}." if song_gain_db < 0 else ""
-    report.table(["take", "vocal", "score", "gain, dB", "limited by, dB"], rows, note=NOTE + lowered)
+    report.table(["take", "vocal", "fits the backing", "score", "gain, dB", "limited by, dB"], rows, note=NOTE + lowered)
     report.takes([Take("original song", audio=song), Take("accompaniment", audio=folder / "accompaniment.wav")])
     for rendered in shown:
         report.section(f"Seed {rendered.take.seed}")
