@@ -7,7 +7,8 @@ Inputs are 5.11 s of a song whose vocal is removed first (default: the first son
 a folder with metadata.jsonl (--data_root), or a hub id or folder of Parquet files (--dataset_id). BASE_SAVE_PATH gets, for every
 clip, original, sample and target as PNG and WAV and a contact sheet, scores.json, and index.html to look and listen; of a model
 that generates vocals alone also vocal.png and vocal.wav. Whether an edit was performed, and whether an added vocal fits the
-backing's chords and beats, is judged from the images, without a neural network; --best_of N generates N candidates and keeps the best. The same seed gives the same bytes.
+backing's chords and beats, is judged from the images, without a neural network; --best_of N generates N candidates and keeps the
+best. The same seed gives the same bytes.
 """
 
 from __future__ import annotations

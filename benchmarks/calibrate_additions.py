@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def calibrate(catalogue: int, count: int) -> dict[str, dict[str, float]]:
-    """By case: the share of edits by the edit score alone, of parts that fit, and of performed edits; and the mean scores of fit."""
+    """By case: shares of edits by the edit score alone, of parts that fit, and of performed edits; and the means of the fit."""
     import numpy as np
 
     from demo.edit_cases import additions

@@ -55,7 +55,7 @@ class CasedClip:
 
 
 def additions(catalogue: int, count: int) -> Iterator[list[EditCase]]:
-    """The true vocal, and the next song's parts, each over the accompaniment: cases of one clip of each of the first `count` songs."""
+    """The true vocal, and the next song's parts, each over a clip's accompaniment, of the first `count` songs."""
     following = _parts(compose(catalogue, 0, SONG_SECONDS))
     for index in range(count):
         parts, following = following, _parts(compose(catalogue, index + 1, SONG_SECONDS))
