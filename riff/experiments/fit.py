@@ -15,7 +15,8 @@ from riff.metrics.fit import dependence, score_fit, share_of_way
 from riff.models.model_types import CONTROL, EDIT
 from riff.sampling.levels import mix_image
 from riff.sampling.melody import STRENGTH, compose_for, melody_guide
-from riff.sampling.song import SongSampler
+from riff.sampling.song import SongModel, SongSampler
+from riff.sampling.windows import Guide
 from riff.spectrogram.image import SpectrogramImage
 from riff.spectrogram.params import STANDARD
 
@@ -62,11 +63,21 @@ def _generate(evaluation: Evaluation, clip: ReferenceClip) -> tuple[SpectrogramI
     """Mixes with the model's vocal, free and with a composed tune: one prompt, one seed, whatever the clip."""
     model, backing = evaluation.model, clip.accompaniment_image
     prompt = f"{'Generate' if model.follows_edges else 'add'} {VOCAL}"
-    tune = compose_for(clip.accompaniment, STANDARD.sample_rate, backing.pixels.shape[1], prompt, evaluation.seed)
-    guide = melody_guide(tune, backing, model.target, STRENGTH, prompt)
+    guide = composed_guide(model, clip, prompt, evaluation.seed)
     samplers = (SongSampler(model, backing, prompt), SongSampler(model, backing, prompt, guide=guide))
     free, given = (mix_image(sampler.sample(evaluation.seed), backing, model.target) for sampler in samplers)
     return free, given
+
+
+def composed_guide(model: SongModel, clip: ReferenceClip, prompt: str, seed: int) -> Guide:
+    """The start of sampling for a tune that is composed for a clip's accompaniment.
+
+    Raises:
+        DataError: as `compose_for`.
+    """
+    backing = clip.accompaniment_image
+    tune = compose_for(clip.accompaniment, STANDARD.sample_rate, backing.pixels.shape[1], prompt, seed)
+    return melody_guide(tune, backing, model.target, STRENGTH, prompt)
 
 
 def _score(clips: Sequence[ReferenceClip], row: str, mixes: Sequence[SpectrogramImage]) -> Iterator[ScoredImage]:
