@@ -24,7 +24,6 @@ from riff.models.model_types import CONTROL, EDIT
 from riff.sampling.rendering import render_mix
 from riff.sampling.song import SongModel, SongSampler, generate_take, score_song
 from riff.sampling.windows import Guide, WindowLayout
-from riff.separation.song import Song
 from riff.spectrogram.image import SpectrogramImage, waveform_to_image
 from riff.spectrogram.params import STANDARD
 
@@ -95,8 +94,7 @@ def _known(clip: ReferenceClip, mix: np.ndarray) -> Made:
 
 def _take(model: SongModel, clip: ReferenceClip, prompt: str, seed: int, guide: Guide | None = None) -> Made:
     take = generate_take(SongSampler(model, clip.accompaniment_image, prompt, guide=guide), seed)
-    song = Song(clip.mix, clip.vocal, clip.accompaniment, STANDARD.sample_rate, -np.inf)
-    mix = render_mix(song, take.output, model.target)
+    mix = render_mix(clip.song, take.output, model.target)
     return mix.mix, mix.accompaniment, take.after, take.verdict
 
 
@@ -105,10 +103,8 @@ def _scores(prompt: str, image: SpectrogramImage, verdict: Verdict, factor: int)
         "performed": float(verdict.performed),
         "edited": float(verdict.scores.is_edit),
         "backing_kept": verdict.scores.backing_kept,
-        "harmony": verdict.fit.harmony,
-        "rhythm": verdict.fit.rhythm,
     }
-    scores |= {"fits": float(verdict.fit.fits)} if verdict.fit.known else {}
+    scores |= verdict.fit_scores
     obeyed = register_obeyed(prompt, verdict.scores.median_note) if verdict.scores.is_edit else None
     scores |= {} if obeyed is None else {"register_obeyed": float(obeyed)}
     layout, frames = WindowLayout(), image.pixels.shape[1]
@@ -116,7 +112,7 @@ def _scores(prompt: str, image: SpectrogramImage, verdict: Verdict, factor: int)
     borders = [start for start in starts if CONTEXT <= start <= frames - CONTEXT]
     if borders:
         scores["seams"] = border_ratio([seam_curves(image.pixels).flux], [borders])
-    return {name: value for name, value in scores.items() if not np.isnan(value)}
+    return scores
 
 
 EXPERIMENT = Experiment(

@@ -104,6 +104,11 @@ class Verdict(NamedTuple):
         return "the backing was not kept" if self.scores.backing_kept < MIN_BACKING_KEPT else "no clear vocal was found"
 
     @property
+    def fit_scores(self) -> dict[str, float]:
+        """`harmony`, `rhythm` and `fits` of an addition, without those that cannot be told."""
+        return {name: float(value) for name, value in self.fit.to_json().items() if value is not None}
+
+    @property
     def fit_text(self) -> str:
         """Whether an added vocal fits, and by what that is judged where not by both."""
         missing = [

@@ -35,8 +35,9 @@ PITCH_DELAY = 4  # frames from an attack's largest flux until its pitch is clear
 ONSET_TOLERANCE = 1  # frames, either way
 MIN_NOTES = 3  # a part with fewer has no rhythm
 MIN_VOICED = 10  # frames; a part with fewer has no harmony
-# Of the backing's chroma, highest to mean: 1.1 for noise, at most 1.4 for drums, at least 1.5 for bass lines and 1.7 for backings.
-MIN_CHROMA_CONTRAST = 1.45
+# Of the backing's chroma, highest to mean: 1.08 for noise, 1.1 to 1.4 for drums alone; 1.2 and 1.4 for two real backings, at least
+# 1.7 for the demo songs'.
+MIN_CHROMA_CONTRAST = 1.15
 MIN_ONSET_CONTRAST = 0.3  # standard deviation of the onset strength to its mean: 0.08 for noise, at least 0.9 for backings
 
 TRUE_HARMONY, TRUE_RHYTHM = 0.38, 2.2  # means of those true vocals: the unit of `Fit.score`
