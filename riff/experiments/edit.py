@@ -126,7 +126,7 @@ def _images(
     rows = {case.kind: takes[0]} | ({f"{case.kind}, best of {best_of}": best_take(takes)} if best_of > 1 else {})
     for row, take in rows.items():
         mix = render_mix(clip.song, take.output, target) if adds else None
-        yield row, take.after, take.verdict, mix and (mix.mix, mix.accompaniment)
+        yield row, take.after, take.verdict, (mix.mix, mix.accompaniment) if mix else None
     floor, ceiling = (reconstructed(pipeline.vae, image) for image in (case.before, case.truth))
     sounds = {"floor": (clip.accompaniment, clip.accompaniment), "truth": (clip.mix, clip.accompaniment)} if adds else {}
     for name, image in (("floor", floor), ("ceiling", ceiling), ("truth", case.truth)):
