@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import soundfile
 import soxr
 
 from riff.audio.decoding import FORMATS, container_duration, decode, joined_format
-from riff.errors import AudioError, AudioWarning
+from riff.errors import AudioError, AudioWarning, RiffError
 from riff.files import atomic_path
 
 AUDIO_SUFFIXES = frozenset(
@@ -141,6 +142,23 @@ def declared_duration(path: str | Path) -> float | None:
             return container_duration(container)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def check_duration(path: str | Path, check: Callable[[float], object]) -> None:
+    """Call `check` with a file's duration in seconds, and raise what it raises, without decoding a file that passes.
+
+    A declared duration may be wrong, so one that `check` refuses is measured. A file that declares none passes.
+
+    Raises:
+        AudioError: no such file, or not audio.
+    """
+    declared_s = declared_duration(path)
+    if declared_s is None:
+        return
+    try:
+        check(declared_s)
+    except RiffError:
+        check(read_audio(path).duration_s)
 
 
 def _native(path: Path) -> str | bytes:

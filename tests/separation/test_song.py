@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from stem_files import write_stem_file
 
+from riff.audio.clips import check_regions
 from riff.audio.io import Audio, write_audio
 from riff.errors import AudioError, AudioWarning, OptionError
 from riff.sampling.clip import control_from_audio
-from riff.sampling.mixback import check_regions
 from riff.separation.separator import SeparationOptions, SongOpener, open_songs
 from riff.separation.song import Song, open_song
 
