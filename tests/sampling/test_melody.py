@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, last_error, run_script
+from conftest import ROOT, refusal
 
+import inpaint_song
 from demo.composition import compose
+from riff.audio.io import read_audio, write_audio
 from riff.audio.notes import Note, contour_of_notes, read_midi, write_midi
 from riff.errors import DataError
 from riff.metrics.edit import melody_of
@@ -78,9 +80,11 @@ def test_a_guide_for_a_mix_holds_the_backing() -> None:
 
 def test_a_song_with_a_tune(tmp_path: Path) -> None:
     write_midi(tmp_path / "tune.mid", TUNE)
-    song = ROOT / "raw-audio" / "pop-0000.ogg"
-    flags = ("--audio", song, "--model", "models/riff-pix2pix-mini", "--separator", "repet", "--steps", 6, "--start", 0, "--end", 5)
-    run_script("inpaint_song.py", *flags, "--melody", tmp_path / "tune.mid", "--melody_strength", 0.5, "--output", tmp_path / "out")
+    audio = read_audio(ROOT / "raw-audio" / "pop-0000.ogg")
+    write_audio(tmp_path / "song.wav", audio.waveform[:, : 6 * audio.sample_rate], audio.sample_rate)
+    model = ("--model", ROOT / "models" / "riff-pix2pix-mini", "--separator", "repet", "--steps", 6, "--start", 0, "--end", 5)
+    given = [str(flag) for flag in ("--audio", tmp_path / "song.wav", *model, "--melody", tmp_path / "tune.mid", "--output")]
+    inpaint_song.main([*given, str(tmp_path / "out"), "--melody_strength", "0.5"])
     notes, _ = read_midi(tmp_path / "out" / "tune.mid")
     assert [note.pitch % 12 for note in notes] == [note.pitch % 12 for note in TUNE]
     sung = contour_of_notes(read_midi(tmp_path / "out" / "vocal.mid")[0], 500)
@@ -89,6 +93,5 @@ def test_a_song_with_a_tune(tmp_path: Path) -> None:
     assert both.sum() > 100
     assert np.mean(np.abs(sung - tune)[both] <= 1) > 0.6
     (tmp_path / "tune.mid").write_bytes(b"nothing")
-    done = run_script("inpaint_song.py", *flags, "--melody", tmp_path / "tune.mid", "--output", tmp_path / "none", code=2)
-    assert "tune.mid: cannot be read as MIDI" in last_error(done)
+    assert "tune.mid: cannot be read as MIDI" in refusal(inpaint_song.main, *given, tmp_path / "none")
     assert not (tmp_path / "none").exists()
