@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import librosa
 import numpy as np
 
 from riff.audio.io import resample, to_channels
 from riff.audio.notes import Note
-from riff.errors import DataError
 from riff.metrics.melody import register_of_prompt
 
 RATE, HOP = 22_050, 512
@@ -20,6 +20,8 @@ SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 TRIADS = {"major": (0, 4, 7), "minor": (0, 3, 7)}
 RANGES = {"female": (57, 74), "male": (45, 62), None: (55, 70)}  # MIDI
 DIATONIC_BONUS, STAY_BONUS = 0.08, 0.05  # of a chord's cosine similarity
+DEFAULT_BEAT_S = 0.6
+SHORTEST = RATE  # samples
 PHRASE_BEATS = 8
 # Note lengths in beats of the beats of a phrase; a negative one is a rest.
 RHYTHMS = (
@@ -32,25 +34,32 @@ RHYTHMS = (
 FORM = (0, 0, 1, 0)  # which of two phrases comes, over and over
 
 
-def compose_tune(backing: np.ndarray, sample_rate: int, prompt: str = "", seed: int = 0) -> list[Note]:
-    """Compose a tune for a backing.
+class Harmony(NamedTuple):
+    """What is heard of a backing.
 
-    Args:
-        backing: float32, shape (channels, samples). prompt: may name the register. seed: another one gives another tune.
-
-    Raises:
-        DataError: no beats in the backing.
+    Attributes:
+        beats: float64, seconds, ascending: the beginnings of the beats and the end of the last one.
+        chords: pitch classes of the triad of every beat. scale: pitch classes of the key.
     """
+
+    beats: np.ndarray
+    chords: list[frozenset[int]]
+    scale: frozenset[int]
+
+
+def harmony_of(backing: np.ndarray, sample_rate: int) -> Harmony:
+    """The beats, chords and key of a backing, float32, shape (channels, samples); without beats one in 0.6 s is taken."""
     mono = resample(to_channels(backing, 1), sample_rate, RATE)[0]
+    mono = librosa.util.fix_length(mono, size=max(len(mono), SHORTEST))
     beats = librosa.frames_to_time(librosa.beat.beat_track(y=mono, sr=RATE, hop_length=HOP, trim=False)[1], sr=RATE, hop_length=HOP)
     if len(beats) < 2:
-        raise DataError("no beats were found in the backing; a tune cannot be composed for it")
+        beats = np.arange(0.0, len(mono) / RATE, DEFAULT_BEAT_S)
+    beats = np.append(beats, 2 * beats[-1] - beats[-2])
     chroma = librosa.feature.chroma_cqt(y=mono, sr=RATE, hop_length=HOP)
-    edges = librosa.time_to_frames(np.append(beats, 2 * beats[-1] - beats[-2]), sr=RATE, hop_length=HOP)
+    edges = librosa.time_to_frames(beats, sr=RATE, hop_length=HOP)
     by_beat = np.stack([chroma[:, a : max(b, a + 1)].mean(axis=1) for a, b in pairwise(edges)])
     scale = _scale(chroma.mean(axis=1))
-    chords = _chords(by_beat, scale)
-    return _sing(np.append(beats, 2 * beats[-1] - beats[-2]), chords, scale, RANGES[register_of_prompt(prompt)], seed)
+    return Harmony(beats, _chords(by_beat, scale), scale)
 
 
 def _scale(chroma: np.ndarray) -> frozenset[int]:
@@ -81,12 +90,17 @@ def _chords(chroma: np.ndarray, scale: frozenset[int]) -> list[frozenset[int]]:
     return [triads[state] for state in reversed(path)]
 
 
-def _sing(beats: np.ndarray, chords: list[frozenset[int]], scale: frozenset[int], span: tuple[int, int], seed: int) -> list[Note]:
-    """Notes: on the beat a chord tone near an arched line, off it a step of the scale; a phrase ends long, on a chord tone."""
+def compose_tune(harmony: Harmony, prompt: str = "", seed: int = 0) -> list[Note]:
+    """Compose a tune: on the beat a chord tone near an arched line, off it a step of the scale; phrases end on long chord tones.
+
+    Args:
+        prompt: may name the register. seed: another one gives another tune.
+    """
+    beats, chords, scale = harmony
     rng = np.random.default_rng(seed)
     rhythms = [RHYTHMS[index] for index in rng.choice(len(RHYTHMS), 2, replace=False)]
     arches = [rng.uniform(-0.35, 0.35, PHRASE_BEATS * 2) for _ in rhythms]  # the same wherever the phrase comes back
-    low, high = span
+    low, high = RANGES[register_of_prompt(prompt)]
     notes: list[Note] = []
     pitch = (low + high) // 2
     for number, first in enumerate(range(0, len(chords), PHRASE_BEATS)):
