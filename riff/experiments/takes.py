@@ -13,7 +13,7 @@ from riff.errors import DataError
 from riff.experiments.clips import ReferenceClip
 from riff.experiments.edit import instruction_for
 from riff.experiments.experiment import Evaluation, Experiment, Result, ScoredImage
-from riff.experiments.fit import COMPOSED, MODEL, TRUE, composed_guide
+from riff.experiments.fit import COMPOSED, MODEL, TRUE
 from riff.experiments.rungs import RANDOM, random_partners, vocal_of
 from riff.metrics.edit import Verdict
 from riff.metrics.melody import register_obeyed
@@ -21,9 +21,10 @@ from riff.metrics.seams import CONTEXT, border_ratio, seam_curves
 from riff.metrics.voice_heard import can_hear, hear_voice
 from riff.models.encoders import latent_factor
 from riff.models.model_types import CONTROL, EDIT
+from riff.sampling.melody import COMPOSE, Tune, TuneGuide
 from riff.sampling.rendering import render_mix
 from riff.sampling.song import SongModel, SongSampler, generate_take, score_song
-from riff.sampling.windows import Guide, WindowLayout
+from riff.sampling.windows import WindowLayout
 from riff.spectrogram.image import SpectrogramImage, waveform_to_image
 from riff.spectrogram.params import STANDARD
 
@@ -78,7 +79,7 @@ def _rows(
     prompt = clip.prompt if model.follows_edges else instruction_for(clip)
     yield MODEL, _take(model, clip, prompt, seed)
     try:
-        guide = composed_guide(model, clip, prompt, seed)
+        guide = TuneGuide(Tune(COMPOSE), clip.song, clip.accompaniment_image, model.target, prompt)
     except DataError as error:
         remarks.append(f"{clip.name}: {error}.")
     else:
@@ -92,7 +93,7 @@ def _known(clip: ReferenceClip, mix: np.ndarray) -> Made:
     return mix, clip.accompaniment, image, score_song(clip.accompaniment_image.pixels, image.pixels, frames)
 
 
-def _take(model: SongModel, clip: ReferenceClip, prompt: str, seed: int, guide: Guide | None = None) -> Made:
+def _take(model: SongModel, clip: ReferenceClip, prompt: str, seed: int, guide: TuneGuide | None = None) -> Made:
     take = generate_take(SongSampler(model, clip.accompaniment_image, prompt, guide=guide), seed)
     mix = render_mix(clip.song, take.output, model.target)
     return mix.mix, mix.accompaniment, take.after, take.verdict
