@@ -125,9 +125,9 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    check_song(args)
     inputs = (args.audio, args.model, args.base, args.stems_dir, args.melody)
     with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
+        check_song(args)
         summary = replace_vocal(args, folder)
     print(f"{args.output / 'index.html'}: {summary}")
 

@@ -54,10 +54,6 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    if args.audio:
-        from riff.audio.clips import check_clip
-
-        check_clip(args.audio, args.start)  # before other imports, which take seconds
     inputs = (args.audio, args.control, args.model, args.base, args.stems_dir)
     with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
         first = write_samples(args, folder)
@@ -68,6 +64,10 @@ def write_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     """Write the results into `folder`, which becomes --output; returns the name of the first sample's audio."""
     from dataclasses import asdict
 
+    from riff.audio.clips import check_clip
+
+    if args.audio:
+        check_clip(args.audio, args.start)  # before the imports that take seconds
     from riff.models.encoders import check_size
     from riff.models.loading import load_control_pipeline
     from riff.models.model_types import CONTROL, model_type_of
