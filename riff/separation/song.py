@@ -50,6 +50,11 @@ class Song:
         return Song(waveform, vocals, accompaniment, self.sample_rate, self.residue_db)
 
 
+def song_of(vocals: np.ndarray, accompaniment: np.ndarray, sample_rate: int = 44_100) -> Song:
+    """The song of its parts, float32, shape (channels, samples) each."""
+    return Song(vocals + accompaniment, vocals, accompaniment, sample_rate, -np.inf)
+
+
 def open_song(path: Path, opener: SongOpener, check: Callable[[float], object] | None = None) -> Song:
     """Read a song and separate it.
 

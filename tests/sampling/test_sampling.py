@@ -15,6 +15,7 @@ from PIL import Image
 
 import sample_riff_cnet
 from demo.composition import compose
+from riff.audio.notes import Note, read_midi, write_midi
 from riff.errors import DataError
 from riff.models.loading import load_control_pipeline
 from riff.sampling.clip import control_from_image
@@ -47,6 +48,7 @@ def test_a_song_gives_its_files_and_the_same_seed_the_same_bytes(tiny_control: P
         "sample-0.png",
         "sample-0.wav",
         "sheet-0.png",
+        "vocal-0.mid",
         "manifest.json",
     }
     assert {path.name for path in (tmp_path / "one").iterdir()} == names
@@ -59,6 +61,25 @@ def test_a_song_gives_its_files_and_the_same_seed_the_same_bytes(tiny_control: P
     assert (len(sound), rate) == (CLIP_SAMPLES, 44_100)
     assert load_image(tmp_path / "one" / "sample-0.png").max_value > 0
     assert "--overwrite" in refusal(sample_riff_cnet.main, *flags(tiny_control, tmp_path / "one", "--audio", song))
+
+
+def test_samples_of_a_tune(tiny_control: Path, song: Path, tmp_path: Path) -> None:
+    write_midi(tmp_path / "tune.mid", [Note(2.0, 3.0, 62.0), Note(3.0, 4.0, 64.0)])
+    flags = ["--model", tiny_control, "--audio", song, "--separator", "none", "--steps", 4, "--griffin_lim_iterations", 1]
+
+    def run(name: str, *more: object) -> Path:
+        sample_riff_cnet.main([str(flag) for flag in (*flags, "--output", tmp_path / name, "--num_samples", 2, *more)])
+        return tmp_path / name
+
+    with_file = run("file", "--start", 1, "--melody", tmp_path / "tune.mid", "--melody_strength", 1, "--prompt", "a female vocal")
+    notes, _ = read_midi(with_file / "tune.mid")  # one for both, where it lies in the clip
+    assert [(round(note.start, 2), note.pitch) for note in notes] == [(1.0, 62), (2.0, 64)]
+    assert not (with_file / "tune-0.mid").exists()
+    assert (with_file / "vocal-0.mid").exists()
+    composed = run("composed", "--melody", "compose")
+    assert (composed / "tune-0.mid").read_bytes() != (composed / "tune-1.mid").read_bytes()
+    with pytest.raises(SystemExit):
+        sample_riff_cnet.main(["--control", "edges.png", "--melody", "compose"])
 
 
 def test_an_edge_map_alone_is_enough(tiny_control: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
