@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from riff.cli import warn
 from riff.cli.errors import named_flag
 from riff.errors import DataError
 from riff.metrics.melody import REGISTER_BOUNDARY, register_of_prompt
+from riff.models.sources import read_origin
 from riff.sampling.compose import Harmony, compose_tune, harmony_of
 from riff.sampling.levels import vocal_at_level
 from riff.sampling.windows import Guide
@@ -81,7 +82,7 @@ class Tune:
         """The tune of the file, which begins at 0 and is as long as it is there.
 
         Raises:
-            AudioError: the file cannot be read, or has no notes. DataError: no pitch in it.
+            AudioError: the file cannot be read, or has no notes.
         """
         path = Path(self.source)
         if path.suffix.lower() in MIDI_SUFFIXES:
@@ -166,20 +167,31 @@ class TuneGuide:
         return Guide(image.pixels, self.strength)
 
 
-def tune_of(args: Namespace, clip_start_s: float = 0.0) -> Tune | None:
-    """The tune of a command's --melody flags, its file read; None where the model is left to itself.
+def tune_for(model: str, source: str | None, strength: float | None, **fields: Any) -> Tune | None:
+    """A tune for a model; None where it is left to itself.
 
     Args:
-        clip_start_s: where the part of the song that is generated begins, which the tune is placed in.
+        source, strength: as in `Tune`, or None for what the model's `riff.json` recommends, else no tune, and 0.3.
+        fields: others of `Tune`.
+    """
+    recommended = read_origin(model).get("sampling", {})
+    source = source or recommended.get("melody", NONE)
+    strength = recommended.get("melody_strength", STRENGTH) if strength is None else strength
+    return None if source == NONE else Tune(source, strength, **fields)
+
+
+def tune_of(args: Namespace, model: str, clip_start_s: float = 0.0) -> Tune | None:
+    """The tune of a command's --melody flags, its file read.
+
+    Args:
+        model: as in `tune_for`. clip_start_s: where the part of the song begins in which the tune is placed.
 
     Raises:
-        AudioError: a file that cannot be read. DataError: a recording without pitch.
+        AudioError: a file that cannot be read.
     """
-    if args.melody == NONE:
-        return None
-    start_s = args.melody_start - clip_start_s
-    tune = Tune(args.melody, args.melody_strength, start_s, args.melody_transpose, args.melody_snap, args.melody_seed)
-    if tune.of_file and tune.file.remark:
+    fields = {"transpose": args.melody_transpose, "snap": args.melody_snap, "seed": args.melody_seed}
+    tune = tune_for(model, args.melody, args.melody_strength, start_s=args.melody_start - clip_start_s, **fields)
+    if tune and tune.of_file and tune.file.remark:
         warn(tune.file.remark)
     return tune
 
