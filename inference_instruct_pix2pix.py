@@ -82,6 +82,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from riff.errors import RiffError
 
+    if args.audio:
+        from riff.audio.clips import check_clip
+
+        check_clip(args.audio, args.start)  # before other imports, which take seconds
     inputs = (args.audio, args.data_root, args.dataset_id, args.model_id, args.base, args.stems_dir, args.melody)
     with cli.ResultFolder(args.base_save_path, "--base_save_path", FILES, inputs, args.overwrite).written() as folder:
         summary, failures = edit_clips(args, folder)

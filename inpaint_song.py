@@ -109,10 +109,19 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    check_song(args)
     inputs = (args.audio, args.model, args.base, args.stems_dir, args.melody)
     with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
         summary = replace_vocal(args, folder)
     print(f"{args.output / 'index.html'}: {summary}")
+
+
+def check_song(args: cli.argparse.Namespace) -> None:
+    """Refuse a song or times that cannot be used before the imports, which take seconds."""
+    from riff.audio.clips import check_regions
+    from riff.audio.io import check_duration
+
+    check_duration(args.audio, lambda duration_s: check_regions([*zip(args.start, args.end, strict=True)], duration_s))
 
 
 def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
@@ -121,12 +130,13 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     import math
     from dataclasses import asdict
 
+    from riff.audio.clips import check_regions
     from riff.audio.io import write_audio
     from riff.audio.notes import FRAMES_A_SECOND
     from riff.report.reaper import write_project
     from riff.report.song_page import lowered_line, save_take_files, write_song_page
     from riff.sampling.melody import TuneGuide, tune_of, write_tunes
-    from riff.sampling.mixback import VOCAL_LU, check_regions, original_vocal_lu
+    from riff.sampling.mixback import VOCAL_LU, original_vocal_lu
     from riff.sampling.rendering import backing_image, in_frames, known_image, render_mix
     from riff.sampling.song import SongSampler, generate_take, load_song_model, notes_of_vocal
     from riff.sampling.windows import WindowLayout

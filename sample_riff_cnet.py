@@ -65,6 +65,10 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    if args.audio:
+        from riff.audio.clips import check_clip
+
+        check_clip(args.audio, args.start)  # before other imports, which take seconds
     inputs = (args.audio, args.control, args.model, args.base, args.stems_dir, args.melody)
     with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
         first = write_samples(args, folder)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import librosa
 import numpy as np
 import torch
 
+from riff.audio.clips import check_start
 from riff.audio.io import resample, write_audio
-from riff.errors import AudioError, DataError
+from riff.errors import DataError
 from riff.sampling.levels import UNKNOWN_LEVEL, match_level, without_clipping
 from riff.sampling.mixback import full_scale_gain
 from riff.separation.separator import SongOpener
@@ -53,12 +55,7 @@ def control_from_audio(
     Raises:
         AudioError: a song that cannot be read, or that ends before `start_s`.
     """
-
-    def check(duration_s: float) -> None:
-        if not 0 <= start_s < duration_s:
-            raise AudioError(f"start {start_s}: {path} lasts {duration_s:.2f} s; begin inside it")
-
-    stems, rate = opener.open(path, check=check)
+    stems, rate = opener.open(path, check=partial(check_start, start_s, path))
     first = round(start_s * rate)
     accompaniment, vocals = (_clip(stem, first, rate) for stem in (stems.accompaniment, stems.vocals))
     image = waveform_to_image(torch.from_numpy(accompaniment).to(device))

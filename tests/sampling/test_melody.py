@@ -12,7 +12,7 @@ from PIL import Image
 
 import inpaint_song
 from demo.composition import compose
-from riff.audio.io import write_audio
+from riff.audio.io import read_audio, write_audio
 from riff.audio.notes import Note, contour_of_notes, notes_of_contour, read_midi, write_midi
 from riff.errors import DataError, RiffError
 from riff.files import write_json
@@ -120,7 +120,9 @@ def run_inpaint(output: Path, *flags: object) -> None:
 
 def test_a_song_with_a_tune(tmp_path: Path) -> None:
     write_midi(tmp_path / "given.mid", TUNE)
-    flags = ("--audio", ROOT / "raw-audio" / "pop-0000.ogg", "--model", ROOT / "models/riff-pix2pix-mini", "--steps", 6)
+    audio = read_audio(ROOT / "raw-audio" / "pop-0000.ogg")
+    write_audio(tmp_path / "song.wav", audio.waveform[:, : 6 * audio.sample_rate], audio.sample_rate)
+    flags = ("--audio", tmp_path / "song.wav", "--model", ROOT / "models/riff-pix2pix-mini", "--steps", 6, "--separator", "repet")
     run_inpaint(tmp_path / "out", *flags, "--start", 0, "--end", 5, "--melody", tmp_path / "given.mid", "--melody_strength", 0.5)
     notes, _ = read_midi(tmp_path / "out" / "tune.mid")
     assert [note.pitch % 12 for note in notes] == [note.pitch % 12 for note in TUNE]

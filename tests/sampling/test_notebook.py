@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from riff import notebook
-from riff.audio.io import read_audio
+from riff.audio.io import read_audio, write_audio
 from riff.errors import AudioError, OptionError
 from riff.separation.song import Song, excerpt
 
@@ -86,8 +86,11 @@ def test_the_badge_and_the_installation_take_the_repository(name: str) -> None:
 
 def test_the_control_notebook_runs(tmp_path: Path) -> None:
     """It displays song, stems, edges, takes and mixes; the displayed mixes equal the saved files."""
-    book = read(CONTROL)
-    set_fields(book, tmp_path, **QUICK, seconds=6, takes=2, strength=1.5, scale=3.0, melody="compose")
+    book, song = read(CONTROL), read_audio(ROOT / "raw-audio" / "rock-0001.ogg")
+    write_audio(tmp_path / "song.wav", song.waveform[:, : 9 * 44_100], 44_100)
+    set_fields(
+        book, tmp_path, **QUICK, song=str(tmp_path / "song.wav"), seconds=6, takes=2, strength=1.5, scale=3.0, melody="compose"
+    )
     execute(book)
     images, sounds = displayed(book)
     frames = 601
