@@ -134,7 +134,7 @@ def voices(backing: np.ndarray, harmony: Harmony, prompt: str, seed: int) -> dic
         "sung": sung,
         "hummed": hum,
         "in noise": under(rng.standard_normal(samples)),
-        "over a backing": under(backing.mean(axis=0)),
+        "over a backing": under(np.asarray(backing.mean(axis=0))),
     }
     return {case: (sound[None].astype(np.float32), truth) for case, sound in sounds.items()}
 

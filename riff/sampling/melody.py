@@ -53,6 +53,7 @@ FEMALE_FORMANTS = 1.17
 HIGHEST_HARMONIC = 6_000.0  # Hz
 VIBRATO = (5.5, 0.35)  # Hz, semitones
 CONSONANT_S = 0.03
+BLOCK = 2**21  # samples: an hour in float64 is 1.3 GB
 
 
 @dataclass(frozen=True)
@@ -301,14 +302,20 @@ def guide_voice(contour: np.ndarray, female: bool, vibrato: bool, seed: int = 0)
     formants = formants * (FEMALE_FORMANTS if female else 1.0)
     level = np.convolve(np.where(voiced & (since > CONSONANT_S), 1.0, 0.0), np.hanning(7) / np.hanning(7).sum(), mode="same")
 
-    samples = STANDARD.clip_samples(len(contour))
-    at = np.arange(samples) / STANDARD.sample_rate
     pitch = 440.0 * 2.0 ** ((note - 69.0) / 12.0)
-    phase = 2 * np.pi * np.cumsum(np.interp(at, times, pitch)) / STANDARD.sample_rate
-    voice = np.zeros(samples)
-    for harmonic in range(1, int(HIGHEST_HARMONIC / pitch.min()) + 1):
-        frequency = harmonic * pitch
-        resonance = 1.0 / (1.0 + ((frequency[:, None] - formants) / BANDWIDTHS) ** 2)
-        amplitude = level * (resonance.sum(axis=1) + 0.02) / harmonic**0.5 * (frequency < HIGHEST_HARMONIC)
-        voice += np.interp(at, times, amplitude) * np.sin(harmonic * phase)
-    return (voice / max(np.abs(voice).max(), np.finfo(np.float64).tiny)).astype(np.float32)
+    harmonics = range(1, int(HIGHEST_HARMONIC / pitch.min()) + 1)
+    amplitudes = [_amplitude(harmonic, pitch, formants) * level for harmonic in harmonics]
+    voice, phase = np.zeros(STANDARD.clip_samples(len(contour)), np.float32), np.zeros(1)
+    for first in range(0, len(voice), BLOCK):
+        at = np.arange(first, min(len(voice), first + BLOCK)) / STANDARD.sample_rate
+        phase = phase[-1] % (2 * np.pi) + 2 * np.pi * np.cumsum(np.interp(at, times, pitch)) / STANDARD.sample_rate
+        for harmonic, amplitude in zip(harmonics, amplitudes, strict=True):
+            voice[first : first + BLOCK] += np.interp(at, times, amplitude) * np.sin(harmonic * phase)
+    return voice / max(float(np.abs(voice).max()), float(np.finfo(np.float32).tiny))
+
+
+def _amplitude(harmonic: int, pitch: np.ndarray, formants: np.ndarray) -> np.ndarray:
+    """Of a harmonic in every frame: float64, shape (frames,); pitch is (frames,) and formants (frames, 3) in Hz."""
+    frequency = harmonic * pitch
+    resonance = 1.0 / (1.0 + ((frequency[:, None] - formants) / BANDWIDTHS) ** 2)
+    return (resonance.sum(axis=1) + 0.02) / harmonic**0.5 * (frequency < HIGHEST_HARMONIC)
