@@ -115,7 +115,7 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
     target = edit_target(args.model_id)
     further = {"steps": args.num_inference_steps, "negative_prompt": args.negative_prompt}
     options = edit_options_for(args.model_id, args.guidance_scale, args.image_guidance_scale, **further)
-    tune = tune_of(args, args.start)
+    tune = tune_of(args, args.model_id, args.start)
     if tune:
         tune.check(CLIP_FRAMES, args.prompt or "")
     clips, failures = load_clips(args, target, device)

@@ -149,7 +149,7 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     canny = (args.canny_low, args.canny_high)
     model = load_song_model(args.model, args.base, device, args.scale, args.strength, args.image_scale, canny, **further)
     layout = WindowLayout(overlap=args.overlap, batch_size=args.window_batch_size)
-    prompt, tune = args.prompt or model.default_prompt, tune_of(args)
+    prompt, tune = args.prompt or model.default_prompt, tune_of(args, args.model)
     clock.lap("loading")
     opener = open_songs(separation_options(args, device), [args.audio], warn=cli.warn)
     regions = list(zip(args.start, args.end, strict=True))

@@ -56,7 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     args = parser.parse_args(argv)
     if (args.audio is None) == (args.control is None):
         parser.error("give one of --audio FILE and --control IMAGE")
-    if args.control and args.melody != "none":
+    if args.control and args.melody not in (None, "none"):
         parser.error("argument --melody: a tune is mixed with its backing, which an edge map has not; give --audio, not --control")
     parser.check_canny(args)
     return args
@@ -94,7 +94,7 @@ def write_samples(args: cli.argparse.Namespace, folder: Path) -> str:
 
     device = cli.choose_device(args.device)
     model_type_of(args.model, CONTROL)  # this and the tune before the song is separated, which can take minutes
-    tune = tune_of(args, args.start)
+    tune = tune_of(args, args.model, args.start) if args.audio else None
     if tune:
         tune.check(CLIP_FRAMES, args.prompt)
     if args.audio:

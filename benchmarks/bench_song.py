@@ -79,7 +79,7 @@ def sing(folder: Path, model: str, args: cli.argparse.Namespace) -> dict[str, An
 
     flags: dict[str, Any] = {"steps": args.steps, "overlap": args.overlap, "separator": args.separator, "device": args.device}
     flags |= {"window_batch_size": args.window_batch_size, "spleeter_model_dir": args.spleeter_model_dir}
-    flags |= {"audio": folder / "song.wav", "model": model, "output": folder / "out"}
+    flags |= {"audio": folder / "song.wav", "model": model, "output": folder / "out", "melody": "none"}
     command = [sys.executable, str(cli.ROOT / "inpaint_song.py"), "--overwrite"]
     command += [str(word) for name, value in flags.items() if value is not None for word in (f"--{name}", value)]
     with tempfile.TemporaryFile("w+") as output:
