@@ -105,7 +105,7 @@ class Page:
         self._opened_by_reload += [on.part_row, on.backing, on.edges, on.takes]
         updated = [on.state, on.cancel, on.prepare, on.generate, on.part_row, on.backing, on.edges, on.takes, on.suggest]
         part = [on.start, on.end, on.low, on.high, on.edges]
-        request = [on.model, on.prompt, on.negative_prompt, on.steps, on.scale, on.strength, on.image_scale]
+        request: list[Any] = [on.model, on.prompt, on.negative_prompt, on.steps, on.scale, on.strength, on.image_scale]
         request += [on.guess_mode, on.seed, on.num_takes, on.best_of, on.melody, on.melody_strength, on.hum]
         unqueued: dict[str, Any] = {"concurrency_limit": None, **QUIET}  # `Worker` queues the jobs
         on.prepare.click(self._prepare, part, updated, **unqueued)

@@ -36,7 +36,7 @@ from riff.app.songs import SHORTEST_S, Limits, Part, Region, Separation, fit_par
 from riff.app.takes import takes_page
 from riff.audio.io import Audio, read_audio, resample, write_audio
 from riff.audio.loudness import loudness_against
-from riff.audio.notes import read_midi
+from riff.audio.notes import Note, read_midi
 from riff.errors import AudioError, DataError, ModelError, OptionError, RiffError
 from riff.sampling.options import EditOptions, SamplingOptions
 from riff.separation.separator import SeparationOptions
@@ -547,7 +547,7 @@ def test_a_take_can_follow_a_tune(actions: Actions, session: Session, tmp_path: 
     model, hum = next(iter(actions.engine.models)), tmp_path / "hum.wav"
     times = np.arange(3 * RATE) / RATE
     write_audio(hum, np.sin(2 * np.pi * 220 * times)[None].astype(np.float32), RATE)
-    notes = {}
+    notes: dict[int, list[Note]] = {}
     for melody in ("compose", "compose", "original", str(hum)):
         generate(actions, session, quick(model, "a male vocal", seed=len(notes), melody=melody))
         take = session.takes[0]
@@ -598,7 +598,8 @@ def test_takes_are_named_starred_deleted_and_repeated(actions: Actions, session:
     actions.rename(session, 1, " ")
     assert first.name == "Take 1"
     generate(actions, session, actions.settings(session, 2))
-    np.testing.assert_array_equal(*(read_audio(take.downloads["vocal.wav"]).waveform for take in (second, session.takes[0])))
+    repeated, before = (read_audio(take.downloads["vocal.wav"]).waveform for take in (session.takes[0], second))
+    np.testing.assert_array_equal(repeated, before)
     files = list(second.files)
     actions.delete(session, 2)
     assert [take.number for take in session.takes] == [3, 1]

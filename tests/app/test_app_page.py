@@ -38,7 +38,7 @@ CHROMIUM = next((path for path in BROWSERS if Path(path).exists()), "")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here; install one (Debian: apt install chromium)")
 SCREENSHOTS = Path(os.environ.get("APP_SCREENSHOTS", ROOT / "outputs" / "app-screenshots"))
 CONTROL_MODEL, EDIT_MODEL = (Path(one.example).name for one in (CONTROL, EDIT))
-TIMEOUT = 60_000  # milliseconds
+TIMEOUT = 180_000  # milliseconds; ample for a machine that does other work too
 
 
 @dataclass

@@ -137,13 +137,17 @@ function star(take, button) {
   trigger("act", { take, action: "star", value: starred });
 }
 
-// The first press asks, the second one within some seconds deletes. Dialogs are blocked in the frame that a Space is.
+// The first press asks, and the second one deletes. Dialogs are blocked in the frame that a Space is.
 function askToDelete(take, button) {
   if (button.dataset.asked) return trigger("act", { take, action: "delete" });
   button.dataset.asked = true;
   button.textContent = "Really delete?";
-  setTimeout(() => (delete button.dataset.asked, (button.textContent = "Delete")), 5000);
 }
+
+document.addEventListener("click", ({ target }) => {
+  for (const asked of element.querySelectorAll("[data-asked]"))
+    if (asked !== target) delete asked.dataset.asked, (asked.textContent = "Delete");
+});
 
 const takeOf = (target) => target.closest?.("[data-take]")?.dataset.take;
 
