@@ -14,7 +14,7 @@ from riff.cli import ROOT
 from riff.errors import OptionError
 from riff.models.model_types import CONTROL, EDIT, model_type_of
 from riff.sampling.edit import ScoredTake
-from riff.sampling.melody import NONE, STRENGTH, Tune, TuneGuide
+from riff.sampling.melody import NONE, STRENGTH, Tune, TuneGuide, tune_for
 from riff.sampling.mixback import Mix
 from riff.sampling.options import EditOptions, SamplingOptions, edit_options_for, options_for
 from riff.sampling.rendering import render_mix
@@ -37,11 +37,14 @@ class ModelChoice:
 
     Attributes:
         name: folder, file or hub id. title: unique display name, without the server's paths. options: its recommended ones.
+        melody, melody_strength: likewise, as in `TakeRequest`.
     """
 
     name: str
     title: str
     options: SamplingOptions | EditOptions
+    melody: str = NONE
+    melody_strength: float = STRENGTH
 
     @property
     def follows_edges(self) -> bool:
@@ -136,9 +139,11 @@ def offered_models(further: Sequence[str] = ()) -> list[ModelChoice]:
 
 
 def _choice(name: str, title: str) -> ModelChoice:
+    tune = tune_for(name, None, None)
+    melody = (tune.source, tune.strength) if tune else (NONE, STRENGTH)
     if model_type_of(name) is CONTROL:
-        return ModelChoice(name, title, options_for(name, None, None))
-    return ModelChoice(name, title, edit_options_for(name))
+        return ModelChoice(name, title, options_for(name, None, None), *melody)
+    return ModelChoice(name, title, edit_options_for(name), *melody)
 
 
 class Engine:

@@ -11,7 +11,7 @@ import gradio as gr
 from riff.app.engine import MOST_CANDIDATES, MOST_STEPS, MOST_TAKES, ModelChoice
 from riff.audio.io import AUDIO_SUFFIXES
 from riff.cli import ROOT
-from riff.sampling.melody import COMPOSE, NONE, ORIGINAL, STRENGTH
+from riff.sampling.melody import COMPOSE, NONE, ORIGINAL
 from riff.sampling.options import EditOptions, SamplingOptions
 from riff.tagging.label import NO_VOICE, WORDS
 
@@ -143,16 +143,21 @@ class Layout:
                 for kind, words in WORDS.items()
             }
             self.suggest = gr.Button("", visible=False, size="sm", elem_id="suggest")
-        self._add_melody()
+        self._add_melody(first)
         with gr.Accordion("Advanced settings", open=False, elem_id="advanced"):
             self._add_advanced(first)
         self.generate = gr.Button("Generate vocals", variant="primary", elem_id="generate")
 
-    def _add_melody(self) -> None:
+    def _add_melody(self, first: ModelChoice) -> None:
         with gr.Row():
-            self.melody = gr.Radio(MELODIES, value=NONE, label="Melody", elem_id="melody", scale=3)
+            self.melody = gr.Radio(MELODIES, value=first.melody, label="Melody", elem_id="melody", scale=3)
             self.melody_strength = gr.Slider(
-                0, 1, STRENGTH, step=0.05, label="Strength of the melody", info="1 keeps to it", visible=False, scale=2
+                *(0, 1, first.melody_strength),
+                step=0.05,
+                label="Strength of the melody",
+                info="1 keeps to it",
+                visible=first.melody != NONE,
+                scale=2,
             )
         with gr.Column(visible=False) as self.hum_column:
             self.hum = gr.Audio(

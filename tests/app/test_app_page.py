@@ -116,9 +116,10 @@ class Visitor:
         field.blur()
 
     def set_up(self, steps: int, model: str | None = None) -> None:
-        """Change the advanced settings, and generate one take."""
+        """Change the settings: one take, without a melody, which would leave steps out."""
         if model:
             self.page.get_by_label(model).check()
+        self.page.get_by_label("the model's own").check()
         self.page.click("#advanced button")
         self.page.wait_for_selector("#steps input[type=number]")
         self.number("#steps", steps)
