@@ -79,7 +79,7 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     parser.add_memory()
     add("--frozen_weights", choices=("32", "half"), help="storage of the base (default: of --memory)")
     parser.add_flag("save_gpu_memory", default=False, help="the same as --memory 12")
-    auto = "auto is bf16 on GPUs and CPUs that support it, and where --memory stores weights in it; 32 elsewhere (a T4, a V100)"
+    auto = "auto is bf16 on GPUs and CPUs that support it, and where --memory stores weights in it; 16 on a T4 or V100, else 32"
     add("--precision", default="auto", choices=("auto", "32", "16", "bf16"), help=auto)
 
 

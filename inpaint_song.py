@@ -150,7 +150,7 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     from riff.separation.separator import open_songs, separation_options
     from riff.separation.song import open_song
 
-    device = cli.choose_device(args.device)
+    device = cli.choose_device(args.device, mps=True)
     further = {"steps": args.steps, "negative_prompt": args.negative_prompt}
     canny = (args.canny_low, args.canny_high)
     model = load_song_model(args.model, args.base, device, args.scale, args.strength, args.image_scale, canny, **further)

@@ -73,7 +73,7 @@ def write_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     from riff.seeds import seed_after
     from riff.separation.separator import open_songs, separation_options
 
-    device = cli.choose_device(args.device)
+    device = cli.choose_device(args.device, mps=True)
     model_type_of(args.model, CONTROL)  # before the song is separated, which can take minutes
     if args.audio:
         opener = open_songs(separation_options(args, device), [args.audio], warn=cli.warn)

@@ -122,7 +122,7 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     FLAGS.add_batches(parser, workers=0)
     parser.add_memory()
     parser.add_flag("allow_tf32", default=False, help="on CUDA, multiply float32 in TF32")
-    precision = "default: accelerate's, else bf16 on GPUs and CPUs that support it, or with bf16 weights; no on a T4 or V100"
+    precision = "default: accelerate's, else bf16 on GPUs and CPUs that support it, or with bf16 weights; fp16 on a T4 or V100"
     add("--mixed_precision", choices=("no", "fp16", "bf16"), help=precision)
     parser.add_machines()
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from riff.audio.io import resample, write_audio
+from riff.devices import signal_device
 from riff.errors import AudioError, DataError
 from riff.sampling.levels import UNKNOWN_LEVEL, match_level, without_clipping
 from riff.sampling.mixback import full_scale_gain
@@ -62,7 +63,7 @@ def control_from_audio(
     excerpt = accompaniment[:, first : first + round(CLIP_SAMPLES * rate / STANDARD.sample_rate) + 1]
     clip = resample(excerpt, rate, STANDARD.sample_rate)
     clip = np.pad(clip[:, :CLIP_SAMPLES], ((0, 0), (0, max(0, CLIP_SAMPLES - clip.shape[1]))))
-    image = waveform_to_image(torch.from_numpy(clip).to(device))
+    image = waveform_to_image(torch.from_numpy(clip).to(signal_device(device)))
     return Control(canny_edges(image.pixels, canny_low, canny_high), image, clip)
 
 

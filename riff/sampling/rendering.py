@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from riff.audio.io import resample, to_channels
+from riff.devices import signal_device
 from riff.errors import DataError
 from riff.sampling.mixback import VOCAL_LU, Mix, OutsideRegions, crossfade_gain, mix_back, original_vocal_lu
 from riff.separation.song import Song
@@ -45,7 +46,7 @@ def known_image(
 
 def _image(waveform: np.ndarray, rate: int, device: str) -> SpectrogramImage:
     mono = resample(to_channels(waveform, 1), rate, STANDARD.sample_rate)
-    return waveform_to_image(torch.from_numpy(mono[0]).to(device))
+    return waveform_to_image(torch.from_numpy(mono[0]).to(signal_device(device)))
 
 
 def in_frames(regions: Regions, image: SpectrogramImage) -> list[tuple[int, int]]:
