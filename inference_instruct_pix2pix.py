@@ -6,7 +6,8 @@
 Inputs are 5.11 s of a song whose vocal is removed first (default: the first song in raw-audio/), or the pairs of a data set:
 a folder with metadata.jsonl (--data_root), or a hub id or folder of Parquet files (--dataset_id). BASE_SAVE_PATH gets, for every
 clip, original, sample and target as PNG and WAV and a contact sheet, scores.json, and index.html to look and listen; of a model
-that generates vocals alone also vocal.png and vocal.wav. Whether an edit was performed is judged from the images, without a
+that generates vocals alone also vocal.png and vocal.wav, of an added vocal its notes as vocal.mid and, with --melody, its tune as
+tune.mid. Whether an edit was performed is judged from the images, without a
 neural network; --best_of N generates N candidates and keeps the best. The same seed gives the same bytes.
 """
 
@@ -18,7 +19,13 @@ from typing import Any
 
 from riff import cli
 
-FILES = ("[0-9][0-9][0-9]*-*/*.png", "[0-9][0-9][0-9]*-*/*.wav", "scores.json", "index.html")  # of the results
+FILES = (
+    "[0-9][0-9][0-9]*-*/*.png",
+    "[0-9][0-9][0-9]*-*/*.wav",
+    "[0-9][0-9][0-9]*-*/*.mid",
+    "scores.json",
+    "index.html",
+)  # of the results
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -45,6 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--guidance_scale", type=cli.GUIDANCE, help="guidance by the instruction (default: the model's recommendation, else 7.5)")
     add("--negative_prompt", default="", help="what to avoid")
     add("--best_of", type=cli.whole(1), default=1, help="candidates to generate; the best by score is kept")
+    parser.add_melody()
     parser.heading("grid of scales")
     parser.add_flag("sweep", default=False, help="generate every clip at a grid of guidance scales too, with scores")
     add("--sweep_image_scales", type=cli.GUIDANCE, nargs="+", default=[0.8, 1.2, 1.6, 2.0], help="rows of the grid")
@@ -64,6 +72,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     args = parser.parse_args(argv)
     if sum(given is not None for given in (args.audio, args.data_root, args.dataset_id)) > 1:
         parser.error("give one of --audio FILE, --data_root FOLDER and --dataset_id NAME, or none for a song of raw-audio/")
+    if args.melody == "original" and (args.data_root or args.dataset_id):
+        parser.error("argument --melody: the clips of a data set have no separated vocal; give --audio, or another melody")
     return args
 
 
@@ -72,7 +82,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from riff.errors import RiffError
 
-    inputs = (args.audio, args.data_root, args.dataset_id, args.model_id, args.base, args.stems_dir)
+    if args.audio:
+        from riff.audio.clips import check_clip
+
+        check_clip(args.audio, args.start)  # before other imports, which take seconds
+    inputs = (args.audio, args.data_root, args.dataset_id, args.model_id, args.base, args.stems_dir, args.melody)
     with cli.ResultFolder(args.base_save_path, "--base_save_path", FILES, inputs, args.overwrite).written() as folder:
         summary, failures = edit_clips(args, folder)
     print(f"{summary}: open {args.base_save_path / 'index.html'}")
@@ -88,15 +102,22 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
     from riff.report.edit_pages import ShownEdit, write_edits_page
     from riff.report.report import Take
     from riff.sampling.edit import best_take, generate_candidates, generate_sweep, write_edit, write_sweep
+    from riff.sampling.melody import tune_of, write_tunes
     from riff.sampling.options import edit_options_for, edit_target
     from riff.sampling.pipelines import prepare_pipeline
+    from riff.sampling.song import notes_of_vocal
+    from riff.sampling.windows import guided_steps
     from riff.seeds import seed_after
+    from riff.spectrogram.params import CLIP_FRAMES
 
     device = cli.choose_device(args.device, mps=True)
     model_type_of(args.model_id, EDIT)  # before songs are separated, which can take minutes
     target = edit_target(args.model_id)
     further = {"steps": args.num_inference_steps, "negative_prompt": args.negative_prompt}
     options = edit_options_for(args.model_id, args.guidance_scale, args.image_guidance_scale, **further)
+    tune = tune_of(args, args.start)
+    if tune:
+        tune.check(CLIP_FRAMES, args.prompt or "")
     clips, failures = load_clips(args, target, device)
     pipeline = prepare_pipeline(load_edit_pipeline(args.model_id, args.base), device)
     clips, of_other_sizes = clips_that_fit(pipeline, clips)
@@ -108,14 +129,18 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
     grid = (args.sweep_image_scales, args.sweep_text_scales)
     samples = args.best_of + (len(grid[0]) * len(grid[1]) if args.sweep else 0)
     shown, scores = [], []
-    with cli.progress_bar(total=len(clips) * samples * options.steps, desc="sampling", unit="step") as progress:
+    steps = guided_steps(options.steps, tune.strength) if tune else options.steps
+    with cli.progress_bar(total=len(clips) * samples * steps, desc="sampling", unit="step") as progress:
         settings = {"target": target, "vocal_db": args.vocal_db, "on_step": progress.update}
         for number, clip in enumerate(clips):
             clip_folder, seed = folder / f"{number:03d}-{clip.name}", seed_after(args.seed, number)
+            settings["guide"] = guide = clip.guide(tune, target)
             takes = generate_candidates(pipeline, clip, options, seed, args.best_of, **settings)
             best = best_take(takes)
             vocal = best.output if target == "vocals" else None
             files = write_edit(clip_folder, clip, best.after, vocal, clip.prompt, args.griffin_lim_iterations)
+            if clip.kind == "add":
+                write_tunes(clip_folder, "", guide, best.seed, notes_of_vocal(clip.before, best.after))
             sweep = generate_sweep(pipeline, clip, options, seed, *grid, **settings) if args.sweep else []
             sheet = clip_folder / "sweep.png"
             swept = Take(f"seed {seed} at other scales; {write_sweep(sheet, sweep, len(grid[1]))}", sheet) if sweep else None

@@ -8,7 +8,7 @@
 The song is separated, a model generates the spectrogram of a new vocal in overlapping windows, and the vocal's waveform is added
 to the accompaniment's own samples, at the song's sample rate, channels and bandwidth. OUTPUT gets accompaniment.wav, for every
 take mix.wav, vocal.wav, vocal.mid with its notes and spectrogram.png (mix-SEED.wav and so on if there are several), with --melody
-the tune as tune.mid, index.html to listen and compare, and manifest.json with levels and times. mix = accompaniment + vocal, to
+its tune as tune.mid, index.html to listen and compare, and manifest.json with levels and times. mix = accompaniment + vocal, to
 the bit, and none exceeds full scale: where the sum would, a limiter lowers the vocal alone. With --start and --end only that part
 gets a new vocal. Outside it mix.wav and accompaniment.wav are the input, sample for sample, unless the input exceeds full scale by
 itself; one gain then lowers the whole song.
@@ -23,7 +23,7 @@ from riff import cli
 
 MOST_GAIN_DB = 100.0
 FILES = (  # of the results
-    *("accompaniment.wav", "mix*.wav", "vocal*.wav", "vocal*.mid", "tune.mid"),
+    *("accompaniment.wav", "mix*.wav", "vocal*.wav", "vocal*.mid", "tune*.mid"),
     *("spectrogram*.png", "overview*.png", "index.html", "song.rpp"),
 )
 
@@ -74,23 +74,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         type=cli.whole(1),
         help="windows a forward pass (default: 1 on a CPU, 8 on CUDA); does not change results",
     )
-    parser.heading("melody")
-    add(
-        "--melody",
-        default="none",
-        metavar="none|compose|original|FILE",
-        help="tune of the vocal: none leaves it to the model, compose makes one for the backing (another one for each --seed), "
-        "original keeps that of the song's vocal, FILE is a MIDI file or a recording of one voice or instrument",
-    )
-    add("--melody_strength", type=cli.real(0, 1), default=0.3, help="0 leaves the tune to the model, 1 keeps it to the letter")
-    add("--melody_start", type=cli.seconds, default=0.0, metavar="TIME", help="where the tune of a file begins in the song")
-    add(
-        "--melody_transpose",
-        type=cli.whole(-48, 48, auto=None),
-        default="auto",
-        metavar="auto|N",
-        help="semitones; auto brings the tune into the singer's register by octaves",
-    )
+    parser.add_melody()
     parser.heading("sound")
     loudness = "of the vocal in dB; auto sets its loudness relative to the backing (ITU-R BS.1770)"
     add(
@@ -125,10 +109,19 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    check_song(args)
     inputs = (args.audio, args.model, args.base, args.stems_dir, args.melody)
     with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
         summary = replace_vocal(args, folder)
     print(f"{args.output / 'index.html'}: {summary}")
+
+
+def check_song(args: cli.argparse.Namespace) -> None:
+    """Refuse a song or times that cannot be used before the imports, which take seconds."""
+    from riff.audio.clips import check_regions
+    from riff.audio.io import check_duration
+
+    check_duration(args.audio, lambda duration_s: check_regions([*zip(args.start, args.end, strict=True)], duration_s))
 
 
 def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
@@ -137,14 +130,15 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     import math
     from dataclasses import asdict
 
+    from riff.audio.clips import check_regions
     from riff.audio.io import write_audio
-    from riff.audio.notes import notes_of_contour, write_midi
+    from riff.audio.notes import FRAMES_A_SECOND
     from riff.report.reaper import write_project
     from riff.report.song_page import lowered_line, save_take_files, write_song_page
-    from riff.sampling.melody import NONE, Tune, melody_guide, tune_for_song
-    from riff.sampling.mixback import VOCAL_LU, check_regions, original_vocal_lu
+    from riff.sampling.melody import TuneGuide, tune_of, write_tunes
+    from riff.sampling.mixback import VOCAL_LU, original_vocal_lu
     from riff.sampling.rendering import backing_image, in_frames, known_image, render_mix
-    from riff.sampling.song import SongSampler, generate_take, load_song_model, notes_of_take
+    from riff.sampling.song import SongSampler, generate_take, load_song_model, notes_of_vocal
     from riff.sampling.windows import WindowLayout
     from riff.seeds import seed_after
     from riff.separation.separator import open_songs, separation_options
@@ -155,11 +149,17 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     canny = (args.canny_low, args.canny_high)
     model = load_song_model(args.model, args.base, device, args.scale, args.strength, args.image_scale, canny, **further)
     layout = WindowLayout(overlap=args.overlap, batch_size=args.window_batch_size)
-    prompt = args.prompt or model.default_prompt
+    prompt, tune = args.prompt or model.default_prompt, tune_of(args)
     clock.lap("loading")
     opener = open_songs(separation_options(args, device), [args.audio], warn=cli.warn)
     regions = list(zip(args.start, args.end, strict=True))
-    song = open_song(args.audio, opener, check=lambda duration_s: check_regions(regions, duration_s))
+
+    def check(duration_s: float) -> None:
+        check_regions(regions, duration_s)
+        if tune:
+            tune.check(round(duration_s * FRAMES_A_SECOND), prompt)
+
+    song = open_song(args.audio, opener, check=check)
     regions = check_regions(regions, song.duration_s)
     original_lu = original_vocal_lu(song.vocals, song.accompaniment, song.sample_rate)
     if original_lu is None and opener.name not in ("none", "stems"):
@@ -167,14 +167,7 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     clock.lap("separation")
     backing = backing_image(song, device)
     known = known_image(song, backing, model.target, args.keep_original_vocal, device) if regions else None
-    guide = None
-    if args.melody != NONE:
-        tune = Tune(args.melody, args.melody_start, args.melody_transpose, args.seed)
-        placed = tune_for_song(tune, song, backing.pixels.shape[1], prompt)
-        if placed.remark:
-            cli.warn(placed.remark)
-        write_midi(folder / "tune.mid", notes_of_contour(placed.contour))
-        guide = melody_guide(placed, backing, model.target, args.melody_strength, prompt)
+    guide = TuneGuide(tune, song, backing, model.target, prompt) if tune else None
     sampler = SongSampler(model, backing, prompt, known, in_frames(regions, backing), layout, guide=guide)
     clock.lap("images")
     takes, rendered = [], []
@@ -192,14 +185,15 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
         if number == 0:  # the same for all takes
             write_audio(folder / "accompaniment.wav", mix.accompaniment, mix.sample_rate, args.subtype)
         ending = f"-{seed_after(args.seed, number)}" if args.num_samples > 1 else ""
-        write_midi(folder / f"vocal{ending}.mid", notes_of_take(backing, take))
-        rendered.append(save_take_files(folder, ending, take, mix, args.subtype))
+        midi = write_tunes(folder, ending, guide, take.seed, notes_of_vocal(backing, take.after))
+        contour = guide.tune(take.seed).contour if guide else None
+        rendered.append(save_take_files(folder, ending, take, mix, args.subtype, midi, contour))
     clock.lap("sound")
     if args.reaper:
         tracks = {args.audio.stem: args.audio.resolve(), "accompaniment": Path("accompaniment.wav")}
         tracks |= {take.sounds["vocal"].stem: Path(take.sounds["vocal"].name) for take in rendered}
-        midi = sorted(path.name for path in folder.glob("*.mid"))
-        write_project(folder / "song.rpp", tracks, midi, song.duration_s, mix.sample_rate)
+        tunes = sorted(path.name for path in folder.glob("*.mid"))
+        write_project(folder / "song.rpp", tracks, tunes, song.duration_s, mix.sample_rate)
     write_song_page(folder, args.audio, prompt, rendered, clock.laps, song.duration_s, mix.song_gain_db, place=args.output)
     cli.write_manifest(
         folder / "manifest.json",

@@ -4,8 +4,8 @@
     python sample_riff_cnet.py --control edges.png --prompt "Generate a sad female vocal pop melody" --num_samples 2
 
 The song is separated, 5.11 s of its accompaniment become an edge map, and the model generates spectrograms that follow it.
-OUTPUT gets accompaniment.{png,wav}, control.png, and for every sample sample-N.png, sample-N.wav and sheet-N.png. The same
-seed gives the same bytes.
+OUTPUT gets accompaniment.{png,wav}, control.png, and for every sample sample-N.png, sample-N.wav and sheet-N.png, of a song also
+its notes as vocal-N.mid and, with --melody, its tune as tune-N.mid. The same seed gives the same bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from pathlib import Path
 
 from riff import cli
 
-FILES = ("accompaniment.*", "control.png", "sample-*.png", "sample-*.wav", "sheet-*.png")  # of the results
+FILES = (
+    "accompaniment.*",
+    "control.png",
+    "sample-*.png",
+    "sample-*.wav",
+    "sheet-*.png",
+    "vocal-*.mid",
+    "tune*.mid",
+)  # of the results
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -39,6 +47,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_flag("guess_mode", default=False, help="apply the control to the conditional prediction alone")
     parser.add_canny()
     parser.add_griffin_lim_iterations()
+    parser.add_melody()
     parser.heading("results")
     add("--output", type=Path, default=Path("outputs/samples"), help="folder for the results")
     parser.add_device()
@@ -47,6 +56,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     args = parser.parse_args(argv)
     if (args.audio is None) == (args.control is None):
         parser.error("give one of --audio FILE and --control IMAGE")
+    if args.control and args.melody != "none":
+        parser.error("argument --melody: a tune is mixed with its backing, which an edge map has not; give --audio, not --control")
     parser.check_canny(args)
     return args
 
@@ -54,7 +65,11 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    inputs = (args.audio, args.control, args.model, args.base, args.stems_dir)
+    if args.audio:
+        from riff.audio.clips import check_clip
+
+        check_clip(args.audio, args.start)  # before other imports, which take seconds
+    inputs = (args.audio, args.control, args.model, args.base, args.stems_dir, args.melody)
     with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
         first = write_samples(args, folder)
     print(f"{args.num_samples} samples in {args.output}: listen to {args.output / first}")
@@ -68,13 +83,20 @@ def write_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     from riff.models.loading import load_control_pipeline
     from riff.models.model_types import CONTROL, model_type_of
     from riff.sampling.clip import blank_control, control_from_audio, control_from_image, write_sample_files
+    from riff.sampling.levels import match_level
+    from riff.sampling.melody import TuneGuide, tune_of, write_tunes
     from riff.sampling.options import options_for
     from riff.sampling.pipelines import prepare_pipeline, sample_control
+    from riff.sampling.song import SongModel, SongSampler, notes_of_vocal
     from riff.seeds import seed_after
     from riff.separation.separator import open_songs, separation_options
+    from riff.spectrogram.params import CLIP_FRAMES
 
     device = cli.choose_device(args.device, mps=True)
-    model_type_of(args.model, CONTROL)  # before the song is separated, which can take minutes
+    model_type_of(args.model, CONTROL)  # this and the tune before the song is separated, which can take minutes
+    tune = tune_of(args, args.start)
+    if tune:
+        tune.check(CLIP_FRAMES, args.prompt)
     if args.audio:
         opener = open_songs(separation_options(args, device), [args.audio], warn=cli.warn)
         control = control_from_audio(args.audio, opener, args.start, args.canny_low, args.canny_high, device)
@@ -88,18 +110,23 @@ def write_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     check_size(pipeline, height, width, f"--control {args.control}: an image")
     further = {"steps": args.steps, "guess_mode": args.guess_mode, "negative_prompt": args.negative_prompt}
     options = options_for(args.model, args.scale, args.strength, **further)
-    samples = []
-    with cli.progress_bar(total=args.num_samples * args.steps, desc="sampling", unit="step") as progress:
-        for index in range(args.num_samples):  # one at a time: a sample does not depend on --num_samples
-            samples += sample_control(
-                pipeline,
-                [control.edges],
-                [args.prompt],
-                [seed_after(args.seed, index)],
-                options,
-                on_step=lambda _: progress.update(),
-            )
+    seeds = [seed_after(args.seed, index) for index in range(args.num_samples)]
+    backing, guide, guided, samples = control.accompaniment, None, None, []
+    if tune and control.song and backing:
+        guide = TuneGuide(tune, control.song, backing, "mix", args.prompt)
+        guided = SongSampler(SongModel(pipeline, options, "mix"), backing, args.prompt, edges=control.edges, guide=guide)
+    total = args.num_samples * (guided.num_steps if guided else args.steps)
+    with cli.progress_bar(total=total, desc="sampling", unit="step") as progress:
+        for seed in seeds:  # one at a time: a sample does not depend on --num_samples
+            if guided:
+                samples.append(guided.sample(seed, progress.update).pixels)
+            else:
+                inputs = ([control.edges], [args.prompt], [seed])
+                samples += sample_control(pipeline, *inputs, options, on_step=lambda _: progress.update())
     audio = write_sample_files(folder, control, samples, args.prompt, args.griffin_lim_iterations)
+    for index, (seed, pixels) in enumerate(zip(seeds, samples, strict=True)):
+        if backing:
+            write_tunes(folder, f"-{index}", guide, seed, notes_of_vocal(backing, match_level(pixels, backing)))
     cli.write_manifest(folder / "manifest.json", vars(args), sampling=asdict(options))
     return audio[0].name
 

@@ -15,7 +15,9 @@ from riff.audio.io import resample, to_channels
 from riff.files import atomic_path
 from riff.report.page import write_page
 from riff.report.report import Take
+from riff.report.song_page import with_tune
 from riff.sampling.levels import without_clipping
+from riff.sampling.melody import COMPOSE, Tune, TuneGuide
 from riff.sampling.rendering import backing_image, render_mix
 from riff.sampling.song import SongModel, SongSampler, generate_take
 from riff.separation.song import Song
@@ -57,10 +59,10 @@ class Example:
         write_opus(self.versions[-1].audio, waveform, self._sample_rate)
 
     def add_image(self, name: str, caption: str, pixels: np.ndarray) -> None:
-        """Add a spectrogram or an edge map; uint8, shape (height, width)."""
+        """Add a spectrogram or an edge map; uint8, shape (height, width), or (height, width, 3)."""
         self.images.append(Take(caption, self._path(f"{name}.webp")))
         with atomic_path(self._path(f"{name}.webp")) as temporary:
-            lines = len(np.unique(pixels)) <= 2  # they are sharp, and small without loss
+            lines = pixels.ndim == 2 and len(np.unique(pixels)) <= 2  # they are sharp, and small without loss
             Image.fromarray(pixels).save(temporary, format="WEBP", quality=IMAGE_QUALITY, lossless=lines)
 
     def _path(self, ending: str) -> Path:
@@ -86,9 +88,13 @@ def write_listening_page(output: Path, examples: Sequence[Example], seed: int, s
 
 
 def make_example(
-    output: Path, models: Mapping[str, SongModel], number: int, seconds: float, seed: int, whole: bool = False
+    output: Path, models: Mapping[str, SongModel], number: int, seconds: float, seed: int, whole: bool = False, tuned: bool = False
 ) -> Example:
-    """A song with a new vocal by every model, and, unless it is a whole song, the vocals alone."""
+    """A song with a new vocal by every model, and, unless it is a whole song, the vocals alone.
+
+    Args:
+        tuned: add takes with a composed tune.
+    """
     composed = compose(CATALOGUE, number, seconds)
     vocals = composed.stems["vocals"]
     song = Song(composed.mixture, vocals, composed.mixture - vocals, composed.sample_rate, -np.inf)
@@ -103,14 +109,25 @@ def make_example(
     alone = [("true", "The song's own vocal, alone", "for comparison", vocals)]
     for name, model in models.items():
         prompt = composed.prompt if model.follows_edges else composed.prompt.replace("Generate", "add", 1)
+        made = f"{'ControlNet' if model.follows_edges else 'edit model'}, “{prompt}”, seed {seed}"
         take = generate_take(SongSampler(model, backing, prompt), seed)
         mix = render_mix(song, take.output, model.target)
-        made = f"{'ControlNet' if model.follows_edges else 'edit model'}, “{prompt}”, seed {seed}"
         example.add_sound(name, f"New vocal by {name}", made, mix.mix)
         own = f"the mix that {name} generated, from which the vocal is taken"
         shown = own if model.target == "mix" else f"the backing with the vocal that {name} generated"
         example.add_image(name, shown, take.after.pixels)
         alone.append((name, f"The vocal by {name}, alone", made, mix.mix - song.accompaniment))
+        if tuned:
+            guide = TuneGuide(Tune(COMPOSE), song, backing, model.target, prompt)
+            take = generate_take(SongSampler(model, backing, prompt, guide=guide), seed)
+            example.add_sound(
+                f"{name}-tune",
+                f"New vocal by {name}, with a composed tune",
+                f"{made}, --melody {COMPOSE}",
+                render_mix(song, take.output, model.target).mix,
+            )
+            image = with_tune(take.after, guide.tune(seed).contour)
+            example.add_image(f"{name}-tune", f"what {name} generated from a composed tune, in red", image)
     for name, label, made, waveform in [] if whole else alone:
         example.add_sound(f"{name}-vocal", label, made, to_channels(waveform, 1))
     return example

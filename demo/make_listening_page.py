@@ -22,7 +22,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--songs", type=cli.whole(0), nargs="+", default=[0, 2, 4], help="numbers of the songs to hear a part of")
     add("--seconds", type=cli.real(1, 60), default=8.0, help="length of the parts")
     add("--whole_song", type=cli.whole(0), default=21, help="number of the song to hear as a whole")
-    add("--whole_seconds", type=cli.real(1, 600), default=24.0, help="its length")
+    add("--whole_seconds", type=cli.real(1, 600), default=20.0, help="its length")
+    add("--tunes", type=cli.whole(0), default=2, help="number of the first songs that get takes with a composed tune too")
     add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
     parser.add_seed()
     return parser.parse_args(argv)
@@ -37,7 +38,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     torch.set_num_threads(1)  # the order of sums, and with it the last bit, depends on their number
     models = {Path(model).name: load_song_model(model, steps=args.steps) for model in args.models}
-    parts = [make_example(args.output, models, number, args.seconds, args.seed) for number in args.songs]
+    parts = [
+        make_example(args.output, models, number, args.seconds, args.seed, tuned=place < args.tunes)
+        for place, number in enumerate(args.songs)
+    ]
     whole = make_example(args.output, models, args.whole_song, args.whole_seconds, args.seed, whole=True)
     print(f"open {write_listening_page(args.output, [*parts, whole], args.seed, args.steps)}")
 

@@ -65,7 +65,7 @@ def sing(syllables: Sequence[Syllable], samples: int, singer: Singer, rng: Rng) 
     if not syllables:
         return np.zeros(samples)
     times = np.arange(0, samples + CONTROL, CONTROL) / SAMPLE_RATE
-    note, level, formants = _contours(syllables, times, singer)
+    note, level, formants = contours(syllables, times, singer)
     sample_times = np.arange(samples) / SAMPLE_RATE
     frequency = np.interp(sample_times, times, midi_to_hz_array(note))
     source = oscillate(frequency, np.arange(1.0, 120.0) ** -singer.tilt)
@@ -79,7 +79,7 @@ def midi_to_hz_array(note: np.ndarray) -> np.ndarray:
     return midi_to_hz(0.0) * 2.0 ** (note / 12.0)
 
 
-def _contours(syllables: Sequence[Syllable], times: np.ndarray, singer: Singer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def contours(syllables: Sequence[Syllable], times: np.ndarray, singer: Singer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Note (with glides and vibrato), level in [0, 1], and five formant frequencies, all at the control rate."""
     note = np.full(len(times), syllables[0].note)
     level = np.zeros(len(times))

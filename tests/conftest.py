@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
 from hub_stand_in import Hub
 from script_process import run_forked
+
+from riff.cli.ending import EXIT_FAILURE, report
+from riff.errors import RiffError
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT_TIMEOUT = 300  # seconds
@@ -60,9 +65,23 @@ def pair_files(folder: Path) -> dict[str, bytes]:
 
 def last_error(done: subprocess.CompletedProcess[str]) -> str:
     """The one line that says what was wrong."""
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, done.stderr
+    return _one_error(done.stderr)
+
+
+def _one_error(stderr: str) -> str:
+    lines = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, stderr
     return lines[0]
+
+
+def refusal(main: Callable[[Sequence[str]], object], *arguments: object) -> str:
+    """The one line of an error that ends a script, called in this process; a traceback fails the test."""
+    with redirect_stderr(io.StringIO()) as stderr, pytest.raises((RiffError, SystemExit)) as caught:
+        main([str(argument) for argument in arguments])
+    with redirect_stderr(stderr):
+        status = caught.value.code if isinstance(caught.value, SystemExit) else report(caught.value)
+    assert status == EXIT_FAILURE
+    return _one_error(stderr.getvalue())
 
 
 @pytest.fixture(scope="session")

@@ -20,42 +20,40 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parent.parent
 LIBRARIES = (
-    *("torch", "torch.utils.tensorboard", "transformers.models.clip.modeling_clip", "pytorch_lightning", "librosa", "cv2", "av"),
-    *(
-        "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
-        "diffusers.training_utils",
-        "sklearn",
-        "mir_eval",
-        "tokenizers",
-    ),
+    *("torch", "torch.utils.tensorboard", "transformers.models.clip.modeling_clip", "pytorch_lightning", "cv2", "av"),
+    *("librosa.beat", "librosa.decompose", "librosa.effects", "librosa.feature", "librosa.onset", "librosa.segment"),
+    *("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "diffusers.training_utils"),
     "diffusers.pipelines.controlnet.pipeline_controlnet",
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_instruct_pix2pix",
+    *("diffusers.guiders", "mir_eval", "sklearn", "tokenizers"),
 )
-OF_PYTEST = ("PYTEST_CURRENT_TEST", "PYTEST_VERSION")
+HEAVIER = {"app", "notebook.py"}  # what of riff is imported by one script alone
+READ_AT_IMPORT = ("CUDA_VISIBLE_DEVICES", "HF_ENDPOINT", "HF_HOME", "HOME", "XDG_CACHE_HOME")  # by the libraries
 
 
 @cache
-def _server() -> tuple[Any, dict[str, str]]:
-    """The server's context, and the environment that its libraries were imported in."""
+def _server() -> tuple[Any, dict[str, str | None]]:
+    """The server's context, and what its libraries read of the environment when they were imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(LIBRARIES))
-    return context, _without_pytest(os.environ)
+    files = (path.relative_to(ROOT) for path in sorted((ROOT / "riff").rglob("*.py")))
+    modules = [".".join(path.with_suffix("").parts) for path in files if path.parts[1] not in HEAVIER]
+    context.set_forkserver_preload([*LIBRARIES, *modules])
+    return context, _read_at_import(os.environ)
 
 
-def _without_pytest(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name not in OF_PYTEST}
+def _read_at_import(environment: Mapping[str, str]) -> dict[str, str | None]:
+    return {name: environment.get(name) for name in READ_AT_IMPORT}
 
 
 def run_forked(
     script: Path, arguments: Sequence[str], cwd: Path, environment: dict[str, str], timeout: float
 ) -> subprocess.CompletedProcess[str]:
-    """As `subprocess.run` of the script, with both outputs caught. In another environment than the libraries', it is that."""
+    """As `subprocess.run` of the script, with both outputs caught. Where the libraries would read other settings, it is that."""
     context, usual = _server()
-    added = {"HF_HUB_OFFLINE", "OMP_NUM_THREADS", "PYTHONWARNINGS", "PYTHONPATH"}
-    said = {name: value for name, value in _without_pytest(environment).items() if name not in added}
     command = [sys.executable, str(script), *arguments]
-    if said != {name: value for name, value in usual.items() if name not in added}:
+    if _read_at_import(environment) != usual:
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
     with tempfile.TemporaryDirectory() as folder:
         outputs = [os.path.join(folder, name) for name in ("stdout", "stderr")]

@@ -1,14 +1,62 @@
-"""Cutting a song into clips, and choosing those with enough of a stem."""
+"""Parts of a song: their times, clips of it, and those with enough of a stem."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+
+from riff.audio.io import check_duration
+from riff.errors import AudioError, OptionError
 
 MIN_VOCAL_RATIO = 0.1
 SILENCE_RMS = 1e-4  # -80 dB: dither
 SMALLEST_SAMPLE = 2.0**-15  # above zero with 16 bits
+EDGE_S = 0.01  # by which a region may end after the song: durations are displayed with two decimals
+
+
+def check_start(start_s: float, path: object, duration_s: float) -> None:
+    """Check that a clip begins inside a song.
+
+    Raises:
+        AudioError: it does not.
+    """
+    if not 0 <= start_s < duration_s:
+        raise AudioError(f"start {start_s:g}: {path} lasts {duration_s:.2f} s; begin inside it")
+
+
+def check_clip(song: Path, start_s: float) -> None:
+    """Check that a song can be read and a clip begins inside it, without decoding the song.
+
+    Raises:
+        AudioError: no such file, not audio, or too late a start.
+    """
+    check_duration(song, partial(check_start, start_s, song))
+
+
+def check_regions(regions: Sequence[tuple[float, float]], duration_s: float) -> list[tuple[float, float]]:
+    """Sort regions of a song, (start, end) in seconds, and merge those that meet.
+
+    Raises:
+        OptionError: a region outside the song, one that ends before it begins, or two that overlap.
+    """
+    checked: list[tuple[float, float]] = []
+    for start, end in sorted(regions):
+        if not 0 <= start < duration_s:
+            raise OptionError(f"start {start:g}: the song lasts {duration_s:.2f} s; begin inside it")
+        if not end <= duration_s + EDGE_S:
+            raise OptionError(f"end {end:g}: the song lasts {duration_s:.2f} s; end inside it")
+        if end <= start:
+            raise OptionError(f"region {start:g} to {end:g}: it ends before it begins; give the earlier time first")
+        if checked and start < checked[-1][1]:
+            earlier = "{:g} to {:g}".format(*checked[-1])
+            raise OptionError(f"region {start:g} to {end:g}: it overlaps with {earlier}; give regions that do not overlap")
+        if checked and start == checked[-1][1]:
+            start = checked.pop()[0]
+        checked.append((start, min(end, duration_s)))
+    return checked
 
 
 def cut_clips(num_samples: int, clip_samples: int, hop_samples: int | None = None) -> list[int]:

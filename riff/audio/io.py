@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import soundfile
 import soxr
 
 from riff.audio.decoding import FORMATS, container_duration, decode, joined_format
-from riff.errors import AudioError, AudioWarning
+from riff.errors import AudioError, AudioWarning, RiffError
 from riff.files import atomic_path
 
 AUDIO_SUFFIXES = frozenset(
@@ -29,6 +30,7 @@ _BLOCK = 65_536  # samples
 _NO_SAMPLES = "holds no samples; export it again or take it out"
 _LARGEST_DECLARED = 0x7FFF_0000  # bytes: a WAV that was written to a pipe declares more, meaning "to the end of the file"
 _UNKNOWN_LENGTH = 2**60  # samples: libsndfile reports at least that for a FLAC that was written to a pipe
+_SET_ADD_PEAK_CHUNK = 0x1050  # libsndfile's SFC_SET_ADD_PEAK_CHUNK: a chunk of float WAVs, with the current time in it
 _MAX_LOSS = 0.5  # of a file's duration
 _UNREPORTED_LOSS_S = 0.02  # less than an MP3 frame, 0.026 s
 
@@ -143,6 +145,23 @@ def declared_duration(path: str | Path) -> float | None:
         raise _unreadable(path, error) from error
 
 
+def check_duration(path: str | Path, check: Callable[[float], object]) -> None:
+    """Call `check` with a file's duration in seconds, and raise what it raises, without decoding a file that passes.
+
+    A declared duration may be wrong, so one that `check` refuses is measured. A file that declares none passes.
+
+    Raises:
+        AudioError: no such file, or not audio.
+    """
+    declared_s = declared_duration(path)
+    if declared_s is None:
+        return
+    try:
+        check(declared_s)
+    except RiffError:
+        check(read_audio(path).duration_s)
+
+
 def _native(path: Path) -> str | bytes:
     """A path as libsndfile takes it; soundfile itself cannot encode a name that is not UTF-8."""
     return os.fsencode(path) if os.name == "posix" else str(path)
@@ -242,9 +261,8 @@ def write_audio(path: str | Path, waveform: np.ndarray, sample_rate: int, subtyp
 
     Args:
         waveform: float, shape (channels, samples). Integer formats clip to [-1, 1].
-        subtype: libsndfile's name. Default: `PCM_24` for WAV and FLAC (opens everywhere, 144 dB, and the same samples
-            give the same bytes), `VORBIS` for OGG. `FLOAT` keeps a WAV's samples exactly and unclipped, but libsndfile
-            writes the current time into it.
+        subtype: libsndfile's name. Default: `PCM_24` for WAV and FLAC (opens everywhere, 144 dB), `VORBIS` for OGG. `FLOAT`
+            keeps a WAV's samples exactly and unclipped. The same samples give the same bytes, except as `VORBIS`.
 
     Raises:
         AudioError: another suffix, non-finite samples, or a format that does not support this.
@@ -262,6 +280,7 @@ def write_audio(path: str | Path, waveform: np.ndarray, sample_rate: int, subtyp
     with atomic_path(path) as temporary:
         try:
             with soundfile.SoundFile(_native(temporary), "w", sample_rate, columns.shape[1], subtype) as file:
+                soundfile._snd.sf_command(file._file, _SET_ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
                 for start in range(0, len(columns), _BLOCK):  # one long write overflows the stack of the OGG encoder
                     file.write(columns[start : start + _BLOCK])
         except (soundfile.LibsndfileError, ValueError) as error:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from riff.cli.numbers import CANNY, DENOISING_STEPS, PROCESSES, SEED, Number, real, shown, whole
+from riff.cli.numbers import CANNY, DENOISING_STEPS, PROCESSES, SEED, Number, real, seconds, shown, whole
 from riff.cli.progress import warn
 from riff.errors import OptionError, RiffError
 from riff.files import LONGEST_NAME, read_mapping
@@ -217,6 +217,34 @@ class ArgumentParser(argparse.ArgumentParser):
     def check_canny(self, args: argparse.Namespace) -> None:
         if args.canny_low > args.canny_high:
             self.error(f"argument --canny_low: {args.canny_low} is above --canny_high {args.canny_high}")
+
+    def add_melody(self) -> None:
+        """Add the flags of `riff.sampling.melody.Tune`; `tune_of` reads them."""
+        self.heading("melody")
+        add = self.add_argument
+        add(
+            "--melody",
+            default="none",
+            metavar="none|compose|original|FILE",
+            help="tune of the vocal: none leaves it to the model, compose makes one for the backing (another one for each take's "
+            "seed), original keeps that of the song's vocal, FILE is a MIDI file or a recording of one voice or instrument",
+        )
+        add("--melody_strength", type=real(0, 1), default=0.3, help="0 leaves the tune to the model, 1 keeps it to the letter")
+        add("--melody_start", type=seconds, default=0.0, metavar="TIME", help="where the tune of a file begins in the song")
+        add(
+            "--melody_transpose",
+            type=whole(-48, 48, auto=None),
+            default="auto",
+            metavar="auto|N",
+            help="semitones; auto brings the tune into the singer's register by octaves",
+        )
+        add(
+            "--melody_snap",
+            default="none",
+            choices=("none", "key", "beat", "both"),
+            help="move the notes of a file or of the original to the song's key, its half beats, or both",
+        )
+        add("--melody_seed", type=SEED, help="of a composed tune that all takes share (default: each take's own seed)")
 
     def add_griffin_lim_iterations(self) -> None:
         self.add_argument("--griffin_lim_iterations", type=whole(0), default=16, help="iterations of phase reconstruction")

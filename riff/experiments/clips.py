@@ -19,6 +19,7 @@ from riff.models.encoders import through_autoencoder
 from riff.pairs.clip_images import to_standard_rate
 from riff.pairs.control_pairs import PairSettings, usable_clips
 from riff.pairs.songs import list_stem_songs
+from riff.separation.song import Song
 from riff.separation.stems import read_stems
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform, waveform_to_image
@@ -44,6 +45,10 @@ class ReferenceClip:
     accompaniment: np.ndarray
     instruction: str = ""
     sound_iterations: int = 64
+
+    @property
+    def song(self) -> Song:
+        return Song(self.mix, self.vocal, self.accompaniment, STANDARD.sample_rate, -np.inf)
 
     @property
     def vocal(self) -> np.ndarray:

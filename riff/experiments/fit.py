@@ -14,10 +14,9 @@ from riff.metrics.edit import added_melody, excess_image, judge
 from riff.metrics.fit import dependence, score_fit, share_of_way
 from riff.models.model_types import CONTROL, EDIT
 from riff.sampling.levels import mix_image
-from riff.sampling.melody import STRENGTH, compose_for, melody_guide
+from riff.sampling.melody import COMPOSE, Tune, TuneGuide
 from riff.sampling.song import SongSampler
 from riff.spectrogram.image import SpectrogramImage
-from riff.spectrogram.params import STANDARD
 
 VOCAL = "an uplifting female vocal pop melody"  # the same for every song, so that only the backing differs
 METRICS = {
@@ -62,8 +61,7 @@ def _generate(evaluation: Evaluation, clip: ReferenceClip) -> tuple[SpectrogramI
     """Mixes with the model's vocal, free and with a composed tune: one prompt, one seed, whatever the clip."""
     model, backing = evaluation.model, clip.accompaniment_image
     prompt = f"{'Generate' if model.follows_edges else 'add'} {VOCAL}"
-    tune = compose_for(clip.accompaniment, STANDARD.sample_rate, backing.pixels.shape[1], prompt, evaluation.seed)
-    guide = melody_guide(tune, backing, model.target, STRENGTH, prompt)
+    guide = TuneGuide(Tune(COMPOSE), clip.song, backing, model.target, prompt)
     samplers = (SongSampler(model, backing, prompt), SongSampler(model, backing, prompt, guide=guide))
     free, given = (mix_image(sampler.sample(evaluation.seed), backing, model.target) for sampler in samplers)
     return free, given

@@ -28,7 +28,6 @@ from riff.models.model_types import CONTROL, EDIT
 from riff.pairs.clip_images import to_standard_rate
 from riff.sampling.rendering import backing_image, render_mix, vocal_waveform
 from riff.sampling.song import SongModel, SongSampler
-from riff.separation.song import Song
 from riff.spectrogram.edges import canny_edges
 from riff.spectrogram.image import SpectrogramImage, waveform_to_image
 from riff.spectrogram.params import STANDARD
@@ -125,10 +124,9 @@ def mix_with_vocal(model: SongModel, clip: ReferenceClip, seed: int) -> np.ndarr
         float32, shape (channels, samples) at 44.1 kHz: the accompaniment at its own level, and the vocal, whose level does not
         depend on the true one.
     """
-    song = Song(clip.mix, clip.vocal, clip.accompaniment, STANDARD.sample_rate, -np.inf)
     prompt = clip.prompt if model.follows_edges else instruction_for(clip)
-    image = SongSampler(model, backing_image(song), prompt).sample(seed)
-    return render_mix(song, image, model.target, vocal_lu=DEMO_VOCAL_LU).mix
+    image = SongSampler(model, backing_image(clip.song), prompt).sample(seed)
+    return render_mix(clip.song, image, model.target, vocal_lu=DEMO_VOCAL_LU).mix
 
 
 def mixes_of_folder(folder: Path, clips: Sequence[ReferenceClip]) -> dict[str, np.ndarray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mir_eval
 import numpy as np
 
@@ -11,6 +13,11 @@ from riff.metrics.melody import PitchTrack
 
 PITCH_TOLERANCE = 50.0  # cents, a quarter tone
 MOST_LEVEL_ERROR = 20.0  # LU: a larger difference is heard as a missing vocal or backing
+
+
+def raw_chroma_accuracy(track: PitchTrack, reference: PitchTrack, tolerance: float = PITCH_TOLERANCE) -> float:
+    """`raw_pitch_accuracy` in which octave errors are right (`mir_eval.melody.raw_chroma_accuracy`)."""
+    return _accuracy(mir_eval.melody.raw_chroma_accuracy, track, reference, tolerance)
 
 
 def raw_pitch_accuracy(track: PitchTrack, reference: PitchTrack, tolerance: float = PITCH_TOLERANCE) -> float:
@@ -30,6 +37,10 @@ def raw_pitch_accuracy(track: PitchTrack, reference: PitchTrack, tolerance: floa
     Raises:
         DataError: tracks of different lengths.
     """
+    return _accuracy(mir_eval.melody.raw_pitch_accuracy, track, reference, tolerance)
+
+
+def _accuracy(measure: Callable[..., float], track: PitchTrack, reference: PitchTrack, tolerance: float) -> float:
     if len(track.note) != len(reference.note):
         raise DataError(
             f"pitch tracks of {len(track.note)} and {len(reference.note)} frames cannot be compared; cut them to the same length"
@@ -38,7 +49,7 @@ def raw_pitch_accuracy(track: PitchTrack, reference: PitchTrack, tolerance: floa
         return float(track.voiced.any() == reference.voiced.any())
     cents, expected = (np.where(pitch.voiced, 100 * pitch.note, 0.0) for pitch in (track, reference))  # 0 is mir_eval's "none"
     voiced, expected_voiced = track.voiced.astype(float), reference.voiced.astype(float)
-    return float(mir_eval.melody.raw_pitch_accuracy(expected_voiced, expected, voiced, cents, cent_tolerance=tolerance))
+    return float(measure(expected_voiced, expected, voiced, cents, cent_tolerance=tolerance))
 
 
 def level_error(vocal: np.ndarray, true_vocal: np.ndarray, backing: np.ndarray, sample_rate: int) -> float:

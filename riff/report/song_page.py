@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import cv2
+import librosa
+import numpy as np
 from PIL import Image
 
 from riff.audio.io import plain_name, write_audio
@@ -15,9 +18,11 @@ from riff.report.page import Cell
 from riff.report.report import Report, Take
 from riff.sampling.edit import ScoredTake
 from riff.sampling.mixback import Mix
-from riff.spectrogram.image import save_image
+from riff.spectrogram.image import SpectrogramImage, save_image
+from riff.spectrogram.mel import band_of
 
 OVERVIEW_WIDTH = 4_000  # pixels: browsers cannot display an hour at 10 ms a pixel
+TUNE_COLOUR = (220, 30, 40)  # red
 NOTE = (
     "Whether a vocal is heard, and its score, are judged from the spectrograms, without a neural network. The files add up: "
     "every sample of the mix is that of accompaniment.wav plus that of the vocal, and none exceeds full scale. The gain is the "
@@ -27,40 +32,69 @@ NOTE = (
 
 @dataclass(frozen=True)
 class RenderedTake:
-    """A take with its levels and files. sounds: mix and vocal, by name. overview: image of at most `OVERVIEW_WIDTH` pixels."""
+    """A take with its levels and files.
+
+    Attributes:
+        sounds: mix and vocal, by name. midi: its notes, by name. overview: image of at most `OVERVIEW_WIDTH` pixels.
+    """
 
     take: ScoredTake
     gain_db: float
     limited_db: float
     sounds: Mapping[str, Path]
     overview: Path
+    midi: Mapping[str, Path]
 
     def to_json(self) -> dict:
         """Its entry in the manifest."""
         verdict = self.take.verdict
         levels = {"gain_db": self.gain_db, "limited_db": self.limited_db}
         files = {name: path.name for name, path in self.sounds.items()}
+        files |= {f"{name} notes": path.name for name, path in self.midi.items()}
         judged = {"performed": verdict.performed, "score": verdict.score}
         return {"seed": self.take.seed, **judged, **levels, "files": files, "scores": verdict.scores.to_json()}
 
 
-def save_take_files(folder: Path, ending: str, take: ScoredTake, mix: Mix, subtype: str = "FLOAT") -> RenderedTake:
+def save_take_files(
+    folder: Path,
+    ending: str,
+    take: ScoredTake,
+    mix: Mix,
+    subtype: str = "FLOAT",
+    midi: Mapping[str, Path] = MappingProxyType({}),
+    tune: np.ndarray | None = None,
+) -> RenderedTake:
     """Write mix, vocal and spectrogram image of a take, and its overview for the page.
 
     Args:
         ending: of the files' names, before the suffix. subtype: of the WAV files, as in `write_audio`.
+        midi: files of its notes, for the page. tune: as in `with_tune`, for the overview.
     """
     sounds = {name: folder / f"{name}{ending}.wav" for name in ("mix", "vocal")}
     for name, waveform in (("mix", mix.mix), ("vocal", mix.vocal)):
         write_audio(sounds[name], waveform, mix.sample_rate, subtype)
     save_image(folder / f"spectrogram{ending}.png", take.after)
     overview = folder / f"overview{ending}.png"
-    pixels = take.after.pixels
+    pixels = take.after.pixels if tune is None else with_tune(take.after, tune)
     if pixels.shape[1] > OVERVIEW_WIDTH:
         pixels = cv2.resize(pixels, (OVERVIEW_WIDTH, pixels.shape[0]), interpolation=cv2.INTER_AREA)
     with atomic_path(overview) as temporary:
         Image.fromarray(pixels).save(temporary)
-    return RenderedTake(take, mix.gain_db, mix.limited_db, sounds, overview)
+    return RenderedTake(take, mix.gain_db, mix.limited_db, sounds, overview, midi)
+
+
+def with_tune(image: SpectrogramImage, contour: np.ndarray) -> np.ndarray:
+    """A spectrogram image with a tune over it, as a line at its pitch: uint8, shape (n_mels, frames, 3).
+
+    Args:
+        contour: float64, shape (frames,), MIDI numbers, NaN in rests.
+    """
+    rgb = np.repeat(image.pixels[:, :, None], 3, axis=2)
+    frames = np.flatnonzero(np.isfinite(contour))
+    bands = np.round(band_of(librosa.midi_to_hz(contour[frames]), image.params)).astype(int)
+    for offset in (-1, 0, 1):
+        rgb[np.clip(len(rgb) - 1 - bands + offset, 0, len(rgb) - 1), frames] = TUNE_COLOUR
+    return rgb
 
 
 def lowered_line(song_gain_db: float) -> str:
@@ -99,7 +133,10 @@ def write_song_page(
     for rendered in shown:
         report.section(f"Seed {rendered.take.seed}")
         report.takes([Take(name, audio=path) for name, path in rendered.sounds.items()])
-        report.takes([Take("spectrogram of the whole song", rendered.overview)])
+        tuned = ", and in red the tune" if "tune" in rendered.midi else ""
+        report.takes([Take(f"spectrogram of the whole song{tuned}", rendered.overview)])
+        for name, path in rendered.midi.items():
+            report.link(path, f"{name} as MIDI")
     report.section("Time")
     stages = {**seconds, "all": sum(seconds.values())}
     report.table(

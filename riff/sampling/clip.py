@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import librosa
 import numpy as np
 import torch
 
+from riff.audio.clips import check_start
 from riff.audio.io import resample, write_audio
 from riff.devices import signal_device
-from riff.errors import AudioError, DataError
+from riff.errors import DataError
 from riff.sampling.levels import UNKNOWN_LEVEL, match_level, without_clipping
 from riff.sampling.mixback import full_scale_gain
 from riff.separation.separator import SongOpener
+from riff.separation.song import Song, song_of
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges, save_edges
 from riff.spectrogram.image import SpectrogramImage, image_to_waveform, load_grey, save_image, waveform_to_image
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
@@ -28,12 +32,12 @@ class Control:
     Attributes:
         edges: uint8, shape (512, frames), 0 or 255.
         accompaniment: its spectrogram, None where only an edge map was given.
-        waveform: float32, shape (channels, samples) at 44.1 kHz, the accompaniment's clip, None likewise.
+        song: the clip at 44.1 kHz, None likewise.
     """
 
     edges: np.ndarray
     accompaniment: SpectrogramImage | None = None
-    waveform: np.ndarray | None = None
+    song: Song | None = None
 
 
 def control_from_audio(
@@ -52,19 +56,17 @@ def control_from_audio(
     Raises:
         AudioError: a song that cannot be read, or that ends before `start_s`.
     """
-
-    def check(duration_s: float) -> None:
-        if not 0 <= start_s < duration_s:
-            raise AudioError(f"start {start_s}: {path} lasts {duration_s:.2f} s; begin inside it")
-
-    stems, rate = opener.open(path, check=check)
-    accompaniment = stems.accompaniment
+    stems, rate = opener.open(path, check=partial(check_start, start_s, path))
     first = round(start_s * rate)
-    excerpt = accompaniment[:, first : first + round(CLIP_SAMPLES * rate / STANDARD.sample_rate) + 1]
-    clip = resample(excerpt, rate, STANDARD.sample_rate)
-    clip = np.pad(clip[:, :CLIP_SAMPLES], ((0, 0), (0, max(0, CLIP_SAMPLES - clip.shape[1]))))
-    image = waveform_to_image(torch.from_numpy(clip).to(signal_device(device)))
-    return Control(canny_edges(image.pixels, canny_low, canny_high), image, clip)
+    accompaniment, vocals = (_clip(stem, first, rate) for stem in (stems.accompaniment, stems.vocals))
+    image = waveform_to_image(torch.from_numpy(accompaniment).to(signal_device(device)))
+    return Control(canny_edges(image.pixels, canny_low, canny_high), image, song_of(vocals, accompaniment))
+
+
+def _clip(stem: np.ndarray, first: int, rate: int) -> np.ndarray:
+    """float32, shape (channels, `CLIP_SAMPLES`) at 44.1 kHz, from a sample on, padded with silence."""
+    excerpt = stem[:, first : first + round(CLIP_SAMPLES * rate / STANDARD.sample_rate) + 1]
+    return librosa.util.fix_length(resample(excerpt, rate, STANDARD.sample_rate), size=CLIP_SAMPLES)
 
 
 def control_from_image(path: Path) -> Control:
@@ -96,9 +98,10 @@ def write_sample_files(
     """Write the control and, for every sample, its spectrogram, audio and contact sheet; returns the paths of the audio."""
     save_edges(folder / "control.png", control.edges)
     columns, captions = [control.edges], ["edges"]
-    if control.accompaniment is not None and control.waveform is not None:
+    if control.accompaniment is not None and control.song is not None:
         save_image(folder / "accompaniment.png", control.accompaniment)
-        write_audio(folder / "accompaniment.wav", control.waveform * full_scale_gain(control.waveform), STANDARD.sample_rate)
+        waveform = control.song.accompaniment
+        write_audio(folder / "accompaniment.wav", waveform * full_scale_gain(waveform), STANDARD.sample_rate)
         columns, captions = [control.accompaniment.pixels, control.edges], ["accompaniment", "edges"]
     paths = []
     for index, pixels in enumerate(samples):

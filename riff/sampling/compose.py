@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import librosa
 import numpy as np
 
 from riff.audio.io import resample, to_channels
 from riff.audio.notes import Note
-from riff.errors import DataError
 from riff.metrics.melody import register_of_prompt
 
 RATE, HOP = 22_050, 512
@@ -20,48 +21,64 @@ SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 TRIADS = {"major": (0, 4, 7), "minor": (0, 3, 7)}
 RANGES = {"female": (57, 74), "male": (45, 62), None: (55, 70)}  # MIDI
 DIATONIC_BONUS, STAY_BONUS = 0.08, 0.05  # of a chord's cosine similarity
-PHRASE_BEATS = 8
-# Note lengths in beats of the beats of a phrase; a negative one is a rest.
-RHYTHMS = (
-    (1, 1, 0.5, 0.5, 1, 1, 1, -2),
-    (0.5, 0.5, 1, 1, 0.5, 0.5, 2, -2),
-    (1.5, 0.5, 1, 1, 0.5, 0.5, 1.5, -1.5),
-    (-0.5, 0.5, 0.5, 0.5, 1, 1, 2, -2),
-    (2, 1, 0.5, 0.5, 1, 0.5, 1, -1.5),
+DEFAULT_BEAT_S = 0.6
+SHORTEST = RATE  # samples
+BAR, PHRASE = 4, 8  # beats
+# Note lengths in beats of the halves of a phrase; a negative one is a rest.
+OPENINGS = (
+    *((1, 1, 1, 1), (1, 0.5, 0.5, 2), (0.5, 0.5, 1, 2), (1.5, 0.5, 1, 1), (2, 1, 1), (1, 1, 2), (1.5, 0.5, 2), (1.5, 1.5, 1)),
+    *((-0.5, 0.5, 0.5, 0.5, 2), (-1, 1, 1, 1), (-1, 0.5, 0.5, 2), (0.5, 0.5, 0.5, 0.5, 1, 1), (0.5, 1, 0.5, 1, 1), (2, 2)),
 )
-FORM = (0, 0, 1, 0)  # which of two phrases comes, over and over
+CLOSINGS = (
+    *((1, 1, -2), (2, -2), (1, 1.5, -1.5), (0.5, 0.5, 1.5, -1.5), (1, 0.5, 0.5, -2), (0.5, 0.5, 2, -1), (1.5, 0.5, 1, -1)),
+    *((2.5, -1.5), (1.5, 1, -1.5), (0.5, 0.5, 1, -2), (1, -3)),
+)
+FORMS = ("ABAC", "AABA", "ABAB", "AAAB")  # of phrases
+LONGEST_LEAP = 7  # semitones between neighbouring strong notes, at no cost
+GAP_BEATS = 0.08  # between notes
+REPEAT_COST = 0.5  # of the same strong note again, in semitones
 
 
-def compose_tune(backing: np.ndarray, sample_rate: int, prompt: str = "", seed: int = 0) -> list[Note]:
-    """Compose a tune for a backing.
+class Harmony(NamedTuple):
+    """What is heard of a backing.
 
-    Args:
-        backing: float32, shape (channels, samples). prompt: may name the register. seed: another one gives another tune.
-
-    Raises:
-        DataError: no beats in the backing.
+    Attributes:
+        beats: float64, seconds, ascending: the beginnings of the beats and the end of the last one.
+        chords: pitch classes of the triad of every beat. scale: pitch classes of the key. tonic: its first one.
     """
+
+    beats: np.ndarray
+    chords: list[frozenset[int]]
+    scale: frozenset[int]
+    tonic: int
+
+
+def harmony_of(backing: np.ndarray, sample_rate: int) -> Harmony:
+    """The beats, chords and key of a backing, float32, shape (channels, samples); without beats one in 0.6 s is taken."""
     mono = resample(to_channels(backing, 1), sample_rate, RATE)[0]
+    mono = librosa.util.fix_length(mono, size=max(len(mono), SHORTEST))
     beats = librosa.frames_to_time(librosa.beat.beat_track(y=mono, sr=RATE, hop_length=HOP, trim=False)[1], sr=RATE, hop_length=HOP)
     if len(beats) < 2:
-        raise DataError("no beats were found in the backing; a tune cannot be composed for it")
+        beats = np.arange(0.0, len(mono) / RATE, DEFAULT_BEAT_S)
+    beats = np.append(beats, 2 * beats[-1] - beats[-2])
     chroma = librosa.feature.chroma_cqt(y=mono, sr=RATE, hop_length=HOP)
-    edges = librosa.time_to_frames(np.append(beats, 2 * beats[-1] - beats[-2]), sr=RATE, hop_length=HOP)
+    edges = librosa.time_to_frames(beats, sr=RATE, hop_length=HOP)
     by_beat = np.stack([chroma[:, a : max(b, a + 1)].mean(axis=1) for a, b in pairwise(edges)])
-    scale = _scale(chroma.mean(axis=1))
-    chords = _chords(by_beat, scale)
-    return _sing(np.append(beats, 2 * beats[-1] - beats[-2]), chords, scale, RANGES[register_of_prompt(prompt)], seed)
+    scale, tonic = _key(chroma.mean(axis=1))
+    return Harmony(beats, _chords(by_beat, scale), scale, tonic)
 
 
-def _scale(chroma: np.ndarray) -> frozenset[int]:
-    """Pitch classes of the key that fits best (Krumhansl and Schmuckler's algorithm)."""
+def _key(chroma: np.ndarray) -> tuple[frozenset[int], int]:
+    """Pitch classes and tonic of the key that fits best (Krumhansl and Schmuckler's algorithm)."""
+    if chroma.std() == 0:  # silence
+        return frozenset(SCALES["major"]), 0
     keys = [
         (np.corrcoef(np.roll(profile, tonic), chroma)[0, 1], tonic, mode)
         for mode, profile in (("major", MAJOR), ("minor", MINOR))
         for tonic in range(12)
     ]
     _, tonic, mode = max(keys)
-    return frozenset((tonic + step) % 12 for step in SCALES[mode])
+    return frozenset((tonic + step) % 12 for step in SCALES[mode]), tonic
 
 
 def _chords(chroma: np.ndarray, scale: frozenset[int]) -> list[frozenset[int]]:
@@ -81,30 +98,102 @@ def _chords(chroma: np.ndarray, scale: frozenset[int]) -> list[frozenset[int]]:
     return [triads[state] for state in reversed(path)]
 
 
-def _sing(beats: np.ndarray, chords: list[frozenset[int]], scale: frozenset[int], span: tuple[int, int], seed: int) -> list[Note]:
-    """Notes: on the beat a chord tone near an arched line, off it a step of the scale; a phrase ends long, on a chord tone."""
+class _Event(NamedTuple):
+    """A note to be: beats from the beginning of the song; height: wanted place in the register, 0 to 1; turn: -1 or 1, the side
+    that a neighbour note lies on, 0 for a repeated one; strong: of the chord; final: ends the last phrase of a form."""
+
+    begin: float
+    end: float
+    height: float
+    turn: int
+    strong: bool
+    final: bool
+
+
+def compose_tune(harmony: Harmony, prompt: str = "", seed: int = 0) -> list[Note]:
+    """Compose a tune: strong notes are tones of the chord near an arched line, weak ones steps of the scale between them.
+
+    Phrases of eight beats begin with a bar and come back, bent to their chords.
+
+    Args:
+        prompt: may name the register. seed: another one gives another tune.
+    """
+    low, high = RANGES[register_of_prompt(prompt)]
     rng = np.random.default_rng(seed)
-    rhythms = [RHYTHMS[index] for index in rng.choice(len(RHYTHMS), 2, replace=False)]
-    arches = [rng.uniform(-0.35, 0.35, PHRASE_BEATS * 2) for _ in rhythms]  # the same wherever the phrase comes back
-    low, high = span
-    notes: list[Note] = []
-    pitch = (low + high) // 2
-    for number, first in enumerate(range(0, len(chords), PHRASE_BEATS)):
-        phrase = FORM[number % len(FORM)]
-        at = 0.0
-        for index, length in enumerate(rhythms[phrase]):
-            begin, end = first + at, first + at + abs(length)
-            at += abs(length)
-            if length < 0 or end > len(chords):
+    events = list(_write(rng, len(harmony.chords), _first_bar(harmony.chords)))
+    pitches: list[int | None] = [None] * len(events)
+    before: int | None = None
+    for index, event in enumerate(events):
+        if event.strong:
+            chord = harmony.chords[int(event.begin)]
+            allowed = {harmony.tonic} if event.final and harmony.tonic in chord else chord
+            before = pitches[index] = _nearest(_tones(allowed, low, high), low + event.height * (high - low), before)
+    _fill(events, pitches, _tones(harmony.scale, low, high))
+    beats, count = harmony.beats, np.arange(len(harmony.beats))
+    times = [np.interp([event.begin, event.end - GAP_BEATS], count, beats) for event in events]
+    return [Note(float(start), float(end), float(pitch or low)) for (start, end), pitch in zip(times, pitches, strict=True)]
+
+
+def _write(rng: np.random.Generator, beats: int, first_bar: int) -> Iterator[_Event]:
+    """The events of phrases over so many beats, from the bar before `first_bar`, where the song begins within it."""
+    form = FORMS[rng.integers(len(FORMS))]
+    rhythms = {name: (*_one(rng, OPENINGS), *_one(rng, CLOSINGS)) for name in "ABC"}
+    noise, turns = (
+        {name: rng.normal(0, 0.25, 2 * PHRASE) for name in "ABC"},
+        {name: rng.choice([-1, 0, 0, 1], 2 * PHRASE) for name in "ABC"},
+    )
+    span, centre, shape = rng.uniform(0.6, 1.0), rng.uniform(0.4, 0.6), rng.choice([-1, 1, 1])
+    for number, phrase in enumerate(range(first_bar - BAR if first_bar else 0, beats, PHRASE)):
+        name, at = form[number % len(form)], 0.0
+        lengths = rhythms[name]
+        for index, length in enumerate(lengths):
+            begin, at = at, at + abs(length)
+            if length < 0 or phrase + begin < 0 or phrase + at > beats:
                 continue
-            height = np.sin(np.pi * min(1.0, (at + 1) / PHRASE_BEATS)) * 0.6 + arches[phrase][index]
-            line = (low + high) / 2 + height * (high - low) / 2 - 2
-            on_beat = begin % 1 == 0
-            allowed = chords[int(begin)] if on_beat else scale
-            near = [note for note in range(low, high + 1) if note % 12 in allowed]
-            # Off the beat the nearest step; on it a compromise between the line and a small leap.
-            cost = [abs(note - pitch) + (0.6 * abs(note - line) if on_beat else 3 * (note == pitch)) for note in near]
-            pitch = near[int(np.argmin(cost))]
-            start, stop = np.interp([begin, end - 0.08], np.arange(len(beats)), beats)
-            notes.append(Note(float(start), float(stop), float(pitch)))
-    return notes
+            height = centre + shape * span * (np.sin(np.pi * begin / PHRASE) - 0.5) + noise[name][index]
+            last = index + 1 == len(lengths) or (lengths[index + 1] < 0 and begin >= BAR)
+            strong = begin % BAR == 0 or length >= 2 or last
+            final = last and number % len(form) == len(form) - 1
+            yield _Event(phrase + begin, phrase + at, float(np.clip(height, 0, 1)), int(turns[name][index]), strong, final)
+
+
+def _one(rng: np.random.Generator, rhythms: Sequence[Sequence[float]]) -> Sequence[float]:
+    return rhythms[rng.integers(len(rhythms))]
+
+
+def _first_bar(chords: Sequence[frozenset[int]]) -> int:
+    """The beat, 0 to 3, on which most chords begin: the first of a bar."""
+    changes = [beat for beat in range(1, len(chords)) if chords[beat] != chords[beat - 1]]
+    return int(np.argmax(np.bincount(np.array(changes, int) % BAR, minlength=BAR)))
+
+
+def _tones(classes: Iterable[int], low: int, high: int) -> list[int]:
+    return [note for note in range(low, high + 1) if note % 12 in classes]
+
+
+def _nearest(tones: Sequence[int], wanted: float, before: int | None) -> int:
+    """The tone nearest to the line, no long leap away from the one before, and rather not the same one."""
+
+    def cost(note: int) -> float:
+        leap = 0 if before is None else abs(note - before)
+        return abs(note - wanted) + 4 * max(0, leap - LONGEST_LEAP) + REPEAT_COST * (leap == 0 and before is not None)
+
+    return min(tones, key=cost)
+
+
+def _fill(events: Sequence[_Event], pitches: list[int | None], scale: Sequence[int]) -> None:
+    """Give every weak note a step of the scale on the way between its strong neighbours, or beside them where they are the same."""
+    strong = [index for index, pitch in enumerate(pitches) if pitch is not None]
+    for index, event in enumerate(events):
+        if pitches[index] is not None:
+            continue
+        left = max((one for one in strong if one < index), default=None)
+        right = min((one for one in strong if one > index), default=None)
+        start = pitches[left] if left is not None else pitches[right] if right is not None else scale[len(scale) // 2]
+        end = pitches[right] if right is not None else start
+        first = left if left is not None else index - 1
+        share = (index - first) / ((right if right is not None else index + 1) - first)
+        between = start + share * (end - start)  # type: ignore[operator]
+        if abs(end - start) < 2 and event.turn:  # type: ignore[operator]
+            between += 2.2 * event.turn * ((index - first) % 2)
+        pitches[index] = min(scale, key=lambda tone: abs(tone - between))

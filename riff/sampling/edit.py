@@ -18,12 +18,14 @@ from riff.metrics.edit import Verdict, judge
 from riff.models.encoders import check_size, latent_factor
 from riff.sampling.clip import control_from_audio, save_take
 from riff.sampling.levels import VOCAL_LEVEL_DB, mix_image, output_at_level
+from riff.sampling.melody import Tune, TuneGuide
 from riff.sampling.mixback import full_scale_gain, mix_back
 from riff.sampling.options import EditOptions
 from riff.sampling.window_models import EditWindows
-from riff.sampling.windows import WindowLayout, sample_windows
+from riff.sampling.windows import Guides, WindowLayout, sample_windows
 from riff.seeds import seed_after
 from riff.separation.separator import SongOpener
+from riff.separation.song import Song, song_of
 from riff.spectrogram.image import SpectrogramImage, combine_images, image_to_waveform, load_image, save_image
 from riff.spectrogram.params import STANDARD, unit_maximum
 from riff.spectrogram.sheet import contact_sheet
@@ -40,7 +42,7 @@ class EditClip:
     Attributes:
         before: the input image. prompt: the instruction. kind: of instruction, add, remove or noop.
         truth: the reference output, None where there is none.
-        waveform: float32, shape (channels, samples) at 44.1 kHz, the input's audio, None where only its image is known.
+        song: the clip at 44.1 kHz, whose accompaniment is the input, None where only its image is known.
     """
 
     name: str
@@ -48,7 +50,19 @@ class EditClip:
     prompt: str
     kind: str = "add"
     truth: SpectrogramImage | None = None
-    waveform: np.ndarray | None = None
+    song: Song | None = None
+
+    def guide(self, tune: Tune | None, target: str) -> TuneGuide | None:
+        """What sampling begins with for a tune; None without one, and for an instruction that adds nothing.
+
+        Raises:
+            DataError: as `TuneGuide`; the original's tune, where only an image is known.
+        """
+        if tune is None or self.kind != "add":
+            return None
+        accompaniment = image_to_waveform(self.before)[None].numpy() if self.song is None else self.song.accompaniment
+        song = self.song or song_of(np.zeros_like(accompaniment), accompaniment)
+        return TuneGuide(tune, song, self.before, target, self.prompt)
 
 
 @dataclass(frozen=True)
@@ -125,7 +139,7 @@ def clip_from_audio(path: Path, opener: SongOpener, start_s: float, prompt: str,
     """
     control = control_from_audio(path, opener, start_s, device=device)
     assert control.accompaniment is not None  # from audio there is one
-    return EditClip(path.stem, control.accompaniment, prompt, kind, waveform=control.waveform)
+    return EditClip(path.stem, control.accompaniment, prompt, kind, song=control.song)
 
 
 def sample_edit(
@@ -135,6 +149,7 @@ def sample_edit(
     seeds: Sequence[int],
     options: EditOptions = DEFAULTS,
     on_step: Callable[[int], object] | None = None,
+    guide: Guides | None = None,
 ) -> list[np.ndarray]:
     """Sample one edited spectrogram image for each input image, instruction and seed (guidance: `EditWindows`).
 
@@ -142,6 +157,7 @@ def sample_edit(
         images: uint8, shape (height, width), of sizes that fit (`check_image`).
         seeds: of the initial noise, generated on the CPU for the same result on every device.
         on_step: called with the number of finished denoising steps, over all images.
+        guide: image that all begin with, of their size (`sample_windows`).
 
     Returns:
         uint8 grey levels, shape (height, width) each. Images are processed one by one, so results do not depend on the batch.
@@ -166,7 +182,8 @@ def sample_edit(
 
         height, width = len(image), _padded_width(pipeline, image)
         predictor, one_window = EditWindows(pipeline, image, prompt, options), WindowLayout(width)
-        edited = sample_windows(pipeline, predictor, width, seed, options.steps, one_window, on_step=report, height=height)
+        further = {"on_step": report, "height": height, "guide": guide.for_seed(seed) if guide else None}
+        edited = sample_windows(pipeline, predictor, width, seed, options.steps, one_window, **further)
         samples.append(np.ascontiguousarray(edited[:, : image.shape[1]]))
     return samples
 
@@ -195,10 +212,11 @@ def generate_candidates(
     target: str = "mix",
     vocal_db: float = VOCAL_LEVEL_DB,
     on_step: Callable[[], object] = lambda: None,
+    guide: Guides | None = None,
 ) -> list[EditTake]:
     """Generate and score `count` edits of a clip; the first does not depend on their number."""
     seeds = [seed_after(seed, number * CANDIDATE_STRIDE) for number in range(count)]
-    return [_generate(pipeline, clip, options, candidate_seed, target, vocal_db, on_step) for candidate_seed in seeds]
+    return [_generate(pipeline, clip, options, candidate_seed, target, vocal_db, on_step, guide) for candidate_seed in seeds]
 
 
 def generate_sweep(
@@ -211,10 +229,11 @@ def generate_sweep(
     target: str = "mix",
     vocal_db: float = VOCAL_LEVEL_DB,
     on_step: Callable[[], object] = lambda: None,
+    guide: Guides | None = None,
 ) -> list[EditTake]:
     """Generate and score one seed at every pair of scales; text scales vary fastest."""
     grid = [replace(options, image_guidance_scale=image, guidance_scale=text) for image in image_scales for text in text_scales]
-    return [_generate(pipeline, clip, at_scales, seed, target, vocal_db, on_step) for at_scales in grid]
+    return [_generate(pipeline, clip, at_scales, seed, target, vocal_db, on_step, guide) for at_scales in grid]
 
 
 def best_take(takes: Sequence[AnyTake]) -> AnyTake:
@@ -246,8 +265,9 @@ def _generate(
     target: str,
     vocal_db: float,
     on_step: Callable[[], object],
+    guide: Guides | None,
 ) -> EditTake:
-    pixels = sample_edit(pipeline, [clip.before.pixels], [clip.prompt], [seed], options, lambda _: on_step())[0]
+    pixels = sample_edit(pipeline, [clip.before.pixels], [clip.prompt], [seed], options, lambda _: on_step(), guide)[0]
     output = output_at_level(pixels, clip.before, target, vocal_db)
     after = mix_image(output, clip.before, target)
     return EditTake(seed, output, after, judge(clip.kind, clip.before.pixels, after.pixels, clip.before.params), options)
@@ -290,9 +310,10 @@ def write_edit(
 
 def _known_waveforms(clip: EditClip, vocal: SpectrogramImage | None, iterations: int) -> dict[str, np.ndarray]:
     """float32 (channels, samples) by name, for the images whose audio need not be reconstructed."""
-    if clip.waveform is None:
+    if clip.song is None:
         return {}
+    before = clip.song.accompaniment
     if vocal is None:
-        return {"original": clip.waveform * full_scale_gain(clip.waveform)}
-    mix = mix_back(image_to_waveform(vocal, iterations).numpy(), clip.waveform, STANDARD.sample_rate, gain_db=0.0)
+        return {"original": before * full_scale_gain(before)}
+    mix = mix_back(image_to_waveform(vocal, iterations).numpy(), before, STANDARD.sample_rate, gain_db=0.0)
     return {"original": mix.accompaniment, "sample": mix.mix, "vocal": mix.vocal}

@@ -6,6 +6,10 @@ al., ICLR 2022). The more noise, the more the model sings in its own way.
 
 from __future__ import annotations
 
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,10 +17,21 @@ import numpy as np
 import torch
 
 from riff.audio.io import read_audio
-from riff.audio.notes import FRAMES_A_SECOND, MIDI_SUFFIXES, contour_of_notes, contour_of_recording, read_midi
+from riff.audio.notes import (
+    FRAMES_A_SECOND,
+    MIDI_SUFFIXES,
+    Note,
+    contour_of_notes,
+    contour_of_recording,
+    notes_of_contour,
+    read_midi,
+    write_midi,
+)
+from riff.cli import warn
+from riff.cli.errors import named_flag
 from riff.errors import DataError
 from riff.metrics.melody import REGISTER_BOUNDARY, register_of_prompt
-from riff.sampling.compose import compose_tune
+from riff.sampling.compose import Harmony, compose_tune, harmony_of
 from riff.sampling.levels import vocal_at_level
 from riff.sampling.windows import Guide
 from riff.separation.song import Song
@@ -24,10 +39,12 @@ from riff.spectrogram.image import SpectrogramImage, combine_images, waveform_to
 from riff.spectrogram.params import STANDARD
 
 NONE, COMPOSE, ORIGINAL = "none", "compose", "original"
+KEY, BEAT, BOTH = "key", "beat", "both"
 STRENGTH = 0.3  # by default: what is sung keeps 0.86 of the tune (raw pitch accuracy), in the model's own voice
 # MIDI numbers that the middle of a tune should lie between.
 REGISTERS = {"female": (60.0, 70.0), "male": (48.0, 58.0), None: (52.0, 68.0)}
 SINGABLE = (40.0, 84.0)  # E2 to C6; the image's own pitch tracker knows no others
+MOST_OUTSIDE = 0.05  # share of a tune that may lie outside, which is left out: errors of pitch tracking
 # The first three formants of a male speaker in Hz (Peterson and Barney, JASA 1952); a female one's are 17 % higher.
 VOWELS = np.array([(730, 1090, 2440), (530, 1840, 2480), (300, 2200, 3000), (570, 840, 2410), (360, 900, 2240)], float)
 BANDWIDTHS = np.array([90.0, 110.0, 170.0])  # Hz
@@ -37,18 +54,57 @@ VIBRATO = (5.5, 0.35)  # Hz, semitones
 CONSONANT_S = 0.03
 
 
-class Tune(NamedTuple):
-    """A tune as it is asked for.
+@dataclass(frozen=True)
+class Tune:
+    """A tune as it is asked for; a file is read once.
 
     Attributes:
         source: `compose`, `original` (the song's own vocal), or the path of a MIDI file or recording.
-        start_s: where it begins. transpose: semitones, None for the singer's register. seed: of a composed tune.
+        strength: as in `Guide`. start_s: where the tune of a file begins in the song or clip.
+        transpose: semitones, None for the singer's register. snap: `none`, or to the song's `key`, its `beat` or `both`.
+        seed: of a composed tune, None for that of each take.
     """
 
     source: str
+    strength: float = STRENGTH
     start_s: float = 0.0
     transpose: int | None = None
-    seed: int = 0
+    snap: str = NONE
+    seed: int | None = None
+
+    @property
+    def of_file(self) -> bool:
+        return self.source not in (COMPOSE, ORIGINAL)
+
+    @cached_property
+    def file(self) -> PlacedTune:
+        """The tune of the file, which begins at 0 and is as long as it is there.
+
+        Raises:
+            AudioError: the file cannot be read, or has no notes. DataError: no pitch in it.
+        """
+        path = Path(self.source)
+        if path.suffix.lower() in MIDI_SUFFIXES:
+            notes, others = read_midi(path)
+            remark = f"{path}: has several notes at once; the highest are the tune" if others else ""
+            return PlacedTune(contour_of_notes(notes, round(notes[-1].end * FRAMES_A_SECOND) + 1), True, remark)
+        recording = read_audio(path)
+        return PlacedTune(contour_of_recording(recording.waveform, recording.sample_rate), False)
+
+    def place(self, contour: np.ndarray, frames: int, prompt: str = "") -> np.ndarray:
+        """`fit_tune` with this tune's start and transposition, its source in front of errors."""
+        start_s = self.start_s if self.of_file else 0.0
+        with named_flag(f"{self.source}: "):
+            return fit_tune(contour, frames, start_s, self.transpose, prompt)
+
+    def check(self, frames: int, prompt: str) -> None:
+        """Place the tune of a file in an image of this width, before a song is separated; no other can be known so early.
+
+        Raises:
+            AudioError, DataError: as `file` and `fit_tune`.
+        """
+        if self.of_file:
+            self.place(self.file.contour, frames, prompt)
 
 
 class PlacedTune(NamedTuple):
@@ -63,41 +119,86 @@ class PlacedTune(NamedTuple):
     vibrato: bool
     remark: str = ""
 
+    @property
+    def notes(self) -> list[Note]:
+        return notes_of_contour(self.contour)
 
-def tune_for_song(tune: Tune, song: Song, frames: int, prompt: str) -> PlacedTune:
-    """Read, follow or compose a tune and fit it to a song.
+
+class TuneGuide:
+    """What sampling begins with for each seed: the image of a guide voice that sings a tune.
 
     Args:
-        frames: of the song's image. prompt: may name the register.
+        song: accompaniment and vocals. backing: the accompaniment's image. target: what the model generates, a `mix` or `vocals`.
+        prompt: may name the register.
 
     Raises:
-        AudioError: a file that cannot be read. DataError: as `fit_tune` and `compose_tune`.
+        AudioError: a file that cannot be read. DataError: as `fit_tune`.
     """
-    source, remark = tune.source, ""
-    try:
-        if source == COMPOSE:
-            return compose_for(song.accompaniment, song.sample_rate, frames, prompt, tune.seed, tune.transpose or 0)
-        is_midi = source != ORIGINAL and source.lower().endswith(MIDI_SUFFIXES)
-        if is_midi:
-            notes, others = read_midi(Path(source))
-            contour = contour_of_notes(notes, round(notes[-1].end * FRAMES_A_SECOND) + 1)
-            remark = f"{source}: has several notes at once; the highest are the tune" if others else ""
-        elif source == ORIGINAL:
-            contour = contour_of_recording(song.vocals, song.sample_rate)
-        else:
-            recording = read_audio(Path(source))
-            contour = contour_of_recording(recording.waveform, recording.sample_rate)
-        return PlacedTune(fit_tune(contour, frames, tune.start_s, tune.transpose, prompt), is_midi, remark)
-    except DataError as error:
-        raise DataError(f"{source}: {error}") from error
+
+    def __init__(self, tune: Tune, song: Song, backing: SpectrogramImage, target: str, prompt: str) -> None:
+        self.strength, self._tune, self._backing, self._target, self._prompt = tune.strength, tune, backing, target, prompt
+        self.one_for_all = tune.source != COMPOSE or tune.seed is not None
+        snaps = tune.snap != NONE and tune.source != COMPOSE
+        self._harmony = harmony_of(song.accompaniment, song.sample_rate) if snaps or tune.source == COMPOSE else None
+        if tune.source != COMPOSE:
+            found = tune.file if tune.of_file else PlacedTune(contour_of_recording(song.vocals, song.sample_rate), False)
+            contour = tune.place(found.contour, backing.pixels.shape[1], prompt)
+            if self._harmony:
+                contour = snap_tune(contour, self._harmony, tune.snap)
+            self._placed = found._replace(contour=contour)
+
+    def tune(self, seed: int) -> PlacedTune:
+        """The tune of a take."""
+        if self._tune.source != COMPOSE:
+            return self._placed
+        assert self._harmony is not None  # it was heard above
+        notes = compose_tune(self._harmony, self._prompt, seed if self._tune.seed is None else self._tune.seed)
+        frames = self._backing.pixels.shape[1]
+        return PlacedTune(fit_tune(contour_of_notes(notes, frames), frames, transpose=self._tune.transpose or 0), vibrato=True)
+
+    def for_seed(self, seed: int) -> Guide:
+        tune = self.tune(seed)
+        register = register_of_prompt(self._prompt)
+        female = register == "female" or (register is None and float(np.nanmedian(tune.contour)) >= REGISTER_BOUNDARY)
+        image = waveform_to_image(torch.from_numpy(guide_voice(tune.contour, female, tune.vibrato, seed)))
+        if self._target == "mix":
+            image = combine_images(self._backing, vocal_at_level(image.pixels, self._backing))
+        return Guide(image.pixels, self.strength)
 
 
-def compose_for(
-    accompaniment: np.ndarray, sample_rate: int, frames: int, prompt: str, seed: int = 0, transpose: int = 0
-) -> PlacedTune:
-    """A tune composed for an accompaniment, float32, shape (channels, samples); for the errors see `compose_tune`."""
-    notes = compose_tune(accompaniment, sample_rate, prompt, seed)
-    return PlacedTune(fit_tune(contour_of_notes(notes, frames), frames, transpose=transpose), vibrato=True)
+def tune_of(args: Namespace, clip_start_s: float = 0.0) -> Tune | None:
+    """The tune of a command's --melody flags, its file read; None where the model is left to itself.
+
+    Args:
+        clip_start_s: where the part of the song that is generated begins, which the tune is placed in.
+
+    Raises:
+        AudioError: a file that cannot be read. DataError: a recording without pitch.
+    """
+    if args.melody == NONE:
+        return None
+    start_s = args.melody_start - clip_start_s
+    tune = Tune(args.melody, args.melody_strength, start_s, args.melody_transpose, args.melody_snap, args.melody_seed)
+    if tune.of_file and tune.file.remark:
+        warn(tune.file.remark)
+    return tune
+
+
+def write_tunes(folder: Path, ending: str, guide: TuneGuide | None, seed: int, sung: Sequence[Note]) -> dict[str, Path]:
+    """Write the notes of a take as vocal*.mid, and its tune as tune*.mid, once for all takes where they share it.
+
+    Args:
+        ending: of the files' names, before the suffix. guide, seed: of the take. sung: its notes.
+
+    Returns:
+        The files: `vocal` and, with a guide, `tune`.
+    """
+    files = {"vocal": folder / f"vocal{ending}.mid"}
+    write_midi(files["vocal"], sung)
+    if guide is not None:
+        files["tune"] = folder / f"tune{'' if guide.one_for_all else ending}.mid"
+        write_midi(files["tune"], guide.tune(seed).notes)
+    return files
 
 
 def fit_tune(contour: np.ndarray, frames: int, start_s: float = 0.0, transpose: int | None = None, prompt: str = "") -> np.ndarray:
@@ -106,7 +207,7 @@ def fit_tune(contour: np.ndarray, frames: int, start_s: float = 0.0, transpose: 
     Args:
         contour: float64, MIDI numbers, one in 10 ms, NaN in rests.
         frames: of the song; what lies beyond is cut off.
-        start_s: where the tune begins.
+        start_s: where the tune begins; of what lies before 0 nothing is heard.
         transpose: semitones; None for the octaves that bring it into the register that the prompt names.
 
     Returns:
@@ -124,14 +225,46 @@ def fit_tune(contour: np.ndarray, frames: int, start_s: float = 0.0, transpose: 
         transpose = 12 * int(octaves)
     placed = np.full(frames, np.nan)
     first = round(start_s * FRAMES_A_SECOND)
-    part = contour[: max(0, frames - first)]
-    placed[first : first + len(part)] = part + transpose
+    part = contour[max(0, -first) : max(0, frames - first)]
+    placed[max(0, first) : max(0, first) + len(part)] = part + transpose
     if not np.isfinite(placed).any():
         raise DataError(f"nothing of it lies within the song, which ends after {frames / FRAMES_A_SECOND:.1f} s")
-    low, high = np.nanmin(placed), np.nanmax(placed)
-    if low < SINGABLE[0] or high > SINGABLE[1]:
+    sung = np.isfinite(placed)
+    outside = sung & ~((placed >= SINGABLE[0] - 0.5) & (placed <= SINGABLE[1] + 0.5))
+    if outside.sum() > MOST_OUTSIDE * sung.sum():
+        low, high = np.nanmin(placed), np.nanmax(placed)
         raise DataError(f"its notes reach from {low:.0f} to {high:.0f} (MIDI); singers reach from 40 to 84: transpose it")
+    placed[outside] = np.nan
     return placed
+
+
+def snap_tune(contour: np.ndarray, harmony: Harmony, to: str) -> np.ndarray:
+    """Move the notes of a tune, with their vibrato and glides, to what is heard of the song.
+
+    Args:
+        contour: float64, MIDI numbers, one in 10 ms, NaN in rests.
+        to: `key` (the nearest tone of its scale), `beat` (beginnings and ends on the nearest half beat) or `both`.
+
+    Returns:
+        float64, of the same shape; what is too short for a note is left out.
+    """
+    frames = len(contour)
+    count = 2 * (len(harmony.beats) - 1) + 1
+    grid = np.round(np.interp(np.arange(count) / 2, np.arange(len(harmony.beats)), harmony.beats) * FRAMES_A_SECOND).astype(int)
+    tones = np.array([pitch for pitch in range(128) if pitch % 12 in harmony.scale])
+    snapped = np.full(frames, np.nan)
+    for note in notes_of_contour(contour):
+        first, end = round(note.start * FRAMES_A_SECOND), round(note.end * FRAMES_A_SECOND)
+        part, begin, finish = contour[first:end], first, end
+        if to in (KEY, BOTH):
+            middle = np.median(part)
+            part = part + tones[np.abs(tones - middle).argmin()] - middle
+        if to in (BEAT, BOTH):
+            at = min(int(np.abs(grid - first).argmin()), count - 2)
+            begin, finish = grid[at], grid[max(at + 1, int(np.abs(grid - end).argmin()))]
+            part = np.interp(np.linspace(0, len(part) - 1, finish - begin), np.arange(len(part)), part)
+        snapped[begin:finish] = part[: max(0, frames - begin)]
+    return snapped
 
 
 def guide_voice(contour: np.ndarray, female: bool, vibrato: bool, seed: int = 0) -> np.ndarray:
@@ -167,18 +300,3 @@ def guide_voice(contour: np.ndarray, female: bool, vibrato: bool, seed: int = 0)
         amplitude = level * (resonance.sum(axis=1) + 0.02) / harmonic**0.5 * (frequency < HIGHEST_HARMONIC)
         voice += np.interp(at, times, amplitude) * np.sin(harmonic * phase)
     return (voice / max(np.abs(voice).max(), np.finfo(np.float64).tiny)).astype(np.float32)
-
-
-def melody_guide(tune: PlacedTune, backing: SpectrogramImage, target: str, strength: float, prompt: str = "") -> Guide:
-    """The start of sampling for a tune.
-
-    Args:
-        tune: as long as the backing's image. target: what the model generates, a `mix` or `vocals`.
-        strength: [0, 1], see `Guide`.
-    """
-    register = register_of_prompt(prompt)
-    female = register == "female" or (register is None and float(np.nanmedian(tune.contour)) >= REGISTER_BOUNDARY)
-    image = waveform_to_image(torch.from_numpy(guide_voice(tune.contour, female, tune.vibrato)))
-    if target == "mix":
-        image = combine_images(backing, vocal_at_level(image.pixels, backing))
-    return Guide(image.pixels, strength)

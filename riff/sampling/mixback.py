@@ -11,7 +11,6 @@ from scipy.ndimage import minimum_filter1d, uniform_filter1d
 
 from riff.audio.io import resample
 from riff.audio.loudness import loudness_against
-from riff.errors import OptionError
 from riff.sampling.known_region import region_gain
 from riff.spectrogram.params import STANDARD
 
@@ -21,7 +20,6 @@ VOCAL_LU = -2.65
 MIN_VOCAL_LU = -10.0  # below it, a separated vocal stem holds residue and no vocal
 MAX_BOOST_DB = 12.0  # so that a nearly silent output is not amplified to a vocal
 LIMITER_S = 0.0025  # attack and release of the limiter are twice as long; longer ones lower more of the vocal
-EDGE_S = 0.01  # by which a region may end after the song: durations are displayed with two decimals
 BLOCK = 2**20  # samples
 CENTRE = 2  # of 5, 5.1, 6.1 and 7.1 channels; WAV's order is FL FR FC LFE BL BR ...
 
@@ -196,34 +194,11 @@ def _required_gain(vocal: np.ndarray, backing: np.ndarray) -> np.ndarray:
     return required
 
 
-def check_regions(regions: Sequence[tuple[float, float]], duration_s: float) -> list[tuple[float, float]]:
-    """Sort regions of a song, (start, end) in seconds, and merge those that meet.
-
-    Raises:
-        OptionError: a region outside the song, one that ends before it begins, or two that overlap.
-    """
-    checked: list[tuple[float, float]] = []
-    for start, end in sorted(regions):
-        if not 0 <= start < duration_s:
-            raise OptionError(f"start {start:g}: the song lasts {duration_s:.2f} s; begin inside it")
-        if not end <= duration_s + EDGE_S:
-            raise OptionError(f"end {end:g}: the song lasts {duration_s:.2f} s; end inside it")
-        if end <= start:
-            raise OptionError(f"region {start:g} to {end:g}: it ends before it begins; give the earlier time first")
-        if checked and start < checked[-1][1]:
-            earlier = "{:g} to {:g}".format(*checked[-1])
-            raise OptionError(f"region {start:g} to {end:g}: it overlaps with {earlier}; give regions that do not overlap")
-        if checked and start == checked[-1][1]:
-            start = checked.pop()[0]
-        checked.append((start, min(end, duration_s)))
-    return checked
-
-
 def crossfade_gain(samples: int, sample_rate: int, regions: Sequence[tuple[float, float]], fade_s: float = 0.05) -> np.ndarray:
     """The `region_gain` of regions in seconds; its borders are at most half a region long.
 
     Args:
-        regions: (start, end) in seconds, from `check_regions`.
+        regions: (start, end) in seconds, from `riff.audio.clips.check_regions`.
 
     Returns:
         float32, shape (samples,), [0, 1].

@@ -20,7 +20,7 @@ from riff.sampling.levels import mix_image, output_at_level
 from riff.sampling.options import EditOptions, SamplingOptions, edit_options_for, edit_target, options_for
 from riff.sampling.pipelines import prepare_pipeline
 from riff.sampling.window_models import ControlWindows, EditWindows
-from riff.sampling.windows import Guide, WindowLayout, WindowPredictor, sample_windows
+from riff.sampling.windows import Guides, WindowLayout, WindowPredictor, guided_steps, sample_windows
 from riff.seeds import seed_after
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
 from riff.spectrogram.image import SILENCE, SpectrogramImage
@@ -104,7 +104,7 @@ class SongSampler:
         guide: what sampling begins with, of the same shape: a vocal, or, for a model that generates a mix, a mix.
 
     Raises:
-        DataError: edges or guide of another shape, or edges for an edit model.
+        DataError: edges of another shape, or edges for an edit model.
     """
 
     def __init__(
@@ -116,15 +116,13 @@ class SongSampler:
         regions: Sequence[tuple[int, int]] = (),
         layout: WindowLayout = STANDARD_WINDOWS,
         edges: np.ndarray | None = None,
-        guide: Guide | None = None,
+        guide: Guides | None = None,
     ) -> None:
         if edges is not None and (edges.shape != backing.pixels.shape or not model.follows_edges):
             shapes = f"edges of {edges.shape} for an image of {backing.pixels.shape}"
             raise DataError(f"{shapes}; give a ControlNet edges of the image's own shape, and an edit model none")
-        if guide is not None and guide.pixels.shape != backing.pixels.shape:
-            raise DataError(f"a guide of {guide.pixels.shape} for an image of {backing.pixels.shape}; give both the same shape")
         self.model, self.backing, self.regions = model, backing, list(regions) or [(0, backing.pixels.shape[1])]
-        self._layout, frames = layout, backing.pixels.shape[1]
+        self._layout, self._guide, frames = layout, guide, backing.pixels.shape[1]
         missing = max(0, layout.width - frames)  # a song shorter than a window is followed by silence
         padded, self._known = (
             np.pad(image.pixels, ((0, 0), (0, missing)), constant_values=SILENCE) for image in (backing, known or backing)
@@ -132,7 +130,6 @@ class SongSampler:
         self._replace = np.zeros(frames + missing, bool)
         for first, end in self.regions:
             self._replace[first : end + missing * (end == frames)] = True
-        self._guide = guide and replace(guide, pixels=np.pad(guide.pixels, ((0, 0), (0, missing)), constant_values=SILENCE))
         padded_edges = None if edges is None else np.pad(edges, ((0, 0), (0, missing)))
         self._spans = [
             (
@@ -147,11 +144,21 @@ class SongSampler:
     def num_steps(self) -> int:
         """Denoising steps of a take."""
         steps = self.model.options.steps
-        return len(self._spans) * (self._guide.num_steps(steps) if self._guide else steps)
+        return len(self._spans) * (guided_steps(steps, self._guide.strength) if self._guide else steps)
 
     def sample(self, seed: int, on_step: Callable[[], object] = lambda: None) -> SpectrogramImage:
-        """The model's output for a seed, at its estimated level and of the size of the backing's image."""
-        pixels = self._known.copy()
+        """The model's output for a seed, at its estimated level and of the size of the backing's image.
+
+        Raises:
+            DataError: a guide of another shape.
+        """
+        pixels, guide = self._known.copy(), self._guide.for_seed(seed) if self._guide else None
+        if guide is not None:
+            if guide.pixels.shape != self.backing.pixels.shape:
+                shapes = f"a guide of {guide.pixels.shape} for an image of {self.backing.pixels.shape}"
+                raise DataError(f"{shapes}; give both the same shape")
+            missing = pixels.shape[1] - guide.pixels.shape[1]
+            guide = replace(guide, pixels=np.pad(guide.pixels, ((0, 0), (0, missing)), constant_values=SILENCE))
         for first, end, predictor in self._spans:
             pixels[:, first:end] = sample_windows(
                 self.model.pipeline,
@@ -163,7 +170,7 @@ class SongSampler:
                 KnownRegion(self._known[:, first:end], self._replace[first:end]),
                 on_step=lambda _: on_step(),
                 height=len(pixels),
-                guide=self._guide and replace(self._guide, pixels=self._guide.pixels[:, first:end]),
+                guide=guide and replace(guide, pixels=guide.pixels[:, first:end]),
             )
         pixels = np.ascontiguousarray(pixels[:, : self.backing.pixels.shape[1]])
         return output_at_level(pixels, self.backing, self.model.target)
@@ -216,7 +223,7 @@ def score_song(before: np.ndarray, after: np.ndarray, frames: np.ndarray, params
     return Verdict(means, means.is_edit, means.edit_score)
 
 
-def notes_of_take(backing: SpectrogramImage, take: ScoredTake) -> list[Note]:
-    """The notes of a take's vocal, from its image."""
-    melody = added_melody(backing.pixels, take.after.pixels, backing.params)
+def notes_of_vocal(backing: SpectrogramImage, mix: SpectrogramImage) -> list[Note]:
+    """The notes of the vocal in a generated mix, from the images."""
+    melody = added_melody(backing.pixels, mix.pixels, backing.params)
     return notes_of_contour(np.where(melody.voiced, melody.note, np.nan))

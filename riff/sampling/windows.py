@@ -97,9 +97,23 @@ class Guide:
     pixels: np.ndarray
     strength: float
 
-    def num_steps(self, steps: int) -> int:
-        """Denoising steps that are run, of `steps`; one at least."""
-        return max(1, round((1.0 - self.strength) * steps))
+    def for_seed(self, seed: int) -> Guide:
+        """The same for every seed."""
+        return self
+
+
+class Guides(Protocol):
+    """What sampling begins with for each seed, at one strength."""
+
+    @property
+    def strength(self) -> float: ...
+
+    def for_seed(self, seed: int) -> Guide: ...
+
+
+def guided_steps(steps: int, strength: float) -> int:
+    """Denoising steps that are run, of `steps`, from a guide of this strength; one at least."""
+    return max(1, round((1.0 - strength) * steps))
 
 
 class WindowPredictor(Protocol):
@@ -143,7 +157,8 @@ def sample_windows(
         known_region: image and inpainting mask (default: every frame is generated).
         on_step: called with the number of finished denoising steps.
         height: of the image in pixels.
-        guide: image to begin with in place of noise alone (SDEdit, Meng et al., ICLR 2022); fewer steps are run.
+        guide: image to begin with in place of noise alone (SDEdit, Meng et al., ICLR 2022); fewer steps are run. A narrower one is
+            followed by silence.
 
     Returns:
         uint8 grey levels, shape (height, frames).
@@ -166,10 +181,10 @@ def sample_windows(
     latents = noise * scheduler.init_noise_sigma
     timesteps = scheduler.timesteps
     if guide is not None:
-        first = steps - guide.num_steps(steps)
+        first = steps - guided_steps(steps, guide.strength)
         timesteps = timesteps[first:]
         scheduler.set_begin_index(first)
-        missing = [(0, 0), (0, len(share) - frames)]
+        missing = [(0, 0), (0, len(share) - guide.pixels.shape[1])]
         pixels = np.pad(guide.pixels, missing, constant_values=SILENCE)
         latents = scheduler.add_noise(_encode(pipeline, pixels, starts, layout, noise), noise, timesteps[:1])
     for step, timestep in enumerate(timesteps):

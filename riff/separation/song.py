@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from riff.separation.separator import SongOpener
 from riff.separation.stems import AAC_FRAME
 
 BLOCK = 2**20  # samples
+MIN_EXCERPT_S = 0.001  # at least one sample at any rate
 MAX_RESIDUE_DB = -20.0  # of a mixture over the sum of its stems; lossy coding stays below
 # Of a mixture with the sum of its stems. Mastered mixtures, which commercial stem files have: 0.94 to 0.99, at least 0.6 with
 # multiband compression and delays. Another song: up to 0.02; the same song 50 samples late: up to 0.2.
@@ -46,6 +48,11 @@ class Song:
         parts = (np.ascontiguousarray(part[:, first:last]) for part in (self.waveform, self.vocals, self.accompaniment))
         waveform, vocals, accompaniment = parts
         return Song(waveform, vocals, accompaniment, self.sample_rate, self.residue_db)
+
+
+def song_of(vocals: np.ndarray, accompaniment: np.ndarray, sample_rate: int = 44_100) -> Song:
+    """The song of its parts, float32, shape (channels, samples) each."""
+    return Song(vocals + accompaniment, vocals, accompaniment, sample_rate, -np.inf)
 
 
 def open_song(path: Path, opener: SongOpener, check: Callable[[float], object] | None = None) -> Song:
@@ -90,18 +97,26 @@ def open_song(path: Path, opener: SongOpener, check: Callable[[float], object] |
     return Song(waveform, vocals, accompaniment, rate, residue_db)
 
 
+def open_excerpt(path: Path, opener: SongOpener, start_s: float, length_s: float) -> Song:
+    """A part of a song, which is refused before the song is separated (`open_song`, `excerpt`)."""
+    return excerpt(open_song(path, opener, partial(_check_excerpt, start_s, length_s)), start_s, length_s)
+
+
 def excerpt(song: Song, start_s: float, length_s: float) -> Song:
     """A part of a song, shorter where the song ends within it.
 
     Raises:
         AudioError: the song ends before `start_s`, or the part has no samples.
     """
+    _check_excerpt(start_s, length_s, song.duration_s)
     first = round(start_s * song.sample_rate)
-    last = first + round(length_s * song.sample_rate)
-    if not 0 <= first < song.waveform.shape[1] or last <= first:
-        raise AudioError(f"a part of {length_s:g} s from {start_s:g} s: the song lasts {song.duration_s:.2f} s; begin inside it")
-    part = song.cut(first, last)
+    part = song.cut(first, first + round(length_s * song.sample_rate))
     return replace(part, residue_db=_residue_db(part.waveform, part.vocals, part.accompaniment))
+
+
+def _check_excerpt(start_s: float, length_s: float, duration_s: float) -> None:
+    if not 0 <= start_s <= duration_s - MIN_EXCERPT_S or length_s < MIN_EXCERPT_S:
+        raise AudioError(f"a part of {length_s:g} s from {start_s:g} s: the song lasts {duration_s:.2f} s; begin inside it")
 
 
 def _compare(waveform: np.ndarray, vocals: np.ndarray, accompaniment: np.ndarray) -> tuple[float, float]:

@@ -272,6 +272,7 @@ def test_float_keeps_every_sample(tmp_path: Path) -> None:
     audio = read_audio(tmp_path / "song.wav")
     np.testing.assert_array_equal(audio.waveform, waveform)
     assert audio.sample_rate == 96_000
+    assert b"PEAK" not in (tmp_path / "song.wav").read_bytes()  # a chunk with the time of writing
 
 
 def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:

@@ -1,17 +1,19 @@
-"""inpaint_song.py by subprocess: the backing is untouched, regions stay in their borders, takes depend on their seeds."""
+"""inpaint_song.py: the backing is untouched, regions stay in their borders, takes depend on their seeds."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
+import subprocess
+import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import last_error, run_script
+from conftest import ROOT, last_error, refusal, run_script
 
 import inpaint_song
 from riff.audio.io import read_audio, resample, write_audio
@@ -20,12 +22,13 @@ from riff.audio.loudness import loudness_against
 SONG = "pop-0000"
 
 
-def sing(folder: Path, song: Path, model: Path, *more: object, code: int = 0):  # type: ignore[no-untyped-def]
-    return run_script(
-        "inpaint_song.py",
-        *("--audio", song, "--model", model, "--steps", 2, "--griffin_lim_iterations", 1, "--output", folder, *more),
-        code=code,
-    )
+def flags(folder: Path, song: Path, model: Path, *more: object) -> list[str]:
+    quick = ("--steps", 2, "--griffin_lim_iterations", 1)
+    return [str(flag) for flag in ("--audio", song, "--model", model, *quick, "--output", folder, *more)]
+
+
+def sing(folder: Path, song: Path, model: Path, *more: object) -> None:
+    inpaint_song.main(flags(folder, song, model, *more))
 
 
 def samples(path: Path) -> np.ndarray:
@@ -41,7 +44,7 @@ def song(songs: Path) -> Path:
 def two_takes(song: Path, tiny_control: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Seeds 3 and 4."""
     folder = tmp_path_factory.mktemp("takes") / "song"
-    sing(folder, song, tiny_control, "--num_samples", 2, "--seed", 3)
+    run_script("inpaint_song.py", *flags(folder, song, tiny_control, "--num_samples", 2, "--seed", 3))
     return folder
 
 
@@ -111,7 +114,7 @@ def test_a_song_at_another_rate_is_separated_and_keeps_it(tiny_control: Path, so
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("more", "message"),
     [
         (("--start", 20, "--end", 22), "start 20: the song lasts 11.00 s"),
         (("--start", 5, "--end", 30), "end 30: the song lasts"),
@@ -125,14 +128,22 @@ def test_a_song_at_another_rate_is_separated_and_keeps_it(tiny_control: Path, so
         (("--model", "models/riffusion-mini"), "is a base model, and a ControlNet or an edit model is needed"),
     ],
 )
-def test_bad_flags_end_in_one_line(song: Path, tiny_control: Path, tmp_path: Path, flags: tuple, message: str) -> None:
-    done = sing(tmp_path / "out", song, tiny_control, *flags, code=2)
-    assert message in done.stderr
-    assert not (tmp_path / "out" / "mix.wav").exists()
+def test_bad_flags_end_in_one_line(song: Path, tiny_control: Path, tmp_path: Path, more: tuple, message: str) -> None:
+    assert message in refusal(inpaint_song.main, *flags(tmp_path / "out", song, tiny_control, *more))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("more", [("--start", 20, "--end", 22), ("--audio", ROOT / "pyproject.toml"), ("--overlap", 1)])
+def test_what_a_song_cannot_be_asked_for_is_refused_before_torch_is_imported(song: Path, tmp_path: Path, more: tuple) -> None:
+    given = flags(tmp_path / "out", song, Path("models/riff-cnet-mini"), *more)
+    program = "import sys, inpaint_song\ntry:\n    inpaint_song.main(sys.argv[1:])\nfinally:\n    print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program, *given], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode != 0, done.stdout.strip()) == (True, "False"), done.stderr
 
 
 def test_results_are_not_overwritten(two_takes: Path, song: Path, tiny_control: Path) -> None:
-    assert "--overwrite" in last_error(sing(two_takes, song, tiny_control, code=2))
+    done = run_script("inpaint_song.py", *flags(two_takes, song, tiny_control), code=2)
+    assert "--overwrite" in last_error(done)
 
 
 def test_overwriting_leaves_one_runs_files_and_those_of_others(

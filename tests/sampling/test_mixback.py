@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from riff.audio.clips import check_regions
 from riff.audio.io import read_audio, write_audio
 from riff.audio.loudness import block_loudness, loudness_against
 from riff.errors import OptionError
@@ -16,7 +17,6 @@ from riff.sampling.mixback import (
     VOCAL_LU,
     OutsideRegions,
     auto_gain_db,
-    check_regions,
     crossfade_gain,
     full_scale_gain,
     mix_back,

@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from riff import notebook
-from riff.audio.io import read_audio
+from riff.audio.io import read_audio, write_audio
 from riff.errors import AudioError, OptionError
 from riff.separation.song import Song, excerpt
 
@@ -86,8 +86,11 @@ def test_the_badge_and_the_installation_take_the_repository(name: str) -> None:
 
 def test_the_control_notebook_runs(tmp_path: Path) -> None:
     """It displays song, stems, edges, takes and mixes; the displayed mixes equal the saved files."""
-    book = read(CONTROL)
-    set_fields(book, tmp_path, **QUICK, seconds=6, takes=2, strength=1.5, scale=3.0)
+    book, song = read(CONTROL), read_audio(ROOT / "raw-audio" / "rock-0001.ogg")
+    write_audio(tmp_path / "song.wav", song.waveform[:, : 9 * 44_100], 44_100)
+    set_fields(
+        book, tmp_path, **QUICK, song=str(tmp_path / "song.wav"), seconds=6, takes=2, strength=1.5, scale=3.0, melody="compose"
+    )
     execute(book)
     images, sounds = displayed(book)
     frames = 601
@@ -107,12 +110,13 @@ def test_the_control_notebook_runs(tmp_path: Path) -> None:
         _, residue, *_ = np.linalg.lstsq(parts, mix.T.ravel().astype(np.float64), rcond=None)
         assert np.sqrt(residue[0] / mix.size) < 1e-4  # the mix is the accompaniment's own samples and the vocal
     assert not np.array_equal(takes[1][0], takes[3][0])
+    assert len({(tmp_path / f"tune-{number}.mid").read_bytes() for number in range(2)}) == 2
 
 
 @pytest.mark.slow
 def test_the_edit_notebook_runs(tmp_path: Path) -> None:
     book = read(EDIT)
-    set_fields(book, tmp_path, **QUICK, candidates=2, scale=3.0, image_scale=1.0)
+    set_fields(book, tmp_path, **QUICK, candidates=2, scale=3.0, image_scale=1.0, melody="compose")
     execute(book)
     images, sounds = displayed(book)
     assert [image.shape[:2] for image in images] == [(512, 512)] * 4  # before, output, before, after
@@ -120,7 +124,7 @@ def test_the_edit_notebook_runs(tmp_path: Path) -> None:
     assert np.abs(before - again).max() < 1e-3
     assert not np.allclose(before, after, atol=1e-3)
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("original.png", "original.wav", "sample.png", "sample.wav", "sheet.png")
+        *("original.png", "original.wav", "sample.png", "sample.wav", "sheet.png", "tune.mid", "vocal.mid")
     }
     printed = "".join(output.text for cell in code_cells(book) for output in cell.outputs if output.get("name") == "stdout")
     assert printed.count("edited, score") == 2

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import last_error, run_script
+from conftest import refusal, run_script
 from PIL import Image
 
 import sample_riff_cnet
 from demo.composition import compose
+from riff.audio.notes import Note, read_midi, write_midi
 from riff.errors import DataError
 from riff.models.loading import load_control_pipeline
 from riff.sampling.clip import control_from_image
@@ -32,15 +33,14 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def sample(model: Path, place: Path, *more: object, code: int = 0):  # type: ignore[no-untyped-def]
-    return run_script(
-        "sample_riff_cnet.py", "--model", model, "--output", place, "--steps", 2, "--num_samples", 1, *more, code=code
-    )
+def flags(model: Path, place: Path, *more: object) -> list[str]:
+    return [str(flag) for flag in ("--model", model, "--output", place, "--steps", 2, "--num_samples", 1, *more)]
 
 
 def test_a_song_gives_its_files_and_the_same_seed_the_same_bytes(tiny_control: Path, song: Path, tmp_path: Path) -> None:
-    for place in ("one", "two"):
-        sample(tiny_control, tmp_path / place, "--audio", song, "--seed", 7)
+    asked = ("--audio", song, "--seed", 7)
+    run_script("sample_riff_cnet.py", *flags(tiny_control, tmp_path / "one", *asked))
+    sample_riff_cnet.main(flags(tiny_control, tmp_path / "two", *asked))
     names = {
         "accompaniment.png",
         "accompaniment.wav",
@@ -48,6 +48,7 @@ def test_a_song_gives_its_files_and_the_same_seed_the_same_bytes(tiny_control: P
         "sample-0.png",
         "sample-0.wav",
         "sheet-0.png",
+        "vocal-0.mid",
         "manifest.json",
     }
     assert {path.name for path in (tmp_path / "one").iterdir()} == names
@@ -59,17 +60,35 @@ def test_a_song_gives_its_files_and_the_same_seed_the_same_bytes(tiny_control: P
     sound, rate = soundfile.read(tmp_path / "one" / "sample-0.wav")
     assert (len(sound), rate) == (CLIP_SAMPLES, 44_100)
     assert load_image(tmp_path / "one" / "sample-0.png").max_value > 0
-    error = last_error(sample(tiny_control, tmp_path / "one", "--audio", song, code=2))
-    assert "--overwrite" in error
+    assert "--overwrite" in refusal(sample_riff_cnet.main, *flags(tiny_control, tmp_path / "one", "--audio", song))
 
 
-def test_an_edge_map_alone_is_enough(tiny_control: Path, tmp_path: Path) -> None:
+def test_samples_of_a_tune(tiny_control: Path, song: Path, tmp_path: Path) -> None:
+    write_midi(tmp_path / "tune.mid", [Note(2.0, 3.0, 62.0), Note(3.0, 4.0, 64.0)])
+    flags = ["--model", tiny_control, "--audio", song, "--separator", "none", "--steps", 4, "--griffin_lim_iterations", 1]
+
+    def run(name: str, *more: object) -> Path:
+        sample_riff_cnet.main([str(flag) for flag in (*flags, "--output", tmp_path / name, "--num_samples", 2, *more)])
+        return tmp_path / name
+
+    with_file = run("file", "--start", 1, "--melody", tmp_path / "tune.mid", "--melody_strength", 1, "--prompt", "a female vocal")
+    notes, _ = read_midi(with_file / "tune.mid")  # one for both, where it lies in the clip
+    assert [(round(note.start, 2), note.pitch) for note in notes] == [(1.0, 62), (2.0, 64)]
+    assert not (with_file / "tune-0.mid").exists()
+    assert (with_file / "vocal-0.mid").exists()
+    composed = run("composed", "--melody", "compose")
+    assert (composed / "tune-0.mid").read_bytes() != (composed / "tune-1.mid").read_bytes()
+    with pytest.raises(SystemExit):
+        sample_riff_cnet.main(["--control", "edges.png", "--melody", "compose"])
+
+
+def test_an_edge_map_alone_is_enough(tiny_control: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     edges = np.zeros((512, 512), np.uint8)
     edges[::40] = 255
     Image.fromarray(edges).save(tmp_path / "edges.png")
-    done = sample(tiny_control, tmp_path / "out", "--control", tmp_path / "edges.png")
+    sample_riff_cnet.main(flags(tiny_control, tmp_path / "out", "--control", tmp_path / "edges.png"))
     assert (tmp_path / "out" / "sample-0.wav").exists()
-    assert "edges" not in done.stderr  # nothing to warn of
+    assert "edges" not in capsys.readouterr().err  # nothing to warn of
 
 
 @pytest.mark.parametrize(("level", "words"), [(0, "holds no edges (all black)"), (255, "is white all over")])
@@ -126,7 +145,7 @@ def test_invalid_inputs_end_in_one_line(tiny_control: Path, song: Path, tmp_path
     Image.fromarray(np.full((512, 512), 100, np.uint8)).save(tmp_path / "grey.png")
     Image.new("L", (100, 100)).save(tmp_path / "small.png")
     Image.new("L", (100, 512)).save(tmp_path / "narrow.png")
-    for flags, words in (
+    for more, words in (
         (["--control", tmp_path / "grey.png"], "holds grey levels"),
         (["--control", tmp_path / "small.png"], "small.png: 100x100 pixels; it must be as high as a spectrogram"),
         (["--control", tmp_path / "narrow.png"], "narrow.png: an image of 512x100 does not fit this model"),
@@ -135,8 +154,8 @@ def test_invalid_inputs_end_in_one_line(tiny_control: Path, song: Path, tmp_path
         (["--audio", song, "--separator", "magic"], "--separator: invalid choice: 'magic'"),
         (["--audio", song, "--output", song / "below-a-file"], "cannot create this folder"),
     ):
-        assert words in last_error(sample(tiny_control, tmp_path / "out", *flags, code=2))
-    run_script("sample_riff_cnet.py", "--output", tmp_path / "out", code=2)
+        assert words in refusal(sample_riff_cnet.main, *flags(tiny_control, tmp_path / "out", *more))
+    assert "give one of --audio FILE and --control IMAGE" in refusal(sample_riff_cnet.main, *flags(tiny_control, tmp_path / "out"))
 
 
 def test_control_at_strength_zero_is_no_control(tiny_control: Path) -> None:

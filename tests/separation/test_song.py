@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from stem_files import write_stem_file
 
+from riff.audio.clips import check_regions
 from riff.audio.io import Audio, write_audio
 from riff.errors import AudioError, AudioWarning, OptionError
 from riff.sampling.clip import control_from_audio
-from riff.sampling.mixback import check_regions
 from riff.separation.separator import SeparationOptions, SongOpener, open_songs
-from riff.separation.song import Song, open_song
+from riff.separation.song import Song, open_excerpt, open_song
 
 RATE = 44_100
 
@@ -76,6 +76,8 @@ def test_times_beyond_the_song_are_refused_before_it_is_separated(tmp_path: Path
         control_from_audio(tmp_path / "song.wav", opener, start_s=2.5)
     with pytest.raises(OptionError, match=r"end 3: the song lasts 2\.00 s"):
         open_song(tmp_path / "song.wav", opener, check=lambda duration_s: check_regions([(1.0, 3.0)], duration_s))
+    with pytest.raises(AudioError, match=r"a part of 1 s from 2 s: the song lasts 2\.00 s; begin inside it"):
+        open_excerpt(tmp_path / "song.wav", opener, 2.0, 1.0)
     beside = write_song(tmp_path, MIXTURE, STEMS)
     with pytest.raises(AudioError, match=r"lasts 2\.00 s"):
         control_from_audio(beside, open_songs(SeparationOptions(stems_dir=tmp_path / "stems"), [beside]), start_s=2.5)

@@ -34,9 +34,12 @@ def test_add_control_two_steps_and_one_sample(full_base: Path, pairs: Path, song
     assert len(losses) == 2
     assert all(0 < loss < 10 for loss in losses)
     song = next(path for path in sorted(songs.iterdir()) if path.is_dir())
-    sampling = ("--model", tmp_path / "final", "--audio", song / "mixture.wav", "--output", tmp_path / "samples")
-    run_script("sample_riff_cnet.py", *sampling, "--steps", 1, "--num_samples", 1, "--separator", "none", timeout=1800)
-    assert (tmp_path / "samples" / "sample-0.wav").exists()
+    sampling = ("--model", tmp_path / "final", "--audio", song / "mixture.wav", "--num_samples", 1, "--separator", "none")
+    for steps, melody in ((1, "none"), (2, "compose")):  # from noise, and from a guide's latents
+        run_script(
+            "sample_riff_cnet.py", *sampling, "--steps", steps, "--melody", melody, "--output", tmp_path / melody, timeout=1800
+        )
+        assert (tmp_path / melody / "sample-0.wav").exists()
 
 
 def test_one_file_of_the_original_code_and_back(full_base: Path, tmp_path: Path) -> None:
