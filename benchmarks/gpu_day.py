@@ -33,7 +33,7 @@ PARTS = (
     *("memory control 16", "memory control 12", "memory edit full", "memory edit 16", "memory edit 12", "small models"),
 )
 # Packages that the modules imported here name, and that nothing here calls.
-UNUSED = ("av", "cv2", "deflate", "librosa", "pyloudnorm", "scipy", "soundfile", "soxr")
+UNUSED = ("av", "cv2", "deflate", "librosa", "mido", "mir_eval", "pooch", "pyloudnorm", "scipy", "sklearn", "soundfile", "soxr")
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:

@@ -18,7 +18,10 @@ WITHOUT = """
 import importlib.metadata, importlib.util, runpy, sys
 from importlib.machinery import PathFinder
 
-MISSING = {"av", "cv2", "deflate", "gradio", "librosa", "pyloudnorm", "scipy", "soundfile", "soxr", "datasets", "peft", "mido"}
+MISSING = {
+    "av", "cv2", "datasets", "deflate", "gradio", "librosa", "mido", "mir_eval", "peft", "pooch", "pyloudnorm", "scikit-learn",
+    "scipy", "sklearn", "soundfile", "soxr",
+}
 
 class Others:
     find_distributions = PathFinder.find_distributions
