@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from riff import cli
+from riff.cli.errors import named_output
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.models.folders import check_output, save_pipeline
     from riff.models.loading import load_base
 
-    replaces = check_output(args.output, "--output", args.overwrite, inputs=(args.base, args.base_config))
+    with named_output():
+        replaces = check_output(args.output, args.overwrite, inputs=(args.base, args.base_config))
     print(f"loading {args.base}")
     try:
         pipeline = attach_control(load_base(args.base, args.base_config), args.hint_init, args.seed)

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riff import cli
-from riff.cli.errors import naming
+from riff.cli.errors import REPLACE, named_flag, naming
+from riff.errors import ExistsError
 from riff.training.flags import CONTROL_FLAGS as FLAGS
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ def _print_plan(settings: ControlSettings) -> None:
     print_plan(control_on_meta(configs, **settings.scope), configs, settings)
 
 
+@named_flag("", ExistsError, REPLACE)
 @naming(**FLAGS.names())
 def _train(settings: ControlSettings, processes: Processes) -> None:
     from riff.inspection.prompt_stats import low_variety

@@ -82,10 +82,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from riff.errors import RiffError
 
-    if args.audio:
-        from riff.audio.clips import check_clip
-
-        check_clip(args.audio, args.start)  # before other imports, which take seconds
     inputs = (args.audio, args.data_root, args.dataset_id, args.model_id, args.base, args.stems_dir, args.melody)
     with cli.ResultFolder(args.base_save_path, "--base_save_path", FILES, inputs, args.overwrite).written() as folder:
         summary, failures = edit_clips(args, folder)
@@ -96,6 +92,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
     """Write the results into `folder`, which becomes --base_save_path; returns a summary line and one about failures."""
+    from riff.audio.clips import check_clip
+
+    if args.audio:
+        check_clip(args.audio, args.start)  # before the imports that take seconds
     from riff.files import write_json
     from riff.models.loading import load_edit_pipeline
     from riff.models.model_types import EDIT, model_type_of
@@ -115,7 +115,7 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
     target = edit_target(args.model_id)
     further = {"steps": args.num_inference_steps, "negative_prompt": args.negative_prompt}
     options = edit_options_for(args.model_id, args.guidance_scale, args.image_guidance_scale, **further)
-    tune = tune_of(args, args.start)
+    tune = tune_of(args, args.model_id, args.start)
     if tune:
         tune.check(CLIP_FRAMES, args.prompt or "")
     clips, failures = load_clips(args, target, device)

@@ -113,9 +113,9 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    check_song(args)
     inputs = (args.audio, args.model, args.base, args.stems_dir, args.melody)
     with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
+        check_song(args)
         summary = replace_vocal(args, folder)
     print(f"{args.output / 'index.html'}: {summary}")
 
@@ -153,7 +153,7 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     canny = (args.canny_low, args.canny_high)
     model = load_song_model(args.model, args.base, device, args.scale, args.strength, args.image_scale, canny, **further)
     layout = WindowLayout(overlap=args.overlap, batch_size=args.window_batch_size)
-    prompt, tune = args.prompt or model.default_prompt, tune_of(args)
+    prompt, tune = args.prompt or model.default_prompt, tune_of(args, args.model)
     clock.lap("loading")
     opener = open_songs(separation_options(args, device), [args.audio], warn=cli.warn)
     regions = list(zip(args.start, args.end, strict=True))

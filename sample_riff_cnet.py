@@ -56,7 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     args = parser.parse_args(argv)
     if (args.audio is None) == (args.control is None):
         parser.error("give one of --audio FILE and --control IMAGE")
-    if args.control and args.melody != "none":
+    if args.control and args.melody not in (None, "none"):
         parser.error("argument --melody: a tune is mixed with its backing, which an edge map has not; give --audio, not --control")
     parser.check_canny(args)
     return args
@@ -65,10 +65,6 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    if args.audio:
-        from riff.audio.clips import check_clip
-
-        check_clip(args.audio, args.start)  # before other imports, which take seconds
     inputs = (args.audio, args.control, args.model, args.base, args.stems_dir, args.melody)
     with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
         first = write_samples(args, folder)
@@ -79,6 +75,10 @@ def write_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     """Write the results into `folder`, which becomes --output; returns the name of the first sample's audio."""
     from dataclasses import asdict
 
+    from riff.audio.clips import check_clip
+
+    if args.audio:
+        check_clip(args.audio, args.start)  # before the imports that take seconds
     from riff.models.encoders import check_size
     from riff.models.loading import load_control_pipeline
     from riff.models.model_types import CONTROL, model_type_of
@@ -94,7 +94,7 @@ def write_samples(args: cli.argparse.Namespace, folder: Path) -> str:
 
     device = cli.choose_device(args.device, mps=True)
     model_type_of(args.model, CONTROL)  # this and the tune before the song is separated, which can take minutes
-    tune = tune_of(args, args.start)
+    tune = tune_of(args, args.model, args.start) if args.audio else None
     if tune:
         tune.check(CLIP_FRAMES, args.prompt)
     if args.audio:

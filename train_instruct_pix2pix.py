@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riff import cli
-from riff.cli.errors import naming
+from riff.cli.errors import REPLACE, named_flag, naming
+from riff.errors import ExistsError
 from riff.training.flags import EDIT_FLAGS as FLAGS
 
 if TYPE_CHECKING:
@@ -263,6 +264,7 @@ def _print_plan(settings: EditSettings) -> None:
     print_plan(edit_on_meta(configs, settings.lora_rank), configs, settings)
 
 
+@named_flag("", ExistsError, REPLACE)
 @naming(**FLAGS.names())
 def _train(settings: EditSettings, without_effect: dict[str, str], processes: Processes) -> None:
     from riff.inspection.prompt_stats import low_variety

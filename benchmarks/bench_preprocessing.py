@@ -150,11 +150,11 @@ def time_stages(songs: Path, folder: Path) -> tuple[dict[str, float], dict[str, 
         magnitude = timed("transform, one for seven pitches", waveform_to_magnitude, clip, STANDARD, top)
         for shift in PITCH_SHIFTS:
             mels = timed("mel bands", magnitude_to_mel, magnitude, STANDARD, shift)
-            pictures = timed("grey levels", lambda mels: [mel_to_image(mel) for mel in mels], mels)
-            edges = timed("edges", canny_edges, pictures[1].pixels)
-            files += timed("PNG", lambda pictures: [image_to_png(picture) for picture in pictures], pictures)
+            clip_images = timed("grey levels", lambda mels: [mel_to_image(mel) for mel in mels], mels)
+            edges = timed("edges", canny_edges, clip_images[1].pixels)
+            files += timed("PNG", lambda images: [image_to_png(image) for image in images], clip_images)
             files.append(timed("PNG", edges_to_png, edges))
-            images += pictures
+            images += clip_images
     timed("writing and flushing", write_files, folder, files)
     pairs = len(images) / 2
     return {name: 1000 * spent / pairs for name, spent in seconds.items()}, time_writers(images[::7])

@@ -22,7 +22,7 @@ from riff import cli
 
 @dataclass(frozen=True)
 class Way:
-    """A sampler of diffusers, its steps, and how many clips are drawn together."""
+    """A sampler of diffusers, its steps, and how many clips are sampled together."""
 
     sampler: str
     steps: int
@@ -40,8 +40,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
     add("--model", default="models/riff-cnet-mini", help="control pipeline: folder, file or hub id")
-    add("--train_data_dir", type=Path, default=Path("train-data"), help="folder of pairs, whose edges and prompts are drawn for")
-    add("--num_clips", type=cli.whole(1), default=4, help="clips that every way draws")
+    add("--train_data_dir", type=Path, default=Path("train-data"), help="folder of pairs, whose edges and prompts are used")
+    add("--num_clips", type=cli.whole(1), default=4, help="clips that every way samples")
     add("--rounds", type=cli.whole(1), default=3, help="turns of every way")
     parser.add_flag("compile", default=False, help="measure torch.compile too (its first, slow call is not counted)")
     parser.add_device()
@@ -69,18 +69,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         pipelines[", compiled"] = compiled
     ways = {f"{way}{suffix}": (pipelines[suffix], way) for suffix in pipelines for way in WAYS}
     for pipeline, way in ways.values():
-        draw(pipeline, way, edges, prompts, args.seed, device)  # what is done once is not counted
+        generate(pipeline, way, edges, prompts, args.seed, device)  # what is done once is not counted
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    drawn: dict[str, list[Any]] = {}
+    samples: dict[str, list[Any]] = {}
     for _ in range(args.rounds):
         for name, (pipeline, way) in ways.items():
             start = time.perf_counter()
-            drawn[name] = draw(pipeline, way, edges, prompts, args.seed, device)
+            samples[name] = generate(pipeline, way, edges, prompts, args.seed, device)
             seconds[name].append((time.perf_counter() - start) / len(edges))
     results = {
-        name: {"seconds_per_clip": statistics.median(seconds[name]), "edge_f1": follows(drawn[name], edges)} for name in ways
+        name: {"seconds_per_clip": statistics.median(seconds[name]), "edge_f1": follows(samples[name], edges)} for name in ways
     }
-    inversion = invert(drawn[str(WAYS[2])], args.rounds)
+    inversion = invert(samples[str(WAYS[2])], args.rounds)
     for name, row in results.items():
         row["with_sound"] = row["seconds_per_clip"] + inversion
         print(f"{name:32}{row['seconds_per_clip']:8.2f} s a clip, edge F1 {row['edge_f1']:.3f}")
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.write_manifest(output, vars(args), results=results, inversion_seconds=inversion)
 
 
-def draw(pipeline: Any, way: Way, edges: Sequence[Any], prompts: Sequence[str], seed: int, device: str) -> list[Any]:
+def generate(pipeline: Any, way: Way, edges: Sequence[Any], prompts: Sequence[str], seed: int, device: str) -> list[Any]:
     import diffusers
     import torch
 
@@ -97,14 +97,14 @@ def draw(pipeline: Any, way: Way, edges: Sequence[Any], prompts: Sequence[str], 
     from riff.sampling.pipelines import sample_control
 
     pipeline.scheduler = getattr(diffusers, SAMPLERS[way.sampler]).from_config(pipeline.scheduler.config)
-    drawn: list[Any] = []
+    samples: list[Any] = []
     for first in range(0, len(edges), way.batch_size):
         part = slice(first, first + way.batch_size)
         seeds = list(range(seed + first, seed + first + len(edges[part])))
-        drawn += sample_control(pipeline, edges[part], prompts[part], seeds, SamplingOptions(steps=way.steps))
+        samples += sample_control(pipeline, edges[part], prompts[part], seeds, SamplingOptions(steps=way.steps))
     if device == "cuda":
         torch.cuda.synchronize()
-    return drawn
+    return samples
 
 
 def follows(images: Sequence[Any], edges: Sequence[Any]) -> float:
@@ -117,7 +117,7 @@ def follows(images: Sequence[Any], edges: Sequence[Any]) -> float:
 
 
 def invert(images: Sequence[Any], rounds: int) -> float:
-    """Seconds that a image's sound takes, as sample_riff_cnet.py makes it."""
+    """Seconds that an image's sound takes, as sample_riff_cnet.py makes it."""
     from riff.spectrogram.image import SpectrogramImage, image_to_waveform
 
     seconds = []

@@ -88,7 +88,7 @@ def measure(name: str, args: cli.argparse.Namespace, device: str) -> dict:
         pairs = ((stems.vocals if stems else mix, vocals), (stems.accompaniment if stems else mix, accompaniment))
         scores.append([si_sdr(estimate, truth) for estimate, truth in pairs])
     if isinstance(separator, SpleeterTensorFlow):
-        separator.close()  # what a child process held is known when it has ended
+        separator.close()  # the peak of a child process is known when it has ended
     result = {"seconds_per_second": seconds / length, "peak_mb": peak_mb(), "before_mb": before, "songs": len(scores)}
     if not args.random_weights or name in ("the mix", "repet"):
         result |= {key: float(score) for (key, _), score in zip(QUALITY, np.mean(scores, axis=0), strict=True)}
@@ -96,7 +96,7 @@ def measure(name: str, args: cli.argparse.Namespace, device: str) -> dict:
 
 
 def peak_mb() -> float:
-    """The most memory that this process, or a process that it started and that has ended, has held."""
+    """Peak memory of this process, or of an ended process that it started."""
     return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
 
 

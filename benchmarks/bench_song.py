@@ -4,7 +4,7 @@
     python benchmarks/bench_song.py --models models/riff-cnet-final --seconds 240 --separator demucs --device cuda
 
 Runs inpaint_song.py on synthesised songs, each run in a process of its own, and prints real-time factors: 0.5 is half the
-song's length. `MB` is the most memory that the process held.
+song's length. `MB` is the peak of the process's memory.
 """
 
 from __future__ import annotations
@@ -79,16 +79,16 @@ def sing(folder: Path, model: str, args: cli.argparse.Namespace) -> dict[str, An
 
     flags: dict[str, Any] = {"steps": args.steps, "overlap": args.overlap, "separator": args.separator, "device": args.device}
     flags |= {"window_batch_size": args.window_batch_size, "spleeter_model_dir": args.spleeter_model_dir}
-    flags |= {"audio": folder / "song.wav", "model": model, "output": folder / "out"}
+    flags |= {"audio": folder / "song.wav", "model": model, "output": folder / "out", "melody": "none"}
     command = [sys.executable, str(cli.ROOT / "inpaint_song.py"), "--overwrite"]
     command += [str(word) for name, value in flags.items() if value is not None for word in (f"--{name}", value)]
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said)
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
         _, status, used = os.wait4(process.pid, 0)  # tells what this one child used
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            said.seek(0)
-            raise RiffError(f"inpaint_song.py ended with {process.returncode}: {said.read().splitlines()[-1]}")
+            output.seek(0)
+            raise RiffError(f"inpaint_song.py ended with {process.returncode}: {output.read().splitlines()[-1]}")
     made = read_mapping(folder / "out" / "manifest.json")
     length = sum(made["seconds"].values()) / made["real_time_factor"]
     factors = {stage: spent / length for stage, spent in made["seconds"].items()}

@@ -149,13 +149,13 @@ def run(command: Sequence[str], place: Path) -> Times:
 
     from riff.errors import RiffError
 
-    with open(place / "said.txt", "w+") as said:
+    with open(place / "output.txt", "w+") as output_file:
         start = time.perf_counter()
-        process = subprocess.Popen([sys.executable, *command], stdout=said, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([sys.executable, *command], stdout=output_file, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
-        said.seek(0)
-        lines = said.read().splitlines()
+        output_file.seek(0)
+        lines = output_file.read().splitlines()
     if status:
         raise RiffError(f"{' '.join(command)} failed: {lines[-1] if lines else ''}")
     peak = cuda_peak(lines, place / "final" / "manifest.json")

@@ -1,9 +1,9 @@
-"""When does the control take hold? Edge F1 of the samples that training runs drew for held-out songs, by step.
+"""When does the control take hold? Edge F1 of the samples that training runs generated for held-out songs, by step.
 
     python benchmarks/control_curve.py scaled=image_log/version_0 stock=image_log/version_1 --train_data_dir train-data-full
 
-Each run is NAME=FOLDER of an image log. The score is that of tools/evaluate_samples.py, over the whole picture (what is held out
-of a folder of pairs has no stems to mask the vocal with): compare it with the true mixes' own, the last row.
+Each run is NAME=FOLDER of an image log. The score is that of tools/evaluate_samples.py, over the whole image (held-out
+pairs have no stems to mask the vocal with): compare it with the true mixes' own, the last row.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ def _clips(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.glob("*.png")) if not path.stem.endswith("-sheet")]
 
 
-def _mean_score(clips, pairs, picture) -> float:  # type: ignore[no-untyped-def]
+def _mean_score(clips, pairs, image) -> float:  # type: ignore[no-untyped-def]
     from riff.metrics.images import edge_scores
     from riff.spectrogram.edges import canny_edges
     from riff.spectrogram.image import load_grey
 
-    scores = [edge_scores(canny_edges(picture(clip)), load_grey(pairs / "source" / clip.name)).f1 for clip in clips]
+    scores = [edge_scores(canny_edges(image(clip)), load_grey(pairs / "source" / clip.name)).f1 for clip in clips]
     return sum(scores) / len(scores)
 
 

@@ -33,7 +33,7 @@ COLUMNS = ("performed", "backing_kept", "grey_levels", "chroma_cosine", "onset_c
 @dataclass(frozen=True)
 class Recipe:
     """target: of the pairs, mix or vocals. kinds: of edits in them. one_wording: every instruction in the same words.
-    flags: of training. scales: image and text guidance, None for --scales. trained_as: whose model this is, drawn otherwise."""
+    flags: of training. scales: image and text guidance, None for --scales. trained_as: the recipe whose model is sampled."""
 
     target: str = "vocals"
     kinds: tuple[str, ...] = ("add", "remove", "noop")
@@ -124,7 +124,7 @@ def make_pairs(args: cli.argparse.Namespace, recipe: Recipe) -> None:
 
 
 def chosen_records(file: Path, recipe: Recipe, prompts: Path) -> Iterator[dict[str, Any]]:
-    """The records of a recipe's kinds; with one wording, additions say "add" and what the song's prompt says of the vocal."""
+    """The records of a recipe's kinds; with one wording, additions are "add" and the vocal of the song's prompt."""
     of_song = {Path(line["file"]).stem: line["prompt"] for line in map(json.loads, prompts.read_text().splitlines())}
     for record in map(json.loads, file.read_text().splitlines()):
         if record["kind"] in recipe.kinds:

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/hint_study.py --train_data_dir outputs/control-pairs
 
 The songs and pairs are those of demo/train_riff_cnet_mini.sh. Every way starts from the same base, sees the same batches, noise
-and timesteps, and is looked at on the same clips of held-out songs from the same noise: the edge F1 of its samples outside the
+and timesteps, and is validated on the same clips of held-out songs from the same noise: the edge F1 of its samples outside the
 vocal's region, and the loss over held-out pairs. The floor is the base without a ControlNet, the ceiling the true mix through
 the autoencoder. Runs that are in --output already are not made again.
 """
@@ -62,16 +62,16 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--ways", nargs="+", default=list(WAYS), choices=list(WAYS), metavar="WAY", help=f"of: {'; '.join(WAYS)}")
     add("--seeds", nargs="+", type=cli.SEED, default=[0, 1, 2], help="of initialisation, data order, noise and samples")
     add(
-        "--looks",
+        "--validation_steps",
         nargs="+",
         type=cli.whole(1),
         default=[100, 200, 300],
-        help="optimizer steps after which to look; the last ends a run",
+        help="optimizer steps after which to validate; the last ends a run",
     )
     add("--batch_size", type=cli.BATCH, default=4, help="pairs a batch")
     add("--learning_rate", type=cli.real(above=0), default=1e-3, help="of what has no multiple")
-    add("--num_clips", type=cli.whole(1), default=12, help="held-out clips to look at")
-    add("--num_pairs", type=cli.whole(1), default=48, help="held-out pairs to take the loss of")
+    add("--num_clips", type=cli.whole(1), default=12, help="held-out clips to sample")
+    add("--num_pairs", type=cli.whole(1), default=48, help="held-out pairs to compute the loss of")
     add("--sample_steps", type=cli.DENOISING_STEPS, default=8, help="denoising steps of a sample")
     add("--output", type=Path, default=Path("benchmarks/results/hint_study.json"), help="where the figures go")
     return parser.parse_args(argv)
@@ -105,12 +105,12 @@ def write(args: cli.argparse.Namespace, bench: Bench, runs: list[dict[str, Any]]
 
 
 def summarise(way: str, runs: Sequence[dict[str, Any]], bounds: dict[str, float]) -> dict[str, Any]:
-    """Over a way's seeds: edge F1 at each look, at the last look its standard error, its share of the way from floor to ceiling
-    and the share of the base's loss that is gone, seconds a step, and the hint encoder's features at the start."""
+    """Over a way's seeds: edge F1 at each validation, at the last one its standard error, its share of the way from floor to
+    ceiling and the share by which the base's loss has fallen, seconds a step, and the hint encoder's features at the start."""
     import numpy as np
 
     own = [run for run in runs if run["way"] == way]
-    edge_f1 = np.array([[point["edge_f1"] for point in run["points"]] for run in own])  # (seeds, looks)
+    edge_f1 = np.array([[point["edge_f1"] for point in run["points"]] for run in own])  # (seeds, validations)
     last = [run["points"][-1] for run in own]
     loss = np.array([point["loss"] for point in last])
     return {
@@ -141,10 +141,10 @@ class Bench:
         self.full_size_features = self._full_size_features()
 
     def run(self, way: Way, seed: int) -> dict[str, Any]:
-        """Train one way and look at it.
+        """Train one way and validate it.
 
         Returns:
-            `points`: at each look the step, the seconds of training so far and edge F1; `features`: of the hint encoder
+            `points`: at each validation the step, the seconds of training so far and edge F1; `features`: of the hint encoder
             at the start.
         """
         import torch
@@ -156,7 +156,7 @@ class Bench:
         optimizer = adamw(module.named_parameters(), module.options)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(module.options, step))
         points, seconds = [], 0.0
-        for step, batch in zip(range(1, max(self._args.looks) + 1), module.train_dataloader(), strict=False):
+        for step, batch in zip(range(1, max(self._args.validation_steps) + 1), module.train_dataloader(), strict=False):
             start = time.perf_counter()
             with torch.autocast("cpu", torch.bfloat16):
                 loss = module.noise_loss(batch, (seed, step))
@@ -166,9 +166,9 @@ class Bench:
             optimizer.zero_grad()
             schedule.step()
             seconds += time.perf_counter() - start
-            if step in self._args.looks:
+            if step in self._args.validation_steps:
                 points.append(
-                    {"step": step, "seconds": round(seconds, 1), "edge_f1": self._look(pipeline), "loss": self._loss(module)}
+                    {"step": step, "seconds": round(seconds, 1), "edge_f1": self._edge_f1(pipeline), "loss": self._loss(module)}
                 )
         return {"features": features, "points": points}
 
@@ -218,7 +218,7 @@ class Bench:
         grey = torch.stack([dataset[index]["hint"] for index in range(len(dataset))])  # (clips, 1, height, width), uint8
         return (grey.float() / 255.0).repeat(1, 3, 1, 1)
 
-    def _look(self, pipeline: Any) -> float:
+    def _edge_f1(self, pipeline: Any) -> float:
         """Mean edge F1 of samples from fixed noise."""
         import numpy as np
         import torch
@@ -235,18 +235,18 @@ class Bench:
         edges = [load_grey(self._data.store.open(clip.source)) for clip in self._clips]
         options = SamplingOptions(steps=self._args.sample_steps, guidance_scale=1.0)
         with torch.autocast("cpu", torch.bfloat16):
-            drawn = sample_control(sampler, edges, [c.prompt for c in self._clips], range(len(edges)), options)
-        return float(np.mean([self._score(clip, picture) for clip, picture in zip(self._clips, drawn, strict=True)]))
+            samples = sample_control(sampler, edges, [c.prompt for c in self._clips], range(len(edges)), options)
+        return float(np.mean([self._score(clip, sample) for clip, sample in zip(self._clips, samples, strict=True)]))
 
-    def _score(self, clip: Any, picture: Any) -> float:
+    def _score(self, clip: Any, sample: Any) -> float:
         """Edge F1 outside the vocal's region, against the accompaniment's edges."""
         from riff.metrics.images import edge_scores, vocal_region
         from riff.spectrogram.edges import canny_edges
         from riff.spectrogram.image import load_grey, load_image
 
-        pictures = self._data.store
-        region = vocal_region(load_image(pictures.open(clip.accompaniment)), load_image(pictures.open(clip.target)))
-        return edge_scores(canny_edges(picture), load_grey(pictures.open(clip.source)), mask=~region).f1
+        store = self._data.store
+        region = vocal_region(load_image(store.open(clip.accompaniment)), load_image(store.open(clip.target)))
+        return edge_scores(canny_edges(sample), load_grey(store.open(clip.source)), mask=~region).f1
 
     def _loss(self, module: Any) -> float:
         """The mean loss of held-out pairs at fixed noise, timesteps and dropout."""
@@ -270,7 +270,7 @@ class Bench:
         module, pipeline = self._module(Way(), seed=0)
         mixes = [(clip, load_image(self._data.store.open(clip.target))) for clip in self._clips]
         ceiling = sum(self._score(clip, reconstructed(pipeline.vae, mix).pixels) for clip, mix in mixes) / len(mixes)
-        return {"floor": self._look(pipeline), "ceiling": ceiling, "loss": self._loss(module)}
+        return {"floor": self._edge_f1(pipeline), "ceiling": ceiling, "loss": self._loss(module)}
 
     def _full_size_features(self) -> dict[str, dict[str, float]]:
         """`feature_statistics` of hint encoders of Stable Diffusion 1.5's widths, by their initialisation."""
@@ -323,7 +323,7 @@ def feature_statistics(encoder: Any, hints: Any) -> dict[str, float]:
         features = silu(encoder.conv_in(hints))
         for convolution in encoder.blocks:
             features = silu(convolution(features))
-    return {"mean_size": features.abs().mean().item(), "std_over_picture": features.std(dim=(2, 3)).mean().item()}
+    return {"mean_size": features.abs().mean().item(), "std_over_image": features.std(dim=(2, 3)).mean().item()}
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/memory_by_song.py --audio_dir songs/ --separator spleeter
 
-Runs the script on the folder, looks at the memory of its process five times a second, and prints the most that it held
+Runs the script on the folder, reads the memory of its process five times a second, and prints the peak
 while it worked on each tenth of the songs. Flat is what it should be. What it makes is thrown away.
 """
 
@@ -69,14 +69,14 @@ def watch(command: Sequence[str], ledger: Path) -> dict[int, float]:
         RiffError: the command failed.
     """
     peaks: dict[int, float] = {}
-    with tempfile.TemporaryFile("w+") as said, subprocess.Popen(command, stdout=said, stderr=said) as process:
+    with tempfile.TemporaryFile("w+") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         while process.poll() is None:
             done = len(ledger.read_text().splitlines()) if ledger.exists() else 0
             peaks[done] = max(peaks.get(done, 0.0), resident_mb(process.pid))
             time.sleep(PERIOD_S)
         if process.returncode:
-            said.seek(0)
-            raise RiffError(f"{command[1]} ended with {process.returncode}: {said.read().splitlines()[-1]}")
+            output.seek(0)
+            raise RiffError(f"{command[1]} ended with {process.returncode}: {output.read().splitlines()[-1]}")
     return peaks
 
 

@@ -3,7 +3,7 @@
     python benchmarks/memory_presets.py
     python benchmarks/memory_presets.py --device cuda
 
-Predicts the peak of an optimizer step for each preset of --memory, for a ControlNet and for an edit model, at 512x512 pictures.
+Predicts the peak of an optimizer step for each preset of --memory, for a ControlNet and for an edit model, at 512x512 images.
 On CUDA real steps are taken too, on random weights, each in a process of its own, and their peak stands beside it.
 """
 
@@ -67,8 +67,8 @@ def rows(kind: str, batch: int, device: str) -> Any:
         row = {"predicted_gib": peak.total / GIB, "stage": peak.stage, "parts_gib": parts}
         if device == "cuda":
             command = [sys.executable, __file__, "--measure", kind, preset, str(batch)]
-            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            row["measured_gib"] = json.loads(said.splitlines()[-1]) / GIB
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            row["measured_gib"] = json.loads(output.splitlines()[-1]) / GIB
         yield preset, row
 
 
@@ -87,7 +87,7 @@ def options_of(preset: str, batch: int) -> Any:
 
 
 def measure(kind: str, preset: str, batch: int) -> int:
-    """Bytes that tensors held on the GPU at the most, in steps of the training module in bf16."""
+    """Peak bytes of tensors on the GPU, in steps of the training module in bf16."""
     import torch
     from torch.nn.utils import clip_grad_norm_
 

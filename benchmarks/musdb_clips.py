@@ -3,7 +3,7 @@
     python benchmarks/musdb_clips.py --songs musdb18hq/test --output outputs/musdb-clips
 
 Writes OUTPUT/clips.json, every clip's song, second and prompt with one hash for all, and OUTPUT/accompaniment/CLIP.wav, the
-5.11 s that a vocal is to be sung over. docs/musdb_vocal_inpainting.md says the rest.
+5.11 s that get a new vocal; see docs/musdb_vocal_inpainting.md.
 """
 
 from __future__ import annotations

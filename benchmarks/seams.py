@@ -3,8 +3,8 @@
     python benchmarks/seams.py --num_songs 10 --seconds 60
     python benchmarks/seams.py --model models/riff-pix2pix-mini --num_songs 10 --seconds 60
 
-Songs are synthesised (a catalogue that no model is trained on). Each is drawn twice over its accompaniment: in windows that are
-denoised together, and as clips of 512 frames, each drawn alone and brought to its accompaniment's level, end to end. A figure is
+Songs are synthesised (a catalogue that no model is trained on). Each is sampled twice over its accompaniment: in windows that are
+denoised together, and as clips of 512 frames, each sampled alone and brought to its accompaniment's level, end to end. A figure is
 how much more changes at borders than elsewhere (riff.metrics.seams): 1 is no seam, but for the rhythm that the true mixes
 have at the same places. `grid` is every 512 frames, `starts` is where a window begins.
 """
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def draw_and_measure(args: cli.argparse.Namespace, frames: int, add_vocal: AddVocal) -> tuple[dict[str, list], dict[str, float]]:
-    """The `SeamCurves` of every song by the way in which it was drawn, and the seconds that a song took."""
+    """The `SeamCurves` of every song by the way in which it was sampled, and the seconds that a song took."""
     from demo.composition import compose
     from riff.metrics.seams import seam_curves
     from riff.spectrogram.params import CLIP_FRAMES
@@ -110,7 +110,7 @@ def image_of(waveform: Any, start: int, frames: int) -> Any:
 
 
 def glued(pieces: Sequence[Any]) -> Any:
-    """Pictures end to end as one, each at its own level."""
+    """Spectrogram images end to end as one, each at its own level."""
     import torch
 
     from riff.spectrogram.image import image_to_mel, mel_to_image

@@ -4,8 +4,8 @@
 
 Trackers: pYIN as `--melody` uses it, and swift-f0 where it is installed (pip install swift-f0), on synthesised voices of known
 pitch: sung, hummed (three harmonics and breath), and sung over noise and over a backing at 12 dB below the voice. Tunes: true
-vocals of the demo songs and tunes composed for their backings, sung by the guide voice, both tracked alike, over the chords that
-are heard in the backing.
+vocals of the demo songs and tunes composed for their backings, by the same kind of singer, both tracked by pYIN, over the chords
+that are heard in the backing.
 """
 
 from __future__ import annotations
@@ -38,14 +38,19 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    from riff.audio.notes import contour_of_recording, notes_of_contour
+    from riff.sampling.compose import harmony_of
+
     results: dict[str, dict[str, dict[str, float]]] = {"tunes": {}, "trackers": {}}
     tracked: dict[str, list[dict[str, float]]] = {}
     tunes: dict[str, list[dict[str, float]]] = {"true vocals": [], "composed": []}
     for index in cli.progress_bar(range(args.num_songs), desc="songs", unit="song"):
         backing, vocals, prompt = song_parts(index)
-        for name, notes, harmony in sung_tunes(backing, vocals, prompt, index):
-            tunes[name].append(describe(notes, harmony))
-        for case, (voice, truth) in voices(backing, index).items():
+        harmony = harmony_of(backing, RATE)
+        sounds = voices(backing, harmony, prompt, index)
+        for name, sound in (("true vocals", vocals), ("composed", sounds["sung"][0])):
+            tunes[name].append(describe(notes_of_contour(contour_of_recording(sound, RATE)), harmony))
+        for case, (voice, truth) in sounds.items():
             for name, tracker in trackers().items():
                 tracked.setdefault(f"{name}, {case}", []).append(accuracy(tracker, voice, truth))
     results["tunes"], results["trackers"] = ({name: means(rows) for name, rows in found.items()} for found in (tunes, tracked))
@@ -68,18 +73,6 @@ def song_parts(index: int) -> tuple[np.ndarray, np.ndarray, str]:
     song = compose(CATALOGUE, index, SECONDS)
     vocals = song.stems["vocals"].astype(np.float32)
     return song.mixture.astype(np.float32) - vocals, vocals, song.prompt
-
-
-def sung_tunes(backing: np.ndarray, vocals: np.ndarray, prompt: str, seed: int) -> list[tuple[str, list[Note], Harmony]]:
-    """The notes of the true vocal and of a composed tune, as they are sung."""
-    from riff.audio.notes import FRAMES_A_SECOND, contour_of_notes, contour_of_recording, notes_of_contour
-    from riff.sampling.compose import compose_tune, harmony_of
-    from riff.sampling.melody import guide_voice
-
-    harmony = harmony_of(backing, RATE)
-    composed = contour_of_notes(compose_tune(harmony, prompt, seed), round(SECONDS * FRAMES_A_SECOND))
-    sounds = {"true vocals": vocals, "composed": guide_voice(composed, "female" in prompt, vibrato=True, seed=seed)[None]}
-    return [(name, notes_of_contour(contour_of_recording(sound, RATE)), harmony) for name, sound in sounds.items()]
 
 
 def describe(notes: Sequence[Note], harmony: Harmony) -> dict[str, float]:
@@ -110,15 +103,17 @@ def describe(notes: Sequence[Note], harmony: Harmony) -> dict[str, float]:
     }
 
 
-def voices(backing: np.ndarray, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Voices, float32, shape (1, samples), by case, each with its pitch, MIDI numbers, one in 10 ms, NaN in rests."""
+def voices(backing: np.ndarray, harmony: Harmony, prompt: str, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Voices that sing a composed tune, float32, shape (1, samples), by case, each with its pitch, MIDI numbers, one in 10 ms, NaN
+    in rests."""
     from demo.voice import CONTROL, Singer, Syllable, contours, midi_to_hz_array, sing
     from riff.audio.notes import FRAMES_A_SECOND
-    from riff.sampling.compose import compose_tune, harmony_of
+    from riff.metrics.melody import register_of_prompt
+    from riff.sampling.compose import compose_tune
 
     rng = np.random.default_rng(seed)
-    gender = ("female", "male")[seed % 2]
-    tune = compose_tune(harmony_of(backing, RATE), gender, seed)
+    gender = register_of_prompt(prompt) or "female"
+    tune = compose_tune(harmony, prompt, seed)
     singer, samples = Singer.random(gender, rng), backing.shape[1]
     line = [
         Syllable(n.start, n.end - n.start, n.pitch, str(rng.choice(list("aeiou"))), str(rng.choice(["", "s", "t"]))) for n in tune
@@ -139,7 +134,7 @@ def voices(backing: np.ndarray, seed: int) -> dict[str, tuple[np.ndarray, np.nda
         "sung": sung,
         "hummed": hum,
         "in noise": under(rng.standard_normal(samples)),
-        "over a backing": under(backing.mean(axis=0)),
+        "over a backing": under(np.asarray(backing.mean(axis=0))),
     }
     return {case: (sound[None].astype(np.float32), truth) for case, sound in sounds.items()}
 

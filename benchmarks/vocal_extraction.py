@@ -1,13 +1,13 @@
-"""The vocal out of a painted spectrogram, by several ways, against the true vocal of synthesised songs.
+"""The vocal extracted from a spectrogram image in several ways, against the true vocal of synthesised songs.
 
     python benchmarks/vocal_extraction.py --num_songs 10
 
-Painted is the true picture, and the true picture through a model's autoencoder, which blurs as every sample of a model does:
-that of the mix, out of which the vocal must be taken, or that of the vocal alone. `vocal` is the mean difference to the true
-vocal's picture and `mix` that of accompaniment and vocal together to the true mix's (grey levels, lower is better); `log-mel`
-is the former of the sounds themselves, in dB. `SI-SDR` knows phases, which a picture does not hold; `rest` is what sounds where
-nobody sings, against what sounds where somebody does (dB). The rows marked * are what riff/sampling/rendering.py does. Also
-printed: how loud the true vocals are against their band.
+The image is the true one (`true`), or the true one through a model's autoencoder, which blurs as every sample of a model does
+(`autoencoded`): of the mix, from which the vocal is extracted, or of the vocal alone. `vocal` is the mean difference to the true
+vocal's image and `mix` that of accompaniment and vocal together to the true mix's (grey levels, lower is better); `log-mel`
+is the same for the sounds, in dB. `SI-SDR` depends on phases, which an image does not hold; `rest` is the energy where nobody
+sings relative to that where somebody does (dB). The rows marked * are what riff/sampling/rendering.py does. Also printed: the
+loudness of the true vocals relative to their accompaniment.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from riff import cli
 CATALOGUE = 4
 FIRST_SONG = 3  # the constants of riff/sampling/rendering.py were chosen on the three before
 SECONDS = 12.0
-FRAMES = 1_024  # of the song's middle: two pictures as wide as models paint
+FRAMES = 1_024  # of the song's middle: two images of a model's width
 ROUNDS = (0, 16, 64)
 MEASURES = {
     "vocal": "grey_levels",
@@ -37,7 +37,7 @@ MEASURES = {
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
-    parser.add_argument("--num_songs", type=cli.whole(1), default=10, help="songs whose vocals are taken out")
+    parser.add_argument("--num_songs", type=cli.whole(1), default=10, help="songs whose vocals are extracted")
     parser.add_argument("--loudness_songs", type=cli.whole(1), default=40, help="songs whose vocals' loudness is measured")
     parser.add_argument("--base", default="mini", help="base model whose autoencoder blurs")
     parser.add_argument(
@@ -58,23 +58,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows: dict[str, dict[str, list]] = {}
     for index in range(args.num_songs):
         song = Song(FIRST_SONG + index, vae)
-        for painted in ("true", "autoencoded"):
-            for way, extract in ways(song, painted).items():
+        for source in ("true", "autoencoded"):
+            for way, extract in ways(song, source).items():
                 began = time.process_time()
                 sound = extract()
                 seconds = time.process_time() - began
-                rows.setdefault(painted, {}).setdefault(way, []).append([*song.score(sound), seconds])
+                rows.setdefault(source, {}).setdefault(way, []).append([*song.score(sound), seconds])
         print(f"song {index + 1} of {args.num_songs}", flush=True)
     results = {}
-    for painted, measured in rows.items():
-        print(f"{painted + ' pictures':48}" + "".join(f"{measure:>9}" for measure in MEASURES))
-        results[painted] = {
+    for source, measured in rows.items():
+        print(f"{source + ' images':48}" + "".join(f"{measure:>9}" for measure in MEASURES))
+        results[source] = {
             way: dict(zip(MEASURES.values(), np.mean(row, axis=0).tolist(), strict=True)) for way, row in measured.items()
         }
-        for way, row in results[painted].items():
+        for way, row in results[source].items():
             print(f"{way:48}" + "".join(f"{value:9.2f}" for value in row.values()))
     loudness = vocal_loudness(args.loudness_songs)
-    print(f"true vocals over their band: {loudness['median']:.2f} LU (quartiles {loudness['25 %']:.2f}, {loudness['75 %']:.2f})")
+    quartiles = f"quartiles {loudness['25 %']:.2f}, {loudness['75 %']:.2f}"
+    print(f"true vocals over their accompaniment: {loudness['median']:.2f} LU ({quartiles})")
     cli.write_manifest(args.output, vars(args), results=results, vocal_loudness_lu=loudness)
 
 
@@ -83,7 +84,7 @@ class Song:
 
     Attributes:
         vocal, backing: float32, shape (samples,).
-        painted: by kind and target, the pictures at their levels.
+        images: by source (true or autoencoded) and target, at their levels.
     """
 
     def __init__(self, index: int, vae: Any) -> None:
@@ -104,12 +105,12 @@ class Song:
         part = slice(first, first + STANDARD.clip_samples(FRAMES))
         self.vocal, mix = (torch.from_numpy(wave[:, part].mean(axis=0)) for wave in (song.stems["vocals"], song.mixture))
         self.backing = mix - self.vocal
-        self.vocal_picture, self.mix_picture = waveform_to_image(self.vocal), waveform_to_image(mix)
-        self.painted = {
-            ("true", "mix"): self.mix_picture,
-            ("true", "vocals"): self.vocal_picture,
-            ("autoencoded", "mix"): match_level(blurred(self.mix_picture.pixels), waveform_to_image(self.backing)),
-            ("autoencoded", "vocals"): SpectrogramImage(blurred(self.vocal_picture.pixels), self.vocal_picture.max_value),
+        self.vocal_image, self.mix_image = waveform_to_image(self.vocal), waveform_to_image(mix)
+        self.images = {
+            ("true", "mix"): self.mix_image,
+            ("true", "vocals"): self.vocal_image,
+            ("autoencoded", "mix"): match_level(blurred(self.mix_image.pixels), waveform_to_image(self.backing)),
+            ("autoencoded", "vocals"): SpectrogramImage(blurred(self.vocal_image.pixels), self.vocal_image.max_value),
         }
 
     def score(self, sound: Any) -> list[float]:
@@ -124,20 +125,20 @@ class Song:
         from riff.spectrogram.params import STANDARD
 
         heard, true = waveform_to_mel(sound), waveform_to_mel(self.vocal)
-        redrawn = mel_to_image(heard, max_value=self.vocal_picture.max_value)
-        together = mel_to_image(waveform_to_mel(self.backing + sound), max_value=self.mix_picture.max_value)
+        vocal = mel_to_image(heard, max_value=self.vocal_image.max_value)
+        together = mel_to_image(waveform_to_mel(self.backing + sound), max_value=self.mix_image.max_value)
         energy, known = (mel.square().sum(dim=0).numpy() for mel in (heard, true))
         rest = energy[known < 1e-4 * known.max()].mean() / energy[known > 1e-2 * known.max()].mean()
         return [
-            grey_difference(redrawn.pixels, self.vocal_picture.pixels),
+            grey_difference(vocal.pixels, self.vocal_image.pixels),
             log_mel_l1(sound.numpy(), self.vocal[: len(sound)].numpy(), STANDARD.sample_rate),
-            grey_difference(together.pixels, self.mix_picture.pixels),
+            grey_difference(together.pixels, self.mix_image.pixels),
             si_sdr(sound.numpy(), self.vocal.numpy()),
             float(10 * np.log10(rest)),
         ]
 
 
-def ways(song: Song, painted: str) -> dict[str, Callable[[], Any]]:
+def ways(song: Song, source: str) -> dict[str, Callable[[], Any]]:
     """name -> the vocal, float32 (samples,)."""
     import torch
 
@@ -146,12 +147,12 @@ def ways(song: Song, painted: str) -> dict[str, Callable[[], Any]]:
     from riff.spectrogram.mel import waveform_to_mel
     from riff.spectrogram.phase import mel_to_waveform
 
-    mix, vocal = (image_to_mel(song.painted[painted, target]) for target in ("mix", "vocals"))
+    mix, vocal = (image_to_mel(song.images[source, target]) for target in ("mix", "vocals"))
     backing = waveform_to_mel(song.backing)
 
     def kept(target: str, rounds: int) -> Any:
-        picture, accompaniment = song.painted[painted, target], song.backing.numpy()[None]
-        return torch.from_numpy(vocal_waveform(picture, accompaniment, picture.params.sample_rate, target, rounds))
+        image, accompaniment = song.images[source, target], song.backing.numpy()[None]
+        return torch.from_numpy(vocal_waveform(image, accompaniment, image.params.sample_rate, target, rounds))
 
     def mix_phases(rounds: int) -> Any:
         started = mel_to_waveform(mix, iterations=rounds, start=song.backing, propagate=False)
@@ -190,7 +191,7 @@ def unsmoothed_excess(mix: Any, backing: Any) -> Any:
 
 
 def vocal_loudness(count: int) -> dict[str, float]:
-    """LU of the true vocals over their band, where they sing: the median and the quartiles over the songs."""
+    """LU of the true vocals over their accompaniment, where they sing: the median and the quartiles over the songs."""
     import numpy as np
 
     from demo.composition import compose

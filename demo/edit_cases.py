@@ -1,4 +1,4 @@
-"""Pairs of pictures whose verdict is known: what must count as an added vocal, and what must not."""
+"""Pairs of spectrogram images of known verdict: what must count as an added vocal, and what must not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from riff.spectrogram.image import combine_images, mel_to_image, waveform_to_ima
 from riff.spectrogram.mel import magnitude_to_mel, top_frequency, waveform_to_magnitude
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 
-EDITS = ("true mix", "true mix, autoencoded", "backing and vocal pictures combined")
+EDITS = ("true mix", "true mix, autoencoded", "backing and vocal images combined")
 QUIET_EDIT = "true mix, vocal 6 dB down"
 NO_EDITS = (
     "untouched",
@@ -26,7 +26,7 @@ NO_EDITS = (
     "another song's drums added",
     "another song's chords added",
     "white noise added",
-    "a picture of noise",
+    "an image of noise",
     "another song",
 )
 REMOVALS = ("vocal removed", "vocal removed, autoencoded")
@@ -35,7 +35,7 @@ NO_REMOVALS = ("mix untouched", "mix autoencoded")
 
 @dataclass(frozen=True)
 class EditCase:
-    """before, after: uint8, shape (512, 512). removal: whether a vocal should have gone instead of come."""
+    """before, after: uint8, shape (512, 512). removal: whether the edit is to remove a vocal instead of adding one."""
 
     kind: str
     before: np.ndarray
@@ -45,7 +45,7 @@ class EditCase:
 
 @dataclass(frozen=True)
 class CasedClip:
-    """A clip with all its cases, the singer's register, and the vocal's own picture."""
+    """A clip with all its cases, the singer's register, and the vocal's own image."""
 
     name: str
     gender: str
@@ -67,43 +67,43 @@ def edit_cases(catalogue: int, count: int, autoencode: Callable[[np.ndarray], np
 
 
 def _cased(song: Song, other: Song, autoencode: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator) -> CasedClip:
-    parts, others = (
-        {name: stem[:, START : START + CLIP_SAMPLES].mean(axis=0) for name, stem in one.stems.items()} for one in (song, other)
+    parts, other_parts = (
+        {name: stem[:, START : START + CLIP_SAMPLES].mean(axis=0) for name, stem in piece.stems.items()} for piece in (song, other)
     )
     vocal = parts["vocals"]
     backing = parts["drums"] + parts["bass"] + parts["other"]
     level = _rms(backing)
-    mix, alone, voice = (_picture(wave) for wave in (backing + vocal, backing, vocal))
+    mix, alone, voice = (_image(wave) for wave in (backing + vocal, backing, vocal))
     untouched = alone.pixels
-    pictures = {
+    images = {
         "true mix": mix.pixels,
         "true mix, autoencoded": autoencode(mix.pixels),
-        "backing and vocal pictures combined": combine_images(alone, voice).pixels,
-        QUIET_EDIT: _picture(backing + 0.5 * vocal).pixels,
+        "backing and vocal images combined": combine_images(alone, voice).pixels,
+        QUIET_EDIT: _image(backing + 0.5 * vocal).pixels,
         "untouched": untouched,
         "autoencoded": autoencode(untouched),
-        "1 % noise": _picture(backing + 0.01 * np.abs(backing).max() * rng.standard_normal(CLIP_SAMPLES)).pixels,
+        "1 % noise": _image(backing + 0.01 * np.abs(backing).max() * rng.standard_normal(CLIP_SAMPLES)).pixels,
         "2 dB louder": mel_to_image(_mel(backing) * 10 ** (2 / 20), max_value=alone.max_value).pixels,
         "a semitone up": mel_to_image(_mel(backing, 1)).pixels,
         "two semitones down": mel_to_image(_mel(backing, -2)).pixels,
-        "another song's drums added": _picture(backing + others["drums"]).pixels,
-        "another song's chords added": _picture(backing + others["other"] * (level / _rms(others["other"]))).pixels,
-        "white noise added": _picture(backing + 0.5 * level * rng.standard_normal(CLIP_SAMPLES)).pixels,
-        "a picture of noise": rng.integers(0, 256, untouched.shape, dtype=np.uint8),
-        "another song": _picture(sum(others.values())).pixels,
+        "another song's drums added": _image(backing + other_parts["drums"]).pixels,
+        "another song's chords added": _image(backing + other_parts["other"] * (level / _rms(other_parts["other"]))).pixels,
+        "white noise added": _image(backing + 0.5 * level * rng.standard_normal(CLIP_SAMPLES)).pixels,
+        "an image of noise": rng.integers(0, 256, untouched.shape, dtype=np.uint8),
+        "another song": _image(sum(other_parts.values())).pixels,
     }
-    cases = [EditCase(kind, untouched, after) for kind, after in pictures.items()]
-    gone = {
+    cases = [EditCase(kind, untouched, after) for kind, after in images.items()]
+    removals = {
         "vocal removed": untouched,
-        "vocal removed, autoencoded": pictures["autoencoded"],
+        "vocal removed, autoencoded": images["autoencoded"],
         "mix untouched": mix.pixels,
-        "mix autoencoded": pictures["true mix, autoencoded"],
+        "mix autoencoded": images["true mix, autoencoded"],
     }
-    cases += [EditCase(kind, mix.pixels, after, removal=True) for kind, after in gone.items()]
+    cases += [EditCase(kind, mix.pixels, after, removal=True) for kind, after in removals.items()]
     return CasedClip(song.name, str(song.facts["gender"]), voice.pixels, cases)
 
 
-def _picture(wave):  # type: ignore[no-untyped-def]
+def _image(wave):  # type: ignore[no-untyped-def]
     return waveform_to_image(torch.from_numpy(wave.astype(np.float32)))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from riff import cli
+from riff.cli.errors import named_output
 
 PROMPTS = ["Generate a sad male vocal pop melody"]  # that its tokenizer is made of
 
@@ -28,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from riff.models.folders import check_output, model_folder, write_weights
 
-    with model_folder(args.output, {}, check_output(args.output, "--output", args.overwrite)) as folder:
+    with named_output():
+        replaces = check_output(args.output, args.overwrite)
+    with model_folder(args.output, {}, replaces) as folder:
         write_weights(full_size_base(args.seed), folder, torch.float16)
     print(f"Stable Diffusion 1.5's shapes, random weights: {args.output}")
 

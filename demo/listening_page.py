@@ -17,7 +17,7 @@ from riff.report.page import write_page
 from riff.report.report import Take
 from riff.report.song_page import with_tune
 from riff.sampling.levels import without_clipping
-from riff.sampling.melody import COMPOSE, Tune, TuneGuide
+from riff.sampling.melody import COMPOSE, STRENGTH, Tune, TuneGuide
 from riff.sampling.rendering import backing_image, render_mix
 from riff.sampling.song import SongModel, SongSampler, generate_take
 from riff.separation.song import Song
@@ -123,7 +123,7 @@ def make_example(
             example.add_sound(
                 f"{name}-tune",
                 f"New vocal by {name}, with a composed tune",
-                f"{made}, --melody {COMPOSE}",
+                f"{made}, --melody {COMPOSE} --melody_strength {STRENGTH:g}",
                 render_mix(song, take.output, model.target).mix,
             )
             image = with_tune(take.after, guide.tune(seed).contour)

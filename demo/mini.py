@@ -20,6 +20,7 @@ from demo.card import mini_card
 from demo.clips import Clips, load_or_make_clips
 from demo.diffusion import DiffusionRecipe, new_scheduler, train_diffusion
 from demo.tokenizer import add_words, instruction_texts, train_tokenizer
+from riff.cli.errors import named_output
 from riff.files import atomic_folder, atomic_path, write_json, write_text
 from riff.models.folders import check_output, model_folder, write_weights
 from riff.seeds import new_generator, seed_after
@@ -39,7 +40,8 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
     Raises:
         OptionError: the folder holds a model and --overwrite was not given, or something else.
     """
-    replaces = check_output(args.output, "--output", args.overwrite)
+    with named_output():
+        replaces = check_output(args.output, args.overwrite)
     clips = load_or_make_clips(args.work, training_catalogue, args.num_clips, args.num_workers, args.world)
     unseen = load_or_make_clips(args.work, validation_catalogue, validation_clips, args.num_workers, args.world)
     autoencoder_recipe = replace(AutoencoderRecipe(), steps=args.autoencoder_steps)

@@ -11,4 +11,4 @@ python train_instruct_pix2pix.py --pretrained_model_name_or_path mini --train_da
     --snr_gamma 0 --use_ema --ema_decay 0.999 --val_share 0.01 --validation_steps 1000 --num_validation_images 2 --logging_dir outputs
 # Chosen on catalogue 4, which nothing was trained or is measured on: at 3 and 1 every edit is performed and every register obeyed,
 # and at an image scale of 1 a third of the predictions is not needed.
-python demo/recommend.py models/riff-pix2pix-mini --guidance_scale 3 --image_guidance_scale 1
+python demo/recommend.py models/riff-pix2pix-mini --guidance_scale 3 --image_guidance_scale 1 --melody compose --melody_strength 0.3

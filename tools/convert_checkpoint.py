@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from riff import cli
+from riff.cli.errors import named_output
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -57,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if to_file:
         cli.check_new_files([args.output, manifest], inputs, args.overwrite)
     else:
-        replaces = check_output(args.output, "--output", args.overwrite, inputs=inputs)
+        with named_output():
+            replaces = check_output(args.output, args.overwrite, inputs=inputs)
     if is_folder and not to_file:
         raise OptionError(f"--output {args.output}: --input is a folder, so this must be a file that ends in .ckpt or .safetensors")
     file = None if is_folder else resolve_checkpoint(args.input, "give a file or a folder")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from riff.errors import DataError, ModelError, OptionError, RiffError
+from riff.errors import DataError, ExistsError, ModelError, OptionError, RiffError
+
+REPLACE = "; use --overwrite to replace it, or choose another folder"
 
 
 @contextmanager
@@ -21,6 +23,13 @@ def named_flag(flag: str, error_type: type[RiffError] = RiffError, remedy: str =
     except error_type as error:
         error.args = (f"{flag}{error}{remedy}", *error.args[1:])
         raise
+
+
+@contextmanager
+def named_output(flag: str = "--output ") -> Iterator[None]:
+    """`named_flag` of a folder for results, and the way out where it holds earlier ones."""
+    with named_flag(flag), named_flag("", ExistsError, REPLACE):
+        yield
 
 
 @contextmanager

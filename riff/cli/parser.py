@@ -224,12 +224,13 @@ class ArgumentParser(argparse.ArgumentParser):
         add = self.add_argument
         add(
             "--melody",
-            default="none",
             metavar="none|compose|original|FILE",
             help="tune of the vocal: none leaves it to the model, compose makes one for the backing (another one for each take's "
-            "seed), original keeps that of the song's vocal, FILE is a MIDI file or a recording of one voice or instrument",
+            "seed), original keeps that of the song's vocal, FILE is a MIDI file or a recording of one voice or instrument "
+            "(default: the model's recommendation, else none; of the small models compose)",
         )
-        add("--melody_strength", type=real(0, 1), default=0.3, help="0 leaves the tune to the model, 1 keeps it to the letter")
+        strength = "0 leaves the tune to the model, 1 keeps it to the letter (default: the model's recommendation, else 0.3)"
+        add("--melody_strength", type=real(0, 1), help=strength)
         add("--melody_start", type=seconds, default=0.0, metavar="TIME", help="where the tune of a file begins in the song")
         add(
             "--melody_transpose",

@@ -131,8 +131,8 @@ def _harmony(note: np.ndarray, voiced: np.ndarray, darkness: np.ndarray, params:
     key = chroma.mean(axis=1, keepdims=True)
     chroma = (1 - KEY_WEIGHT) * local + KEY_WEIGHT * key / max(key.sum(), tiny)
     mean, highest = chroma.mean(axis=0), chroma.max(axis=0)
-    sung = chroma[np.round(note).astype(int) % 12, np.arange(len(note))]
-    relative = np.divide(sung - mean, highest - mean, out=np.zeros_like(mean), where=highest > mean)
+    sounding = chroma[np.round(note).astype(int) % 12, np.arange(len(note))]
+    relative = np.divide(sounding - mean, highest - mean, out=np.zeros_like(mean), where=highest > mean)
     return float(relative[voiced].mean())
 
 

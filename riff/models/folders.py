@@ -11,7 +11,7 @@ import torch
 from diffusers import ConfigMixin, DiffusionPipeline
 from torch import nn
 
-from riff.errors import OptionError
+from riff.errors import ExistsError, OptionError
 from riff.files import atomic_folder, files_below, make_folder, read_mapping, write_json
 from riff.models.model_types import MODEL_TYPES
 from riff.models.sources import ORIGIN_FILE, read_origin
@@ -21,7 +21,6 @@ MANIFEST = "manifest.json"  # how a model was made, beside it
 
 def check_output(
     folder: Path,
-    flag: str,
     overwrite: bool,
     *,
     inputs: Iterable[str | Path | None] = (),
@@ -31,7 +30,7 @@ def check_output(
     """Refuse a folder for a model unless it is new, empty, or holds a model of this project that may be replaced.
 
     Args:
-        flag: that named it. overwrite: any model may be replaced.
+        overwrite: any model may be replaced.
         inputs: models that the command reads, which are never replaced; hub ids may be among them.
         beside: folders that may lie in it, or around it; nothing in them is touched.
         version: of a training run that goes on; it replaces what it left itself.
@@ -40,18 +39,19 @@ def check_output(
         The files of the model to be replaced, for `save_pipeline`.
 
     Raises:
-        OptionError: the folder holds something else, or an input.
+        ExistsError: the folder holds a model that may not be replaced.
+        OptionError: it holds something else, or an input.
         RiffError: it cannot be written to.
     """
     if not folder.exists():
         make_folder(folder.resolve().parent)
         return []
     if not folder.is_dir():
-        raise OptionError(f"{flag} {folder}: is a file; choose a folder")
+        raise OptionError(f"{folder}: is a file; choose a folder")
     make_folder(folder)
     for source in inputs:
         if source is not None and Path(source).exists() and Path(source).resolve().is_relative_to(folder.resolve()):
-            raise OptionError(f"{flag} {folder}: this would replace its own input {source}; choose another folder")
+            raise OptionError(f"{folder}: this would replace its own input {source}; choose another folder")
     root, kept = folder.resolve(), [path.resolve() for path in beside]
     leftovers = (f".{root.name}.tmp.", f".{root.name}.old.")  # by a process that was killed while it wrote a model there
     existing = [
@@ -63,9 +63,9 @@ def check_output(
         return []
     if not (folder / ORIGIN_FILE).is_file():
         names = ", ".join(sorted(path.name for path in existing)[:3]) + (", ..." if len(existing) > 3 else "")
-        raise OptionError(f"{flag} {folder}: holds {names}, and no model of this project; choose a new or an empty folder")
+        raise OptionError(f"{folder}: holds {names}, and no model of this project; choose a new or an empty folder")
     if not overwrite and (version is None or read_origin(folder).get("version") != version):
-        raise OptionError(f"{flag} {folder}: holds a model already; use --overwrite to replace it, or choose another folder")
+        raise ExistsError(f"{folder}: holds a model already")
     return _files_of_model(folder)
 
 

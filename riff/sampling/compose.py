@@ -120,7 +120,8 @@ def compose_tune(harmony: Harmony, prompt: str = "", seed: int = 0) -> list[Note
     """
     low, high = RANGES[register_of_prompt(prompt)]
     rng = np.random.default_rng(seed)
-    events = list(_write(rng, len(harmony.chords), _first_bar(harmony.chords)))
+    beats = len(harmony.chords)
+    events = list(_write(rng, beats, _first_bar(harmony.chords))) or [_Event(0, beats, 0.5, 0, strong=True, final=False)]
     pitches: list[int | None] = [None] * len(events)
     before: int | None = None
     for index, event in enumerate(events):
@@ -129,8 +130,7 @@ def compose_tune(harmony: Harmony, prompt: str = "", seed: int = 0) -> list[Note
             allowed = {harmony.tonic} if event.final and harmony.tonic in chord else chord
             before = pitches[index] = _nearest(_tones(allowed, low, high), low + event.height * (high - low), before)
     _fill(events, pitches, _tones(harmony.scale, low, high))
-    beats, count = harmony.beats, np.arange(len(harmony.beats))
-    times = [np.interp([event.begin, event.end - GAP_BEATS], count, beats) for event in events]
+    times = [np.interp([event.begin, event.end - GAP_BEATS], np.arange(beats + 1), harmony.beats) for event in events]
     return [Note(float(start), float(end), float(pitch or low)) for (start, end), pitch in zip(times, pitches, strict=True)]
 
 
@@ -158,7 +158,7 @@ def _write(rng: np.random.Generator, beats: int, first_bar: int) -> Iterator[_Ev
 
 
 def _one(rng: np.random.Generator, rhythms: Sequence[Sequence[float]]) -> Sequence[float]:
-    return rhythms[rng.integers(len(rhythms))]
+    return rhythms[int(rng.integers(len(rhythms)))]
 
 
 def _first_bar(chords: Sequence[frozenset[int]]) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from riff.cli import warn
 from riff.cli.errors import named_flag
 from riff.errors import DataError
 from riff.metrics.melody import REGISTER_BOUNDARY, register_of_prompt
+from riff.models.sources import read_origin
 from riff.sampling.compose import Harmony, compose_tune, harmony_of
 from riff.sampling.levels import vocal_at_level
 from riff.sampling.windows import Guide
@@ -52,6 +53,7 @@ FEMALE_FORMANTS = 1.17
 HIGHEST_HARMONIC = 6_000.0  # Hz
 VIBRATO = (5.5, 0.35)  # Hz, semitones
 CONSONANT_S = 0.03
+BLOCK = 2**21  # samples: an hour in float64 is 1.3 GB
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Tune:
         """The tune of the file, which begins at 0 and is as long as it is there.
 
         Raises:
-            AudioError: the file cannot be read, or has no notes. DataError: no pitch in it.
+            AudioError: the file cannot be read, or has no notes.
         """
         path = Path(self.source)
         if path.suffix.lower() in MIDI_SUFFIXES:
@@ -166,20 +168,31 @@ class TuneGuide:
         return Guide(image.pixels, self.strength)
 
 
-def tune_of(args: Namespace, clip_start_s: float = 0.0) -> Tune | None:
-    """The tune of a command's --melody flags, its file read; None where the model is left to itself.
+def tune_for(model: str, source: str | None, strength: float | None, **fields: Any) -> Tune | None:
+    """A tune for a model; None where it is left to itself.
 
     Args:
-        clip_start_s: where the part of the song that is generated begins, which the tune is placed in.
+        source, strength: as in `Tune`, or None for what the model's `riff.json` recommends, else no tune, and 0.3.
+        fields: others of `Tune`.
+    """
+    recommended = read_origin(model).get("sampling", {})
+    source = source or recommended.get("melody", NONE)
+    strength = recommended.get("melody_strength", STRENGTH) if strength is None else strength
+    return None if source == NONE else Tune(source, strength, **fields)
+
+
+def tune_of(args: Namespace, model: str, clip_start_s: float = 0.0) -> Tune | None:
+    """The tune of a command's --melody flags, its file read.
+
+    Args:
+        model: as in `tune_for`. clip_start_s: where the part of the song begins in which the tune is placed.
 
     Raises:
-        AudioError: a file that cannot be read. DataError: a recording without pitch.
+        AudioError: a file that cannot be read.
     """
-    if args.melody == NONE:
-        return None
-    start_s = args.melody_start - clip_start_s
-    tune = Tune(args.melody, args.melody_strength, start_s, args.melody_transpose, args.melody_snap, args.melody_seed)
-    if tune.of_file and tune.file.remark:
+    fields = {"transpose": args.melody_transpose, "snap": args.melody_snap, "seed": args.melody_seed}
+    tune = tune_for(model, args.melody, args.melody_strength, start_s=args.melody_start - clip_start_s, **fields)
+    if tune and tune.of_file and tune.file.remark:
         warn(tune.file.remark)
     return tune
 
@@ -289,14 +302,20 @@ def guide_voice(contour: np.ndarray, female: bool, vibrato: bool, seed: int = 0)
     formants = formants * (FEMALE_FORMANTS if female else 1.0)
     level = np.convolve(np.where(voiced & (since > CONSONANT_S), 1.0, 0.0), np.hanning(7) / np.hanning(7).sum(), mode="same")
 
-    samples = STANDARD.clip_samples(len(contour))
-    at = np.arange(samples) / STANDARD.sample_rate
     pitch = 440.0 * 2.0 ** ((note - 69.0) / 12.0)
-    phase = 2 * np.pi * np.cumsum(np.interp(at, times, pitch)) / STANDARD.sample_rate
-    voice = np.zeros(samples)
-    for harmonic in range(1, int(HIGHEST_HARMONIC / pitch.min()) + 1):
-        frequency = harmonic * pitch
-        resonance = 1.0 / (1.0 + ((frequency[:, None] - formants) / BANDWIDTHS) ** 2)
-        amplitude = level * (resonance.sum(axis=1) + 0.02) / harmonic**0.5 * (frequency < HIGHEST_HARMONIC)
-        voice += np.interp(at, times, amplitude) * np.sin(harmonic * phase)
-    return (voice / max(np.abs(voice).max(), np.finfo(np.float64).tiny)).astype(np.float32)
+    harmonics = range(1, int(HIGHEST_HARMONIC / pitch.min()) + 1)
+    amplitudes = [_amplitude(harmonic, pitch, formants) * level for harmonic in harmonics]
+    voice, phase = np.zeros(STANDARD.clip_samples(len(contour)), np.float32), np.zeros(1)
+    for first in range(0, len(voice), BLOCK):
+        at = np.arange(first, min(len(voice), first + BLOCK)) / STANDARD.sample_rate
+        phase = phase[-1] % (2 * np.pi) + 2 * np.pi * np.cumsum(np.interp(at, times, pitch)) / STANDARD.sample_rate
+        for harmonic, amplitude in zip(harmonics, amplitudes, strict=True):
+            voice[first : first + BLOCK] += np.interp(at, times, amplitude) * np.sin(harmonic * phase)
+    return voice / max(float(np.abs(voice).max()), float(np.finfo(np.float32).tiny))
+
+
+def _amplitude(harmonic: int, pitch: np.ndarray, formants: np.ndarray) -> np.ndarray:
+    """Of a harmonic in every frame: float64, shape (frames,); pitch is (frames,) and formants (frames, 3) in Hz."""
+    frequency = harmonic * pitch
+    resonance = 1.0 / (1.0 + ((frequency[:, None] - formants) / BANDWIDTHS) ** 2)
+    return (resonance.sum(axis=1) + 0.02) / harmonic**0.5 * (frequency < HIGHEST_HARMONIC)

@@ -17,6 +17,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment, TorchEl
 from pytorch_lightning.strategies import DDPStrategy
 
 from riff import cli
+from riff.cli.errors import named_flag
 from riff.errors import Interrupted, OptionError, TrainingError
 from riff.files import make_folder, only_writer, remove_leftovers
 from riff.models.folders import check_output, save_pipeline
@@ -60,7 +61,8 @@ class TrainingRun:
             version = RunDir.of_checkpoint(self.resume).version if self.resume else None
             logs = RunDir(settings.log_dir, 0)
             beside, output = (logs.path, logs.images), settings.output
-            self._replaces = check_output(output, "output", settings.overwrite, inputs=inputs, beside=beside, version=version)
+            with named_flag("output "):
+                self._replaces = check_output(output, settings.overwrite, inputs=inputs, beside=beside, version=version)
 
     def train(
         self,

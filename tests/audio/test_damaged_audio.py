@@ -1,4 +1,4 @@
-"""What players play is read: damage is skipped, said, and kept in time; a file of which most is lost is refused."""
+"""What players play is read: damage is skipped and reported, the rest stays in time; a file of which most is lost is refused."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_an_mp3_without_a_length_may_be_longer_or_shorter_than_its_first_frames_
         assert warned == []
 
 
-def test_the_sound_of_a_film_may_end_before_its_pictures(tmp_path: Path) -> None:
+def test_the_sound_of_a_video_may_end_before_its_frames(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "film.mkv"), "w") as output:
         film, sound = output.add_stream("mpeg4", rate=10), output.add_stream("aac", rate=RATE, layout="stereo")
         film.width = film.height = 64

@@ -62,14 +62,14 @@ def any_flags(script: str) -> st.SearchStrategy[list[str]]:
     """Some of the flags with anything after them."""
     values = st.one_of(FLOATS, WHOLES, TEXTS)
 
-    def said(action: Any) -> st.SearchStrategy[list[str]]:
+    def words_of(action: Any) -> st.SearchStrategy[list[str]]:
         name = action.option_strings[-1 if action.nargs != "?" else 0]
         fitting = st.sampled_from([*map(str, action.choices)]) if action.choices else values
         value = st.one_of(values, fitting)
         apart = st.lists(value, max_size=3 if action.nargs in ("+", "*", "?", 2) else 1).map(lambda words: [name, *words])
         return st.one_of(apart, value.map(lambda word: [f"{name}={word}"]))
 
-    some = st.lists(st.sampled_from(actions(script)).flatmap(said), min_size=1, max_size=3)
+    some = st.lists(st.sampled_from(actions(script)).flatmap(words_of), min_size=1, max_size=3)
     return some.map(lambda parts: [word for part in parts for word in part])
 
 
@@ -82,8 +82,8 @@ def in_range(action: Any, value: Any) -> bool:
 
 def outcome(run: Callable[[], Any]) -> Any:
     """What it returns, or None where it ended in one line and status 2."""
-    said, status = io.StringIO(), None
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+    stderr, status = io.StringIO(), None
+    with contextlib.redirect_stderr(stderr), contextlib.redirect_stdout(io.StringIO()):
         try:
             return run()
         except SystemExit as ended:
@@ -91,9 +91,9 @@ def outcome(run: Callable[[], Any]) -> Any:
         except (RiffError, OSError) as error:
             status = cli.report(error)  # which raises again what is a fault of the code
     assert status == cli.EXIT_FAILURE
-    errors = [line for line in said.getvalue().splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, said.getvalue()
-    assert "Traceback" not in said.getvalue()
+    errors = [line for line in stderr.getvalue().splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, stderr.getvalue()
+    assert "Traceback" not in stderr.getvalue()
     return None
 
 

@@ -1,4 +1,4 @@
-"""The numbers that flags take: each has a range, which is said where it is left; 0 is never; seeds that PyTorch would confuse."""
+"""The numbers that flags take: each has a range, which the error names; 0 is never; seeds that PyTorch would confuse."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def test_a_number_out_of_range_is_refused_in_one_line(
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         parse(script, flag, value)
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert ended.value.code == cli.EXIT_FAILURE
-    assert said.startswith("error: argument ")
-    assert flag in said
-    assert range in said
-    assert said.count("\n") == 1
-    assert len(said) < 400
+    assert output.startswith("error: argument ")
+    assert flag in output
+    assert range in output
+    assert output.count("\n") == 1
+    assert len(output) < 400
 
 
 @pytest.mark.parametrize(
@@ -109,9 +109,9 @@ def test_a_file_of_flags_passes_the_same_check(script: str, line: str, words: st
 def test_help_says_the_range(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(CONTROL, "--help")
-    said = " ".join(capsys.readouterr().out.split())
-    assert "--batch_size N, --train_batch_size N pairs in a batch of one process; 1 to 4096 (default: 4)" in said
-    assert "--val_share X" in said
+    output = " ".join(capsys.readouterr().out.split())
+    assert "--batch_size N, --train_batch_size N pairs in a batch of one process; 1 to 4096 (default: 4)" in output
+    assert "--val_share X" in output
 
 
 def test_every_number_has_a_range() -> None:
@@ -251,8 +251,8 @@ def test_shards_are_not_told_to_be_made(file: str, tmp_path: Path) -> None:
     shard.parent.mkdir(parents=True)
     shard.touch()
     for place in (tmp_path / "shards", shard):
-        said = last_error(run_script("tools/inspect_dataset.py", place, code=2))
-        assert "holds shards, not a folder of pairs" in said
+        output = last_error(run_script("tools/inspect_dataset.py", place, code=2))
+        assert "holds shards, not a folder of pairs" in output
 
 
 def test_a_caption_of_any_length_is_cut_at_once(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def shard_names(folder: Path) -> list[str]:
 def test_shards_hold_what_the_folder_holds_in_its_order(
     type_name: str, form: str, folders: dict, packed: Callable[..., Path]
 ) -> None:
-    """Pictures byte by byte and values, however many shards there are, and whatever names them."""
+    """Images byte by byte and values, however many shards there are, and whatever names them."""
     wanted, folder = contents(folders[type_name], type_name), packed(type_name, form)
     suffix = FORMATS[form]
     assert shard_names(folder) == [f"pairs-{number:06d}{suffix}" for number in range(4)]

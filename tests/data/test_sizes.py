@@ -1,4 +1,4 @@
-"""Pictures of several sizes in training data: the commonest that fits is taken, others are named and left out."""
+"""Images of several sizes in training data: the commonest that fits is taken, others are named and left out."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ def test_riffusion_mini_draws_in_plain_diffusers() -> None:
     pipeline.set_progress_bar_config(disable=True)
     prompts = ["Generate a sad female vocal ballad melody", "Generate an intense female vocal rock melody"]
     generators = [torch.Generator().manual_seed(0) for _ in prompts]
-    drawn = pipeline(prompts, num_inference_steps=20, guidance_scale=4.0, generator=generators).images
-    ballad, rock = (np.array(picture) for picture in drawn)
+    samples = pipeline(prompts, num_inference_steps=20, guidance_scale=4.0, generator=generators).images
+    ballad, rock = (np.array(image) for image in samples)
     assert ballad.shape == rock.shape == (512, 512, 3)
     assert min(ballad.std(), rock.std()) > 20  # no flat grey
     assert ballad[:100].mean() > rock[:100].mean() + 10  # cymbals darken the highest bands of a rock song alone

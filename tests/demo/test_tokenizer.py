@@ -1,4 +1,4 @@
-"""The small model's words: those learnt from prompts, and those that come later without changing what was said before."""
+"""The small model's words: those learnt from prompts, and those that come later without changing earlier ones."""
 
 from __future__ import annotations
 

@@ -165,8 +165,8 @@ def test_a_singer_holds_the_note(gender: str, speaker: str, size: float) -> None
     voice = replace(STEADY, gender=gender, speaker=speaker, size=size)
     note = 50 if gender == "male" else 64
     wave = sing([SungNote(0.5, 1.0, note, "day")], seconds_to_samples(2.0), voice, np.random.default_rng(0))
-    held = wave[seconds_to_samples(0.7) : seconds_to_samples(1.3)]
-    pitch, voiced, _ = librosa.pyin(held, fmin=70, fmax=700, sr=SAMPLE_RATE, frame_length=4096, hop_length=2048)
+    sustained = wave[seconds_to_samples(0.7) : seconds_to_samples(1.3)]
+    pitch, voiced, _ = librosa.pyin(sustained, fmin=70, fmax=700, sr=SAMPLE_RATE, frame_length=4096, hop_length=2048)
     assert voiced.mean() > 0.8
     assert abs(librosa.hz_to_midi(np.median(pitch[voiced])) - note) < 0.3
     assert np.abs(wave[seconds_to_samples(1.7) :]).max() < 0.01

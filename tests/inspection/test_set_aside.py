@@ -142,7 +142,7 @@ def test_sounds_are_moved_with_their_images(pairs: Path, tmp_path: Path) -> None
             (folder / "wav" / f"{Path(name).stem}_{part}.wav").touch()
         lines.append({"input_file_path": f"input_image/{name}", "edited_file_path": f"edited_image/{name}", "edit_prompt": "add"})
     (folder / "wav" / "nobody_input.wav").touch()
-    (folder / SILENT_IMAGE).touch()  # for pairs that change nothing, even where none was drawn
+    (folder / SILENT_IMAGE).touch()  # for pairs that change nothing, even where none was sampled
     (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     opened = read_folder(folder)
     assert orphans(opened) == ["wav/nobody_input.wav"]

@@ -78,8 +78,8 @@ def test_nothing_sung_is_no_number_and_does_not_fit(backing: np.ndarray) -> None
     fit = score_fit(silent, backing)
     assert np.isnan(fit).all()
     assert not fit.fits
-    held = PitchTrack(np.full(CLIP_FRAMES, 60.0), np.ones(CLIP_FRAMES), *np.ones((2, CLIP_FRAMES), bool))
-    pedal = score_fit(held, backing)
+    one_note = PitchTrack(np.full(CLIP_FRAMES, 60.0), np.ones(CLIP_FRAMES), *np.ones((2, CLIP_FRAMES), bool))
+    pedal = score_fit(one_note, backing)
     assert np.isfinite(pedal.harmony)
     assert np.isnan(pedal.rhythm)  # one note has none
     assert score_fit(melody(), np.full_like(backing, 255)) == Fit(0.0, 0.0)  # over silence there is nothing to fit

@@ -60,7 +60,7 @@ def test_the_distance_is_symmetric_and_invariant_to_rotation_and_shift(seed, exa
 
 
 def test_the_extrapolation_removes_the_bias_of_small_samples():
-    # Both sets are drawn from one Gaussian, so that the true distance is 0 and all that is measured is bias.
+    # Both sets are samples of one Gaussian, so that the true distance is 0 and all that is measured is bias.
     reference = exact_gaussian(np.zeros(16), np.eye(16), examples=5000)
     found = [
         extrapolated_distance(np.random.default_rng(seed).standard_normal((400, 16)), reference, seed, points=12)

@@ -123,13 +123,13 @@ def test_there_and_back_are_the_same_bits_and_samples(
     assert f"StableDiffusionControlNetPipeline: {again}" in done.stdout
     assert same(weights_of(again), weights_of(pipeline_folder))
     assert json.loads((again / "manifest.json").read_text())["sha256"].keys() == {str(cldm_file)}
-    drawn = [
+    samples = [
         sample(StableDiffusionControlNetPipeline.from_pretrained(pipeline_folder, safety_checker=None)),
         sample(StableDiffusionControlNetPipeline.from_pretrained(again, safety_checker=None)),
         sample(load_control_pipeline(cldm_file, base=str(tiny_base))),  # the file itself, as --model
     ]
-    assert np.array_equal(drawn[0], drawn[1])
-    assert np.array_equal(drawn[0], drawn[2])
+    assert np.array_equal(samples[0], samples[1])
+    assert np.array_equal(samples[0], samples[2])
     write(again, tmp_path / "again.safetensors")
     assert same(load_file(tmp_path / "again.safetensors"), torch.load(cldm_file, weights_only=True)["state_dict"])
 

@@ -140,13 +140,13 @@ def geometries(draw: st.DrawFn) -> tuple[Blueprint, tuple[int, ...]]:
         "mid_block_add_attention": draw(st.booleans()),
     }
     hints = tuple(draw(st.lists(st.integers(1, 9), min_size=2, max_size=6)))
-    return Blueprint("drawn", unet, vae, {}), hints
+    return Blueprint("example", unet, vae, {}), hints
 
 
 @settings(max_examples=15, deadline=None)
 @given(geometries())
-def test_every_geometry_goes_there_and_back(drawn: tuple[Blueprint, tuple[int, ...]]) -> None:
-    blueprint, hints = drawn
+def test_every_geometry_goes_there_and_back(example: tuple[Blueprint, tuple[int, ...]]) -> None:
+    blueprint, hints = example
     originals = {}
     for part in JUDGES:
         config = part_config(part, blueprint, {}) | ({"conditioning_embedding_out_channels": hints} if part == "controlnet" else {})

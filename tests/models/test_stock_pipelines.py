@@ -40,8 +40,8 @@ def draw(pipeline: Any) -> np.ndarray:
     """A sample of one step, float32, shape (height, width, 3)."""
     pipeline.set_progress_bar_config(disable=True)
     image = {} if type(pipeline) is StableDiffusionPipeline else {"image": Image.new("RGB", (512, 512))}
-    drawn = pipeline("a sad song", num_inference_steps=1, output_type="np", generator=torch.Generator().manual_seed(0), **image)
-    return np.asarray(drawn.images[0])
+    output = pipeline("a sad song", num_inference_steps=1, output_type="np", generator=torch.Generator().manual_seed(0), **image)
+    return np.asarray(output.images[0])
 
 
 def stock_control() -> Any:

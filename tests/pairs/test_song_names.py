@@ -142,10 +142,10 @@ def test_an_unexpected_error_fails_one_song(tmp_path: Path, error: Exception) ->
         if path.name == "b.wav":
             raise error
 
-    said: list[str] = []
-    report = build(songs, tmp_path / "pairs", ByteMaker(fail), said)
+    messages: list[str] = []
+    report = build(songs, tmp_path / "pairs", ByteMaker(fail), messages)
     assert (report.made, report.failed) == (2, 1)
-    (line,) = [line for line in said if line.startswith("error: ")]
+    (line,) = [line for line in messages if line.startswith("error: ")]
     assert f"b.wav: unexpected {type(error).__name__}" in line
     assert "\n" not in line
     assert build(songs, tmp_path / "pairs").made == 1
@@ -168,9 +168,9 @@ def test_a_warning_of_a_song_is_given_once(tmp_path: Path) -> None:
         for _ in range(2):
             warnings.warn(f"{path.name}: damaged", AudioWarning, stacklevel=1)
 
-    said: list[str] = []
-    assert build(tmp_path, tmp_path / "pairs", ByteMaker(complain), said).made == 1
-    assert [line for line in said if "damaged" in line] == ["warning: a.wav: damaged"]
+    messages: list[str] = []
+    assert build(tmp_path, tmp_path / "pairs", ByteMaker(complain), messages).made == 1
+    assert [line for line in messages if "damaged" in line] == ["warning: a.wav: damaged"]
 
 
 def test_two_mixtures_of_one_folder_are_told_apart(tmp_path: Path) -> None:
@@ -234,9 +234,9 @@ def test_songs_of_any_name_are_separated(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "songs" / "broken.flac").write_text("no song")
     flags = ["--audio", str(tmp_path / "songs"), "--output", str(tmp_path / "stems"), "--separator", "repet"]
     assert separate_audio.main(flags) == 2
-    said = capsys.readouterr()
-    assert len([line for line in said.err.splitlines() if line.startswith("error: ")]) == 1, said.err
-    assert f"{len(ODD_NAMES) + 4} songs separated" in said.out
+    captured = capsys.readouterr()
+    assert len([line for line in captured.err.splitlines() if line.startswith("error: ")]) == 1, captured.err
+    assert f"{len(ODD_NAMES) + 4} songs separated" in captured.out
     for samples in (1, 2, 441, 5000):
         assert soundfile.info(tmp_path / "stems" / f"blip {samples}" / "vocals.wav").frames == samples
     assert separate_audio.main(flags) == 2

@@ -97,8 +97,8 @@ def test_players_and_images_load_lazily(tmp_path):
     report = Report("Lazy")
     report.takes([make_take(tmp_path, "one", size=(40, 30)), make_take(tmp_path, "sheet", size=(96, 32)), Take("words")])
     tags = Page(report.write(tmp_path / "index.html")).tags
-    (picture, sheet), players = ([a for tag, a in tags if tag == name] for name in ("img", "audio"))
-    assert (picture["width"], picture["height"], picture["loading"]) == ("40", "30", "lazy")
+    (image, sheet), players = ([a for tag, a in tags if tag == name] for name in ("img", "audio"))
+    assert (image["width"], image["height"], image["loading"]) == ("40", "30", "lazy")
     assert [player["preload"] for player in players] == ["none", "none"]
     assert all("controls" in player for player in players)
     assert [a.get("class") for tag, a in tags if tag == "figure"] == [None, "sheet", None]
@@ -128,7 +128,7 @@ def test_a_lone_surrogate_in_a_prompt_does_not_lose_the_page(tmp_path):
 
 @pytest.mark.parametrize("kind", ["missing image", "missing audio", "no image"])
 def test_a_dead_link_is_refused_and_the_old_page_kept(tmp_path, kind):
-    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "text.png").write_text("not an image")
     take = {
         "missing image": Take("a", image=tmp_path / "gone.png"),
         "missing audio": Take("a", audio=tmp_path / "gone.wav"),
@@ -238,7 +238,7 @@ def test_any_points_stay_inside_the_chart(points):
 def test_a_sheet_holds_its_images_untouched_at_the_stated_size(tmp_path):
     random = np.random.default_rng(0)
     grey, colour = random.integers(0, 256, (50, 60), np.uint8), random.integers(0, 256, (40, 70, 3), np.uint8)
-    contact_sheet([grey, colour], ["edges", "a caption\nthat is much too long for its picture"], tmp_path / "sheet.png")
+    contact_sheet([grey, colour], ["edges", "a caption\nthat is much too long for its image"], tmp_path / "sheet.png")
     sheet = np.array(Image.open(tmp_path / "sheet.png"))
     assert sheet.shape == (SHEET_CAPTION + 50 + SHEET_GAP, 60 + 70 + 3 * SHEET_GAP, 3)
     left = SHEET_GAP
@@ -246,25 +246,25 @@ def test_a_sheet_holds_its_images_untouched_at_the_stated_size(tmp_path):
     left += 60 + SHEET_GAP
     np.testing.assert_array_equal(sheet[SHEET_CAPTION : SHEET_CAPTION + 40, left : left + 70], colour)
     margins = sheet[:SHEET_CAPTION, [*range(SHEET_GAP), *range(left - SHEET_GAP, left), *range(left + 70, sheet.shape[1])]]
-    assert (margins == sheet[0, 0]).all()  # captions keep to the width of their pictures
+    assert (margins == sheet[0, 0]).all()  # captions keep to the width of their images
     assert (sheet[:SHEET_CAPTION, left : left + 70] != sheet[0, 0]).any()
 
 
 def test_a_sheet_in_rows_holds_the_sheets_of_its_rows(tmp_path):
-    pictures = list(np.random.default_rng(0).integers(0, 256, (5, 20, 30), dtype=np.uint8))
-    contact_sheet(pictures, list("abcde"), tmp_path / "grid.png", columns=2)
+    images = list(np.random.default_rng(0).integers(0, 256, (5, 20, 30), dtype=np.uint8))
+    contact_sheet(images, list("abcde"), tmp_path / "grid.png", columns=2)
     grid = np.array(Image.open(tmp_path / "grid.png"))
     height = SHEET_CAPTION + 20 + SHEET_GAP
     assert grid.shape == (3 * height, 2 * 30 + 3 * SHEET_GAP, 3)
     for row in range(2):
-        contact_sheet(pictures[2 * row : 2 * row + 2], list("abcde")[2 * row : 2 * row + 2], tmp_path / "row.png")
+        contact_sheet(images[2 * row : 2 * row + 2], list("abcde")[2 * row : 2 * row + 2], tmp_path / "row.png")
         np.testing.assert_array_equal(grid[row * height : (row + 1) * height], np.array(Image.open(tmp_path / "row.png")))
 
 
 def test_the_same_sheet_is_the_same_bytes(tmp_path):
-    picture = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     for name in ("a.png", "b.png"):
-        contact_sheet([picture] * 3, ["accompaniment", "edges", "Übung – 歌"], tmp_path / name)
+        contact_sheet([pixels] * 3, ["accompaniment", "edges", "Übung – 歌"], tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 

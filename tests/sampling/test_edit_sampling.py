@@ -38,7 +38,7 @@ def images() -> list[np.ndarray]:
 
 
 def stock(pipeline, image: np.ndarray, prompt: str, seed: int, options: EditOptions) -> np.ndarray:  # type: ignore[no-untyped-def]
-    drawn = pipeline(
+    edited = pipeline(
         prompt=[prompt],
         image=[Image.fromarray(image).convert("RGB")],
         negative_prompt=[options.negative_prompt],
@@ -48,7 +48,7 @@ def stock(pipeline, image: np.ndarray, prompt: str, seed: int, options: EditOpti
         generator=[torch.Generator().manual_seed(seed)],
         output_type="np",
     ).images[0]
-    return np.round(drawn.mean(axis=2) * 255).astype(np.uint8)
+    return np.round(edited.mean(axis=2) * 255).astype(np.uint8)
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> int:

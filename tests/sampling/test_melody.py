@@ -15,10 +15,11 @@ from demo.composition import compose
 from riff.audio.io import read_audio, write_audio
 from riff.audio.notes import Note, contour_of_notes, notes_of_contour, read_midi, write_midi
 from riff.errors import DataError, RiffError
+from riff.files import write_json
 from riff.metrics.edit import melody_of
 from riff.report.song_page import TUNE_COLOUR
 from riff.sampling.compose import RANGES, Harmony, compose_tune, harmony_of
-from riff.sampling.melody import COMPOSE, Tune, TuneGuide, fit_tune, guide_voice, snap_tune
+from riff.sampling.melody import COMPOSE, Tune, TuneGuide, fit_tune, guide_voice, snap_tune, tune_for
 from riff.sampling.rendering import backing_image
 from riff.sampling.windows import guided_steps
 from riff.separation.song import song_of
@@ -102,6 +103,15 @@ def test_a_tune_snaps_to_key_and_beats() -> None:
     assert [note.start for note in both] == [0.5, 1.25]
     late = contour_of_notes([Note(4.9, 5.2, 60.0)], 510)
     assert np.isfinite(snap_tune(late, harmony, "beat")[490:]).any()  # at the end of the beats
+
+
+def test_a_models_recommendation_counts_and_the_users_choice_more(tmp_path: Path) -> None:
+    write_json(tmp_path / "riff.json", {"sampling": {"melody": "compose", "melody_strength": 0.4}})
+    model = str(tmp_path)
+    assert tune_for(model, None, None) == Tune(COMPOSE, 0.4)
+    assert tune_for(model, "hum.wav", 0.2, snap="key") == Tune("hum.wav", 0.2, snap="key")
+    assert tune_for(model, "none", None) is None
+    assert tune_for(str(tmp_path / "elsewhere"), None, None) is None
 
 
 def run_inpaint(output: Path, *flags: object) -> None:

@@ -3,7 +3,7 @@
     .venv-spleeter/bin/python tests/separation/make_spleeter_reference.py FOLDER
 
 Runs in the environment of envs/make_processing_env.sh and needs nothing of this project. The real weights cannot be
-had everywhere; these are drawn from a fixed seed, and every tensor is given values that a reader which mixed up names,
+had everywhere; these come from a fixed seed, and every tensor is given values that a reader which mixed up names,
 order or layout would betray. Writes, for 2stems, 4stems and 5stems:
 
     FOLDER/2stems/              checkpoint, model.index, model.data-00000-of-00001, model.meta, as in Spleeter's archive
@@ -83,7 +83,7 @@ def make_checkpoint(configuration: str, folder: Path) -> None:
     parameters = load_configuration(f"spleeter:{configuration}")
     folder.mkdir(parents=True, exist_ok=True)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        tf.compat.v1.set_random_seed(SEED)  # of the dropout while statistics are drawn
+        tf.compat.v1.set_random_seed(SEED)  # of the dropout while statistics are computed
         tf.compat.v1.train.create_global_step()
         inputs = InputProviderFactory.get(parameters).get_input_dict_placeholders()
         features = dict(inputs)  # the model adds its own to it

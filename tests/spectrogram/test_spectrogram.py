@@ -137,9 +137,9 @@ def test_parameters_and_loudness_travel_in_the_file(tmp_path: Path, clip: np.nda
     np.testing.assert_array_equal(again.pixels, image.pixels)
     assert again.params == STANDARD
     assert again.max_value == pytest.approx(image.max_value, rel=1e-6)
-    with Image.open(tmp_path / "clip.png") as picture:
-        exif = picture.getexif()
-        assert picture.mode == "RGB"
+    with Image.open(tmp_path / "clip.png") as file:
+        exif = file.getexif()
+        assert file.mode == "RGB"
     assert [exif[tag] for tag in (11000, 11010, 11020, 11030, 11040, 11060)] == [44_100, 10, 100, 400, 512, 10_000]
 
 
@@ -164,14 +164,14 @@ def test_edges_are_two_levels_and_survive_the_file(tmp_path: Path, clip: np.ndar
 
 
 def test_edges_of_a_step_lie_on_the_step() -> None:
-    picture = np.zeros((32, 32), np.uint8)
-    picture[:, 16:] = 255
-    assert set(np.flatnonzero(canny_edges(picture).any(axis=0))) <= {15, 16}
+    pixels = np.zeros((32, 32), np.uint8)
+    pixels[:, 16:] = 255
+    assert set(np.flatnonzero(canny_edges(pixels).any(axis=0))) <= {15, 16}
     assert not canny_edges(np.full((32, 32), 7, np.uint8)).any()
 
 
 def test_bad_images_and_thresholds(tmp_path: Path) -> None:
-    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "text.png").write_text("not an image")
     with pytest.raises(DataError, match=r"text\.png: cannot be read as an image"):
         load_image(tmp_path / "text.png")
     with pytest.raises(DataError, match="no such image"):

@@ -235,13 +235,13 @@ def test_bad_songs_are_named_and_the_good_one_is_done(tmp_path: Path, capsys: py
     add_bad_songs(tmp_path / "songs")
     flags = ["--audio_dir", str(tmp_path / "songs"), "--output", str(tmp_path / "prompts.json"), "--separator", "repet"]
     assert label_songs.main(flags) == 2
-    said = capsys.readouterr()
-    errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    captured = capsys.readouterr()
+    errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 3
     for name, reason in (("short.wav", "lasts 1.00 s"), ("silent.wav", "is silent"), ("text.wav", "cannot be read")):
         assert any(name in line and reason in line for line in errors), errors
     assert list(lines_of(tmp_path / "prompts.json")) == ["good.wav"]
-    assert "1 songs labelled" in said.out
+    assert "1 songs labelled" in captured.out
 
 
 def test_what_cannot_begin_says_why(cache: Path, songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

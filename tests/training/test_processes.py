@@ -37,12 +37,12 @@ WEIGHT_TOLERANCE = 2e-4  # a fifth of the learning rate: Adam's first steps turn
 
 
 def flags(pairs: Path, model: Path, root: Path, *more: object) -> list[str]:
-    said = [
+    given = [
         *("--train_data_dir", pairs, "--model", model, "--output", root / "final", "--log_dir", root, "--learning_rate", 1e-3),
         *("--num_workers", 0, "--sample_steps", 1, "--device", "cpu", "--controlnet_only"),
         *("--val_pictures", 2, "--precision", 32),  # which alone is the same for any number of processes
     ]
-    return [str(one) for one in (*said, *more)]
+    return [str(one) for one in (*given, *more)]
 
 
 def losses(root: Path) -> dict[float, float]:
@@ -116,11 +116,11 @@ def resumed(half: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 def uninterrupted(half: Path, resumed: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same steps in one go, by two processes that srun started."""
     root, steps = tmp_path_factory.mktemp("uninterrupted"), step_of(resumed[0])
-    said = resuming(half, root, "--batch_size", 1, "--max_steps", steps)
+    given = resuming(half, root, "--batch_size", 1, "--max_steps", steps)
     port = {"MASTER_PORT": str(free_port())}
     tasks = [
         subprocess.Popen(
-            [sys.executable, str(ROOT / "cnet_riff_training.py"), *said],
+            [sys.executable, str(ROOT / "cnet_riff_training.py"), *given],
             env=ENVIRONMENT | slurm(rank) | port,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -159,8 +159,8 @@ def test_resuming_with_two_processes_equals_an_uninterrupted_run(resumed: tuple[
 
 def slurm(rank: int) -> dict[str, str]:
     """What `srun --nodes 1 --ntasks 2 --ntasks-per-node 2` sets for a task."""
-    said = {"JOB_ID": 4711, "STEP_ID": 0, "NTASKS": 2, "NTASKS_PER_NODE": 2, "PROCID": rank, "LOCALID": rank, "NODEID": 0}
-    return {f"SLURM_{name}": str(value) for name, value in said.items()} | {"SLURM_NODELIST": "127.0.0.1"}
+    variables = {"JOB_ID": 4711, "STEP_ID": 0, "NTASKS": 2, "NTASKS_PER_NODE": 2, "PROCID": rank, "LOCALID": rank, "NODEID": 0}
+    return {f"SLURM_{name}": str(value) for name, value in variables.items()} | {"SLURM_NODELIST": "127.0.0.1"}
 
 
 def free_port() -> int:
@@ -291,7 +291,7 @@ def test_devices_are_auto_or_a_number(devices: str, capsys: pytest.CaptureFixtur
 def test_two_gpus_train_as_one_does(pairs: Path, tiny_control: Path, tmp_path: Path) -> None:
     roots = {"1": tmp_path / "one", "2": tmp_path / "two"}
     for devices, root in roots.items():
-        said = flags(pairs, tiny_control, root, "--max_steps", 4, "--batch_size", 2 // int(devices), "--precision", 32)
-        run_script("cnet_riff_training.py", *said, "--device", "cuda", "--devices", devices)
+        given = flags(pairs, tiny_control, root, "--max_steps", 4, "--batch_size", 2 // int(devices), "--precision", 32)
+        run_script("cnet_riff_training.py", *given, "--device", "cuda", "--devices", devices)
     np.testing.assert_allclose(list(losses(roots["2"]).values()), list(losses(roots["1"]).values()), rtol=1e-3)
     assert list(checkpoint(roots["2"])["state_dict"]) == list(checkpoint(roots["1"])["state_dict"])

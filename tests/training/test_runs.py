@@ -20,7 +20,7 @@ import torch
 import cnet_riff_training
 import train_instruct_pix2pix
 from riff import cli
-from riff.errors import DataError, Interrupted, ModelError, OptionError, TrainingError
+from riff.errors import DataError, ExistsError, Interrupted, ModelError, OptionError, TrainingError
 from riff.files import read_mapping, write_json
 from riff.hub.files import final_model
 from riff.hub.files import newest_checkpoint as uploaded_checkpoint
@@ -118,15 +118,15 @@ def save(folder: Path, replaces: list[str], version: int = 0) -> None:
 
 def test_only_a_model_of_this_project_is_replaced_and_only_with_overwrite(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    save(out, check_output(out, "--output", overwrite=False))
+    save(out, check_output(out, overwrite=False))
     for allowed in ({"overwrite": False}, {"overwrite": False, "version": 1}):
-        with pytest.raises(OptionError, match=r"--output .*out: holds a model already; use --overwrite"):
-            check_output(out, "--output", **allowed)
+        with pytest.raises(ExistsError, match=r"out: holds a model already$"):
+            check_output(out, **allowed)
     (out / "unet" / "mine.txt").write_text("mine")
     (out / "notes").mkdir()
     (out / "notes" / "mine.txt").write_text("mine")
-    save(out, check_output(out, "--output", overwrite=False, version=0))
-    save(out, check_output(out, "--output", overwrite=True), version=2)
+    save(out, check_output(out, overwrite=False, version=0))
+    save(out, check_output(out, overwrite=True), version=2)
     assert read_mapping(out / "unet" / "config.json") == {"version": 2}
     assert {file.read_text() for file in out.rglob("mine.txt")} == {"mine"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -136,7 +136,7 @@ def test_a_model_of_an_earlier_version_is_replaced_part_by_part(tmp_path: Path) 
     write_json(tmp_path / "model_index.json", {"vae": ["diffusers", "AutoencoderKL"], "safety_checker": None})
     for name in ("vae/config.json", "diffusion_pytorch_model.safetensors", ORIGIN_FILE, "manifest.json", "mine.json"):
         write_json(tmp_path / name, {})
-    save(tmp_path, check_output(tmp_path, "--output", overwrite=True))
+    save(tmp_path, check_output(tmp_path, overwrite=True))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.json", "model_index.json", ORIGIN_FILE, "unet"]
 
 
@@ -145,14 +145,14 @@ def test_a_folder_of_anything_else_is_refused_and_logs_may_lie_in_it(tmp_path: P
     (logs / "lightning_logs" / "version_0").mkdir(parents=True)
     (out / ".out.tmp.1").mkdir()  # of a process that was killed, in a container where another has its number
     beside = (logs / "lightning_logs" / "version_1", logs / "image_log" / "version_1")
-    assert check_output(out, "--output", overwrite=False, beside=beside) == []
+    assert check_output(out, overwrite=False, beside=beside) == []
     (out / "precious.txt").write_text("mine")
     for overwrite in (False, True):
         with pytest.raises(OptionError, match=r"holds precious\.txt, and no model of this project"):
-            check_output(out, "--output", overwrite, beside=beside)
+            check_output(out, overwrite, beside=beside)
     with pytest.raises(OptionError, match="is a file"):
-        check_output(out / "precious.txt", "--output", overwrite=True)
-    assert check_output(tmp_path / "a" / "b", "--output", overwrite=False) == []
+        check_output(out / "precious.txt", overwrite=True)
+    assert check_output(tmp_path / "a" / "b", overwrite=False) == []
 
 
 @pytest.mark.parametrize("output", ["precious", ".", "models"])

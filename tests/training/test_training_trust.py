@@ -179,7 +179,7 @@ def test_control_holds_from_a_third_of_the_way(floor: float, ceiling: float, sco
 
 
 @pytest.mark.parametrize(
-    ("scores", "said", "verdict"),
+    ("scores", "expected", "verdict"),
     [
         (
             [0.35, 0.45, 0.39],
@@ -192,7 +192,7 @@ def test_control_holds_from_a_third_of_the_way(floor: float, ceiling: float, sco
 )
 def test_the_step_at_which_control_takes_hold_is_reported(
     scores: list[float],
-    said: str,
+    expected: str,
     verdict: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -210,7 +210,7 @@ def test_the_step_at_which_control_takes_hold_is_reported(
         curve.add(trainer, [], []) if curve.is_bounded else curve.bound(trainer, [], [], [])
     assert curve.bounds == (0.3, 0.6)
     lines = capsys.readouterr().out.splitlines()
-    assert [line[: len(said)] for line in lines] == [said] * bool(said)
+    assert [line[: len(expected)] for line in lines] == [expected] * bool(expected)
     curve.report()
     assert capsys.readouterr().out.startswith(verdict)
 
