@@ -93,7 +93,7 @@ def _serve(args: cli.argparse.Namespace, root: Path) -> None:
     from riff.app.songs import Limits, Separation
     from riff.separation.separator import SeparationOptions
 
-    device = cli.choose_device(args.device)
+    device = cli.choose_device(args.device, mps=True)
     engine = Engine(offered_models(args.model), args.base, device)
     options = SeparationOptions(args.separator, device=device, spleeter_model_dir=args.spleeter_model_dir)
     sessions = Sessions(root, args.keep)
