@@ -110,7 +110,7 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
     from riff.seeds import seed_after
     from riff.spectrogram.params import CLIP_FRAMES
 
-    device = cli.choose_device(args.device)
+    device = cli.choose_device(args.device, mps=True)
     model_type_of(args.model_id, EDIT)  # before songs are separated, which can take minutes
     target = edit_target(args.model_id)
     further = {"steps": args.num_inference_steps, "negative_prompt": args.negative_prompt}
