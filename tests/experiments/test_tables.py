@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import tables
 
 # Tables of words or of what stands in the code, and one that demo/card.py writes with its model.
-OTHER_TABLES = {"name", "folder", "flag", "metric", "page", "what you want", "`--melody`", "word", "part"}
+OTHER_TABLES = {"name", "folder", "flag", "metric", "page", "what you want", "word", "part"}
 MANIFEST_KEYS = {"arguments", "script", "commit", "time", "python", "device", "versions"}
 
 
