@@ -62,7 +62,7 @@ def _add_data(parser: cli.ArgumentParser) -> None:
 
 def _add_recipe(parser: cli.ArgumentParser) -> None:
     parser.heading("training")
-    FLAGS.add_learning_rate(parser, None, "peak learning rate (default: 1e-5, or 2e-6 with --sd_locked False)")
+    FLAGS.add_learning_rate(parser, None, "peak learning rate (default: 1e-5, with --sd_locked False 2e-6, of adapters 1e-4)")
     FLAGS.add_loss(parser, snr_gamma=0.0)
     parser.add_argument("--prompt_dropout", type=cli.SHARE, default=0.5, help="share of pairs trained without their prompt")
     parser.add_flag("sd_locked", default=True, help="freeze the base; False also trains the UNet's decoder")
@@ -80,7 +80,7 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     parser.add_memory()
     add("--frozen_weights", choices=("32", "half"), help="storage of the base (default: of --memory)")
     parser.add_flag("save_gpu_memory", default=False, help="the same as --memory 12")
-    auto = "auto is bf16 on GPUs and CPUs that support it, and where --memory stores weights in it; 32 elsewhere (a T4, a V100)"
+    auto = "auto is bf16 on GPUs and CPUs that support it, and where --memory stores weights in it; 16 on a T4 or V100, else 32"
     add("--precision", default="auto", choices=("auto", "32", "16", "bf16"), help=auto)
 
 
@@ -95,10 +95,13 @@ def _config_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
 
 
 def read_settings(args: cli.argparse.Namespace) -> ControlSettings:
+    from riff.errors import OptionError
     from riff.training.control import ControlSettings
     from riff.training.run_dir import default_output
 
-    default_rate = 1e-5 if args.sd_locked else 2e-6
+    if args.lora_rank and args.base:
+        raise OptionError("--lora_rank: adapters belong to one model, --model; leave --base out")
+    default_rate = 1e-4 if args.lora_rank else 1e-5 if args.sd_locked else 2e-6
     shared = FLAGS.read(
         args,
         output=args.output or default_output(args.control_method),
@@ -154,7 +157,6 @@ def _print_plan(settings: ControlSettings) -> None:
 @naming(**FLAGS.names())
 def _train(settings: ControlSettings, processes: Processes) -> None:
     from riff.inspection.prompt_stats import low_variety
-    from riff.models.folders import save_pipeline
     from riff.models.loading import load_control_pipeline
     from riff.models.sources import read_origin
     from riff.training.control import ControlObjective, control_on_meta, control_samples, held_out_clips, prepare_control_data
@@ -178,7 +180,7 @@ def _train(settings: ControlSettings, processes: Processes) -> None:
     run.train(pipeline, objective, data, partial(control_on_meta, **settings.scope), samples)
 
     origin = read_origin(settings.model)
-    run.save(partial(save_pipeline, pipeline), settings.base or origin.get("base") or settings.model, origin)
+    run.save(pipeline, settings.model, settings.base or origin.get("base") or settings.model, origin)
 
 
 if __name__ == "__main__":

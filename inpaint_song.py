@@ -46,6 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         "keep_original_vocal", default=True, help="outside --start and --end; without it that is the accompaniment alone"
     )
     add("--fade", type=cli.real(0), default=0.05, help="seconds of fade-in and fade-out of a part, inside its borders")
+    parser.add_flag("loop", default=False, help="the song is a loop, whose end is to join its beginning with the new vocal too")
     parser.add_separation(none="--audio is the backing already")
     parser.heading("model")
     add(
@@ -86,6 +87,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         metavar="auto|DB",
         help=loudness,
     )
+    parser.add_flag("stereo", default=False, help="a wide vocal; its mono sum stays as it is without")
     parser.add_griffin_lim_iterations()
     add(
         "--subtype",
@@ -103,6 +105,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.check_canny(args)
     if len(args.start) != len(args.end):
         parser.error(f"--start has {len(args.start)} times and --end {len(args.end)}; give as many of each")
+    if args.loop and args.start:
+        parser.error("--loop gives the whole loop a new vocal; leave --start and --end out")
     return args
 
 
@@ -144,7 +148,7 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     from riff.separation.separator import open_songs, separation_options
     from riff.separation.song import open_song
 
-    device = cli.choose_device(args.device)
+    device = cli.choose_device(args.device, mps=True)
     further = {"steps": args.steps, "negative_prompt": args.negative_prompt}
     canny = (args.canny_low, args.canny_high)
     model = load_song_model(args.model, args.base, device, args.scale, args.strength, args.image_scale, canny, **further)
@@ -168,7 +172,8 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     backing = backing_image(song, device)
     known = known_image(song, backing, model.target, args.keep_original_vocal, device) if regions else None
     guide = TuneGuide(tune, song, backing, model.target, prompt) if tune else None
-    sampler = SongSampler(model, backing, prompt, known, in_frames(regions, backing), layout, guide=guide)
+    period = song.duration_s * 1000 / backing.params.step_size_ms if args.loop else None
+    sampler = SongSampler(model, backing, prompt, known, in_frames(regions, backing), layout, guide=guide, period=period)
     clock.lap("images")
     takes, rendered = [], []
     with cli.progress_bar(total=args.num_samples * args.best_of * sampler.num_steps, desc="sampling", unit="step") as progress:
@@ -177,7 +182,10 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     clock.lap("sampling")
     vocal_lu = VOCAL_LU if original_lu is None else original_lu
     borders = {"fade_s": args.fade, "keep_original_vocal": args.keep_original_vocal}
-    sound = {"iterations": args.griffin_lim_iterations, "vocal_lu": vocal_lu}
+    sound = {"iterations": args.griffin_lim_iterations, "vocal_lu": vocal_lu, "loop": args.loop, "stereo": args.stereo}
+    for take in takes:
+        if take.verdict.shortcoming:
+            cli.warn(f"seed {take.seed}: {take.verdict.shortcoming}; try --best_of, another --seed or --melody compose")
     for number, take in enumerate(cli.progress_bar(takes, desc="sound", unit="take")):
         mix = render_mix(song, take.output, model.target, regions, args.gain_db, **borders, **sound)
         if args.subtype == "PCM_24":

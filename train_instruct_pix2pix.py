@@ -123,7 +123,7 @@ def _add_run(parser: cli.ArgumentParser) -> None:
     FLAGS.add_batches(parser, workers=0)
     parser.add_memory()
     parser.add_flag("allow_tf32", default=False, help="on CUDA, multiply float32 in TF32")
-    precision = "default: accelerate's, else bf16 on GPUs and CPUs that support it, or with bf16 weights; no on a T4 or V100"
+    precision = "default: accelerate's, else bf16 on GPUs and CPUs that support it, or with bf16 weights; fp16 on a T4 or V100"
     add("--mixed_precision", choices=("no", "fp16", "bf16"), help=precision)
     parser.add_machines()
 
@@ -258,18 +258,18 @@ def _print_plan(settings: EditSettings) -> None:
     from riff.training.prediction import print_plan
 
     def load() -> object:
-        return load_to_edit(settings.model, settings.copy_bias, **settings.downloads)[0]
+        return load_to_edit(settings.model, settings.copy_bias, not settings.lora_rank, **settings.downloads)[0]
 
-    configs = read_configs(settings.model, ("unet", "vae"), load)
-    print_plan(edit_on_meta(configs), configs, settings)
+    configs = read_configs("" if settings.lora_rank else settings.model, ("unet", "vae"), load)  # adapters need a certain type
+    print_plan(edit_on_meta(configs, settings.lora_rank), configs, settings)
 
 
 @named_flag("", ExistsError, REPLACE)
 @naming(**FLAGS.names())
 def _train(settings: EditSettings, without_effect: dict[str, str], processes: Processes) -> None:
     from riff.inspection.prompt_stats import low_variety
-    from riff.models.folders import save_pipeline
     from riff.models.loading import load_to_edit
+    from riff.models.sources import read_origin
     from riff.training.edit import EditObjective, edit_of_image, edit_on_meta, edit_samples, held_out_edits, prepare_edit_data
     from riff.training.run import TrainingRun
 
@@ -284,7 +284,7 @@ def _train(settings: EditSettings, without_effect: dict[str, str], processes: Pr
         processes.print(f"no checkpoint of {settings.output} yet: starting a new run")
 
     with processes.first_goes_first():
-        pipeline, base = load_to_edit(settings.model, settings.copy_bias, **settings.downloads)
+        pipeline, base = load_to_edit(settings.model, settings.copy_bias, not settings.lora_rank, **settings.downloads)
         data = prepare_edit_data(settings, pipeline)
         clips = held_out_edits(data, settings.num_samples, settings.prompt)
         if settings.image and settings.prompt:
@@ -295,9 +295,17 @@ def _train(settings: EditSettings, without_effect: dict[str, str], processes: Pr
         cli.warn(f"{few_prompts}; describe every song in the --prompt_filepath of preprocess_musdb.py and make the pairs again")
 
     run.settings = settings = settings.for_pairs(len(data.training), processes.count)
-    objective = EditObjective(pipeline.unet, pipeline.vae.config.scaling_factor, settings.dropout)
-    run.train(pipeline, objective, data, edit_on_meta, lambda folder, _: edit_samples(pipeline, clips, settings, folder))
-    run.save(partial(save_pipeline, pipeline), base, {"target": data.target})
+    rank = settings.lora_rank
+    objective = EditObjective(pipeline.unet, pipeline.vae.config.scaling_factor, settings.dropout, rank, settings.step.seed)
+    run.train(
+        pipeline,
+        objective,
+        data,
+        partial(edit_on_meta, lora_rank=rank),
+        lambda folder, _: edit_samples(pipeline, clips, settings, folder),
+    )
+    recommended = {name: value for name, value in read_origin(settings.model).items() if name == "sampling" and settings.lora_rank}
+    run.save(pipeline, settings.model, base, {"target": data.target, **recommended})
     if upload and processes.is_first:
         upload(run)
 

@@ -9,7 +9,7 @@ kept or sampled; the last line says the last loss and, on CUDA, the peak of allo
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,27 +41,38 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = cli.choose_device(args.device)
     pipeline = load_control_pipeline(args.model) if args.kind == "control" else load_to_edit(args.model)[0]
     trained = pipeline.controlnet if args.kind == "control" else pipeline.unet
+    pipeline.to(device)
+    step = plain_step(pipeline, trained, control_noise if args.kind == "control" else edit_noise, args.learning_rate)
+    for batch in batches(args, pipeline.tokenizer):
+        loss = step({name: tensor.to(device) for name, tensor in batch.items()})
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else None
+    print(json.dumps({"loss": loss.item(), "peak_bytes": peak}))
+
+
+def plain_step(pipeline: Any, trained: Any, noise_of: Any, learning_rate: float = 1e-5) -> Callable[[dict[str, Any]], Any]:
+    """A function that takes a batch of `batches` on the pipeline's device, trains one step, and returns the loss."""
+    import torch
+
     for part in (pipeline.vae, pipeline.text_encoder, pipeline.unet):
         part.requires_grad_(False)
     trained.requires_grad_(True).train()
-    pipeline.to(device)
-    optimizer = torch.optim.AdamW(trained.parameters(), lr=args.learning_rate)
-    noise_of = control_noise if args.kind == "control" else edit_noise
-    for batch in batches(args, pipeline.tokenizer):
-        images = {name: tensor.to(device) for name, tensor in batch.items()}
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=learning_rate)
+
+    def step(images: dict[str, Any]) -> Any:
         with torch.no_grad():
             latents = pipeline.vae.encode(images["target"]).latent_dist.sample() * pipeline.vae.config.scaling_factor
             text = pipeline.text_encoder(images["tokens"])[0]
         noise = torch.randn_like(latents)
-        timesteps = torch.randint(pipeline.scheduler.config.num_train_timesteps, (len(latents),), device=device)
+        timesteps = torch.randint(pipeline.scheduler.config.num_train_timesteps, (len(latents),), device=latents.device)
         noisy = pipeline.scheduler.add_noise(latents, noise, timesteps)
         loss = torch.nn.functional.mse_loss(noise_of(pipeline, images, noisy, timesteps, text), noise)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-    peak = torch.cuda.max_memory_allocated() if device == "cuda" else None
-    print(json.dumps({"loss": loss.item(), "peak_bytes": peak}))
+        return loss
+
+    return step
 
 
 def control_noise(pipeline: Any, images: dict[str, Any], noisy: Any, timesteps: Any, text: Any) -> Any:

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LEVELS = (
-    {"errors", "seeds", "files", "cli", "network", "downloads"},
+    {"errors", "seeds", "files", "cli", "devices", "network", "downloads"},
     {"spectrogram"},
     {"audio"},
     {"models"},

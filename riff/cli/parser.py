@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import secrets
 import shlex
@@ -116,7 +117,9 @@ class ArgumentParser(argparse.ArgumentParser):
         return f"{called_as()} {shlex.join(arguments)}".rstrip()
 
     def add_device(self) -> None:
-        self.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="device of the models")
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
+        devices = "device of the models; cuda is also AMD's ROCm, mps (Apple) is for sampling"
+        self.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help=devices)
 
     def add_machines(self) -> None:
         """Add the flags of the devices and processes of a training run; `riff.training.launch` reads them."""
@@ -375,18 +378,3 @@ def _seed(text: str) -> int:
     seed = secrets.randbelow(TORCH_SEEDS)
     warn(f"--seed {seed}: chosen at random; give it again for the same result")
     return seed
-
-
-def choose_device(name: str) -> str:
-    """The torch device name of `auto`, `cpu` or `cuda`.
-
-    Raises:
-        OptionError: cuda, and no device is visible.
-    """
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise OptionError("--device cuda: no CUDA device is visible; use --device auto or cpu")
-    return name

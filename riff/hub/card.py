@@ -19,7 +19,7 @@ from riff.errors import DataError, OptionError
 from riff.files import read_mapping, sign_card
 from riff.hub.client import MINI, is_on_hub
 from riff.hub.files import read_facts
-from riff.models.sources import ORIGIN_FILE
+from riff.models.sources import FOLDER_FILES, LORA_FILE, ORIGIN_FILE
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 from riff.training.run_dir import IMAGES, read_losses, step_of
 
@@ -138,6 +138,7 @@ class RunCard:
             base=_hub_link(self.base) or self.base_name,
             commands=self.commands(repo_id, paths),
             has_pipeline="model_index.json" in paths,
+            has_adapters=LORA_FILE in paths,
             step=step,
             samples=samples,
             tables=self.tables,
@@ -161,7 +162,7 @@ class RunCard:
 
     def commands(self, repo_id: str, paths: Collection[str]) -> list[str]:
         """Shell commands that sample from the model, empty if no model is among the files."""
-        if not {"model_index.json", "config.json"} & set(paths):
+        if not set(FOLDER_FILES) & set(paths):
             return []
         model, lines = repo_id, []
         if self.revision is not None:

@@ -11,7 +11,7 @@ from typing import Any
 from riff import cli
 from riff.errors import ModelError, OptionError
 from riff.files import CARD, read_mapping
-from riff.models.sources import ORIGIN_FILE
+from riff.models.sources import FOLDER_FILES, ORIGIN_FILE
 from riff.training.run_dir import IMAGES, LOGS, checkpoints_in, default_output, first_readable, run_versions
 
 Files = dict[str, Path | bytes]  # path in the repository -> file on disk, or its content
@@ -79,7 +79,7 @@ def collect(version: int, lightning_logs: Path, image_log: Path, model: Path | N
         files |= _existing(run, f"{LOGS}/{name}", RECORDS)
         files |= {f"{IMAGES}/{name}/{path}": file for path, file in _files_below(image_log / name).items()}
     if MODEL in parts and model is not None:
-        if not any((model / name).is_file() for name in ("model_index.json", "config.json")):  # a pipeline, or its trained part
+        if not any((model / name).is_file() for name in FOLDER_FILES):  # a pipeline, its trained part, or adapters
             raise ModelError(f"model {model}: no diffusers pipeline (model_index.json) here; name another folder")
         files |= {path: file for path, file in _files_below(model).items() if not {LOGS, IMAGES} & set(path.split("/"))}
     return dict(sorted(files.items()))

@@ -17,12 +17,24 @@ from riff.models.cldm import hint_range_of, load_base_parts, read_original_check
 from riff.models.control import with_control
 from riff.models.edit import attach_edit, with_unet
 from riff.models.ldm import blueprint_of_pipeline
-from riff.models.model_types import BASE, CONTROL, EDIT, PIPELINES, ModelType, identify_checkpoint, identify_folder, wrong_type
+from riff.models.lora import fuse_lora
+from riff.models.model_types import (
+    BASE,
+    CONTROL,
+    EDIT,
+    PIPELINES,
+    Identified,
+    ModelType,
+    identify_checkpoint,
+    identify_folder,
+    wrong_type,
+)
 from riff.models.sources import (
     DEFAULT_BASE,
     MINI,
     ORIGIN_FILE,
     WITHOUT_SAFETY_CHECKER,
+    adapted_model,
     as_model_error,
     fetch_part,
     looks_like_path,
@@ -76,29 +88,38 @@ def load_edit_pipeline(model: str | Path, base: str | None = None) -> StableDiff
     return load_pipeline(EDIT, model, base)
 
 
-def load_to_edit(model: str, copy_bias: bool = True, **hub: Any) -> tuple[StableDiffusionInstructPix2PixPipeline, str]:
+def load_to_edit(
+    model: str, copy_bias: bool = True, widen: bool = True, **hub: Any
+) -> tuple[StableDiffusionInstructPix2PixPipeline, str]:
     """Load what an edit model is to be trained from: a base, or an edit model, whole or its UNet alone.
 
     Args:
-        hub: as in `load_base`.
+        widen: whether a base is accepted, whose UNet is widened. hub: as in `load_base`.
 
     Returns:
         The pipeline, and the name of the base that a UNet alone would stand on.
 
     Raises:
-        ModelError: nothing there, or a model that cannot be widened.
+        ModelError: nothing there, or a model that cannot be widened, or that would have to be.
     """
     folder = Path(resolve_base(model))
     if (folder / ORIGIN_FILE).exists() and not (folder / "model_index.json").exists():
-        return load_edit_pipeline(folder), read_origin(folder)["base"]
-    return attach_edit(load_base(model, **hub), copy_bias), model
+        pipeline = load_edit_pipeline(folder)
+        while (adapted := adapted_model(folder)) is not None:
+            folder = Path(adapted)
+        return pipeline, read_origin(folder).get("base", str(folder))
+    base = load_base(model, **hub)
+    if not widen and base.unet.config.in_channels == base.vae.config.latent_channels:
+        raise wrong_type(model, Identified(BASE, alone=False), f"{EDIT.name} to adapt", EDIT.example)
+    return attach_edit(base, copy_bias), model
 
 
 def load_pipeline(model_type: ModelType, model: str | Path, base: str | None = None) -> Any:
     """Load a whole pipeline, or a trained part with the base that it names, in float32 on the CPU.
 
     Args:
-        model: folder, checkpoint file of the original code, or the hub id of either.
+        model: folder, checkpoint file of the original code, or the hub id of either; or adapters that `save_lora` wrote, which
+            are added to the weights of the model that they name.
         base: use this base instead of the one that the model names. A file that is a whole model keeps its own weights, and
             takes geometry, tokenizer and scheduler from this base.
 
@@ -114,6 +135,8 @@ def load_pipeline(model_type: ModelType, model: str | Path, base: str | None = N
         raise ModelError(
             f"{name}: no such folder; train one with {model_type.script}, or use {model_type.example} in the repository's folder"
         )
+    if adapted := adapted_model(folder):
+        return fuse_lora(load_pipeline(model_type, base or adapted), folder)
     found = identify_folder(folder, remedy)
     if found.name != model_type.name:
         raise wrong_type(name, found, model_type.name, model_type.example)

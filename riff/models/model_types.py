@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from diffusers import (
 from riff.errors import ModelError
 from riff.models.cldm import LORA_REMEDY, PIPELINE_PARTS, Checkpoint, read_original_checkpoint
 from riff.models.ldm_keys import PART_NAMES
-from riff.models.sources import CHECKPOINTS, as_model_error, fetch_part, looks_like_path, resolve_checkpoint
+from riff.models.sources import CHECKPOINTS, adapted_model, as_model_error, fetch_part, looks_like_path, resolve_checkpoint
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,9 @@ def identify(name: str, remedy: str) -> Identified:
 
 
 def identify_folder(folder: Path, remedy: str) -> Identified:
-    """As `identify`, of a diffusers folder, or the hub id of a whole pipeline (`fetch_part`)."""
+    """As `identify`, of a diffusers folder, or the hub id of a whole pipeline (`fetch_part`); adapters are what they adapt."""
+    if adapted := adapted_model(folder):
+        return replace(identify(adapted, remedy), alone=True)
     if folder.is_dir() and not (folder / "model_index.json").exists():
         return Identified(_name_of_part(folder), alone=True)
     try:

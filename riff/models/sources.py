@@ -27,7 +27,8 @@ WITHOUT_SAFETY_CHECKER: dict[str, Any] = {"safety_checker": None, "feature_extra
 VARIANT = re.compile(
     r"((?P<part>[^/]+)/)?(diffusion_pytorch_model|model|pytorch_model)(\.(?P<variant>\w+))?(-\d+-of-\d+)?\.(safetensors|bin)"
 )
-FOLDER_FILES = ("model_index.json", "config.json")  # one of them is in every diffusers folder
+LORA_FILE = "pytorch_lora_weights.safetensors"  # diffusers' name
+FOLDER_FILES = ("model_index.json", "config.json", LORA_FILE)  # one of them is in every diffusers folder
 ORIGIN_FILE = "riff.json"  # the base of a trained part, and further facts
 
 
@@ -88,7 +89,7 @@ def resolve_checkpoint(
 
 
 def fetch_part(name: str, remedy: str) -> Path:
-    """The folder that a name stands for or, where it is that of a trained part alone on the hub, a downloaded copy of that.
+    """The folder that a name stands for or, where it is a trained part or adapters alone on the hub, a downloaded copy of that.
 
     Any other name is given back as it is: a whole pipeline is downloaded by diffusers.
 
@@ -99,7 +100,7 @@ def fetch_part(name: str, remedy: str) -> Path:
         return Path(name)
     try:
         files = _hub_files(name, None, None)
-        if "config.json" not in files or "model_index.json" in files:
+        if not {"config.json", LORA_FILE} & set(files) or "model_index.json" in files:
             return Path(name)
         wanted = [
             file for file in files if file in ("config.json", ORIGIN_FILE) or ("/" not in file and file.endswith(".safetensors"))
@@ -136,6 +137,11 @@ def read_origin(model: str | Path) -> dict:
         except (HTTPError, OSError, ValueError):  # loading the model reports whether the hub could be reached
             return {}
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+
+
+def adapted_model(folder: Path) -> str | None:
+    """The model that the LoRA adapters in a folder belong to; None where it holds none, or does not name their model."""
+    return read_origin(folder).get("base") if (folder / LORA_FILE).is_file() else None
 
 
 def choose_checkpoint(files: Sequence[str]) -> str | None:

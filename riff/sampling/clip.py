@@ -13,6 +13,7 @@ import torch
 
 from riff.audio.clips import check_start
 from riff.audio.io import resample, write_audio
+from riff.devices import signal_device
 from riff.errors import DataError
 from riff.sampling.levels import UNKNOWN_LEVEL, match_level, without_clipping
 from riff.sampling.mixback import full_scale_gain
@@ -58,7 +59,7 @@ def control_from_audio(
     stems, rate = opener.open(path, check=partial(check_start, start_s, path))
     first = round(start_s * rate)
     accompaniment, vocals = (_clip(stem, first, rate) for stem in (stems.accompaniment, stems.vocals))
-    image = waveform_to_image(torch.from_numpy(accompaniment).to(device))
+    image = waveform_to_image(torch.from_numpy(accompaniment).to(signal_device(device)))
     return Control(canny_edges(image.pixels, canny_low, canny_high), image, song_of(vocals, accompaniment))
 
 

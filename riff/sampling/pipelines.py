@@ -15,6 +15,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
+from riff.devices import sampling_dtype
 from riff.errors import DataError, OptionError
 from riff.models.encoders import check_size, warn_of_long
 from riff.models.sources import WITHOUT_SAFETY_CHECKER
@@ -26,16 +27,16 @@ DEFAULTS = SamplingOptions()
 
 
 def prepare_pipeline(pipeline: Pipeline, device: str = "cpu") -> Pipeline:
-    """Move a pipeline to a device (half precision on CUDA) with the UniPC scheduler, which needs few steps.
+    """Move a pipeline to a device, in its `sampling_dtype`, with the UniPC scheduler, which needs few steps.
 
-    Channels last: on a CPU the small models then take a quarter less time.
+    Channels last, but on MPS: on a CPU the small models then take a quarter less time.
     """
     pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     for part in pipeline.components.values():
-        if isinstance(part, ModelMixin):
+        if isinstance(part, ModelMixin) and device != "mps":
             part.to(memory_format=torch.channels_last)
-    return pipeline.to(device, torch.float16 if device == "cuda" else torch.float32)
+    return pipeline.to(device, sampling_dtype(device))
 
 
 def sample_control(

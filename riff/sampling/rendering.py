@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import torch
 
 from riff.audio.io import resample, to_channels
+from riff.devices import signal_device
 from riff.errors import DataError
+from riff.sampling.loop import JOINT_S, joined
 from riff.sampling.mixback import VOCAL_LU, Mix, OutsideRegions, crossfade_gain, mix_back, original_vocal_lu
 from riff.separation.song import Song
 from riff.spectrogram.image import SILENCE, SpectrogramImage, image_to_mel, waveform_to_image
@@ -45,7 +48,7 @@ def known_image(
 
 def _image(waveform: np.ndarray, rate: int, device: str) -> SpectrogramImage:
     mono = resample(to_channels(waveform, 1), rate, STANDARD.sample_rate)
-    return waveform_to_image(torch.from_numpy(mono[0]).to(device))
+    return waveform_to_image(torch.from_numpy(mono[0]).to(signal_device(device)))
 
 
 def in_frames(regions: Regions, image: SpectrogramImage) -> list[tuple[int, int]]:
@@ -64,6 +67,8 @@ def render_mix(
     keep_original_vocal: bool = True,
     iterations: int = 16,
     vocal_lu: float | None = None,
+    loop: bool = False,
+    stereo: bool = False,
 ) -> Mix:
     """The song with the new vocal over its accompaniment.
 
@@ -74,15 +79,17 @@ def render_mix(
         output, target: a model's output, and whether it is a `mix` or `vocals`. gain_db: None for a gain by loudness.
         iterations: Griffin-Lim iterations. fade_s: length of the cross-fades at the borders of regions, inside them.
         vocal_lu: loudness of the vocal relative to the accompaniment (default: `new_vocal_lu`).
+        loop: the song is one turn of a loop. stereo: as of `mix_back`.
     """
     if vocal_lu is None:
         vocal_lu = new_vocal_lu(song)
-    vocal = vocal_waveform(output, song.accompaniment, song.sample_rate, target, iterations)
+    reconstruct = looped_vocal if loop else vocal_waveform
+    vocal = reconstruct(output, song.accompaniment, song.sample_rate, target, iterations)
     if not regions:
-        return mix_back(vocal, song.accompaniment, song.sample_rate, gain_db, vocal_lu=vocal_lu)
+        return mix_back(vocal, song.accompaniment, song.sample_rate, gain_db, vocal_lu=vocal_lu, stereo=stereo)
     gain = crossfade_gain(song.waveform.shape[1], song.sample_rate, regions, fade_s)
     outside = OutsideRegions(song.waveform if keep_original_vocal else song.accompaniment, gain)
-    return mix_back(vocal, song.accompaniment, song.sample_rate, gain_db, outside, vocal_lu)
+    return mix_back(vocal, song.accompaniment, song.sample_rate, gain_db, outside, vocal_lu, stereo)
 
 
 def new_vocal_lu(song: Song) -> float:
@@ -130,6 +137,19 @@ def vocal_waveform(
     else:
         vocal = mel_to_waveform(mel, params, iterations, seed, propagate=True)
     return np.pad(vocal.numpy(), (0, len(backing) - len(vocal)))
+
+
+def looped_vocal(
+    output: SpectrogramImage, accompaniment: np.ndarray, sample_rate: int, target: str = "mix", iterations: int = 16
+) -> np.ndarray:
+    """`vocal_waveform` of one turn of a loop: reconstructed beyond its end, and cross-faded from there into its beginning."""
+    samples, params = accompaniment.shape[1], output.params
+    on = np.concatenate([accompaniment, accompaniment[:, : round(JOINT_S * sample_rate)]], axis=1)
+    turn = round(samples * params.sample_rate / sample_rate)
+    frames = np.arange(params.num_frames(resample(on[:1], sample_rate, params.sample_rate).shape[1]))
+    again = np.round(frames - turn / params.hop_length).astype(int)
+    around = replace(output, pixels=output.pixels[:, np.where(frames < output.pixels.shape[1], frames, again)])
+    return joined(vocal_waveform(around, on, sample_rate, target, iterations), turn)
 
 
 def added_vocal(mix: torch.Tensor, backing: torch.Tensor) -> torch.Tensor:

@@ -11,12 +11,15 @@ import numpy as np
 
 from riff.audio.notes import Note, notes_of_contour
 from riff.errors import DataError
-from riff.metrics.edit import EditScores, Verdict, added_melody, score_edit
+from riff.metrics.edit import EditScores, Verdict, added_melody, addition, score_addition
+from riff.metrics.fit import Fit
+from riff.models.encoders import latent_factor
 from riff.models.loading import load_control_pipeline, load_edit_pipeline
 from riff.models.model_types import CONTROL, model_type_of
 from riff.sampling.edit import CANDIDATE_STRIDE, ScoredTake, best_take
 from riff.sampling.known_region import KnownRegion
 from riff.sampling.levels import mix_image, output_at_level
+from riff.sampling.loop import from_circle, to_circle
 from riff.sampling.options import EditOptions, SamplingOptions, edit_options_for, edit_target, options_for
 from riff.sampling.pipelines import prepare_pipeline
 from riff.sampling.window_models import ControlWindows, EditWindows
@@ -102,9 +105,10 @@ class SongSampler:
         regions: frames to generate as (first, end), ascending and disjoint; empty for the whole song, and `known` is not needed.
         edges: that a ControlNet follows, uint8, 0 or 255, the shape of the backing's image (default: the backing's own).
         guide: what sampling begins with, of the same shape: a vocal, or, for a model that generates a mix, a mix.
+        period: of a loop in frames, whose end is to join its beginning; None for a song.
 
     Raises:
-        DataError: edges of another shape, or edges for an edit model.
+        DataError: edges of another shape, or edges for an edit model; or a loop that is shorter than a window, or with regions.
     """
 
     def __init__(
@@ -117,12 +121,16 @@ class SongSampler:
         layout: WindowLayout = STANDARD_WINDOWS,
         edges: np.ndarray | None = None,
         guide: Guides | None = None,
+        period: float | None = None,
     ) -> None:
         if edges is not None and (edges.shape != backing.pixels.shape or not model.follows_edges):
             shapes = f"edges of {edges.shape} for an image of {backing.pixels.shape}"
             raise DataError(f"{shapes}; give a ControlNet edges of the image's own shape, and an edit model none")
         self.model, self.backing, self.regions = model, backing, list(regions) or [(0, backing.pixels.shape[1])]
-        self._layout, self._guide, frames = layout, guide, backing.pixels.shape[1]
+        self._layout, self._guide, self._period, frames = layout, guide, period, backing.pixels.shape[1]
+        if period is not None:
+            self._open_loop(period, prompt)
+            return
         missing = max(0, layout.width - frames)  # a song shorter than a window is followed by silence
         padded, self._known = (
             np.pad(image.pixels, ((0, 0), (0, missing)), constant_values=SILENCE) for image in (backing, known or backing)
@@ -139,6 +147,20 @@ class SongSampler:
             )
             for first, end in spans(self.regions, frames + missing, layout.width)
         ]
+
+    def _open_loop(self, period: float, prompt: str) -> None:
+        """Condition the model on the backing as a circle, whose windows at the end see its beginning."""
+        width, seconds = self._layout.width, self.backing.params.step_size_ms / 1000
+        circle = to_circle(self.backing.pixels, period, latent_factor(self.model.pipeline))
+        if circle.shape[1] < width or len(self.regions) != 1 or self.regions[0] != (0, self.backing.pixels.shape[1]):
+            is_short = (
+                f"a loop of {period * seconds:.2f} s is shorter than the model's window of {width * seconds:.2f} s; repeat it"
+            )
+            raise DataError(is_short if circle.shape[1] < width else "a loop gets a new vocal as a whole, and not in regions")
+        self._layout = replace(self._layout, loop=True)
+        self._known, self._replace = circle, np.ones(circle.shape[1], bool)
+        around = np.pad(circle, ((0, 0), (0, width)), mode="wrap")
+        self._spans = [(0, circle.shape[1], self.model.predictor(around, prompt))]
 
     @property
     def num_steps(self) -> int:
@@ -157,8 +179,11 @@ class SongSampler:
             if guide.pixels.shape != self.backing.pixels.shape:
                 shapes = f"a guide of {guide.pixels.shape} for an image of {self.backing.pixels.shape}"
                 raise DataError(f"{shapes}; give both the same shape")
-            missing = pixels.shape[1] - guide.pixels.shape[1]
-            guide = replace(guide, pixels=np.pad(guide.pixels, ((0, 0), (0, missing)), constant_values=SILENCE))
+            if self._period is not None:
+                guide = replace(guide, pixels=to_circle(guide.pixels, self._period, latent_factor(self.model.pipeline)))
+            else:
+                missing = pixels.shape[1] - guide.pixels.shape[1]
+                guide = replace(guide, pixels=np.pad(guide.pixels, ((0, 0), (0, missing)), constant_values=SILENCE))
         for first, end, predictor in self._spans:
             pixels[:, first:end] = sample_windows(
                 self.model.pipeline,
@@ -172,6 +197,8 @@ class SongSampler:
                 height=len(pixels),
                 guide=guide and replace(guide, pixels=guide.pixels[:, first:end]),
             )
+        if self._period is not None:
+            pixels = from_circle(pixels, self._period, self.backing.pixels.shape[1])
         pixels = np.ascontiguousarray(pixels[:, : self.backing.pixels.shape[1]])
         return output_at_level(pixels, self.backing, self.model.target)
 
@@ -210,17 +237,19 @@ def generate_take(sampler: SongSampler, seed: int, candidates: int = 1, on_step:
 
 
 def score_song(before: np.ndarray, after: np.ndarray, frames: np.ndarray, params: SpectrogramParams = STANDARD) -> Verdict:
-    """Whether a vocal was added: the means of the scores of parts of a minute at most, weighted by their length.
+    """Whether a vocal was added that fits: the means of the scores of parts of a minute at most, weighted by their length.
 
     Args:
         before, after: uint8, shape (n_mels, frames), as for `score_edit`. frames: indices of the frames to score.
     """
     parts = np.array_split(frames, -(-len(frames) // SCORED_FRAMES))
-    scores = np.array([score_edit(before[:, part], after[:, part], params) for part in parts])
-    lengths = np.array([len(part) for part in parts])[:, None] * ~np.isnan(scores)  # without a melody the pitch is NaN
+    found = [score_addition(before[:, part], after[:, part], params) for part in parts]
+    scores = np.array([[*of_edit, *fit] for of_edit, fit in found])
+    lengths = np.array([len(part) for part in parts])[:, None] * ~np.isnan(scores)  # without a melody pitch and fit are NaN
     with np.errstate(invalid="ignore"):
-        means = EditScores(*(np.nansum(scores * lengths, axis=0) / lengths.sum(axis=0)).tolist())
-    return Verdict(means, means.is_edit, means.edit_score)
+        means = (np.nansum(scores * lengths, axis=0) / lengths.sum(axis=0)).tolist()
+    count = len(EditScores._fields)
+    return addition(EditScores(*means[:count]), Fit(*means[count:]))
 
 
 def notes_of_vocal(backing: SpectrogramImage, mix: SpectrogramImage) -> list[Note]:

@@ -31,6 +31,7 @@ class WindowLayout:
         width: of a window in frames, the width that the model was trained on.
         overlap: share of a window that the next one covers as well, from 0 to below 1.
         batch_size: windows a forward pass (default: 1 on a CPU, else 8); affects time and memory only.
+        loop: the image is a circle of whole latent columns: windows at its end go on at its beginning.
 
     Raises:
         OptionError: an overlap or batch size out of range.
@@ -39,6 +40,7 @@ class WindowLayout:
     width: int = CLIP_FRAMES
     overlap: float = 0.5
     batch_size: int | None = None
+    loop: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
@@ -53,7 +55,7 @@ class WindowLayout:
             factor: frames a latent column, a divisor of the width (`riff.models.encoders.latent_factor`).
 
         Returns:
-            Multiples of `factor`, ascending; the last window ends with the padded image.
+            Multiples of `factor`, ascending; the last window ends with the padded image, or those of a loop are equally far apart.
 
         Raises:
             DataError: an image narrower than a window.
@@ -64,25 +66,33 @@ class WindowLayout:
             )
         last = -(-frames // factor) - self.width // factor
         stride = max(1, round(self.width // factor * (1 - self.overlap)))
+        if self.loop:
+            count = -(-frames // (stride * factor))
+            return [round(number * frames / factor / count) * factor for number in range(count)]
         return [column * factor for column in (*range(0, last, stride), last)]
 
-    def weights(self, starts: Sequence[int], factor: int) -> torch.Tensor:
+    def weights(self, starts: Sequence[int], factor: int, columns: int) -> torch.Tensor:
         """Weight of each window in each of its columns: float32, shape (windows, width // factor).
 
         A raised cosine over the window, sampled between its ends so that it is nowhere zero, and normalised in every column:
         the weights of overlapping windows sum to 1, up to the ends of a song.
 
         Args:
-            starts: of the windows, in frames. factor: frames a column; 1 gives weights of pixels.
+            starts: of the windows, in frames. factor: frames a column; 1 gives weights of pixels. columns: of the whole image.
         """
         width = self.width // factor
         cosine = np.sin(np.pi * (np.arange(width) + 0.5) / width) ** 2
-        columns = [start // factor for start in starts]
-        total = np.zeros(max(columns, default=0) + width)
-        for column in columns:
-            total[column : column + width] += cosine
-        weights = [cosine / total[column : column + width] for column in columns]
-        return torch.from_numpy(np.array(weights, np.float32).reshape(len(columns), width))
+        total = np.zeros(columns)
+        covered = [columns_of(start // factor, width, columns) for start in starts]
+        for part in covered:
+            total[part] += cosine
+        weights = [cosine / total[part] for part in covered]
+        return torch.from_numpy(np.array(weights, np.float32).reshape(len(covered), width))
+
+
+def columns_of(first: int, width: int, columns: int) -> slice | np.ndarray:
+    """Index of a window's columns in an image of so many; one that reaches beyond the end goes on at the beginning."""
+    return slice(first, first + width) if first + width <= columns else np.arange(first, first + width) % columns
 
 
 @dataclass(frozen=True)
@@ -209,11 +219,12 @@ def _predict(
 ) -> torch.Tensor:
     """Weighted mean of the windows' predictions: float32, shape (1, channels, height, columns); zeros outside windows."""
     batch_size = layout.batch_size or (1 if latents.device.type == "cpu" else GPU_BATCH_SIZE)
-    weights = layout.weights(starts, factor).to(latents.device)
+    width, columns = layout.width // factor, latents.shape[-1]
+    weights = layout.weights(starts, factor, columns).to(latents.device)
     guided = torch.zeros_like(latents)
     for first in range(0, len(starts), batch_size):
         batch = starts[first : first + batch_size]
-        windows = torch.cat([latents[..., start // factor : (start + layout.width) // factor] for start in batch])
+        windows = torch.cat([latents[..., columns_of(start // factor, width, columns)] for start in batch])
         _add(guided, predictor.noise(windows, timestep, batch), batch, weights[first : first + batch_size], factor)
     return guided
 
@@ -222,8 +233,8 @@ def _encode(pipeline: Any, pixels: np.ndarray, starts: Sequence[int], layout: Wi
     """Scaled latents of an image: float32, the shape and device of `like`; zeros outside windows."""
     factor = latent_factor(pipeline)
     latents = torch.zeros_like(like)
-    for start, weights in zip(starts, layout.weights(starts, factor).to(like.device), strict=True):
-        window = encode_images(pipeline.vae, [pixels[:, start : start + layout.width]]).mode()
+    for start, weights in zip(starts, layout.weights(starts, factor, like.shape[-1]).to(like.device), strict=True):
+        window = encode_images(pipeline.vae, [pixels[:, columns_of(start, layout.width, pixels.shape[1])]]).mode()
         _add(latents, window * pipeline.vae.config.scaling_factor, [start], weights[None], factor)
     return latents
 
@@ -234,9 +245,10 @@ def _decode(pipeline: Any, latents: torch.Tensor, starts: Sequence[int], layout:
     The decoder's normalisation layers depend on the input's width, so it decodes windows of the width it was trained on.
     """
     vae, factor = pipeline.vae, latent_factor(pipeline)
-    grey = torch.zeros(latents.shape[2] * factor, latents.shape[3] * factor)
-    for start, weights in zip(starts, layout.weights(starts, 1), strict=True):
-        window = latents[..., start // factor : (start + layout.width) // factor] / vae.config.scaling_factor
+    columns = latents.shape[-1]
+    grey = torch.zeros(latents.shape[2] * factor, columns * factor)
+    for start, weights in zip(starts, layout.weights(starts, 1, columns * factor), strict=True):
+        window = latents[..., columns_of(start // factor, layout.width // factor, columns)] / vae.config.scaling_factor
         decoded = vae.decode(window.to(vae.dtype)).sample[0].float().clamp(-1, 1)
         _add(grey, ((decoded.mean(dim=0) + 1.0) * 127.5).cpu()[None], [start], weights[None], 1)
     return grey
@@ -245,5 +257,4 @@ def _decode(pipeline: Any, latents: torch.Tensor, starts: Sequence[int], layout:
 def _add(whole: torch.Tensor, windows: torch.Tensor, starts: Sequence[int], weights: torch.Tensor, factor: int) -> None:
     """Add weighted windows to the whole in place, one after the other: the order of the sum is independent of the batch size."""
     for window, start, weight in zip(windows, starts, weights, strict=True):
-        column = start // factor
-        whole[..., column : column + len(weight)] += window.float() * weight
+        whole[..., columns_of(start // factor, len(weight), whole.shape[-1])] += window.float() * weight

@@ -12,6 +12,7 @@ import numpy as np
 
 from riff.audio.io import plain_name, read_audio
 from riff.cli import SEPARATORS
+from riff.devices import signal_device
 from riff.errors import AudioError, ModelError, OptionError, RiffError
 from riff.separation.stems import ACCOMPANIMENT, VOCALS, Stems, StemsFolder, read_stems, stem_files, stems_beside
 
@@ -81,7 +82,7 @@ def create_separator(options: SeparationOptions) -> Separator:
         case "spleeter":
             from riff.separation.spleeter import SpleeterSeparator
 
-            return SpleeterSeparator(options.num_stems, options.spleeter_model_dir, options.device)
+            return SpleeterSeparator(options.num_stems, options.spleeter_model_dir, signal_device(options.device))
         case "spleeter-tf":
             from riff.separation.spleeter_tf import SpleeterTensorFlow
 
@@ -89,7 +90,7 @@ def create_separator(options: SeparationOptions) -> Separator:
         case "demucs" | "demucs_ft":
             from riff.separation.demucs import DemucsSeparator
 
-            return DemucsSeparator(options.separator, options.device)
+            return DemucsSeparator(options.separator, signal_device(options.device))
         case "repet":
             from riff.separation.repet import RepetSeparator
 

@@ -15,13 +15,15 @@ from diffusers import ControlNetModel, UNet2DConditionModel, UniPCMultistepSched
 from riff.data.datasets import ControlDataset, Example, one_of_each_song
 from riff.data.records import PairRecord, control_pairs
 from riff.data.stores import open_pairs
+from riff.errors import OptionError
 from riff.models.control import with_control
-from riff.models.encoders import sampled_hash
+from riff.models.lora import add_lora
 from riff.sampling.options import SamplingOptions, without_control
 from riff.sampling.pipelines import sample_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image
 from riff.training.data import TrainingData
 from riff.training.losses import FigureLog
+from riff.training.module import frozen_name
 from riff.training.options import RunSettings
 from riff.training.prediction import Configs
 from riff.training.processes import BatchRng
@@ -35,14 +37,24 @@ class ControlObjective:
         unet, controlnet: diffusers' models.
         prompt_dropout: share of examples that train without their prompt, which teaches the control to read the edges.
         sd_locked: False also trains the UNet's decoder. only_mid_control: the control acts on the middle block alone.
+        lora_rank, seed: above 0, adapters of the UNet are trained (`add_lora`), and the ControlNet is not.
 
-    Attributes:
-        frozen_name: short name of the UNet's weights that are not trained, "" for one on `meta`.
+    Raises:
+        OptionError: adapters beside a decoder that is trained.
     """
 
     def __init__(
-        self, unet: Any, controlnet: Any, prompt_dropout: float = 0.5, sd_locked: bool = True, only_mid_control: bool = False
+        self,
+        unet: Any,
+        controlnet: Any,
+        prompt_dropout: float = 0.5,
+        sd_locked: bool = True,
+        only_mid_control: bool = False,
+        lora_rank: int = 0,
+        seed: int = 0,
     ) -> None:
+        if lora_rank and not sd_locked:
+            raise OptionError("lora_rank: adapters are trained on a locked base; leave out --sd_locked False")
         self.models = {"unet": unet.requires_grad_(False), "controlnet": controlnet}
         self._unet, self._controlnet = unet, controlnet
         self._prompt_dropout, self._only_mid_control = prompt_dropout, only_mid_control
@@ -53,8 +65,10 @@ class ControlObjective:
         if not sd_locked:
             for part in (unet.up_blocks, unet.conv_norm_out, unet.conv_out):
                 part.requires_grad_(True)
-        frozen = [item for item in unet.named_parameters() if not item[1].requires_grad]
-        self.frozen_name = "" if unet.device.type == "meta" else sampled_hash(frozen)
+        if lora_rank:
+            add_lora(unet, lora_rank, seed)
+            controlnet.requires_grad_(False)
+        self.frozen_name = frozen_name(unet, *[controlnet] * (lora_rank > 0))
 
     def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, rng: BatchRng | None) -> torch.Tensor:
         text = batch["text"]
@@ -96,7 +110,7 @@ class ControlSettings(RunSettings):
     @property
     def scope(self) -> dict[str, Any]:
         """What of the models is trained, as arguments of `ControlObjective`."""
-        return {"sd_locked": self.sd_locked, "only_mid_control": self.only_mid_control}
+        return {name: getattr(self, name) for name in ("sd_locked", "only_mid_control", "lora_rank")} | {"seed": self.step.seed}
 
 
 class ControlData(TrainingData[PairRecord]):

@@ -19,10 +19,12 @@ from riff.data.records import EDIT_PAIRS, EditRecord
 from riff.data.stores import HubAccess, open_dataset, open_pairs
 from riff.errors import DataError, OptionError
 from riff.models.edit import with_unet
+from riff.models.lora import add_lora
 from riff.sampling.edit import sample_edit
 from riff.sampling.options import EditOptions
 from riff.spectrogram.image import load_image
 from riff.training.data import TrainingData
+from riff.training.module import frozen_name
 from riff.training.options import RunSettings
 from riff.training.prediction import Configs
 from riff.training.processes import BatchRng
@@ -59,14 +61,23 @@ class EditObjective:
     """Predict the noise from the instruction and the input image (Brooks, Holynski and Efros, CVPR 2023).
 
     Args:
-        unet: its input is latents and image latents; all of it is trained.
+        unet: its input is latents and image latents; all of it is trained or, with a `lora_rank` above 0, adapters (`add_lora`).
         scaling_factor: of the latents; image latents are the posterior's mode, unscaled.
     """
 
-    def __init__(self, unet: Any, scaling_factor: float, dropout: ConditioningDropout = FIVE_PERCENT_EACH) -> None:
+    def __init__(
+        self,
+        unet: Any,
+        scaling_factor: float,
+        dropout: ConditioningDropout = FIVE_PERCENT_EACH,
+        lora_rank: int = 0,
+        seed: int = 0,
+    ) -> None:
         # Channels last halves the time of a step on a CPU.
         self.models = {"unet": unet.requires_grad_(True).to(memory_format=torch.channels_last)}
-        self.frozen_name = ""
+        if lora_rank:
+            add_lora(unet, lora_rank, seed)
+        self.frozen_name = frozen_name(unet)
         self._unet, self._scaling_factor, self._dropout = unet, scaling_factor, dropout
 
     def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, rng: BatchRng | None) -> torch.Tensor:
@@ -79,11 +90,11 @@ class EditObjective:
         return self._unet(latents, timesteps, text, return_dict=False)[0]
 
 
-def edit_on_meta(configs: Configs) -> EditObjective:
+def edit_on_meta(configs: Configs, lora_rank: int = 0) -> EditObjective:
     """An objective of these shapes without weights; a text-to-image UNet is widened."""
     wide = {**configs["unet"], "in_channels": 2 * configs["unet"]["out_channels"]}
     with torch.device("meta"):
-        return EditObjective(UNet2DConditionModel.from_config(wide), scaling_factor=1.0)
+        return EditObjective(UNet2DConditionModel.from_config(wide), scaling_factor=1.0, lora_rank=lora_rank)
 
 
 @dataclass(frozen=True)

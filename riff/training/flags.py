@@ -31,7 +31,16 @@ class TrainingFlags:
 
     def names(self) -> dict[str, str]:
         """The flags by the parameters that errors of the library name."""
-        same = ("devices", "num_nodes", "max_train_time", "resolution", "val_image_url", "trained_weights", "frozen_weights")
+        same = (
+            "devices",
+            "num_nodes",
+            "max_train_time",
+            "resolution",
+            "val_image_url",
+            "trained_weights",
+            "frozen_weights",
+            "lora_rank",
+        )
         return {name: f"--{name}" for name in same} | {field.name: f"--{getattr(self, field.name)}" for field in fields(self)}
 
     def add_results(self, parser: cli.ArgumentParser, default: Path | None, described: str, part: str, part_help: str) -> None:
@@ -55,6 +64,8 @@ class TrainingFlags:
         schedules = ("constant", "constant_with_warmup", "cosine", "linear")
         decay = "linear and cosine decay to a hundredth at the last step"
         self._add(parser, "schedule", default="constant", choices=schedules, help=decay)
+        adapters = "train adapters of this rank (LoRA) on the UNet of a trained model, and write them alone; for few songs"
+        parser.add_argument("--lora_rank", type=cli.whole(0), default=0, help=f"{adapters}; 0 trains weights")
         rise = "steps in which the learning rate rises, with every schedule"
         self._add(parser, "warmup_steps", type=cli.whole(0), default=0, help=rise)
 
@@ -137,7 +148,10 @@ class TrainingFlags:
         stable = stability_flags(precision, f"--{self.precision}", full, f"--{self.warmup_steps}")
         return {
             **{name: own[name] for name in ("log_dir", "sample_every", "checkpoint_every", "loggers", "resume")},
-            **{name: getattr(args, name) for name in ("devices", "num_nodes", "val_share", "sample_steps", "overwrite")},
+            **{
+                name: getattr(args, name)
+                for name in ("devices", "num_nodes", "val_share", "sample_steps", "overwrite", "lora_rank")
+            },
             "step": options,
             "precision": precision,
             "preset": preset,

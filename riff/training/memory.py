@@ -1,20 +1,10 @@
 """Memory presets, the precision of a run, and the types that weights are stored in.
 
-The precision of training steps and of the samples between them:
-
-| device | default | 32 | bf16 | 16 |
-|---|---|---|---|---|
-| CUDA of compute capability 8.0 and above | bf16 | 32 | bf16 | 16 |
-| CUDA below 8.0 (T4, V100), which only emulates bf16 | 32 | 32 | refused | 16 |
-| CPU that multiplies in bf16 | bf16 | 32 | bf16 | bf16 |
-| other CPUs | 32, or bf16 where a preset stores weights in it | 32 | bf16 | bf16 |
-
-`32` is float32 throughout; `bf16` and `16` (fp16, its loss scaled) are autocast, from weights in float32 unless a preset stores
-them otherwise. Weights are only stored in a precision that the run computes in: frozen weights are float32 where the precision is
-32, trained weights where it is not bf16. AdamW's moments can be bf16 on any device, since they are rounded stochastically from
-float32 (`choose_savings`).
-
-Sampling with a finished model is in fp16 on CUDA of any age, and in float32 on a CPU (`riff.sampling.pipelines.prepare_pipeline`).
+The precision of training steps and of the samples between them is the device's default (`riff.devices`) or as asked for: `32` is
+float32 throughout; `bf16` and `16` (fp16, its loss scaled) are autocast, from weights in float32 unless a preset stores them
+otherwise. bf16 is refused where a GPU only emulates it, and a CPU computes in bf16 for fp16. Weights are only stored in a
+precision that the run computes in: frozen weights are float32 where the precision is 32, trained weights where it is not bf16.
+AdamW's moments can be bf16 on any device, since they are rounded stochastically from float32 (`choose_savings`).
 """
 
 from __future__ import annotations
@@ -27,6 +17,7 @@ from typing import Any
 import torch
 
 from riff.cli import warn
+from riff.devices import computes_bf16, default_precision
 from riff.errors import OptionError
 from riff.training.module import Objective
 from riff.training.options import Savings
@@ -99,22 +90,6 @@ def choose_savings(
         if wrong:
             fields[name] = "32"
     return Savings(**fields), precision
-
-
-def computes_bf16(device: str) -> bool:
-    """Whether a device, `cpu` or `cuda`, computes in bf16; a CPU without the instructions emulates it slowly."""
-    return device == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
-
-
-def default_precision(device: str) -> str:
-    """`bf16` where the device multiplies in it, which takes half the time of `32`; `32` on others.
-
-    Args:
-        device: `cpu` or `cuda`.
-    """
-    if device == "cuda":
-        return "bf16" if computes_bf16(device) else "32"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "32"
 
 
 def fit_precision(requested: str, device: str) -> str:

@@ -17,6 +17,7 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, Dataset
 
 from riff.data.datasets import Example, StepSampler
+from riff.models.encoders import sampled_hash
 from riff.training.optimizers import adamw, learning_rate_factor
 from riff.training.options import TrainingOptions
 from riff.training.processes import ALONE, BatchRng, Processes
@@ -37,6 +38,12 @@ class Objective(Protocol):
 
     def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, rng: BatchRng | None) -> torch.Tensor:
         """The noise in `noisy`, of its shape. rng: decides which conditions are dropped; None drops none."""
+
+
+def frozen_name(*models: Any) -> str:
+    """Short hash of the models' weights that are not trained, "" where there are none or they are on `meta`."""
+    frozen = [item for model in models for item in model.named_parameters() if not item[1].requires_grad]
+    return sampled_hash(frozen) if frozen and frozen[0][1].device.type != "meta" else ""
 
 
 class NoiseTraining(pl.LightningModule):

@@ -98,6 +98,7 @@ class RunSettings:
         loggers: names of `riff.training.loggers.LOGGERS`. project: at Weights & Biases.
         log_dir: folder of `lightning_logs/` and `image_log/`. output: folder of the result. overwrite: any model in it is replaced.
         resume: path of a checkpoint, or `newest` or `latest`; None starts a new run.
+        lora_rank: of adapters of the UNet, which are then all that is trained and written; 0 trains as the objective does.
         part_only: write the trained part of the pipeline alone, in half precision.
         flags: the resolved flags, for the configuration and the manifest. advice: for messages.
     """
@@ -123,6 +124,7 @@ class RunSettings:
     output: Path = Path("models/final")
     overwrite: bool = False
     resume: str | None = None
+    lora_rank: int = 0
     part_only: bool = False
     flags: Mapping[str, Any] = field(default_factory=dict)
     advice: Advice = Advice()

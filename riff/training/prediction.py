@@ -14,7 +14,7 @@ from torch._subclasses import FakeTensorMode
 from riff.cli import warn
 from riff.data.datasets import Example
 from riff.training.accounting import Build, Peak, trace_step
-from riff.training.memory import BESIDE_GIB, GIB, PRESETS, computes_bf16, gpu_memory, store_weights
+from riff.training.memory import BESIDE_GIB, GIB, PRESETS, gpu_memory, store_weights
 from riff.training.module import NoiseTraining, Objective
 from riff.training.options import RunSettings, Savings, TrainingOptions
 
@@ -122,8 +122,6 @@ class MemoryWatch(pl.Callback):
         total = gpu_memory() if settings.device == "cuda" else None
         if total is None:
             return
-        if settings.precision == "32" and not computes_bf16(settings.device):
-            warn("this GPU has no bf16, so the run computes in float32; fp16 takes less memory and time")
         self._predicted = predict_peak(objective(), configs, settings.step, settings.precision, settings.max_grad_norm)
         if text := warning(self._predicted, total, settings.preset):
             warn(text)

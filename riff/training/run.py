@@ -20,7 +20,8 @@ from riff import cli
 from riff.cli.errors import named_flag
 from riff.errors import Interrupted, OptionError, TrainingError
 from riff.files import make_folder, only_writer, remove_leftovers
-from riff.models.folders import check_output
+from riff.models.folders import check_output, save_pipeline
+from riff.models.lora import save_lora
 from riff.training.checkpoints import CheckpointFiles, CheckpointLog, check_checkpoint
 from riff.training.data import TrainingData
 from riff.training.loggers import check_loggers, new_loggers
@@ -109,12 +110,12 @@ class TrainingRun:
                 module, self.dir, settings, figures, [validation, samples], [self._memory], self.resume
             )
 
-    def save(self, write: Callable[..., None], base: str, origin: dict[str, Any]) -> None:
-        """Write the result and its manifest, in the first process.
+    def save(self, pipeline: Any, model: str, base: str, origin: dict[str, Any]) -> None:
+        """Write the pipeline, its trained part alone, or its adapters, and a manifest, in the first process.
 
         Args:
-            write: takes the folder, the origin, whether to write the trained part alone, and `half` and `replaces` of `save_model`.
-            base: model that was trained. origin: further entries for the result's origin.
+            model: that was trained; adapters belong to it. base: that the trained part alone belongs to.
+            origin: further entries for the result's origin.
 
         Raises:
             TrainingError, Interrupted: the result was not written; the message says how to resume.
@@ -124,8 +125,12 @@ class TrainingRun:
         settings, output, memory = self.settings, self.settings.output, self._memory.report()
         known = {"steps": self.step, "version": self.dir.version}
         with kept_by_checkpoint(self.dir, settings):
-            part_only = settings.part_only
-            write(output, {**origin, "base": base, **known}, part_only, half=part_only, replaces=self._replaces)
+            if settings.lora_rank:
+                base = model
+                save_lora(pipeline, output, {**origin, "base": model, **known}, self._replaces)
+            else:
+                part_only = settings.part_only
+                save_pipeline(pipeline, output, {**origin, "base": base, **known}, part_only, part_only, self._replaces)
             cli.write_manifest(output / "manifest.json", {**settings.flags, "base": base}, **known, memory=memory)
         ended = f"{self._reason}; " if self._reason else ""
         print(f"{ended}step {self.step}: {output} (samples in {self.dir.images}, losses in {self.dir.path})")

@@ -128,7 +128,7 @@ def test_help_shows_the_docstring_and_every_default(script: Path) -> None:
     assert status == 0
     assert "python greet.py --name Ada\n\nSay hello.\n" in out
     for default in ("world", "0.0", "1", "True", "False", "auto", "0"):
-        assert f"(default: {default})" in out
+        assert f"(default: {default})" in " ".join(out.split())
     assert "--[no-]polite" in out
 
 
@@ -225,18 +225,6 @@ def test_a_reader_that_leaves_is_no_error(script: Path) -> None:
     assert process.stderr.read() == ""
     assert process.wait(timeout=300) == 0
     process.stderr.close()
-
-
-def test_choose_device() -> None:
-    import torch
-
-    assert cli.choose_device("cpu") == "cpu"
-    if torch.cuda.is_available():
-        assert cli.choose_device("auto") == cli.choose_device("cuda") == "cuda"
-    else:
-        assert cli.choose_device("auto") == "cpu"
-        with pytest.raises(OptionError, match="--device cuda"):
-            cli.choose_device("cuda")
 
 
 def test_manifest_says_how_a_result_was_made(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
 
 from riff.errors import DataError, OptionError
 from riff.models.edit import attach_edit
@@ -110,7 +112,7 @@ def test_windows_cover_any_length_with_weights_that_sum_to_one(more, columns, ov
     assert all(start % factor == 0 for start in starts)
     assert all(0 < b - a <= width for a, b in pairwise(starts))
     for unit in (factor, 1):
-        weights = layout.weights(starts, unit).double().numpy()
+        weights = layout.weights(starts, unit, padded // unit).double().numpy()
         assert (weights > 0).all()
         total = np.zeros(padded // unit)
         for start, weight in zip(starts, weights, strict=True):
@@ -122,7 +124,7 @@ def test_windows_cover_any_length_with_weights_that_sum_to_one(more, columns, ov
 def test_weights_are_continuous(overlap: float) -> None:
     layout = WindowLayout(512, overlap)
     starts = layout.starts(3000, 16)
-    for number, weights in enumerate(layout.weights(starts, 1).numpy()):
+    for number, weights in enumerate(layout.weights(starts, 1, starts[-1] + 512).numpy()):
         assert np.abs(np.diff(weights)).max() < 0.03 / overlap**2
         assert weights[0] == 1 if number == 0 else weights[0] < 1e-3
         assert weights[-1] == 1 if number == len(starts) - 1 else weights[-1] < 1e-3
@@ -348,3 +350,29 @@ def test_sizes_that_do_not_fit_are_refused(edit) -> None:
     ):
         with pytest.raises(DataError, match="does not fit an output of 64x300"):
             draw_edit(edit, 300, known_region=wrong)
+
+
+# Devices
+
+
+class RecordedDtypes(TorchDispatchMode):
+    """Records the dtypes of all tensors that operations make."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        made = function(*args, **(kwargs or {}))
+        self.dtypes |= {tensor.dtype for tensor in tree_iter(made) if isinstance(tensor, torch.Tensor)}
+        return made
+
+
+def test_sampling_needs_no_float64(edit, control) -> None:  # type: ignore[no-untyped-def]
+    """MPS has none."""
+    with RecordedDtypes() as recorded:
+        draw_edit(edit, WIDTH + 40)
+        draw_control(control, edges(WIDTH + 40), GUESSED)
+        sample_control(control, [edges(WIDTH)], [PROMPT], [0], GUESSED)
+    assert torch.float32 in recorded.dtypes
+    assert torch.float64 not in recorded.dtypes

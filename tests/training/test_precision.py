@@ -12,7 +12,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
+from pytorch_lightning.plugins.precision import MixedPrecision
 
+from riff.devices import computes_bf16, default_precision
 from riff.errors import OptionError
 from riff.training.accounting import trace_step
 from riff.training.control import ControlObjective
@@ -20,13 +22,11 @@ from riff.training.memory import (
     HALF_TYPES,
     PRESETS,
     choose_savings,
-    computes_bf16,
-    default_precision,
     fit_precision,
     stability_flags,
 )
 from riff.training.options import Savings, TrainingOptions
-from riff.training.prediction import step_of
+from riff.training.prediction import Configs, step_of
 from riff.training.run import PRECISIONS
 from riff.training.samples import SampleLog
 
@@ -39,7 +39,7 @@ def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     major = {"T4": 7, "A100": 8}.get(request.param)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: major is not None)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: SimpleNamespace(major=major))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: SimpleNamespace(major=major, name=request.param))
     monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda _device: True)
     return request.param
 
@@ -48,7 +48,7 @@ def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def test_emulated_bf16_is_none(machine: str) -> None:
     assert torch.cuda.is_bf16_supported()  # with emulation
     assert not computes_bf16("cuda")
-    assert default_precision("cuda") == "32"
+    assert default_precision("cuda") == "16"
     with pytest.raises(OptionError, match=r"bf16: this GPU has none.*16"):
         fit_precision("bf16", "cuda")
     assert "bf16" not in stability_flags("16", "--precision", "32", "")
@@ -57,9 +57,9 @@ def test_emulated_bf16_is_none(machine: str) -> None:
 @pytest.mark.parametrize(
     ("machine", "preset", "asked", "savings", "precision"),
     [
-        ("T4", "full", None, Savings(), "32"),
-        ("T4", "16", None, Savings(checkpointing=True), "32"),
-        ("T4", "8", None, Savings(checkpointing=True, moments="bf16"), "32"),
+        ("T4", "full", None, Savings(), "16"),
+        ("T4", "16", None, PRESETS["16"], "16"),
+        ("T4", "8", "32", Savings(checkpointing=True, moments="bf16"), "32"),
         ("T4", "8", "16", Savings(frozen="half", checkpointing=True, moments="bf16"), "16"),
         ("A100", "full", None, Savings(), "bf16"),
         ("A100", "8", None, PRESETS["8"], "bf16"),
@@ -73,10 +73,10 @@ def test_what_a_device_trains_in(machine: str, preset: str, asked: str | None, s
 
 
 @pytest.mark.parametrize("machine", ["T4"], indirect=True)
-@pytest.mark.parametrize("said", [{"frozen": "half"}, {"trained": "bf16"}])
-def test_what_a_gpu_without_bf16_cannot_store_is_refused(machine: str, said: dict[str, str]) -> None:
-    with pytest.raises(OptionError, match="here the precision is 32"):
-        choose_savings("full", said, None, "cuda")
+@pytest.mark.parametrize(("given", "precision"), [({"frozen": "half"}, "32"), ({"trained": "bf16"}, "16")])
+def test_what_a_gpu_without_bf16_cannot_store_is_refused(machine: str, given: dict[str, str], precision: str) -> None:
+    with pytest.raises(OptionError, match=f"here the precision is {precision}"):
+        choose_savings("full", given, precision, "cuda")
 
 
 @pytest.mark.parametrize("machine", DEVICES, indirect=True)
@@ -101,10 +101,8 @@ def cpu_choices() -> list[tuple[Savings, str]]:
     )
 
 
-@pytest.mark.parametrize(("savings", "precision"), cpu_choices(), ids=str)
-def test_every_combination_takes_a_step_on_a_cpu(savings: Savings, precision: str) -> None:
-    trainer = pl.Trainer(accelerator="cpu", precision=PRECISIONS[precision], logger=False, enable_checkpointing=False)  # type: ignore[arg-type]
-    assert trainer.precision == PRECISIONS[precision]  # Lightning would compute in another one than the weights are stored in
+def small_control() -> tuple[ControlObjective, Configs]:
+    """An objective on meta, and its configurations."""
     shape = {"block_out_channels": (32, 32), "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"), "layers_per_block": 1}
     more = {"cross_attention_dim": 8, "attention_head_dim": 2}
     up = {"up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"), "sample_size": 8}
@@ -112,8 +110,15 @@ def test_every_combination_takes_a_step_on_a_cpu(savings: Savings, precision: st
         unet = UNet2DConditionModel(**shape, **more, **up)
         controlnet = ControlNetModel(**shape, **more, conditioning_embedding_out_channels=(8, 16))
     configs = {"unet": unet.config, "controlnet": controlnet.config, "vae": {"block_out_channels": (8, 8)}}
+    return ControlObjective(unet, controlnet), configs
+
+
+@pytest.mark.parametrize(("savings", "precision"), cpu_choices(), ids=str)
+def test_every_combination_takes_a_step_on_a_cpu(savings: Savings, precision: str) -> None:
+    trainer = pl.Trainer(accelerator="cpu", precision=PRECISIONS[precision], logger=False, enable_checkpointing=False)  # type: ignore[arg-type]
+    assert trainer.precision == PRECISIONS[precision]  # Lightning would compute in another one than the weights are stored in
     options = TrainingOptions(batch_size=1, savings=savings)
-    build = step_of(ControlObjective(unet, controlnet), configs, options, precision)
+    build = step_of(*small_control(), options, precision)
     assert trace_step(build, precision, 1.0).total > 0
 
 
@@ -127,3 +132,30 @@ def test_samples_are_generated_in_the_precision_of_the_training(precision: str, 
     with log._ready(trainer, torch.device("cpu")):
         sampled_in.append(model(torch.zeros(1, 2)).dtype)
     assert sampled_in == [half or torch.float32]
+
+
+def test_fp16_trains_float32_weights_with_a_scaled_loss() -> None:
+    """An overflow skips the step and lowers the scale; then weights move by less than fp16 could store."""
+    options = TrainingOptions(batch_size=1, learning_rate=1e-6, max_steps=3, savings=Savings(frozen="half"), num_workers=0)
+    objective, configs = small_control()
+    module, new_batch = step_of(objective, configs, options, "16")()
+    module._dataset = [{name: value[0] for name, value in new_batch().items()}] * 3  # type: ignore[assignment]
+    with torch.no_grad():
+        for parameter in module.parameters():
+            torch.nn.init.normal_(parameter, std=0.05, generator=torch.Generator().manual_seed(0))
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100, backoff_factor=2.0**-90)
+    scales, moved = [], []
+    before = [parameter.detach().clone() for parameter in module.trained]
+
+    class Record(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+            scales.append(scaler.get_scale())
+            moved.append(max((now - old).abs().max().item() for now, old in zip(module.trained, before, strict=True)))
+
+    more: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "max_steps": 3}
+    in_fp16 = MixedPrecision("16-mixed", "cpu", scaler)
+    pl.Trainer(accelerator="cpu", plugins=[in_fp16], callbacks=[Record()], gradient_clip_val=1.0, **more).fit(module)
+    assert scales == [2.0**10] * 3
+    assert moved[0] == 0 < moved[1] < moved[2] < 1e-5
+    assert {parameter.dtype for parameter in module.trained} == {torch.float32}
+    assert {parameter.dtype for parameter in objective.models["unet"].parameters()} == {torch.float16}
