@@ -133,7 +133,7 @@ def voices(backing: np.ndarray, harmony: Harmony, prompt: str, seed: int) -> dic
     sounds = {
         "sung": sung,
         "hummed": hum,
-        "in noise": under(rng.standard_normal(samples)),
+        "in noise": under(rng.standard_normal((samples,))),
         "over a backing": under(np.asarray(backing.mean(axis=0))),
     }
     return {case: (sound[None].astype(np.float32), truth) for case, sound in sounds.items()}
