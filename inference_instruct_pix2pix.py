@@ -7,8 +7,8 @@ Inputs are 5.11 s of a song whose vocal is removed first (default: the first son
 a folder with metadata.jsonl (--data_root), or a hub id or folder of Parquet files (--dataset_id). BASE_SAVE_PATH gets, for every
 clip, original, sample and target as PNG and WAV and a contact sheet, scores.json, and index.html to look and listen; of a model
 that generates vocals alone also vocal.png and vocal.wav, of an added vocal its notes as vocal.mid and, with --melody, its tune as
-tune.mid. Whether an edit was performed is judged from the images, without a
-neural network; --best_of N generates N candidates and keeps the best. The same seed gives the same bytes.
+tune.mid. Whether an edit was performed, and whether an added vocal fits the backing's chords and beats, is judged from the images,
+without a neural network; --best_of N generates N candidates and keeps the best. The same seed gives the same bytes.
 """
 
 from __future__ import annotations
@@ -154,7 +154,9 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
     for score in scores:
         if not score["performed"]:
             failed = f"none of {args.best_of} candidates performed" if args.best_of > 1 else "the sample did not perform"
-            cli.warn(f"{score['name']}: {failed} the edit; try --best_of, another --seed, or --sweep to find better scales")
+            reason = f" ({score['shortcoming']})" if score["shortcoming"] else ""
+            advice = "try --best_of, another --seed, or --sweep to find better scales"
+            cli.warn(f"{score['name']}: {failed} the edit{reason}; {advice}")
     failed = f"{len(failures)} of {len(failures) + len(clips)} clips could not be edited" if failures else ""
     return f"{performed} of {len(clips)} edits performed", f"{failed}; the first: {failures[0]}" if failures else ""
 
@@ -211,6 +213,7 @@ def clips_that_fit(pipeline: Any, clips: list) -> tuple[list, list]:
 def describe(name: str, clip, best, takes, sweep) -> dict:  # type: ignore[no-untyped-def]
     """One clip's entry in scores.json."""
     entry = {"name": name, "prompt": clip.prompt, "kind": clip.kind, **best.to_json()}
+    entry["shortcoming"] = best.verdict.shortcoming if clip.kind == "add" else ""
     entry["candidates"] = [take.to_json() for take in takes]
     return entry | ({"sweep": [take.to_json() for take in sweep]} if sweep else {})
 

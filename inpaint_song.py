@@ -183,6 +183,9 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     vocal_lu = VOCAL_LU if original_lu is None else original_lu
     borders = {"fade_s": args.fade, "keep_original_vocal": args.keep_original_vocal}
     sound = {"iterations": args.griffin_lim_iterations, "vocal_lu": vocal_lu, "loop": args.loop, "stereo": args.stereo}
+    for take in takes:
+        if take.verdict.shortcoming:
+            cli.warn(f"seed {take.seed}: {take.verdict.shortcoming}; try --best_of, another --seed or --melody compose")
     for number, take in enumerate(cli.progress_bar(takes, desc="sound", unit="take")):
         mix = render_mix(song, take.output, model.target, regions, args.gain_db, **borders, **sound)
         if args.subtype == "PCM_24":

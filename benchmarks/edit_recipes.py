@@ -27,7 +27,16 @@ from riff import cli
 
 PLAIN = ("--snr_gamma", "0")
 AVERAGE = (*PLAIN, "--use_ema", "--ema_decay", "0.999")
-COLUMNS = ("performed", "backing_kept", "grey_levels", "chroma_cosine", "onset_correlation", "register_obeyed", "nearest_training")
+COLUMNS = (
+    "edited",
+    "performed",
+    "backing_kept",
+    "grey_levels",
+    "chroma_cosine",
+    "onset_correlation",
+    "register_obeyed",
+    "nearest_training",
+)
 
 
 @dataclass(frozen=True)

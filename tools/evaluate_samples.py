@@ -3,16 +3,19 @@
     python tools/evaluate_samples.py --model models/riff-cnet-mini --songs demo:16 --output outputs/evaluation
     python tools/evaluate_samples.py --experiment edit --model models/riff-pix2pix-mini --songs demo:24 --best_of 4
     python tools/evaluate_samples.py --experiment need seeds prompts --songs demo:4
+    python tools/evaluate_samples.py --experiment takes --songs real:my-songs --clips whole
 
 An experiment answers one question. control: do samples follow the accompaniment's edges? edit: how often is an instruction
 followed, and what does that cost the accompaniment? need: how far does the base get without a ControlNet, by image-to-image?
 seeds: do other seeds give other vocals over the same accompaniment? prompts: does the vocal become what the prompt says?
+fit: does the vocal belong to its song? takes: what is a take worth, over any song?
 settings: what does each setting cost and gain? ladder: where does the model stand between no vocal, wrong ones and the true one?
 
 Prints a table and writes OUTPUT/results.json and OUTPUT/index.html with players and spectrograms, also with the accompaniment's
 edges over them. Several experiments write OUTPUT/NAME/ each and share their samples, and OUTPUT/index.html leads to them. Songs
-are synthesised (demo:N, from a catalogue that no model was trained on) or read from a folder in MUSDB's layout, with its
-prompt_file.json if there is one.
+are synthesised (demo:N, from a catalogue that no model was trained on), real (stempeg's example, downloaded by pip; with real:DIR
+also the songs of a folder, which are separated where they come without stems), or read from a folder in MUSDB's layout. A folder's
+prompt_file.json is used if there is one.
 """
 
 from __future__ import annotations
@@ -34,10 +37,25 @@ if TYPE_CHECKING:  # --help needs no models' libraries
     from riff.experiments.clips import ReferenceClip
     from riff.experiments.experiment import Evaluation, Experiment
     from riff.models.model_types import ModelType
+    from riff.separation.separator import SeparationOptions
 
 FILES, OVERVIEW = ("clips/*", "index.html"), ("index.html",)  # of the results of one experiment, and of several together
 EVALUATION_CATALOGUE, STYLE_CATALOGUE = 3, 7
-SHARED = ("experiment", "model", "base", "songs", "clips", "held_out_wording", "seed", "device", "num_shown", "steps", "scale")
+SHARED = (
+    "experiment",
+    "model",
+    "base",
+    "songs",
+    "catalogue",
+    "clips",
+    "separator",
+    "held_out_wording",
+    "seed",
+    "device",
+    "num_shown",
+    "steps",
+    "scale",
+)
 
 
 def make_parser() -> cli.ArgumentParser:
@@ -52,10 +70,14 @@ def make_parser() -> cli.ArgumentParser:
     add(
         "--songs",
         default="demo:16",
-        help="demo:N (demo-v2:N: of the larger world), or a folder of SONG/{vocals,drums,bass,other}.wav",
+        help="demo:N (demo-v2:N: of the larger world), real, real:DIR, or a folder of SONG/{vocals,drums,bass,other}.wav",
     )
-    which = "of a folder's songs: the first clip with a vocal, or those of docs/musdb_vocal_inpainting.md"
-    add("--clips", default="first", choices=("first", "benchmark"), help=which)
+    add("--catalogue", type=cli.whole(0), default=EVALUATION_CATALOGUE, help="of the demo songs; scales are chosen on 4")
+    which = (
+        "of a folder's songs: the first clip with a vocal, those of docs/musdb_vocal_inpainting.md, or of real songs the whole, "
+        "20 s at most"
+    )
+    add("--clips", default="first", choices=("first", "benchmark", "whole"), help=which)
     add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
     add("--scale", type=cli.GUIDANCE, help="classifier-free guidance (default: what the model recommends, else 4; edit: 7.5)")
     add("--num_shown", type=cli.whole(0), default=6, help="songs shown on the page")
@@ -63,6 +85,7 @@ def make_parser() -> cli.ArgumentParser:
     parser.add_device()
     parser.add_sampling_seed()
     parser.add_overwrite("results that are there")
+    parser.add_separation()
     parser.heading("experiments with a control model")
     add("--strength", type=cli.GUIDANCE, help="of the control (default: what the model recommends, else 1)")
     parser.heading("--experiment seeds")
@@ -107,12 +130,14 @@ def named_model(text: str) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
+    from riff.separation.separator import separation_options
+
     with named_flag("--experiment "):
         experiments = find_experiments(args.experiment, args.model)
     folders = result_folders(args, [experiment.name for experiment, _ in experiments])
     for folder in folders.values():
         folder.check()
-    clips = load_clips(args.songs, EVALUATION_CATALOGUE, args.held_out_wording, args.clips)
+    clips = load_clips(args.songs, args.catalogue, args.held_out_wording, args.clips, separation_options(args))
     if len(experiments) == 1:
         return run_experiments(parser, args, experiments, folders, clips, None)
     inputs = (args.model, args.base, args.songs)
@@ -188,15 +213,27 @@ def run_experiments(
     return cli.EXIT_FAILURE if failed else 0
 
 
-def load_clips(songs: str, catalogue: int, held_out_wording: bool = False, which: str = "first") -> list[ReferenceClip]:
-    """Clips of `demo:N`, `demo-v1:N`, `demo-v2:N` or of a folder.
+def load_clips(
+    songs: str,
+    catalogue: int,
+    held_out_wording: bool = False,
+    which: str = "first",
+    separation: SeparationOptions | None = None,
+) -> list[ReferenceClip]:
+    """Clips of `demo:N`, `demo-v1:N`, `demo-v2:N`, `real`, `real:DIR` or of a folder.
 
     Raises:
         OptionError: flags that do not go together, or no songs. AudioError: as `clips_of_folder`.
+        ModelError: as `fetch_example`.
     """
     from riff.experiments.clips import clips_of_folder
     from riff.experiments.musdb import benchmark_clips
 
+    real, _, folder = songs.partition(":")
+    if which == "whole" and real != "real":
+        raise OptionError(f"--clips whole is of --songs real, and --songs is {songs}; leave one of them out")
+    if real == "real" and which != "benchmark" and not held_out_wording:
+        return load_real_clips(folder, which == "whole", separation)
     if not re.match(r"demo(-v\d+)?:", songs):
         if held_out_wording:
             raise OptionError(f"--held_out_wording is of demo songs, and --songs is {songs}; leave one of them out")
@@ -211,6 +248,22 @@ def load_clips(songs: str, catalogue: int, held_out_wording: bool = False, which
         raise OptionError(f"{songs}: no songs; write demo:N with N of 1 or more, demo-v1:N, demo-v2:N or a folder")
     world, count = found
     return demo_clips(catalogue, count, held_out_wording, world)
+
+
+def load_real_clips(folder: str, whole: bool, separation: SeparationOptions | None) -> list[ReferenceClip]:
+    """Clips of stempeg's example and of the songs of a folder, if one is given; without the example where only it is missing."""
+    from riff.errors import ModelError
+    from riff.experiments.real_songs import fetch_example, real_clips
+    from riff.separation.separator import SeparationOptions
+
+    clips = []
+    try:
+        clips = real_clips(fetch_example(), separation or SeparationOptions(), whole, cli.warn)
+    except ModelError as error:
+        if not folder:
+            raise
+        cli.warn(f"without stempeg's example: {error}")
+    return clips + (real_clips(Path(folder), separation or SeparationOptions(), whole, cli.warn) if folder else [])
 
 
 if __name__ == "__main__":

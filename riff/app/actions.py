@@ -11,24 +11,25 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from riff.app.cards import backing_card, clock, progress_line, status_line, take_card, takes_page, verdict_line
-from riff.app.engine import Engine, TakeRequest, edges_of
+from riff.app.cards import backing_card, clock, progress_line, status_line
+from riff.app.engine import Engine, TakeRequest, description, edges_of
 from riff.app.jobs import Job, Stopped, Worker
 from riff.app.painted_edges import check_painted_edges, read_painted_edges
 from riff.app.sessions import Session, Sessions
 from riff.app.songs import Limits, Part, Region, Separation, Upload, fit_part, receive
+from riff.app.takes import LONGEST_NAME, Take, save_take, takes_page
 from riff.audio.io import write_audio
-from riff.errors import OptionError
+from riff.errors import AudioError, OptionError
 from riff.files import atomic_path
-from riff.report.song_page import lowered_line, save_take_files
-from riff.sampling.edit import ScoredTake
-from riff.sampling.mixback import Mix, full_scale_gain
+from riff.sampling.mixback import full_scale_gain
 from riff.seeds import seed_after
 from riff.spectrogram.edges import save_edges
+from riff.tagging.label import NO_VOICE, SURE, listen
+from riff.tagging.tags import has_weights
 
 EdgesValue = dict[str, Any] | None  # of static/edges.js, which documents its keys
 POLL_S = 0.15  # between two checks of a job's progress
-MOST_SHOWN = 12  # takes on a page
+MOST_KEPT = 30  # takes on a page
 
 
 class PageUpdate(NamedTuple):
@@ -36,6 +37,7 @@ class PageUpdate(NamedTuple):
 
     Attributes:
         busy: whether a job is waiting or running. edges: value of static/edges.js. backing, takes: HTML.
+        suggestion: of a prompt, empty for none.
     """
 
     status: str
@@ -43,6 +45,7 @@ class PageUpdate(NamedTuple):
     backing: str | None = None
     edges: EdgesValue = None
     takes: str | None = None
+    suggestion: str | None = None
 
 
 Show = Callable[[PageUpdate], object]
@@ -83,9 +86,19 @@ class Actions:
         _keep_painted(session, edges)
 
         def work(job: Job, show: Show) -> None:
-            show(self._show_part(session, self._part(job, session, region), canny))
+            part = self._part(job, session, region)
+            show(self._show_part(session, part, canny))
+            if has_weights():
+                job.begin("Listening to the song")
+                show(PageUpdate("", suggestion=suggestion(part)))
 
         return self._run(session, work, lambda: _painted_elsewhere(session, region))
+
+    def shown(self, session: Session, canny: tuple[int, int]) -> PageUpdate:
+        """What a reloaded page shows of its session again: the part that was worked on last, and the takes."""
+        part = session.parts.get(session.region.name) if session.region else None
+        update = self._show_part(session, part, canny) if part else PageUpdate("")
+        return update._replace(takes=self.takes(session))
 
     def edges(
         self, session: Session, start_s: float | None, end_s: float | None, canny: tuple[int, int], edges: EdgesValue = None
@@ -115,8 +128,11 @@ class Actions:
                 are kept with that part, and control every take of it.
         """
         region = self._region(session, start_s, end_s)
+        if len(session.takes) + request.takes > MOST_KEPT:
+            raise OptionError(f"this page keeps {MOST_KEPT} takes; delete some that you do not need")
         _keep_painted(session, edges)
-        follows_edges, seed = self.engine.choice(request.model).follows_edges, request.first_seed
+        choice, seed = self.engine.choice(request.model), request.first_seed
+        follows_edges = choice.follows_edges
         is_on_page = edges is not None and edges.get("part") == region.name and region.name in session.parts
 
         def work(job: Job, show: Show) -> None:
@@ -127,19 +143,45 @@ class Actions:
             if follows_edges and painted:
                 painted_edges = read_painted_edges(painted, part.backing.pixels.shape)
             job.begin("Loading the model")
-            painter = self.engine.painter(part, request, painted_edges)
-            prompt = request.prompt or painter.model.default_prompt
+            guide = self.engine.guide(part, request)
+            painter = self.engine.painter(part, request, painted_edges, guide)
+            prompt = choice.prompt_for(request.prompt) or painter.model.default_prompt
             title = prompt if painted_edges is None else f"{prompt}, along painted edges"
             job.begin("Generating", request.takes * request.best_of * painter.num_steps)
             for number in range(request.takes):
                 if request.takes > 1:
                     job.stage = f"Generating take {number + 1} of {request.takes}"
                 take, mix = self.engine.take(part, painter, seed_after(seed, number), request.best_of, job.step)
-                session.takes.insert(number, self._card(session, part, take, mix, request, title))
-                del session.takes[MOST_SHOWN:]
-                show(PageUpdate("", takes=takes_page(session.takes)))
+                tune = guide.tune(take.seed) if guide else None
+                session.take_count += 1
+                session.takes.insert(number, save_take(session.folder, session.take_count, part, take, mix, request, title, tune))
+                show(PageUpdate("", takes=self.takes(session)))
 
         return self._run(session, work, lambda: _painted_elsewhere(session, region) if follows_edges else "")
+
+    def rename(self, session: Session, number: int, name: str) -> None:
+        """Name a take; an empty name restores the first one."""
+        self._take(session, number).name = name.strip()[:LONGEST_NAME] or f"Take {number}"
+
+    def star(self, session: Session, number: int, starred: bool) -> None:
+        self._take(session, number).starred = starred
+
+    def delete(self, session: Session, number: int) -> None:
+        """Delete a take and its files."""
+        take = self._take(session, number)
+        session.takes.remove(take)
+        for file in take.files:
+            file.unlink(missing_ok=True)
+
+    def settings(self, session: Session, number: int) -> TakeRequest:
+        """What generates a take again."""
+        return self._take(session, number).request
+
+    def _take(self, session: Session, number: int) -> Take:
+        take = next((take for take in session.takes if take.number == number), None)
+        if take is None:
+            raise OptionError("this take is not there any more")
+        return take
 
     def stop(self, session: Session) -> None:
         """Stop the session's job at its next step."""
@@ -188,7 +230,8 @@ class Actions:
     def _region(self, session: Session, start_s: float | None, end_s: float | None) -> Region:
         if session.song is None:
             raise OptionError("there is no song yet, or this page was away for too long; drop one first")
-        return fit_part(start_s, end_s, session.song.duration_s, self.limits)
+        session.region = fit_part(start_s, end_s, session.song.duration_s, self.limits)
+        return session.region
 
     def _part(self, job: Job, session: Session, region: Region) -> Part:
         """The separated part; it is separated once."""
@@ -215,23 +258,19 @@ class Actions:
         size = {"width": edges.shape[1], "height": edges.shape[0]}
         return {"part": name, **size, **urls, "painted": session.painted.get(name)}
 
-    def _card(self, session: Session, part: Part, take: ScoredTake, mix: Mix, request: TakeRequest, title: str) -> str:
-        assert session.song is not None  # the part is of it
-        session.take_count += 1
-        number = session.take_count
-        saved = save_take_files(session.folder, f"-{number}", take, mix)
-        files = {"mix.wav": saved.sounds["mix"], "vocal.wav": saved.sounds["vocal"]}
-        files["spectrogram.png"] = session.folder / f"spectrogram-{number}.png"
-        times = " to ".join(map(clock, part.region))
-        lines = [title, f"{request.model}, seed {take.seed}, {times}", verdict_line(take.verdict)]
-        lines += [lowered_line(mix.song_gain_db)] if mix.song_gain_db < 0 else []
-        return take_card(
-            f"Take {number}",
-            lines,
-            {name: session.url(path) for name, path in saved.sounds.items()},
-            session.url(saved.overview),
-            {f"{session.song.name}, take {number}, {name}": session.url(path) for name, path in files.items()},
-        )
+    def takes(self, session: Session) -> str:
+        """The takes of a session as HTML."""
+        return takes_page(session.takes, session.song.name if session.song else "", session.url)
+
+
+def suggestion(part: Part) -> str:
+    """A prompt of the words that are surely heard in a part, empty without any."""
+    try:
+        heard = listen(part.song.vocals, part.song.accompaniment, part.song.sample_rate)
+    except AudioError:  # silent, or too short
+        return ""
+    sure = {kind: word for kind, (word, confidence) in heard.items() if confidence >= SURE and word != NO_VOICE}
+    return description(sure) if sure else ""
 
 
 def _keep_painted(session: Session, edges: EdgesValue) -> None:

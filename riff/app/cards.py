@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from riff.app.jobs import Job
 from riff.app.songs import Region, Upload
 from riff.metrics.edit import MIN_BACKING_KEPT, Verdict
@@ -12,11 +10,11 @@ from riff.report.page import macros
 _HTML = macros("cards.html")
 
 
-def clock(seconds: float) -> str:
+def clock(seconds: float, decimals: int = 1) -> str:
     """75.5 as 1:15.5, 75 as 1:15."""
-    minutes, tenths = divmod(round(seconds * 10), 600)
-    whole, tenth = divmod(tenths, 10)
-    return f"{minutes}:{whole:02d}" + (f".{tenth}" if tenth else "")
+    minutes, rest = divmod(round(seconds, decimals), 60)
+    text = f"{rest:0{3 + decimals}.{decimals}f}"
+    return f"{minutes:.0f}:{text.rstrip('0').rstrip('.') if '.' in text else text}"
 
 
 def song_line(upload: Upload) -> str:
@@ -57,27 +55,17 @@ def backing_card(region: Region, sound: str, image: str, separator: str) -> str:
     """
     sources = {"stems": "from the song's own stems", "none": "the song as it is"}
     source = sources.get(separator, f"separated by {separator}")
-    return str(_HTML.backing(" to ".join(map(clock, region)), sound, image, source))
-
-
-def take_card(title: str, lines: Sequence[str], sounds: Mapping[str, str], image: str, downloads: Mapping[str, str]) -> str:
-    """Spectrogram, players and downloads of a take.
-
-    Args:
-        lines: caption. sounds: URLs by name. image: URL. downloads: URLs by file name.
-    """
-    return str(_HTML.take(title, lines, sounds, image, downloads))
+    return str(_HTML.backing(region.name, " to ".join(map(clock, region)), sound, image, source))
 
 
 def verdict_line(verdict: Verdict) -> str:
-    """Whether the edit score found a vocal, and what to try if not."""
+    """Whether a vocal was found that fits the backing, and what to try if not."""
+    if verdict.performed and verdict.fit.known:
+        return "A vocal was found in it, and it fits the backing."
     if verdict.performed:
-        return "A vocal was found in it."
+        return "A vocal was found in it. The backing has no chords or beats by which to tell whether it fits."
+    if verdict.scores.is_edit:
+        return "A vocal was found in it, but it does not fit the backing: try another seed, or the best of more."
     if verdict.scores.backing_kept < MIN_BACKING_KEPT:
         return "The model strayed from the backing: try another seed, or more strength."
     return "No clear vocal was found: try another seed, or the best of more."
-
-
-def takes_page(cards: Sequence[str]) -> str:
-    """Takes side by side, as many as fit."""
-    return str(_HTML.takes(cards)) if cards else ""

@@ -33,6 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.heading("server")
     add("--host", default=host, help="address to listen at; 0.0.0.0 is all networks of this machine")
     add("--port", type=cli.whole(0, 65535), default=port, help="to listen at; 0 is the first free one from 7860 on")
+    parser.add_flag("share", default=False, help="a public address too, for 72 hours, through Gradio's server")
     parser.heading("models")
     add(
         "--model",
@@ -104,7 +105,7 @@ def _serve(args: cli.argparse.Namespace, root: Path) -> None:
         "max_file_size": round(args.max_megabytes * 2**20),
         "allowed_paths": [],
         "footer_links": [],
-        **dict.fromkeys(("share", "ssr_mode", "mcp_server", "enable_monitoring", "pwa", "show_error", "inbrowser"), False),
+        **dict.fromkeys(("ssr_mode", "mcp_server", "enable_monitoring", "pwa", "show_error", "inbrowser"), False),
     }
     blocks.queue(api_open=False)
     try:
@@ -114,10 +115,13 @@ def _serve(args: cli.argparse.Namespace, root: Path) -> None:
             theme=THEME,
             css_paths=STATIC / "page.css",
             quiet=True,
+            share=args.share,
             prevent_thread_lock=True,
             **server,
         )
-        print(f"open {blocks.local_url}", flush=True)
+        if args.share and not blocks.share_url:
+            raise OptionError("--share: Gradio's server cannot be reached; check the network, or leave it out")
+        print(f"open {blocks.share_url or blocks.local_url}", flush=True)
         while blocks.is_running:
             time.sleep(1.0)
     except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,15 +14,20 @@ from riff.cli import ROOT
 from riff.errors import OptionError
 from riff.models.model_types import CONTROL, EDIT, model_type_of
 from riff.sampling.edit import ScoredTake
+from riff.sampling.melody import NONE, STRENGTH, Tune, TuneGuide, tune_for
 from riff.sampling.mixback import Mix
 from riff.sampling.options import EditOptions, SamplingOptions, edit_options_for, options_for
 from riff.sampling.rendering import render_mix
 from riff.sampling.song import SongModel, SongSampler, generate_take, load_song_model
 from riff.spectrogram.edges import canny_edges
+from riff.tagging.label import TEMPLATES, WORDS, write_prompt
 
-INCLUDED = (CONTROL.example, EDIT.example)
-TRAINED_HERE = ("models/riff-cnet-final", "models/riff-pix2pix-final")
+# The edit model first: it does better on recorded songs.
+INCLUDED = (EDIT.example, CONTROL.example)
+TRAINED_HERE = ("models/riff-pix2pix-final", "models/riff-cnet-final")
 MOST_STEPS, MOST_TAKES, MOST_CANDIDATES = 100, 4, 8
+VERBS = {verb.lower() for _, verb in TEMPLATES.values()}
+DESCRIPTIVE = {"a", "an", "the", "some", *(word for words in WORDS.values() for word in words)}  # begin a description
 RANDOM_SEEDS = 1_000_000  # range of seeds where none is given: short enough to type in again
 
 
@@ -32,15 +37,29 @@ class ModelChoice:
 
     Attributes:
         name: folder, file or hub id. title: unique display name, without the server's paths. options: its recommended ones.
+        melody, melody_strength: likewise, as in `TakeRequest`.
     """
 
     name: str
     title: str
     options: SamplingOptions | EditOptions
+    melody: str = NONE
+    melody_strength: float = STRENGTH
 
     @property
     def follows_edges(self) -> bool:
         return isinstance(self.options, SamplingOptions)
+
+    def prompt_for(self, text: str) -> str:
+        """The prompt or instruction for a description of a vocal: of `a sad male vocal` an edit model is told to add it.
+
+        What is no description, by its first word, is left as it was typed.
+        """
+        first, _, rest = text.partition(" ")
+        verb = TEMPLATES["control" if self.follows_edges else "edit"][1]
+        if first.lower() in VERBS:
+            return f"{verb} {rest}"
+        return f"{verb} {text}" if first.lower() in DESCRIPTIVE else text
 
 
 def parse_seed(text: str | None) -> int | None:
@@ -55,6 +74,11 @@ def parse_seed(text: str | None) -> int | None:
     return int(typed) if typed else None
 
 
+def description(words: Mapping[str, str]) -> str:
+    """`write_prompt` without its verb."""
+    return write_prompt(words).partition(" ")[2]
+
+
 @dataclass(frozen=True)
 class TakeRequest:
     """Settings of the takes to generate.
@@ -64,6 +88,7 @@ class TakeRequest:
         scale, strength, image_scale: as in `SamplingOptions` and `EditOptions`; a model ignores those it does not have.
         seed: of the first take; further takes use the following seeds; None for a random one.
         takes: number of takes. best_of: candidates per take. canny: thresholds of the edges.
+        melody, melody_strength: source and strength of a `Tune`, or `none`.
     """
 
     model: str
@@ -78,6 +103,8 @@ class TakeRequest:
     takes: int = 1
     best_of: int = 1
     canny: tuple[int, int] = (100, 200)
+    melody: str = NONE
+    melody_strength: float = STRENGTH
 
     @property
     def first_seed(self) -> int:
@@ -91,6 +118,8 @@ class TakeRequest:
                 raise OptionError(f"{name}: {number} is not possible; give 1 to {most}")
         if self.seed is not None and not 0 <= self.seed < 2**32:
             raise OptionError(f"seed: {self.seed} is not possible; give 0 to {2**32 - 1}")
+        if not 0 <= self.melody_strength <= 1:
+            raise OptionError(f"strength of the melody: {self.melody_strength:g} is not possible; give 0 to 1")
         if len(self.prompt) > 1_000 or len(self.negative_prompt) > 1_000:
             raise OptionError("the prompt is longer than 1000 characters; shorten it")
 
@@ -110,9 +139,11 @@ def offered_models(further: Sequence[str] = ()) -> list[ModelChoice]:
 
 
 def _choice(name: str, title: str) -> ModelChoice:
+    tune = tune_for(name, None, None)
+    melody = (tune.source, tune.strength) if tune else (NONE, STRENGTH)
     if model_type_of(name) is CONTROL:
-        return ModelChoice(name, title, options_for(name, None, None))
-    return ModelChoice(name, title, edit_options_for(name))
+        return ModelChoice(name, title, options_for(name, None, None), *melody)
+    return ModelChoice(name, title, edit_options_for(name), *melody)
 
 
 class Engine:
@@ -145,11 +176,14 @@ class Engine:
             self._loaded = title, load_song_model(choice.name, self._base, self.device)
         return self._loaded[1]
 
-    def painter(self, part: Part, request: TakeRequest, edges: np.ndarray | None = None) -> SongSampler:
+    def painter(
+        self, part: Part, request: TakeRequest, edges: np.ndarray | None = None, guide: TuneGuide | None = None
+    ) -> SongSampler:
         """A sampler for takes of a part.
 
         Args:
             edges: uint8, 0 or 255, the shape of the backing's image, to follow instead of the backing's own.
+            guide: the tune to follow.
         """
         model = self.load(request.model)
         if isinstance(model.options, EditOptions):
@@ -160,7 +194,28 @@ class Engine:
         else:
             options = SamplingOptions(request.steps, request.scale, request.strength, request.guess_mode, request.negative_prompt)
         configured = replace(model, options=options, canny=request.canny)
-        return SongSampler(configured, part.backing, request.prompt or model.default_prompt, edges=edges)
+        return SongSampler(
+            configured,
+            part.backing,
+            self.choice(request.model).prompt_for(request.prompt) or model.default_prompt,
+            edges=edges,
+            guide=guide,
+        )
+
+    def guide(self, part: Part, request: TakeRequest) -> TuneGuide | None:
+        """The tune that takes of a part follow, if they follow one.
+
+        Raises:
+            AudioError, DataError: no tune can be made or found.
+        """
+        if request.melody == NONE:
+            return None
+        model = self.load(request.model)
+        tune, prompt = (
+            Tune(request.melody, request.melody_strength),
+            self.choice(request.model).prompt_for(request.prompt) or model.default_prompt,
+        )
+        return TuneGuide(tune, part.song, part.backing, model.target, prompt)
 
     def take(
         self, part: Part, painter: SongSampler, seed: int, best_of: int, on_step: Callable[[], object]

@@ -11,7 +11,9 @@ import gradio as gr
 from riff.app.engine import MOST_CANDIDATES, MOST_STEPS, MOST_TAKES, ModelChoice
 from riff.audio.io import AUDIO_SUFFIXES
 from riff.cli import ROOT
+from riff.sampling.melody import COMPOSE, NONE, ORIGINAL
 from riff.sampling.options import EditOptions, SamplingOptions
+from riff.tagging.label import NO_VOICE, WORDS
 
 STATIC = Path(__file__).parent / "static"
 DEMO_SONG = ROOT / "raw-audio" / "pop-0005.ogg"
@@ -29,8 +31,18 @@ THEME = gr.themes.Default(primary_hue="teal", neutral_hue="gray", font=FONTS, fo
     checkbox_background_color_selected=TEAL,
     checkbox_border_color_selected=TEAL,
 )
-CONTROL_PROMPT, EDIT_PROMPT = "Generate an uplifting female vocal pop melody", "add an uplifting female vocal pop melody"
+PROMPT = "an uplifting female vocal pop melody"
+ANY = "any"  # of the words for prompts
 
+HUM = "file"  # in place of a tune's source: the visitor's recording
+MELODIES = [
+    ("the model's own", NONE),
+    ("composed for the backing", COMPOSE),
+    ("the original singer's", ORIGINAL),
+    ("hummed by me", HUM),
+]
+
+HUM_HINT = "The part plays while you record, without its vocal once that is removed; wear headphones. A file begins with the part."
 HEAD = """<h1>riff-cnet</h1><p class="lead">A new vocal for your song, over its own backing: choose a part, describe the vocal,
 and listen.</p>"""
 WAVEFORM = """<div class="waveform"><div class="lane"><canvas></canvas><div class="region">
@@ -39,8 +51,8 @@ WAVEFORM = """<div class="waveform"><div class="lane"><canvas></canvas><div clas
 <div class="playhead" hidden></div></div><div class="transport"><button type="button" class="play-part">Play the part</button>
 <button type="button" class="play-song">Play the song</button><span class="times"></span></div>
 <audio preload="auto"></audio></div>"""
-EDGES = """<figure class="card"><h4>Edges that the model follows</h4><div class="sheet"><img alt="">
-<canvas aria-label="edges of the accompaniment, to paint on"></canvas></div><div class="tools">
+EDGES = """<figure class="card"><h3>Edges that the model follows</h3><div class="sheet"><img alt="">
+<canvas role="img" aria-label="edges of the accompaniment, to paint on"></canvas></div><div class="tools">
 <button type="button" class="draw">Draw</button><button type="button" class="erase">Erase</button>
 <label>size <input type="range" min="1" max="41" step="2" value="5" aria-label="size of the brush in pixels"></label>
 <button type="button" class="undo">Undo</button><button type="button" class="reset">Start over</button></div>
@@ -56,6 +68,7 @@ class Layout:
 
     def __init__(self, models: Sequence[ModelChoice], note: str) -> None:
         gr.HTML(HEAD)
+        self.page = gr.Textbox(visible=False)
         self._add_song(note)
         with gr.Column(visible=False) as self.rest:
             self._add_part()
@@ -65,7 +78,7 @@ class Layout:
                 with gr.Column(visible=models[0].follows_edges, min_width=320) as self.edges_column:
                     self.edges = gr.HTML(html_template=EDGES, js_on_load=_script("edges.js"), elem_id="edges")
             self._add_vocal(models)
-            self.takes = gr.HTML(elem_id="takes")
+            self.takes = gr.HTML(js_on_load=_script("player.js"), elem_id="takes")
         with gr.Row(elem_classes="standing"):
             self.state = gr.HTML(elem_id="state")
             self.cancel = gr.Button("Cancel", visible=False, scale=0, min_width=120, elem_id="cancel")
@@ -73,6 +86,9 @@ class Layout:
     def _add_song(self, note: str) -> None:
         gr.HTML("<h2>1. Song</h2>")
         with gr.Column() as self.drop:
+            with gr.Row(elem_classes="plain"):
+                self.warning = gr.HTML(elem_id="warning")
+                self.keep = gr.Button("Keep this song", size="sm", scale=0, min_width=140, visible=False, elem_id="keep-song")
             with gr.Tabs():
                 with gr.Tab("A file"):
                     self.file = gr.File(label="Song", file_types=SUFFIXES, height=170, elem_id="song-file")
@@ -92,8 +108,8 @@ class Layout:
             self.another = gr.Button("Another song", size="sm", scale=0, min_width=130, elem_id="another-song")
         self.waveform = gr.HTML(html_template=WAVEFORM, js_on_load=_script("waveform.js"), elem_id="waveform")
         with gr.Row(elem_classes="plain"):
-            self.start = gr.Number(label="From, seconds", minimum=0, step=0.1, elem_id="start", min_width=120)
-            self.end = gr.Number(label="To, seconds", minimum=0, step=0.1, elem_id="end", min_width=120)
+            self.start = gr.Textbox(label="From", max_lines=1, elem_id="start", min_width=120)
+            self.end = gr.Textbox(label="To", max_lines=1, elem_id="end", min_width=120)
             self.prepare = gr.Button("Remove the vocal", elem_id="prepare", min_width=200)
         gr.HTML('<p class="hint">Generating removes it too. Do it first to hear the backing, and to see and edit its edges.</p>')
 
@@ -103,7 +119,8 @@ class Layout:
         with gr.Row():
             self.prompt = gr.Textbox(
                 label="Prompt",
-                value=prompt_for(first),
+                value=PROMPT,
+                info="what is to be sung, in your words or of the words below",
                 lines=2,
                 max_lines=3,
                 elem_id="prompt",
@@ -114,12 +131,43 @@ class Layout:
                 [(_label(choice), choice.title) for choice in models],
                 value=first.title,
                 label="Model",
+                info="on recorded songs the one that adds a vocal does better; painted edges need the other one",
                 elem_id="model",
                 scale=2,
             )
+        with gr.Row(elem_classes="words"):
+            self.words = {
+                kind: gr.Dropdown(
+                    [ANY, *(word for word in words if word != NO_VOICE)], value=ANY, label=kind.capitalize(), min_width=110
+                )
+                for kind, words in WORDS.items()
+            }
+            self.suggest = gr.Button("", visible=False, size="sm", elem_id="suggest")
+        self._add_melody(first)
         with gr.Accordion("Advanced settings", open=False, elem_id="advanced"):
             self._add_advanced(first)
         self.generate = gr.Button("Generate vocals", variant="primary", elem_id="generate")
+
+    def _add_melody(self, first: ModelChoice) -> None:
+        with gr.Row():
+            self.melody = gr.Radio(MELODIES, value=first.melody, label="Melody", elem_id="melody", scale=3)
+            self.melody_strength = gr.Slider(
+                *(0, 1, first.melody_strength),
+                step=0.05,
+                label="Strength of the melody",
+                info="1 keeps to it",
+                visible=first.melody != NONE,
+                scale=2,
+            )
+        with gr.Column(visible=False) as self.hum_column:
+            self.hum = gr.Audio(
+                sources=["microphone", "upload"],
+                type="filepath",
+                editable=False,
+                label="Hum, sing or play one voice",
+                elem_id="hum",
+            )
+            gr.HTML(f'<p class="hint">{HUM_HINT}</p>')
 
     def _add_advanced(self, first: ModelChoice) -> None:
         scales, edges = scales_of(first), first.follows_edges
@@ -144,13 +192,8 @@ class Layout:
         with gr.Row(visible=edges) as self.edge_settings:
             self.low = gr.Slider(0, 500, 100, step=10, label="Lower threshold", info="an edge goes on above it")
             self.high = gr.Slider(0, 500, 200, step=10, label="Upper threshold", info="an edge begins above it")
-            self.guess_mode = gr.Checkbox(label="Guess mode", info="let the edges act without the prompt")
+            self.guess_mode = gr.Checkbox(label="Guess mode", info="let the edges act without the prompt", min_width=200)
         self.negative_prompt = gr.Textbox(label="Negative prompt", max_lines=2)
-
-
-def prompt_for(choice: ModelChoice) -> str:
-    """The initial prompt: a description for a ControlNet, an instruction for an edit model."""
-    return CONTROL_PROMPT if choice.follows_edges else EDIT_PROMPT
 
 
 def scales_of(choice: ModelChoice) -> tuple[float, float, float]:
@@ -162,7 +205,7 @@ def scales_of(choice: ModelChoice) -> tuple[float, float, float]:
 
 
 def _label(choice: ModelChoice) -> str:
-    return f"{choice.title}: {'follows edges' if choice.follows_edges else 'follows an instruction'}"
+    return f"{choice.title}: {'paints the song anew along its edges' if choice.follows_edges else 'adds a vocal'}"
 
 
 def _script(name: str) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sys
+import time
 import traceback
-from collections.abc import AsyncGenerator, Callable, Iterator
+from argparse import ArgumentTypeError
+from collections.abc import AsyncGenerator, Callable, Iterator, Sized
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,24 +17,47 @@ from typing import Any
 import gradio as gr
 
 from riff.app.actions import Actions, PageUpdate
-from riff.app.cards import song_line, status_line
-from riff.app.engine import TakeRequest, parse_seed
+from riff.app.cards import clock, song_line, status_line
+from riff.app.engine import TakeRequest, description, parse_seed
 from riff.app.gate import visitor_of_request
-from riff.app.layout import CONTROL_PROMPT, DEMO_SONG, EDIT_PROMPT, Layout, prompt_for, scales_of
+from riff.app.layout import ANY, DEMO_SONG, HUM, Layout, scales_of
 from riff.app.sessions import Session
 from riff.app.songs import SHORTEST_S
-from riff.errors import RiffError
+from riff.cli import seconds
+from riff.errors import OptionError, RiffError
+from riff.sampling.melody import COMPOSE, NONE, ORIGINAL
 
 FIRST_PART_S = 10.2  # two clips: the initial selection
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-PART_TO_NUMBERS = "(song) => [song.start, song.end]"
-NUMBERS_TO_PART = """(song, start, end) => {
-  if (!song) return [song, start, end];
+SUGGESTED = "Heard in the song: "  # label of the button that takes the tagger's words
+# Times are text, as 0:32 or 1:02.5; both functions keep hundredths of a second.
+CLOCK = """const clock = (seconds) => {
+  const hundredths = Math.round(100 * seconds), text = ((hundredths % 6000) / 100).toFixed(2).padStart(5, "0");
+  return `${Math.floor(hundredths / 6000)}:${text.replace(/\\.?0+$/, "")}`;
+};"""
+PART_TO_TIMES = f"(song) => {{ {CLOCK} return [clock(song.start), clock(song.end)]; }}"
+TIMES_TO_PART = f"""(song, from, to) => {{
+  {CLOCK}
+  if (!song) return [song, from, to];
+  const parse = (text, other) => {{
+    const seconds = String(text ?? "").split(":").reduce((total, part) => 60 * total + (part.trim() ? Number(part) : NaN), 0);
+    return Number.isFinite(seconds) ? seconds : other;
+  }};
   const shortest = Math.min(song.shortest, song.duration);
-  start = Math.min(Math.max(start ?? 0, 0), song.duration - shortest);
-  end = Math.min(Math.max(end ?? 0, start + shortest), song.duration, start + song.longest);
-  return [{ ...song, start, end }, start, end];
+  const start = Math.min(Math.max(parse(from, song.start), 0), song.duration - shortest);
+  const end = Math.min(Math.max(parse(to, song.end), start + shortest), song.duration, start + song.longest);
+  return [{{ ...song, start, end }}, clock(start), clock(end)];
+}}"""
+UNLOAD_S = 3.0
+PREVIOUS_PAGE = "(_, low, high) => [sessionStorage.getItem('riff-page'), low, high]"
+PLAY_BACKING = """() => {
+  const region = document.querySelector("#waveform .region").dataset;
+  const backing = document.querySelector(`#backing [data-part="${region.part}"] audio`);
+  const sound = backing ?? document.querySelector("#waveform audio");
+  sound.currentTime = backing ? 0 : Number(region.start);
+  sound.play();
 }"""
+PAUSE_ALL = '() => document.querySelectorAll("audio").forEach((sound) => sound.pause())'
 
 
 class Page:
@@ -49,42 +75,72 @@ class Page:
             self._on = Layout(list(self._actions.engine.models.values()), self._note())
             self._wire_song()
             self._wire_vocal()
+            outputs = [*self._opened_by_reload, self._on.page]
+            reloaded = blocks.load(self._reload, [self._on.page, self._on.low, self._on.high], outputs, js=PREVIOUS_PAGE, **QUIET)
+            reloaded.then(None, [self._on.page], js="(page) => sessionStorage.setItem('riff-page', page)", **QUIET)
             blocks.unload(self._close)
         return blocks
 
     def _note(self) -> str:
-        kept = "It is kept on this server." if self._actions.sessions.keeps else "It is deleted when you close this page."
+        kept = "It is kept on this server." if self._actions.sessions.keeps else "It is deleted soon after you close this page."
         most = f"{self._max_megabytes:g} MB and {self._actions.limits.max_minutes:g} minutes"
         return f"WAV, FLAC, OGG, MP3, M4A and others, up to {most}; a .stem.mp4 brings its own backing. {kept}"
 
     def _wire_song(self) -> None:
         on = self._on
         opened = [on.drop, on.rest, on.song_line, on.waveform, on.start, on.end, on.state]
-        cleared = [on.part_row, on.takes, on.edges, on.file, on.recording]
+        cleared = [on.part_row, on.takes, on.edges, on.suggest, on.file, on.recording]
         on.file.upload(self._open, [on.file], opened + cleared, **QUIET)
         on.recording.stop_recording(self._open, [on.recording], opened + cleared, **QUIET)
         on.demo.click(self._open_demo, None, opened + cleared, **QUIET)
-        on.another.click(lambda: gr.update(visible=True), None, [on.drop], **QUIET)
-        on.waveform.input(None, [on.waveform], [on.start, on.end], js=PART_TO_NUMBERS, **QUIET)
+        on.another.click(self._ask, None, [on.drop, on.warning, on.keep], **QUIET)
+        on.keep.click(lambda: gr.update(visible=False), None, [on.drop], **QUIET)
+        on.waveform.input(None, [on.waveform], [on.start, on.end], js=PART_TO_TIMES, **QUIET)
         typed = [event for number in (on.start, on.end) for event in (number.submit, number.blur)]
-        gr.on(typed, None, [on.waveform, on.start, on.end], [on.waveform, on.start, on.end], js=NUMBERS_TO_PART, **QUIET)
+        gr.on(typed, None, [on.waveform, on.start, on.end], [on.waveform, on.start, on.end], js=TIMES_TO_PART, **QUIET)
 
     def _wire_vocal(self) -> None:
         on = self._on
-        updated = [on.state, on.cancel, on.prepare, on.generate, on.part_row, on.backing, on.edges, on.takes]
+        self._opened_by_reload = [on.drop, on.rest, on.song_line, on.waveform, on.start, on.end]
+        self._opened_by_reload += [on.part_row, on.backing, on.edges, on.takes]
+        updated = [on.state, on.cancel, on.prepare, on.generate, on.part_row, on.backing, on.edges, on.takes, on.suggest]
         part = [on.start, on.end, on.low, on.high, on.edges]
-        request = [on.model, on.prompt, on.negative_prompt, on.steps, on.scale, on.strength, on.image_scale]
-        request += [on.guess_mode, on.seed, on.num_takes, on.best_of]
+        request: list[Any] = [on.model, on.prompt, on.negative_prompt, on.steps, on.scale, on.strength, on.image_scale]
+        request += [on.guess_mode, on.seed, on.num_takes, on.best_of, on.melody, on.melody_strength, on.hum]
         unqueued: dict[str, Any] = {"concurrency_limit": None, **QUIET}  # `Worker` queues the jobs
         on.prepare.click(self._prepare, part, updated, **unqueued)
         on.generate.click(self._generate, {*part, *request}, updated, **unqueued)
         on.cancel.click(self._stop, None, [on.state], **unqueued)
-        of_model = [on.prompt, on.scale, on.strength, on.image_scale, on.edge_settings, on.edges_column]
-        on.model.input(self._select_model, [on.model, on.prompt], of_model, **QUIET)
+        of_model = [on.scale, on.strength, on.image_scale, on.edge_settings, on.edges_column, on.melody_strength]
+        on.model.input(self._select_model, [on.model], of_model, **QUIET)
+        words = [*on.words.values()]
+        gr.on([word.input for word in words], self._compose_prompt, words, [on.prompt], **QUIET)
+        on.suggest.click(lambda label: label.removeprefix(SUGGESTED), [on.suggest], [on.prompt], **QUIET)
+        on.melody.input(
+            lambda melody: [gr.update(visible=melody != NONE), gr.update(visible=melody == HUM)],
+            [on.melody],
+            [on.melody_strength, on.hum_column],
+            **QUIET,
+        )
+        on.hum.start_recording(None, js=PLAY_BACKING, **QUIET)
+        on.hum.stop_recording(None, js=PAUSE_ALL, **QUIET)
+        self._settings = [on.model, on.prompt, on.negative_prompt, on.steps, on.scale, on.strength, on.image_scale, on.guess_mode]
+        self._settings += [on.low, on.high, on.melody, on.melody_strength, on.hum_column, on.edge_settings, on.edges_column]
+        on.takes.act(self._act, None, [on.state, on.takes, on.seed, *self._settings], **QUIET)
         gr.on([on.low.release, on.high.release], self._find_edges, part, [on.state, on.edges], **QUIET)
 
     def _session(self, request: gr.Request) -> Session:
         return self._actions.sessions.get(visitor_of_request(request.cookies), str(request.session_hash))
+
+    def _ask(self, request: gr.Request) -> list[Any]:
+        """Show where to drop another song, with what will be lost by it."""
+        with _visitor_errors():
+            session = self._session(request)
+        lost = " and ".join(filter(None, (_count(session.takes, "take"), _count(session.painted, "painting"))))
+        warning = (
+            f"Another song takes the place of this one. {f'Its {lost} will be deleted: download first what you keep.' * bool(lost)}"
+        )
+        return [gr.update(visible=True), gr.update(value=status_line(warning, "error" if lost else "")), gr.update(visible=True)]
 
     def _open(self, path: str | None, request: gr.Request) -> Iterator[list[Any]]:
         sessions = self._actions.sessions
@@ -99,23 +155,46 @@ class Page:
                 session = self._session(request)
                 yield self._show_song(session, find(session.visitor))
         except gr.Error as error:
-            yield [*[gr.skip()] * 6, status_line(str(error.message), "error"), *[gr.skip()] * 3, None, None]
+            yield [*[gr.skip()] * 6, status_line(str(error.message), "error"), *[gr.skip()] * 4, None, None]
             raise
 
     def _show_song(self, session: Session, path: Path) -> list[Any]:
-        upload, longest = self._actions.open_song(session, path), self._actions.limits.max_seconds
-        end = min(FIRST_PART_S, upload.duration_s, longest)
-        part = {"start": 0.0, "end": end, "duration": upload.duration_s, "shortest": SHORTEST_S, "longest": longest}
+        self._actions.open_song(session, path)
+        hidden = gr.update(visible=False)
+        return [*self._song(session), "", hidden, "", None, hidden, None, None]
+
+    def _song(self, session: Session) -> list[Any]:
+        """Values of the components that show a session's song and the part of it that is chosen."""
+        upload, longest = session.song, self._actions.limits.max_seconds
+        assert upload is not None
+        start, end = session.region or (0.0, min(FIRST_PART_S, upload.duration_s, longest))
+        part = {"start": start, "end": end, "duration": upload.duration_s, "shortest": SHORTEST_S, "longest": longest}
         waveform = {**part, "url": session.url(upload.path), "peaks": upload.peaks}
-        hidden, cleared = gr.update(visible=False), [gr.update(visible=False), "", None, None, None]
-        return [hidden, gr.update(visible=True), song_line(upload), waveform, 0.0, round(end, 2), "", *cleared]
+        return [gr.update(visible=False), gr.update(visible=True), song_line(upload), waveform, clock(start, 2), clock(end, 2)]
+
+    async def _reload(self, previous: str | None, low: float, high: float, request: gr.Request) -> list[Any]:
+        """Show again what a page showed before it was reloaded."""
+        sessions, page = self._actions.sessions, str(request.session_hash)
+        with _visitor_errors():
+            visitor = visitor_of_request(request.cookies)
+        deadline = time.monotonic() + UNLOAD_S  # the end of the previous page may come a little later
+        while previous and sessions.is_open(visitor, previous) and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+        session = sessions.reopen(visitor, previous, page) if previous else None
+        if session is None or session.song is None:
+            return [*[gr.skip()] * len(self._opened_by_reload), page]
+        update = self._actions.shown(session, (int(low), int(high)))
+        *_, row, backing, edges, takes, _ = _values(update)
+        return [*self._song(session), row, backing, edges, takes, page]
 
     async def _prepare(
-        self, start: float | None, end: float | None, low: float, high: float, edges: Any, request: gr.Request
+        self, start: str | None, end: str | None, low: float, high: float, edges: Any, request: gr.Request
     ) -> AsyncGenerator[list[Any], None]:
         canny = (int(low), int(high))
         async with aclosing(
-            _updates(lambda: self._actions.prepare(self._session(request), start, end, canny, _edges(edges)))
+            _updates(
+                lambda: self._actions.prepare(self._session(request), parse_time(start), parse_time(end), canny, _edges(edges))
+            )
         ) as updates:
             async for update in updates:
                 yield update
@@ -124,6 +203,7 @@ class Page:
         on = self._on
 
         def begin() -> AsyncGenerator[PageUpdate, None]:
+            session = self._session(request)
             wanted = TakeRequest(
                 model=values[on.model],
                 prompt=(values[on.prompt] or "").strip(),
@@ -137,36 +217,94 @@ class Page:
                 takes=int(values[on.num_takes]),
                 best_of=int(values[on.best_of]),
                 canny=(int(values[on.low]), int(values[on.high])),
+                melody=self._melody(values[on.melody], values[on.hum], session),
+                melody_strength=float(values[on.melody_strength]),
             )
             return self._actions.generate(
-                self._session(request), values[on.start], values[on.end], wanted, _edges(values[on.edges])
+                session, parse_time(values[on.start]), parse_time(values[on.end]), wanted, _edges(values[on.edges])
             )
 
         async with aclosing(_updates(begin)) as updates:
             async for update in updates:
                 yield update
 
+    def _melody(self, choice: str, hum: str | None, session: Session) -> str:
+        """The source of a tune: the visitor's recording where that is chosen."""
+        if choice != HUM:
+            return choice
+        if not hum:
+            raise OptionError("there is no recording yet; hum the melody first, or choose another one")
+        return str(self._actions.sessions.find_upload(session.visitor, hum))
+
+    def _act(self, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """Change a take, or copy its settings, by the button that was pressed on its card."""
+        unchanged: list[Any] = [gr.skip()] * (3 + len(self._settings))
+        with _visitor_errors():
+            session, number = self._session(request), int(event.take)
+            match event.action:
+                case "rename":
+                    self._actions.rename(session, number, str(event.value))
+                case "star":
+                    self._actions.star(session, number, bool(event.value))
+                case "delete":
+                    self._actions.delete(session, number)
+                    unchanged[:2] = status_line("Deleted."), self._actions.takes(session)
+                case "seed" | "settings" as action:
+                    used = self._actions.settings(session, number)
+                    unchanged[0] = status_line(f"The seed is {used.seed} now; empty it for another one every time.")
+                    unchanged[2] = str(used.seed)
+                    if action == "settings":
+                        unchanged[3:] = self._set_up(used)
+        return unchanged
+
+    def _set_up(self, used: TakeRequest) -> list[Any]:
+        """Values of `self._settings`."""
+        edges = self._actions.engine.choice(used.model).follows_edges
+        melody = used.melody if used.melody in (NONE, COMPOSE, ORIGINAL) else HUM
+        strength, image_scale = gr.update(value=used.strength, visible=edges), gr.update(value=used.image_scale, visible=not edges)
+        values: list[Any] = [used.model, used.prompt, used.negative_prompt, used.steps, used.scale, strength, image_scale]
+        values += [used.guess_mode, *used.canny, melody, gr.update(value=used.melody_strength, visible=melody != NONE)]
+        return [*values, gr.update(visible=melody == HUM), gr.update(visible=edges), gr.update(visible=edges)]
+
     def _stop(self, request: gr.Request) -> str:
         self._actions.stop(self._session(request))
         return status_line("Stopping …")
 
-    def _select_model(self, title: str, prompt: str) -> list[Any]:
+    def _select_model(self, title: str) -> list[Any]:
         """Set the model's recommended values, and hide the settings that it does not have."""
         choice = self._actions.engine.choice(title)
         edges, scales = choice.follows_edges, scales_of(choice)
-        prompt = prompt_for(choice) if prompt in (CONTROL_PROMPT, EDIT_PROMPT, "") else prompt
         strength, image_scale = gr.update(value=scales[1], visible=edges), gr.update(value=scales[2], visible=not edges)
-        return [prompt, scales[0], strength, image_scale, gr.update(visible=edges), gr.update(visible=edges)]
+        return [scales[0], strength, image_scale, gr.update(visible=edges), gr.update(visible=edges), choice.melody_strength]
+
+    def _compose_prompt(self, *chosen: str) -> str:
+        """A description of the chosen words."""
+        return description({kind: word for kind, word in zip(self._on.words, chosen, strict=True) if word != ANY})
 
     def _find_edges(
-        self, start: float | None, end: float | None, low: float, high: float, edges: Any, request: gr.Request
+        self, start: str | None, end: str | None, low: float, high: float, edges: Any, request: gr.Request
     ) -> list[Any]:
         with _visitor_errors():
-            update = self._actions.edges(self._session(request), start, end, (int(low), int(high)), _edges(edges))
+            update = self._actions.edges(
+                self._session(request), parse_time(start), parse_time(end), (int(low), int(high)), _edges(edges)
+            )
         return [update.status or gr.skip(), json.dumps(update.edges) if update.edges else gr.skip()]
 
     def _close(self, request: gr.Request) -> None:
         self._actions.sessions.close(visitor_of_request(request.cookies), str(request.session_hash))
+
+
+def parse_time(text: str | None) -> float | None:
+    """Seconds of a time that a visitor typed, None where it is none."""
+    try:
+        return seconds((text or "").strip())
+    except ArgumentTypeError:
+        return None
+
+
+def _count(things: Sized, name: str) -> str:
+    """`1 take`, `2 takes`; empty for none."""
+    return f"{len(things)} {name}{'s' * (len(things) > 1)}" if things else ""
 
 
 async def _updates(begin: Callable[[], AsyncGenerator[PageUpdate, None]]) -> AsyncGenerator[list[Any], None]:
@@ -191,7 +329,10 @@ def _values(update: PageUpdate) -> list[Any]:
     edges = None if update.edges is None else json.dumps(update.edges)
     contents = [gr.skip() if value is None else value for value in (update.backing, edges, update.takes)]
     buttons = [gr.update(interactive=not update.busy)] * 2
-    return [update.status, gr.update(visible=update.busy), *buttons, row, *contents]
+    suggest = gr.skip()
+    if update.suggestion is not None:
+        suggest = gr.update(value=SUGGESTED + update.suggestion, visible=bool(update.suggestion))
+    return [update.status, gr.update(visible=update.busy), *buttons, row, *contents, suggest]
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from riff.app.jobs import Job
-from riff.app.songs import Part, Upload
+from riff.app.songs import Part, Region, Upload
+from riff.app.takes import Take
 from riff.errors import OptionError, RiffError
 from riff.files import inside, make_folder
 
@@ -26,6 +27,7 @@ FILES = "/files/"  # URL prefix of a session's files
 MOST_PARTS = 3  # separated parts in memory: half a minute of stereo is 32 MB
 MOST_PAINTED = 20  # parts whose painted edges are kept
 MOST_UPLOADS = 3  # per visitor, before a page opens them
+RELOAD_S = 15.0  # after its page was closed, in which a reloaded page takes a session over
 ABANDONED_S = 24 * 3600.0  # without a request, after which a page or upload counts as abandoned
 
 
@@ -35,16 +37,17 @@ class Session:
 
     Attributes:
         visitor: identifier of its visitor. folder: of its files.
-        parts: separated parts by region name, newest last. takes: HTML cards on the page, newest request first.
+        parts: separated parts by region name, newest last. takes: on the page, newest request first.
         painted: painted edges as data URLs by region name, newest last.
-        take_count: takes generated so far. last_used: time of the page's last request.
+        region: that was worked on last. take_count: takes generated so far. last_used: time of the page's last request.
     """
 
     visitor: str
     folder: Path
     song: Upload | None = None
+    region: Region | None = None
     parts: OrderedDict[str, Part] = field(default_factory=OrderedDict)
-    takes: list[str] = field(default_factory=list)
+    takes: list[Take] = field(default_factory=list)
     painted: OrderedDict[str, str] = field(default_factory=OrderedDict)
     take_count: int = 0
     job: Job | None = None
@@ -71,6 +74,7 @@ class Session:
 
     def replace_song(self, upload: Upload) -> Upload:
         """Move an upload into the folder and delete everything of the previous song."""
+        self.region = None
         self.parts.clear()
         self.painted.clear()
         self.takes.clear()
@@ -95,9 +99,12 @@ class Sessions:
 
     Args:
         root: temporary folder of the server. keep: folder in which sessions stay (default: below the root, and deleted).
+        reload_s: seconds for which the session of a closed page can be reopened.
     """
 
-    def __init__(self, root: Path, keep: Path | None = None) -> None:
+    def __init__(self, root: Path, keep: Path | None = None, reload_s: float = RELOAD_S) -> None:
+        self._reload_s = reload_s
+        self._closed: dict[tuple[str, str], tuple[Session, threading.Timer]] = {}
         self.uploads, self.keeps = make_folder(root / "uploads"), keep is not None
         self._folders = make_folder(keep or root / "sessions")
         self._sessions: dict[tuple[str, str], Session] = {}  # by visitor and page
@@ -120,17 +127,48 @@ class Sessions:
             return session
 
     def close(self, visitor: str, page: str) -> None:
-        """Close a page: stop its job, then delete its files unless they are kept."""
+        """Close a page: stop its job; delete its files, unless they are kept or a reloaded page reopens it soon."""
         with self._lock:
             session = self._sessions.pop((visitor, page), None)
             if session is None:
                 return
-            if not any(other.visitor == visitor for other in self._sessions.values()):
+            if session.job is not None:
+                session.job.stop()
+            timer = threading.Timer(self._reload_s, self._forget, (visitor, page))
+            timer.daemon = True
+            self._closed[visitor, page] = session, timer
+        if self._reload_s:
+            timer.start()
+        else:
+            self._forget(visitor, page)
+
+    def reopen(self, visitor: str, previous: str, page: str) -> Session | None:
+        """The session of a page that was closed a moment ago, as that of another page; None if there is none."""
+        with self._lock:
+            if (visitor, previous) not in self._closed:
+                return None
+            session, timer = self._closed.pop((visitor, previous))
+            timer.cancel()
+            if unused := self._sessions.pop((visitor, page), None):
+                self._delete(unused)
+            self._sessions[visitor, page] = session
+            session.last_used = time.time()
+            return session
+
+    def is_open(self, visitor: str, page: str) -> bool:
+        return (visitor, page) in self._sessions
+
+    def _forget(self, visitor: str, page: str) -> None:
+        with self._lock:
+            if (visitor, page) not in self._closed:
+                return  # reopened
+            session, _ = self._closed.pop((visitor, page))
+            present = [*self._sessions.values(), *(session for session, _ in self._closed.values())]
+            if not any(other.visitor == visitor for other in present):
                 shutil.rmtree(self.uploads / visitor, ignore_errors=True)
         if session.job is None:
             self._delete(session)
         else:
-            session.job.stop()
             session.job.future.add_done_callback(lambda _: self._delete(session))
 
     def _delete(self, session: Session) -> None:
@@ -138,8 +176,12 @@ class Sessions:
             shutil.rmtree(session.folder, ignore_errors=True)
 
     def close_all(self) -> None:
+        self._reload_s = 0
         for visitor, page in list(self._sessions):
             self.close(visitor, page)
+        for visitor, page in list(self._closed):
+            self._closed[visitor, page][1].cancel()
+            self._forget(visitor, page)
 
     def find_file(self, visitor: str, url: str) -> Path:
         """The file of this visitor at a URL.
@@ -174,7 +216,7 @@ class Sessions:
         """
         upload = Path(path).resolve()
         if not visitor or not upload.is_relative_to((self.uploads / visitor).resolve()) or not upload.is_file():
-            raise OptionError("this upload is not there any more; drop the song again")
+            raise OptionError("this upload is not there any more; add the file again")
         return upload
 
     def _remove_abandoned(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from riff.audio.io import declared_duration, is_stem_file, plain_name, read_audio, write_audio
 from riff.errors import AudioError, OptionError
+from riff.sampling.compose import Harmony, harmony_of
 from riff.sampling.rendering import backing_image
 from riff.separation.separator import SeparationOptions, SongOpener, open_songs
 from riff.separation.song import Song, open_song
@@ -20,6 +22,7 @@ from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 
 SHORTEST_S = CLIP_SAMPLES / STANDARD.sample_rate  # one clip, 5.11 s: the shortest input of a model
 CONTEXT_S = 6.0  # on either side of a part, for separators that compare it with its surroundings
+SHORTEST_SONG_S = 1.0
 COLUMNS = 900  # of the displayed waveform
 
 
@@ -73,18 +76,24 @@ class Part:
     backing: SpectrogramImage
     separator: str
 
+    @cached_property
+    def harmony(self) -> Harmony:
+        return harmony_of(self.song.accompaniment, self.song.sample_rate)
+
 
 def receive(path: Path, limits: Limits) -> Upload:
     """Read an uploaded song.
 
     Raises:
-        AudioError: not a readable song, or too long; a file that declares its length is not decoded to find out.
+        AudioError: not a readable song, too short, or too long; a file that declares its length is not decoded to find out.
     """
     declared_s = declared_duration(path)
     if declared_s is not None:
         _check_length(path, declared_s, limits)
     audio = read_audio(path)
     _check_length(path, audio.duration_s, limits)
+    if audio.duration_s < SHORTEST_SONG_S:
+        raise AudioError(f"{path}: lasts {audio.duration_s:.2f} s; give a song of {SHORTEST_SONG_S:g} s or more")
     magnitude = np.abs(audio.waveform).max(axis=0)
     columns = np.array_split(magnitude, min(COLUMNS, len(magnitude)))
     peaks = np.array([column.max() for column in columns]) / max(1e-6, float(magnitude.max()))
@@ -104,7 +113,7 @@ def fit_part(start_s: float | None, end_s: float | None, duration_s: float, limi
         OptionError: times that are no part of this song, or too long a part.
     """
     if start_s is None or end_s is None or not math.isfinite(start_s) or not math.isfinite(end_s):
-        raise OptionError("give the seconds at which the part begins and ends")
+        raise OptionError("give the times at which the part begins and ends, as 0:32")
     if not 0 <= start_s < duration_s:
         raise OptionError(f"the part begins at {start_s:g} s and the song lasts {duration_s:.2f} s; begin inside it")
     end_s = min(end_s, duration_s)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # --help needs the names, and not the models' libraries
     from riff.experiments.experiment import Experiment
     from riff.models.model_types import ModelType
 
-NAMES = ("control", "edit", "fit", "melody", "need", "seeds", "prompts", "settings", "ladder")
+NAMES = ("control", "edit", "fit", "melody", "takes", "need", "seeds", "prompts", "settings", "ladder")
 ALL = "all"
 
 

@@ -47,12 +47,12 @@ class ReferenceClip:
     sound_iterations: int = 64
 
     @property
-    def song(self) -> Song:
-        return Song(self.mix, self.vocal, self.accompaniment, STANDARD.sample_rate, -np.inf)
-
-    @property
     def vocal(self) -> np.ndarray:
         return self.mix - self.accompaniment
+
+    @property
+    def song(self) -> Song:
+        return Song(self.mix, self.vocal, self.accompaniment, STANDARD.sample_rate, -np.inf)
 
     @cached_property
     def mix_image(self) -> SpectrogramImage:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from riff.cli import warn
 from riff.data.records import EDIT_PAIRS
 from riff.data.stores import open_pairs
 from riff.experiments.clips import ReferenceClip, reconstructed
@@ -17,14 +18,21 @@ from riff.metrics.edit import Verdict, excess_image, judge
 from riff.metrics.images import grey_difference
 from riff.metrics.melody import register_obeyed, register_of_prompt
 from riff.metrics.memorisation import fingerprints, nearest_distance
+from riff.metrics.voice_heard import can_hear, hear_voice
 from riff.models.model_types import EDIT
 from riff.pairs.instructions import NOTHING, choose, removals
 from riff.sampling.edit import EditClip, best_take, clip_from_record, generate_candidates
 from riff.sampling.options import EditOptions
+from riff.sampling.rendering import render_mix
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, mel_to_image
+from riff.spectrogram.params import STANDARD
 
 METRICS = {
     "performed": "edit rate",
+    "edited": "vocal added, backing kept",
+    "fits": "fits",
+    "harmony": "harmony",
+    "rhythm": "rhythm",
     "added_energy": "added energy",
     "melody": "melody",
     "edit_score": "edit score",
@@ -33,6 +41,8 @@ METRICS = {
     "chroma_cosine": "chroma cosine",
     "onset_correlation": "onset correlation",
     "register_obeyed": "register obeyed",
+    "voice_heard": "voice heard",
+    "gender_heard": "gender heard",
     "nearest_training": "nearest training example",
 }
 ADDING = "add {vocal}"
@@ -46,11 +56,12 @@ def run_edit(
 
     Rows: `TYPE`: the first sample. `TYPE, best of N`: the best of N samples (`best_take`). `TYPE floor`: the input through the
     model's autoencoder, no edit at all. `TYPE ceiling`: the right answer through it. `TYPE truth`: the right answer itself.
-    Register and nearest training example are of what was added, so only the type `add` has them.
+    Register, fit, what a tagger hears and the nearest training example are of what was added, so only the type `add` has them.
 
     Raises:
         DataError: as `training_fingerprints`.
     """
+    hear = "add" in edit_kinds and can_hear(warn)
     target = evaluation.model.target
     training = training_fingerprints(train_data_dir, target) if train_data_dir else None
     scored = []
@@ -58,8 +69,10 @@ def run_edit(
         clip = replace(clip, sound_iterations=SOUND_ITERATIONS)
         for edit_type in dict.fromkeys(edit_kinds):
             case = edit_case(edit_type, clip, instruction)
-            for row, image, verdict in _images(evaluation, case, seed, best_of):
+            for row, image, verdict, mix in _images(evaluation, case, clip, seed, best_of):
                 scores = _accompaniment_scores(clip, image) | _verdict_scores(case, image, verdict, training)
+                if hear and mix is not None:
+                    scores |= hear_voice(*mix, STANDARD.sample_rate).scores(case.prompt)
                 performed = "performed" if verdict.performed else "not performed"
                 caption = f"{row}: {performed}, score {scores['edit_score']:.2f}"
                 scored.append(ScoredImage(clip.name, row, image, scores, caption))
@@ -98,19 +111,27 @@ def training_fingerprints(folder: Path, target: str = "mix") -> np.ndarray:
     return fingerprints(excess_image(pair.before.pixels, pair.truth.pixels) for pair in pairs if pair.truth is not None)
 
 
-def _images(evaluation: Evaluation, case: EditClip, seed: int, best_of: int) -> Iterator[tuple[str, SpectrogramImage, Verdict]]:
-    """The image of every row, with the verdict on its edit."""
-    pipeline, options = evaluation.model.pipeline, evaluation.model.options
+Sound = tuple[np.ndarray, np.ndarray]  # mix and accompaniment
+
+
+def _images(
+    evaluation: Evaluation, case: EditClip, clip: ReferenceClip, seed: int, best_of: int
+) -> Iterator[tuple[str, SpectrogramImage, Verdict, Sound | None]]:
+    """The image of every row, with the verdict on its edit and, of additions, what can be heard of it."""
+    pipeline, options, target = evaluation.model.pipeline, evaluation.model.options, evaluation.model.target
     assert isinstance(options, EditOptions)  # `find_experiments` has checked the model's type
     assert case.truth is not None  # a reference clip has one
-    takes = generate_candidates(pipeline, case, options, seed, best_of, evaluation.model.target)
-    yield case.kind, takes[0].after, takes[0].verdict
-    if best_of > 1:
-        best = best_take(takes)
-        yield f"{case.kind}, best of {best_of}", best.after, best.verdict
+    adds = case.kind == "add"
+    takes = generate_candidates(pipeline, case, options, seed, best_of, target)
+    rows = {case.kind: takes[0]} | ({f"{case.kind}, best of {best_of}": best_take(takes)} if best_of > 1 else {})
+    for row, take in rows.items():
+        mix = render_mix(clip.song, take.output, target) if adds else None
+        yield row, take.after, take.verdict, (mix.mix, mix.accompaniment) if mix else None
     floor, ceiling = (reconstructed(pipeline.vae, image) for image in (case.before, case.truth))
+    sounds = {"floor": (clip.accompaniment, clip.accompaniment), "truth": (clip.mix, clip.accompaniment)} if adds else {}
     for name, image in (("floor", floor), ("ceiling", ceiling), ("truth", case.truth)):
-        yield f"{case.kind} {name}", image, judge(case.kind, case.before.pixels, image.pixels)
+        verdict = judge(case.kind, case.before.pixels, image.pixels)
+        yield f"{case.kind} {name}", image, verdict, sounds.get(name)
 
 
 def _accompaniment_scores(clip: ReferenceClip, image: SpectrogramImage) -> dict[str, float]:
@@ -130,6 +151,8 @@ def _verdict_scores(case: EditClip, image: SpectrogramImage, verdict: Verdict, t
         "edit_score": verdict.score,
         "backing_kept": scores.backing_kept,
     }
+    if case.kind == "add":
+        found |= {"edited": float(scores.is_edit)} | verdict.fit_scores
     if case.kind == "add" and register_of_prompt(case.prompt):
         found["register_obeyed"] = float(bool(register_obeyed(case.prompt, scores.median_note)))
     if case.kind == "add" and training is not None:
@@ -144,11 +167,13 @@ EXPERIMENT = Experiment(
     model_types=(EDIT,),
     metrics=METRICS,
     note=(
-        "Means over songs that are in no training data. Whether an edit was performed is decided from the images, without a "
-        "network (riff/metrics/edit.py). The floor is the input through the model's autoencoder, the ceiling the right answer "
-        "through it. Grey levels are scored outside the true vocal's region; chroma and onsets compare sounds that were all "
-        "reconstructed from images, with the accompaniment's, so a true vocal lowers them. The ceiling of the register is below "
-        "1, because singers' registers overlap. The nearest training example is a distance from 0, a copy, to 1.41."
+        "Means over songs that are in no training data. Whether an edit was performed, and whether an added vocal fits, is decided "
+        "from the images, without a network (riff/metrics/edit.py, riff/metrics/fit.py); whether a voice is heard that was not "
+        "there, and of the gender asked for, by musicnn (riff/metrics/voice_heard.py). The floor is the input through the model's "
+        "autoencoder, the ceiling the right answer through it. Grey levels are scored outside the true vocal's region; chroma and "
+        "onsets compare sounds that were all reconstructed from images, with the accompaniment's, so a true vocal lowers them. The "
+        "ceiling of the register is below 1, because singers' registers overlap. The nearest training example is a distance from "
+        "0, a copy, to 1.41."
     ),
     run=run_edit,
 )

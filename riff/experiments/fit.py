@@ -20,7 +20,8 @@ from riff.spectrogram.image import SpectrogramImage
 
 VOCAL = "an uplifting female vocal pop melody"  # the same for every song, so that only the backing differs
 METRICS = {
-    "performed": "vocal added, backing kept",
+    "performed": "performed",
+    "edited": "vocal added, backing kept",
     "harmony": "harmony",
     "rhythm": "rhythm",
     "fits": "fits",
@@ -74,7 +75,8 @@ def _score(clips: Sequence[ReferenceClip], row: str, mixes: Sequence[Spectrogram
         melody = added_melody(own, mix.pixels)
         fit = score_fit(melody, own)
         scores = {"harmony": fit.harmony, "rhythm": fit.rhythm, "fits": float(fit.fits)}
-        scores["performed"] = float(judge("add", own, mix.pixels).performed)
+        verdict = judge("add", own, mix.pixels)
+        scores |= {"performed": float(verdict.performed), "edited": float(verdict.scores.is_edit)}
         others = [score_fit(melody, other.accompaniment_image.pixels) for other in clips if other is not clip]
         chance = {
             "harmony": float(np.mean([one.harmony for one in others])),

@@ -35,7 +35,8 @@ METRICS = {
     "raw_chroma_accuracy": "raw chroma accuracy",
     "voice_heard": "voice heard",
     "voice_alone": "log-odds of a voice, alone",
-    "performed": "vocal added, backing kept",
+    "performed": "performed",
+    "edited": "vocal added, backing kept",
     "backing_kept": "backing kept",
     "fits": "fits",
     "harmony": "harmony",
@@ -112,6 +113,7 @@ def _scores(clip: ReferenceClip, mix: SpectrogramImage, tune: PitchTrack) -> dic
         "raw_pitch_accuracy": raw_pitch_accuracy(melody, tune),
         "raw_chroma_accuracy": raw_chroma_accuracy(melody, tune),
         "performed": float(verdict.performed),
+        "edited": float(verdict.scores.is_edit),
         "backing_kept": verdict.scores.backing_kept,
         **{"fits": float(fit.fits), "harmony": fit.harmony, "rhythm": fit.rhythm},
     }

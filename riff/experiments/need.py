@@ -29,7 +29,10 @@ ROWS = {
 }
 VOCAL_SCORES = ("added_energy", "melody", "motion", "backing_kept")
 METRICS = {
-    "performed": "vocal added, backing kept",
+    "performed": "performed",
+    "edited": "vocal added, backing kept",
+    "fits": "fits",
+    "harmony": "harmony",
     "added_energy": "added energy",
     "melody": "melody",
     "motion": "motion",
@@ -47,17 +50,18 @@ def run_need(evaluation: Evaluation) -> Result:
     for clip, seed in evaluation.seeded_clips():
         for row, image in _images(evaluation, clip, seed):
             scores = clip.score(image) | vocal_scores(clip, image)
-            vocal = "vocal added" if scores["performed"] else "no new vocal over this backing"
+            vocal = "vocal added" if scores["edited"] else "no new vocal over this backing"
             caption = f"{ROWS[row]}: {vocal}, edge F1 {scores['edge_f1']:.2f}"
             scored.append(ScoredImage(clip.name, row, image, scores, caption))
     return Result(asdict(evaluation.control_options), scored)
 
 
 def vocal_scores(clip: ReferenceClip, image: SpectrogramImage) -> dict[str, float]:
-    """Whether an image holds a vocal over the clip's accompaniment (`judge`), and the scores that decide it."""
+    """Whether an image holds a vocal that fits the clip's accompaniment (`judge`), and the scores that decide it."""
     verdict = judge("add", clip.accompaniment_image.pixels, image.pixels)
     scores = verdict.scores._asdict()
-    return {"performed": float(verdict.performed)} | {name: scores[name] for name in VOCAL_SCORES}
+    shares = {"performed": float(verdict.performed), "edited": float(verdict.scores.is_edit)}
+    return shares | {name: scores[name] for name in VOCAL_SCORES} | verdict.fit_scores
 
 
 def edges_as_spectrogram(edges: np.ndarray) -> np.ndarray:

@@ -27,7 +27,8 @@ METRICS = {
     "style_obeyed": "mix: prompt's style",
     "style_of_song": "mix: song's style",
     "added_style_obeyed": "vocal: prompt's style",
-    "performed": "vocal added, backing kept",
+    "performed": "performed",
+    "edited": "vocal added, backing kept",
     "edge_f1": "edge F1",
 }
 OTHER_PROMPTS = "true mix, other prompts"
@@ -136,7 +137,7 @@ def _score(
     if uncontrolled:
         return scores
     verdict = judge("add", clip.accompaniment_image.pixels, image.pixels)
-    scores |= {"performed": float(verdict.performed)}
+    scores |= {"performed": float(verdict.performed), "edited": float(verdict.scores.is_edit)}
     if np.isfinite(verdict.scores.median_note):
         scores["median_note"] = verdict.scores.median_note
     obeyed = register_obeyed(prompt, verdict.scores.median_note)

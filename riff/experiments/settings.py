@@ -29,7 +29,8 @@ METRICS = {
     "gradient_correlation": "gradient correlation",
     "chroma_cosine": "chroma cosine",
     "onset_correlation": "onset correlation",
-    "performed": "vocal added, backing kept",
+    "performed": "performed",
+    "edited": "vocal added, backing kept",
     "melody": "melody",
     "backing_kept": "backing kept",
 }

@@ -6,6 +6,9 @@ frame, so that a blurred, noisy or louder copy has none. A vocal was added if th
 that moves as voices do and fixed-pitch instruments do not, and if the rest of the input is kept. A voice without glides and
 vibrato is therefore missed, and a bowed or blown instrument counts. A vocal was removed if swapping the images adds one.
 
+An addition is performed if a vocal was added and fits the backing (riff/metrics/fit.py). Where the backing has neither chords nor
+onsets, fit cannot be told, and the rest decides.
+
 The thresholds were chosen on the demo songs' catalogue 4 and validated on catalogue 3 by benchmarks/calibrate_edit.py, whose
 result states the error rates. Real voices were not among them.
 """
@@ -18,6 +21,7 @@ import cv2
 import numpy as np
 
 from riff.errors import DataError
+from riff.metrics.fit import UNKNOWN, Fit, score_fit
 from riff.metrics.images import correlation, gradient_correlation
 from riff.metrics.melody import PitchTrack, follow_pitch, median_pitch
 from riff.spectrogram.image import SILENCE
@@ -78,11 +82,51 @@ class EditScores(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """scores: see `EditScores`. performed: whether the edit was performed. score: for ranking candidates, higher is better."""
+    """Whether an edit was performed.
+
+    Attributes:
+        scores: see `EditScores`. score: for ranking candidates, higher is better.
+        fit: of an added vocal to the input.
+    """
 
     scores: EditScores
     performed: bool
     score: float
+    fit: Fit = UNKNOWN
+
+    @property
+    def shortcoming(self) -> str:
+        """What an addition that was not performed lacks; empty if it was."""
+        if self.performed:
+            return ""
+        if self.scores.is_edit:
+            return "the vocal does not fit the backing"
+        return "the backing was not kept" if self.scores.backing_kept < MIN_BACKING_KEPT else "no clear vocal was found"
+
+    @property
+    def fit_scores(self) -> dict[str, float]:
+        """`harmony`, `rhythm` and `fits` of an addition, without those that cannot be told."""
+        return {name: float(value) for name, value in self.fit.to_json().items() if value is not None}
+
+    @property
+    def fit_text(self) -> str:
+        """Whether an added vocal fits, and by what that is judged where not by both."""
+        missing = [
+            reason
+            for value, reason in ((self.fit.harmony, "no chords to judge by"), (self.fit.rhythm, "no beats to judge by"))
+            if np.isnan(value)
+        ]
+        answer = "cannot be told" if not self.fit.known else "yes" if self.fit.fits else "no"
+        return f"{answer} ({', '.join(missing)})" if missing else answer
+
+
+def addition(scores: EditScores, fit: Fit) -> Verdict:
+    """The verdict on an added vocal. It is ranked by the geometric mean of the edit score's four factors and, where it is known,
+    the fit, of which a true vocal's is enough."""
+    if not fit.known:
+        return Verdict(scores, scores.is_edit, scores.edit_score, fit)
+    score = (scores.edit_score**4 * float(np.clip(fit.score, 0, 1))) ** 0.2
+    return Verdict(scores, scores.is_edit and fit.fits, score, fit)
 
 
 def score_edit(before: np.ndarray, after: np.ndarray, params: SpectrogramParams = STANDARD) -> EditScores:
@@ -95,13 +139,18 @@ def score_edit(before: np.ndarray, after: np.ndarray, params: SpectrogramParams 
     Raises:
         DataError: images of another type or of different sizes, or of another height than the parameters' bands.
     """
+    return score_addition(before, after, params)[0]
+
+
+def score_addition(before: np.ndarray, after: np.ndarray, params: SpectrogramParams = STANDARD) -> tuple[EditScores, Fit]:
+    """`score_edit`, and how the melody that was added fits `before`."""
     input_magnitude, output_magnitude = (_magnitude(pixels, params) for pixels in (before, after))
     excess, lost = _excess(before, after, params), _excess(after, before, params)
     track = _track(excess, output_magnitude, params)
     untouched = _untouched(excess, params)
     gradients = gradient_correlation(after, before, untouched) if untouched.any() else 0.0
     onsets = correlation(_flux(before, untouched), _flux(after, untouched)) if untouched.any() else 0.0
-    return EditScores(
+    scores = EditScores(
         added_energy=_share(excess, output_magnitude),
         melody=float(track.voiced.mean()),
         motion=float(track.moving.mean()),
@@ -110,6 +159,7 @@ def score_edit(before: np.ndarray, after: np.ndarray, params: SpectrogramParams 
         onset_agreement=onsets,
         median_note=median_pitch(track),
     )
+    return scores, score_fit(track, before, params)
 
 
 def is_removal(before: np.ndarray, after: np.ndarray, params: SpectrogramParams = STANDARD) -> bool:
@@ -123,8 +173,10 @@ def judge(kind: str, before: np.ndarray, after: np.ndarray, params: SpectrogramP
     Args:
         kind: `add` a vocal, `remove` it (scored with the images swapped), or `noop`, change nothing.
     """
+    if kind == "add":
+        return addition(*score_addition(before, after, params))
     scores = score_edit(after, before, params) if kind == "remove" else score_edit(before, after, params)
-    if kind != "noop":
+    if kind == "remove":
         return Verdict(scores, scores.is_edit, scores.edit_score)
     changed = scores.is_edit or is_removal(before, after, params)
     score = scores.backing_kept * max(0.0, scores.onset_agreement)

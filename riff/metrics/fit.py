@@ -2,7 +2,8 @@
 
 Both scores are of notes, not of energy, so backing that leaks into an extracted vocal does not raise them. They are computed from
 spectrogram images alone, in parts of a clip's length, and have no meaning by themselves: compare a vocal over its own backing with
-the same vocal over other songs' (chance) and with the true vocal (`share_of_way`).
+the same vocal over other songs' (chance) and with the true vocal (`share_of_way`). A backing without chords has no harmony to fit,
+one without onsets no rhythm.
 """
 
 from __future__ import annotations
@@ -34,14 +35,17 @@ PITCH_DELAY = 4  # frames from an attack's largest flux until its pitch is clear
 ONSET_TOLERANCE = 1  # frames, either way
 MIN_NOTES = 3  # a part with fewer has no rhythm
 MIN_VOICED = 10  # frames; a part with fewer has no harmony
-
+# Of the backing's chroma, highest to mean: 1.08 for noise, 1.1 to 1.4 for drums alone; 1.2 and 1.4 for two real backings, at least
+# 1.7 for the demo songs'.
+MIN_CHROMA_CONTRAST = 1.15
+MIN_ONSET_CONTRAST = 0.3  # standard deviation of the onset strength to its mean: 0.08 for noise, at least 0.9 for backings
 
 TRUE_HARMONY, TRUE_RHYTHM = 0.38, 2.2  # means of those true vocals: the unit of `Fit.score`
 MIN_FIT = 0.3  # of `Fit.score`; the shares that pass it stand in docs/experiments.md
 
 
 class Fit(NamedTuple):
-    """How well a vocal fits its backing; NaN where too little is sung to tell.
+    """How well a vocal fits its backing; NaN where it has too few notes to tell, or the backing no chords or no onsets.
 
     Attributes:
         harmony: mean over the voiced frames of the chroma at the note's pitch class: 0 is the mean of all twelve, 1 the strongest.
@@ -54,14 +58,26 @@ class Fit(NamedTuple):
 
     @property
     def score(self) -> float:
-        """Mean of both, each relative to true vocals': about 0 by chance, 1 for a true vocal; NaN without any note."""
+        """Mean of both, each relative to true vocals': about 0 by chance, 1 for a true vocal; NaN if neither is known."""
         parts = [part for part in (self.harmony / TRUE_HARMONY, self.rhythm / TRUE_RHYTHM) if not np.isnan(part)]
         return float(np.mean(parts)) if parts else float("nan")
 
     @property
     def fits(self) -> bool:
-        """Whether a single vocal passes for one that was made for this backing; False without any note."""
+        """Whether a single vocal passes for one that was made for this backing; False if that is not known."""
         return self.score >= MIN_FIT
+
+    @property
+    def known(self) -> bool:
+        return not np.isnan(self.score)
+
+    def to_json(self) -> dict[str, float | bool | None]:
+        """Harmony, rhythm and `fits`, null where not known."""
+        numbers = {name: None if np.isnan(value) else value for name, value in self._asdict().items()}
+        return {**numbers, "fits": self.fits if self.known else None}
+
+
+UNKNOWN = Fit(float("nan"), float("nan"))
 
 
 def score_fit(melody: PitchTrack, backing: np.ndarray, params: SpectrogramParams = STANDARD) -> Fit:
@@ -128,6 +144,8 @@ def _harmony(note: np.ndarray, voiced: np.ndarray, darkness: np.ndarray, params:
     local = gaussian_filter1d(chroma, CHROMA_SMOOTHING, axis=1)
     tiny = np.finfo(np.float32).tiny
     local = local / np.maximum(local.sum(axis=0), tiny)
+    if len(local) * local.max(axis=0).mean() < MIN_CHROMA_CONTRAST:
+        return float("nan")
     key = chroma.mean(axis=1, keepdims=True)
     chroma = (1 - KEY_WEIGHT) * local + KEY_WEIGHT * key / max(key.sum(), tiny)
     mean, highest = chroma.mean(axis=0), chroma.max(axis=0)
@@ -154,6 +172,8 @@ def _rhythm(notes: np.ndarray, darkness: np.ndarray) -> float:
         return float("nan")
     flux = np.maximum(0.0, np.diff(darkness, axis=1, prepend=darkness[:, :1])).sum(axis=0).astype(np.float64)
     flux = np.roll(maximum_filter1d(gaussian_filter1d(flux, 1.0), 2 * ONSET_TOLERANCE + 1), PITCH_DELAY)
+    if flux.std() <= MIN_ONSET_CONTRAST * flux.mean():
+        return float("nan")
     train = np.bincount(notes, minlength=len(flux))
     by_shift = np.fft.irfft(np.conj(np.fft.rfft(train)) * np.fft.rfft(flux), len(flux))  # circular cross-correlation
     spread = by_shift.std()

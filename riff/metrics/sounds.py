@@ -200,6 +200,18 @@ def si_sdr(estimate: ArrayLike, reference: ArrayLike) -> float:
     return float(10 * np.log10(signal / distortion)) if distortion > 0 else np.inf
 
 
+def sdr(estimate: ArrayLike, reference: ArrayLike) -> float:
+    """Signal-to-distortion ratio of the whole signal, 10 log10(|s|^2 / |s - e|^2) in dB (as in the Music Demixing Challenge 2021).
+
+    Unlike `si_sdr`, a wrong level counts as distortion; arguments, range and errors are the same.
+    """
+    e, s = checked_waveform(estimate), checked_waveform(reference)
+    if e.shape != s.shape or not s.any():
+        raise DataError(f"sdr: signals of shapes {e.shape} and {s.shape}, which must agree, and a reference that is not silent")
+    distortion = np.square(s - e).sum()
+    return float(10 * np.log10(np.square(s).sum() / distortion)) if distortion > 0 else np.inf
+
+
 def mono_pair(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Downmix two waveforms of one length: float64, shape (samples,) each.
 

@@ -28,9 +28,10 @@ def write_edits_page(folder: Path, shown: Sequence[ShownEdit], model: str, comma
     rows: list[list[Cell]] = []
     for edit in shown:
         scores, verdict = edit.take.verdict.scores, edit.take.verdict
+        fits = verdict.fit_text if edit.clip.kind == "add" else ""
         numbers = [scores.added_energy, scores.melody, scores.backing_kept, scores.onset_agreement, verdict.score]
-        rows.append([edit.clip.name, edit.clip.prompt, "performed" if verdict.performed else "not performed", *numbers])
-    columns = ["clip", "instruction", "edit", "added energy", "melody", "backing kept", "onset agreement", "score"]
+        rows.append([edit.clip.name, edit.clip.prompt, "performed" if verdict.performed else "not performed", fits, *numbers])
+    columns = ["clip", "instruction", "edit", "fits", "added energy", "melody", "backing kept", "onset agreement", "score"]
     report.table(columns, rows, command=command)
     for edit in shown:
         report.section(f"{edit.clip.name}: {edit.clip.prompt}")

@@ -20,6 +20,15 @@ class Take:
     audio: str | Path | None = None
 
 
+@dataclass(frozen=True)
+class Version:
+    """One of several recordings of the same length that are compared in one player. made: how."""
+
+    label: str
+    made: str
+    audio: Path
+
+
 class Report:
     """Collects blocks of a page from top to bottom. All text is escaped.
 
@@ -57,6 +66,10 @@ class Report:
         """Add a wrapping row of images and players; an image twice as wide as high gets a row of its own."""
         self._add("takes", takes=takes)
 
+    def player(self, heading: str, versions: Sequence[Version], seconds: float) -> None:
+        """Add the page's player of versions of a song, which goes on from the same position at a change of version."""
+        self._add("player", heading=heading, versions=versions, seconds=seconds)
+
     def link(self, file: str | Path, text: str) -> None:
         """Add a link to another file, such as a page."""
         self._add("link", file=file, text=text)
@@ -67,7 +80,15 @@ class Report:
 
     def write(self, path: str | Path, place: Path | None = None) -> Path:
         """Write the page as `write_page` does."""
-        return write_page(path, "report.html", place, title=self._title, intro=self._intro, blocks=self._blocks)
+        return write_page(
+            path,
+            "report.html",
+            place,
+            title=self._title,
+            intro=self._intro,
+            blocks=self._blocks,
+            has_player=any(kind == "player" for kind, _ in self._blocks),
+        )
 
     def _add(self, block_type: str, **values: Any) -> None:
         self._blocks.append((block_type, values))

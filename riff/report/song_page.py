@@ -15,16 +15,18 @@ from PIL import Image
 from riff.audio.io import plain_name, write_audio
 from riff.files import atomic_path
 from riff.report.page import Cell
-from riff.report.report import Report, Take
+from riff.report.report import Report, Take, Version
 from riff.sampling.edit import ScoredTake
 from riff.sampling.mixback import Mix
 from riff.spectrogram.image import SpectrogramImage, save_image
 from riff.spectrogram.mel import band_of
 
 OVERVIEW_WIDTH = 4_000  # pixels: browsers cannot display an hour at 10 ms a pixel
+MADE = {"mix": "the new vocal over the accompaniment", "vocal": "the new vocal alone"}
 TUNE_COLOUR = (220, 30, 40)  # red
 NOTE = (
-    "Whether a vocal is heard, and its score, are judged from the spectrograms, without a neural network. The files add up: "
+    "Whether a vocal is heard and fits the backing's chords and beats, and its score, are judged from the spectrograms, without a "
+    "neural network. The files add up: "
     "every sample of the mix is that of accompaniment.wav plus that of the vocal, and none exceeds full scale. The gain is the "
     "vocal's; where the sum would exceed full scale, a limiter lowers the vocal alone for some milliseconds."
 )
@@ -51,7 +53,7 @@ class RenderedTake:
         levels = {"gain_db": self.gain_db, "limited_db": self.limited_db}
         files = {name: path.name for name, path in self.sounds.items()}
         files |= {f"{name} notes": path.name for name, path in self.midi.items()}
-        judged = {"performed": verdict.performed, "score": verdict.score}
+        judged = {"performed": verdict.performed, "score": verdict.score, "fit": verdict.fit.to_json()}
         return {"seed": self.take.seed, **judged, **levels, "files": files, "scores": verdict.scores.to_json()}
 
 
@@ -123,20 +125,29 @@ def write_song_page(
         f"{plain_name(song.name)}, with a new vocal",
         f"{prompt}: the accompaniment's own samples, and a vocal that a model generated.",
     )
+    report.text("Begin with a mix and change to the song while it plays. Listen for whether the new vocal keeps time and key.")
+    several = len(shown) > 1
+    versions = [
+        Version(f"{name}, seed {one.take.seed}" if several else name, MADE[name], path)
+        for one in shown
+        for name, path in one.sounds.items()
+    ]
+    versions.insert(1, Version("song", "as it was", song))
+    versions.insert(2, Version("accompaniment", "the song without its vocal", folder / "accompaniment.wav"))
+    report.player("the song, before and after", versions, duration_s)
+    for rendered in shown:
+        tuned = ", and in red the tune" if "tune" in rendered.midi else ""
+        report.takes([Take(f"spectrogram of the mix, seed {rendered.take.seed}{tuned}", rendered.overview)])
+        for name, path in rendered.midi.items():
+            report.link(path, f"{name} as MIDI, seed {rendered.take.seed}" if several else f"{name} as MIDI")
+    report.section("Levels and scores")
     rows: list[list[Cell]] = []
     for rendered in shown:
-        take, heard = rendered.take, "heard" if rendered.take.verdict.performed else "not heard"
-        rows.append([f"seed {take.seed}", heard, take.verdict.score, rendered.gain_db, rendered.limited_db])
+        take, verdict = rendered.take, rendered.take.verdict
+        heard = "heard" if verdict.scores.is_edit else "not heard"
+        rows.append([f"seed {take.seed}", heard, verdict.fit_text, verdict.score, rendered.gain_db, rendered.limited_db])
     lowered = f" Here {lowered_line(song_gain_db)}." if song_gain_db < 0 else ""
-    report.table(["take", "vocal", "score", "gain, dB", "limited by, dB"], rows, note=NOTE + lowered)
-    report.takes([Take("original song", audio=song), Take("accompaniment", audio=folder / "accompaniment.wav")])
-    for rendered in shown:
-        report.section(f"Seed {rendered.take.seed}")
-        report.takes([Take(name, audio=path) for name, path in rendered.sounds.items()])
-        tuned = ", and in red the tune" if "tune" in rendered.midi else ""
-        report.takes([Take(f"spectrogram of the whole song{tuned}", rendered.overview)])
-        for name, path in rendered.midi.items():
-            report.link(path, f"{name} as MIDI")
+    report.table(["take", "vocal", "fits the backing", "score", "gain, dB", "limited by, dB"], rows, note=NOTE + lowered)
     report.section("Time")
     stages = {**seconds, "all": sum(seconds.values())}
     report.table(

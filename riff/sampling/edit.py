@@ -71,7 +71,7 @@ class ScoredTake:
 
     Attributes:
         output: the model's output, at its level. after: the spectrogram image of the whole mix.
-        verdict: whether the edit was performed; of a song, whether a vocal was added in the generated frames.
+        verdict: whether the edit was performed; of a song, whether a vocal that fits was added in the generated frames.
     """
 
     seed: int
@@ -94,6 +94,7 @@ class EditTake(ScoredTake):
             "performed": self.verdict.performed,
             "score": self.verdict.score,
             **self.verdict.scores.to_json(),
+            **self.verdict.fit.to_json(),
         }
 
 

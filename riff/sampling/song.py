@@ -11,7 +11,8 @@ import numpy as np
 
 from riff.audio.notes import Note, notes_of_contour
 from riff.errors import DataError
-from riff.metrics.edit import EditScores, Verdict, added_melody, score_edit
+from riff.metrics.edit import EditScores, Verdict, added_melody, addition, score_addition
+from riff.metrics.fit import Fit
 from riff.models.encoders import latent_factor
 from riff.models.loading import load_control_pipeline, load_edit_pipeline
 from riff.models.model_types import CONTROL, model_type_of
@@ -236,17 +237,19 @@ def generate_take(sampler: SongSampler, seed: int, candidates: int = 1, on_step:
 
 
 def score_song(before: np.ndarray, after: np.ndarray, frames: np.ndarray, params: SpectrogramParams = STANDARD) -> Verdict:
-    """Whether a vocal was added: the means of the scores of parts of a minute at most, weighted by their length.
+    """Whether a vocal was added that fits: the means of the scores of parts of a minute at most, weighted by their length.
 
     Args:
         before, after: uint8, shape (n_mels, frames), as for `score_edit`. frames: indices of the frames to score.
     """
     parts = np.array_split(frames, -(-len(frames) // SCORED_FRAMES))
-    scores = np.array([score_edit(before[:, part], after[:, part], params) for part in parts])
-    lengths = np.array([len(part) for part in parts])[:, None] * ~np.isnan(scores)  # without a melody the pitch is NaN
+    found = [score_addition(before[:, part], after[:, part], params) for part in parts]
+    scores = np.array([[*of_edit, *fit] for of_edit, fit in found])
+    lengths = np.array([len(part) for part in parts])[:, None] * ~np.isnan(scores)  # without a melody pitch and fit are NaN
     with np.errstate(invalid="ignore"):
-        means = EditScores(*(np.nansum(scores * lengths, axis=0) / lengths.sum(axis=0)).tolist())
-    return Verdict(means, means.is_edit, means.edit_score)
+        means = (np.nansum(scores * lengths, axis=0) / lengths.sum(axis=0)).tolist()
+    count = len(EditScores._fields)
+    return addition(EditScores(*means[:count]), Fit(*means[count:]))
 
 
 def notes_of_vocal(backing: SpectrogramImage, mix: SpectrogramImage) -> list[Note]:

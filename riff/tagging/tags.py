@@ -87,6 +87,16 @@ def load_networks(folder: Path) -> tuple[Musicnn, ...]:
     return tuple(Musicnn(read_checkpoint(folder / name), tags, folder / name).eval() for name, tags in NETWORKS.items())
 
 
+def weights_folder() -> Path:
+    """Where the weights are kept, in the user's cache."""
+    return pooch.os_cache("riff-cnet") / "musicnn"
+
+
+def has_weights() -> bool:
+    """Whether the weights are there, so that nothing is downloaded."""
+    return all((weights_folder() / file).is_file() for file in FILES.values())
+
+
 def find_weights(folder: Path | None = None) -> Path:
     """The folder of the weights (21 MB), downloaded if they are not there.
 
@@ -96,7 +106,7 @@ def find_weights(folder: Path | None = None) -> Path:
     Raises:
         ModelError: offline, or the package index cannot be reached or has another file.
     """
-    folder = folder or pooch.os_cache("riff-cnet") / "musicnn"
+    folder = folder or weights_folder()
     source = ("the package index", partial(fetch_from_wheel, WHEEL, WHEEL_SHA256, FILES))
     by_hand = f"where there is a network, run python tools/fetch_weights.py, and copy {folder} here"
     fetch_once("musicnn's weights", folder, list(FILES.values()), [source], by_hand)

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 import weakref
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,13 +27,16 @@ from PIL import Image
 from stem_files import write_stem_file
 
 from riff.app.actions import Actions, PageUpdate
-from riff.app.cards import clock, take_card
+from riff.app.cards import clock
 from riff.app.engine import Engine, TakeRequest, edges_of, offered_models, parse_seed
 from riff.app.jobs import Job, Stopped, Worker
 from riff.app.painted_edges import read_painted_edges
 from riff.app.sessions import Session, Sessions
 from riff.app.songs import SHORTEST_S, Limits, Part, Region, Separation, fit_part, receive
+from riff.app.takes import takes_page
 from riff.audio.io import Audio, read_audio, resample, write_audio
+from riff.audio.loudness import loudness_against
+from riff.audio.notes import Note, read_midi
 from riff.errors import AudioError, DataError, ModelError, OptionError, RiffError
 from riff.sampling.options import EditOptions, SamplingOptions
 from riff.separation.separator import SeparationOptions
@@ -175,9 +179,10 @@ def test_one_model_is_in_memory(engine: Engine) -> None:
 
 
 def test_models_are_offered_by_title_with_what_they_recommend(engine: Engine, tiny_control: Path) -> None:
-    assert [choice.title for choice in engine.models.values()][-2:] == ["riff-cnet-mini", "riff-pix2pix-mini"]
+    assert [choice.title for choice in engine.models.values()][-2:] == ["riff-pix2pix-mini", "riff-cnet-mini"]
     assert engine.choice("riff-cnet-mini").options == SamplingOptions(guidance_scale=3.0, strength=1.6)
-    assert engine.choice("riff-pix2pix-mini").options == EditOptions(guidance_scale=3.0, image_guidance_scale=1.0)
+    assert engine.choice("riff-pix2pix-mini").melody == "compose"
+    assert engine.choice("riff-pix2pix-mini").options == EditOptions(guidance_scale=3.0, image_guidance_scale=6.0)
     with pytest.raises(OptionError, match="not offered"):
         engine.choice(str(tiny_control))
     with pytest.raises(ModelError, match="no such folder"):
@@ -293,12 +298,12 @@ def test_files_belong_to_their_visitor(tmp_path: Path) -> None:
     path = upload(sessions, "me")
     assert sessions.find_upload("me", str(path)) == path.resolve()
     for visitor, asked in [("you", path), ("me", file), ("me", "/etc/passwd"), ("me", path.parent), ("", path)]:
-        with pytest.raises(OptionError, match="drop the song again"):
+        with pytest.raises(OptionError, match="add the file again"):
             sessions.find_upload(visitor, str(asked))
 
 
 def test_a_closed_page_leaves_nothing_and_keeps_the_other_page(tmp_path: Path) -> None:
-    sessions = Sessions(tmp_path)
+    sessions = Sessions(tmp_path, reload_s=0)
     first, second = sessions.get("me", "1"), sessions.get("me", "2")
     upload(sessions, "me")
     sessions.close("me", "1")
@@ -310,6 +315,21 @@ def test_a_closed_page_leaves_nothing_and_keeps_the_other_page(tmp_path: Path) -
     assert [path for path in tmp_path.rglob("*") if path.name not in ("uploads", "sessions")] == []
 
 
+def test_a_reloaded_page_reopens_its_session_and_no_other_visitor_s(tmp_path: Path) -> None:
+    sessions = Sessions(tmp_path, reload_s=0.2)
+    session = sessions.get("me", "1")
+    assert sessions.reopen("me", "1", "2") is None  # it is open
+    sessions.close("me", "1")
+    assert sessions.reopen("you", "1", "2") is None
+    assert sessions.reopen("me", "1", "2") is session
+    time.sleep(0.4)
+    assert session.folder.exists()
+    sessions.close("me", "2")
+    time.sleep(0.4)
+    assert not session.folder.exists()
+    assert sessions.reopen("me", "2", "3") is None
+
+
 def test_uploads_do_not_pile_up(tmp_path: Path) -> None:
     sessions = Sessions(tmp_path)
     paths = [upload(sessions, "me", f"{number}.wav") for number in range(6)]
@@ -318,7 +338,7 @@ def test_uploads_do_not_pile_up(tmp_path: Path) -> None:
 
 
 def test_abandoned_sessions_and_uploads_are_deleted_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sessions = Sessions(tmp_path)
+    sessions = Sessions(tmp_path, reload_s=0)
     old = sessions.get("me", "1")
     upload(sessions, "nobody")
     tomorrow = time.time() + 25 * 3600
@@ -365,6 +385,11 @@ def generate(
     return asyncio.run(collect())
 
 
+def caption(session: Session) -> str:
+    """Of the newest take."""
+    return "\n".join(session.takes[0].lines)
+
+
 def test_a_part_is_separated_once(actions: Actions, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     request = quick(next(iter(actions.engine.models)), takes=2)
     updates = generate(actions, session, request)
@@ -372,10 +397,10 @@ def test_a_part_is_separated_once(actions: Actions, session: Session, monkeypatc
     assert not updates[-1].busy
     assert any(update.edges for update in updates)
     assert session.take_count == 2
-    assert [f">Take {number}<" in card for number, card in enumerate(session.takes, start=1)] == [True, True]
+    assert [take.name for take in session.takes] == ["Take 1", "Take 2"]
     monkeypatch.setattr(actions._separation, "open_part", pytest.fail)
     updates = generate(actions, session, quick(request.model, "another song"), {"part": "2000-8000", "painted": None})
-    assert ">Take 3<" in session.takes[0]
+    assert session.takes[0].name == "Take 3"
     assert not any(update.edges for update in updates)
     assert len(list(session.folder.glob("mix-*.wav"))) == 3
     assert not (session.folder / "cut.wav").exists()
@@ -386,13 +411,13 @@ def test_painted_edges_are_kept_with_their_part(actions: Actions, session: Sessi
     painted = {"part": "2000-8000", "painted": url}
     request = quick(next(iter(actions.engine.models)))
     generate(actions, session, request, painted)
-    assert "along painted edges" in session.takes[0]
+    assert "along painted edges" in caption(session)
     updates = generate(actions, session, request, painted, start_s=0.0)
-    assert "along painted edges" not in session.takes[0]
+    assert "along painted edges" not in caption(session)
     assert next(update.edges for update in updates if update.edges)["painted"] is None
     assert "Painted ones are kept for 0:02 to 0:08" in updates[-1].status
     updates = generate(actions, session, request, {"part": "0-6000", "painted": None})
-    assert "along painted edges" in session.takes[0]
+    assert "along painted edges" in caption(session)
     assert next(update.edges for update in updates if update.edges)["painted"] == url  # and shown again
     assert updates[-1].status == ""
     kept = actions.edges(session, 2.0, 8.0, (50, 150), painted)
@@ -400,7 +425,7 @@ def test_painted_edges_are_kept_with_their_part(actions: Actions, session: Sessi
     assert kept.edges["painted"] == url
     assert "The painted edges stay" in kept.status
     generate(actions, session, request, painted | {"painted": None})  # reset by "Start over"
-    assert "along painted edges" not in session.takes[0]
+    assert "along painted edges" not in caption(session)
     with pytest.raises(DataError, match="did not arrive whole"):
         generate(actions, session, request, painted | {"painted": "data:text/html,x"})
 
@@ -414,7 +439,7 @@ def test_another_song_has_no_painted_edges(actions: Actions, session: Session, s
 def test_an_edit_model_ignores_painted_edges(actions: Actions, session: Session, part: Part) -> None:
     painted = {"part": "2000-8000", "painted": as_url(edges_of(part, (100, 200)))}
     updates = generate(actions, session, quick("riff-pix2pix-mini", "add a song"), painted)
-    assert "painted" not in session.takes[0]
+    assert "painted" not in caption(session)
     assert "painted" not in updates[-1].status
     assert "2000-8000" in session.painted  # for a model that follows them
 
@@ -423,7 +448,7 @@ def test_a_second_press_generates_another_take_unless_a_seed_is_given(actions: A
     model = next(iter(actions.engine.models))
 
     def seed() -> str:
-        found = re.search(r"seed (\d+),", session.takes[0])
+        found = re.search(r"seed (\d+),", caption(session))
         assert found is not None
         return found[1]
 
@@ -444,7 +469,7 @@ def test_a_part_above_full_scale_is_lowered_and_reported(actions: Actions, sessi
     loud = replace(part.song, accompaniment=part.song.accompaniment * np.float32(2 / np.abs(part.song.accompaniment).max()))
     session.keep_part(replace(part, song=loud))
     generate(actions, session, quick(next(iter(actions.engine.models))))
-    assert "all of it is 6.0 dB softer" in session.takes[0]
+    assert "all of it is 6.0 dB softer" in caption(session)
     backing, vocal, mix = (
         read_audio(session.folder / f"{name}.wav").waveform for name in ("accompaniment-2000-8000", "vocal-1", "mix-1")
     )
@@ -452,14 +477,26 @@ def test_a_part_above_full_scale_is_lowered_and_reported(actions: Actions, sessi
     assert max(np.abs(waveform).max() for waveform in (backing, vocal, mix)) <= 1
 
 
-@pytest.mark.parametrize("samples", [1, 100])
-def test_a_song_of_one_sample(actions: Actions, tmp_path: Path, samples: int) -> None:
+def test_a_song_of_a_moment_is_refused_before_any_work(tmp_path: Path) -> None:
     path = tmp_path / "short.wav"
-    write_audio(path, np.full((2, samples), 0.3, np.float32), 44_100)
-    session = actions.sessions.get("me", "short")
-    actions.open_song(session, actions.sessions.copy_upload("me", path))
-    generate(actions, session, quick(next(iter(actions.engine.models))), start_s=0.0)
-    assert read_audio(session.folder / "mix-1.wav").waveform.shape == (2, samples)
+    write_audio(path, np.full((2, 8_820), 0.3, np.float32), 44_100)
+    with pytest.raises(AudioError, match=r"lasts 0\.20 s; give a song of 1 s or more"):
+        receive(path, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "control", "edit"),
+    [
+        ("a sad male vocal", "Generate a sad male vocal", "add a sad male vocal"),
+        ("Female vocal pop", "Generate Female vocal pop", "add Female vocal pop"),
+        ("add a choir", "Generate a choir", "add a choir"),
+        ("remove the vocal", "remove the vocal", "remove the vocal"),
+        ("", "", ""),
+    ],
+)
+def test_one_description_serves_both_types_of_model(engine: Engine, typed: str, control: str, edit: str) -> None:
+    assert engine.choice("riff-cnet-mini").prompt_for(typed) == control
+    assert engine.choice("riff-pix2pix-mini").prompt_for(typed) == edit
 
 
 def test_closing_the_updates_stops_the_job(actions: Actions, session: Session) -> None:
@@ -507,11 +544,98 @@ def test_a_song_that_cannot_be_read_is_gone_and_the_one_before_stays(actions: Ac
     assert before.path.is_file()
 
 
-def test_names_are_escaped() -> None:
+def test_a_take_can_follow_a_tune(actions: Actions, session: Session, tmp_path: Path) -> None:
+    model, hum = next(iter(actions.engine.models)), tmp_path / "hum.wav"
+    times = np.arange(3 * RATE) / RATE
+    write_audio(hum, np.sin(2 * np.pi * 220 * times)[None].astype(np.float32), RATE)
+    notes: dict[int, list[Note]] = {}
+    for melody in ("compose", "compose", "original", str(hum)):
+        generate(actions, session, quick(model, "a male vocal", seed=len(notes), melody=melody))
+        take = session.takes[0]
+        assert "melody: " in caption(session)
+        notes[take.number], _ = read_midi(take.downloads["tune.mid"])
+    assert notes[1] != notes[2]  # each seed has a tune of its own
+    assert {round(note.pitch) for note in notes[4]} == {57}  # A3, as hummed
+    assert notes[4][0].start < 0.2
+    assert notes[4][-1].end == pytest.approx(3, abs=0.2)
+    generate(actions, session, quick(model))
+    assert "tune.mid" not in session.takes[0].downloads
+    silent = tmp_path / "silent.wav"
+    write_audio(silent, np.zeros((1, RATE), np.float32), RATE)
+    with pytest.raises(DataError, match="no pitch was found"):
+        generate(actions, session, quick(model, melody=str(silent)))
+
+
+def test_a_project_for_a_daw_adds_up(actions: Actions, session: Session, tmp_path: Path) -> None:
+    generate(actions, session, quick(next(iter(actions.engine.models)), "a male vocal", melody="compose", seed=5))
+    name, project = next((name, path) for name, path in session.takes[0].downloads.items() if path.suffix == ".zip")
+    assert re.fullmatch(r"for your DAW, \d+ BPM, [A-G]( sharp| flat)? (major|minor)\.zip", name)
+    with zipfile.ZipFile(project) as archive:
+        archive.extractall(tmp_path)
+    files = {path.name for path in tmp_path.iterdir()} - {"sessions", "uploads"}
+    sounds = {"original.wav", "accompaniment.wav", "vocal.wav", "mix.wav"}
+    assert files == sounds | {"vocal.mid", "tune.mid", "project.rpp", "about.txt"}
+    assert {soundfile.info(tmp_path / name).subtype for name in sounds} == {"PCM_24"}
+    mix, backing, vocal = (
+        soundfile.read(tmp_path / f"{name}.wav", dtype="int32")[0] >> 8 for name in ("mix", "accompaniment", "vocal")
+    )
+    np.testing.assert_array_equal(mix, backing + vocal)
+    assert len(mix) == 6 * RATE
+    about = (tmp_path / "about.txt").read_text()
+    assert "prompt: a male vocal" in about
+    assert "seed: 5" in about
+    for file in re.findall(r'FILE "(.+)"', (tmp_path / "project.rpp").read_text()):
+        assert (tmp_path / file).is_file()
+
+
+def test_takes_are_named_starred_deleted_and_repeated(actions: Actions, session: Session) -> None:
+    model = next(iter(actions.engine.models))
+    generate(actions, session, quick(model, takes=2, best_of=2, seed=7))
+    first, second = session.takes
+    actions.rename(session, 1, "  The good one ")
+    actions.star(session, 1, True)
+    assert 'value="The good one"' in actions.takes(session)
+    assert 'aria-pressed="true" aria-label="star"' in actions.takes(session)
+    actions.rename(session, 1, " ")
+    assert first.name == "Take 1"
+    generate(actions, session, actions.settings(session, 2))
+    repeated, before = (read_audio(take.downloads["vocal.wav"]).waveform for take in (session.takes[0], second))
+    np.testing.assert_array_equal(repeated, before)
+    files = list(second.files)
+    actions.delete(session, 2)
+    assert [take.number for take in session.takes] == [3, 1]
+    assert not any(path.exists() for path in files)
+    assert all(path.exists() for take in session.takes for path in {*take.files, *take.sounds.values()})
+    with pytest.raises(OptionError, match="not there any more"):
+        actions.delete(session, 2)
+    session.takes *= 15
+    with pytest.raises(OptionError, match="delete some"):
+        generate(actions, session, quick(model))
+
+
+def test_names_are_escaped(actions: Actions, session: Session) -> None:
+    generate(actions, session, quick(next(iter(actions.engine.models))))
     name = '<img src=x onerror="alert(1)">'
-    card = take_card(name, [name], {name: name}, name, {name: name})
-    assert "<img src=x" not in card
-    assert 'onerror="' not in card
+    take = replace(session.takes[0], name=name, lines=[name], sounds=dict.fromkeys(session.takes[0].sounds, Path(name)))
+    page = takes_page([take], name, str)
+    assert "<img src=x" not in page
+    assert 'onerror="' not in page
+
+
+def test_original_and_mix_are_equally_loud_in_the_player(actions: Actions, session: Session, part: Part) -> None:
+    session.keep_part(replace(part, song=replace(part.song, accompaniment=part.song.accompaniment / 2)))
+    generate(actions, session, quick(next(iter(actions.engine.models))))
+    take = session.takes[0]
+    sounds = {name: read_audio(path) for name, path in take.sounds.items()}
+    rate = sounds["vocal"].sample_rate
+    gains = {name: np.float32(10 ** (gain / 20)) for name, gain in take.gains_db.items()}
+    mix = gains["others"] * (sounds["backing"].waveform + sounds["vocal"].waveform)
+    difference = loudness_against(gains["original"] * sounds["original"].waveform, mix, rate)
+    assert difference == pytest.approx(0, abs=0.1)
+    assert max(take.gains_db.values()) == 0
+    assert take.gains_db["original"] < -1  # it was louder
+    saved = read_audio(take.downloads["vocal.wav"]).waveform
+    np.testing.assert_allclose(sounds["vocal"].waveform, saved, atol=2**-15)
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (5.04, "0:05"), (59.96, "1:00"), (75.5, "1:15.5"), (3661, "61:01")])

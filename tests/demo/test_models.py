@@ -53,18 +53,20 @@ def test_riff_cnet_mini_follows_the_accompaniment() -> None:
 
 
 def test_riff_pix2pix_mini_adds_the_voice_that_is_asked_for() -> None:
-    """On three unseen songs, for a man and for a woman each (README: 24 songs)."""
+    """On three unseen songs, for a man and for a woman each; that the vocal fits as well counts in most (its card: 12 songs)."""
     model = MODELS / "riff-pix2pix-mini"
     pipeline = prepare_pipeline(load_edit_pipeline(model))
     options, target = edit_options_for(model, steps=12), edit_target(model)
-    obeyed = []
+    obeyed, performed = [], []
     for number, clip in enumerate(demo_clips(3, 3)):
         for singer in ("male", "female"):
             case = replace(edit_case("add", clip), prompt=f"add a happy {singer} vocal pop melody")
             take = generate_candidates(pipeline, case, options, number, target=target)[0]
-            assert take.verdict.performed, take.verdict
+            assert take.verdict.scores.backing_kept > 0.9, take.verdict
+            performed.append(take.verdict.performed)
             obeyed.append(register_obeyed(case.prompt, take.verdict.scores.median_note))
     assert sum(map(bool, obeyed)) >= 5
+    assert sum(performed) >= 4
 
 
 @pytest.mark.parametrize("name", ["riffusion-mini", "riff-cnet-mini", "riff-pix2pix-mini"])

@@ -32,7 +32,7 @@ def test_the_whole_way_ends_in_a_page_and_is_not_done_twice(
     text = page.read_text()
     for link in re.findall(r'(?:src|href)="([^"]+)"', text):
         assert (page.parent / link).is_file(), link
-    assert text.count("<audio") == 5  # the song, its accompaniment, one sample of each model, the whole song
+    assert text.count("<audio") == 8  # four versions of the whole song, the song, its accompaniment, one sample of each model
     assert "edge F1" in text
     assert "<polyline" in text
 

@@ -32,7 +32,7 @@ def result(evaluation: Evaluation) -> Result:
 
 def test_every_row_has_every_metric(result: Result, evaluation: Evaluation) -> None:
     assert list(result.means) == list(ROWS)
-    assert all(set(row) == {*METRICS, "clips"} for row in result.means.values())
+    assert all({*METRICS, "clips"} - set(row) <= {"fits", "harmony"} for row in result.means.values())  # these need a melody
     assert {one.row for one in result.shown} == set(ROWS)
     assert all(one.clip == evaluation.clips[0].name for one in result.shown)
 

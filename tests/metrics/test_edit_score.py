@@ -17,6 +17,7 @@ from demo.instructions import SINGERS
 from riff.errors import DataError
 from riff.metrics import edit
 from riff.metrics.edit import excess_image, is_removal, melody_of, score_edit
+from riff.metrics.fit import UNKNOWN, Fit
 from riff.metrics.melody import follow_pitch, median_pitch, register_obeyed, register_of_prompt
 from riff.metrics.memorisation import fingerprints, nearest_distance
 from riff.models.encoders import through_autoencoder
@@ -198,6 +199,36 @@ def test_a_copy_is_at_distance_zero_and_ranks_first() -> None:
         assert nearest_distance(vocal, np.delete(known, index, axis=0)).distance > 0.3
     with pytest.raises(DataError):
         nearest_distance(vocals[0], fingerprints([]))
+
+
+def test_an_addition_must_fit_its_backing(clips: list) -> None:
+    """Known answers: the true vocal belongs, the same vocal a quarter tone off and between the beats does not."""
+    case = next(case for case in clips[0].cases if case.kind == EDITS[-1])
+    own = edit.judge("add", case.before, case.after)
+    assert own.performed
+    assert own.fit_text == "yes"
+    assert not own.shortcoming
+    wrong = edit.addition(own.scores, Fit(0.0, 0.2))
+    assert not wrong.performed
+    assert wrong.fit_text == "no"
+    assert wrong.shortcoming == "the vocal does not fit the backing"
+    assert wrong.score < own.score
+    unknown = edit.addition(own.scores, UNKNOWN)
+    assert unknown.performed
+    assert unknown.fit_text == "cannot be told (no chords to judge by, no beats to judge by)"
+    by_rhythm = edit.addition(own.scores, Fit(float("nan"), 2.0))
+    assert by_rhythm.performed
+    assert by_rhythm.fit_text == "yes (no chords to judge by)"
+    nothing = edit.judge("add", case.before, case.before)
+    assert nothing.shortcoming == "no clear vocal was found"
+    assert edit.judge("add", case.before, np.full_like(case.before, 255)).shortcoming == "the backing was not kept"
+
+
+def test_over_silence_fit_cannot_be_told_and_the_edit_score_decides() -> None:
+    white, voice = np.full((512, 512), 255, np.uint8), waveform_to_image(torch.from_numpy(_vocal(0))).pixels
+    verdict = edit.judge("add", white, voice)
+    assert verdict.performed
+    assert not verdict.fit.known
 
 
 def test_a_single_frame_is_judged() -> None:

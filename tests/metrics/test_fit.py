@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from riff.errors import DataError
-from riff.metrics.fit import Fit, dependence, note_onsets, score_fit, share_of_way
+from riff.metrics.fit import dependence, note_onsets, score_fit, share_of_way
 from riff.metrics.melody import PitchTrack
 from riff.spectrogram.image import waveform_to_image
 from riff.spectrogram.params import CLIP_FRAMES, CLIP_SAMPLES, STANDARD
@@ -82,7 +82,20 @@ def test_nothing_sung_is_no_number_and_does_not_fit(backing: np.ndarray) -> None
     pedal = score_fit(one_note, backing)
     assert np.isfinite(pedal.harmony)
     assert np.isnan(pedal.rhythm)  # one note has none
-    assert score_fit(melody(), np.full_like(backing, 255)) == Fit(0.0, 0.0)  # over silence there is nothing to fit
+
+
+def test_without_chords_or_beats_there_is_nothing_to_fit(backing: np.ndarray) -> None:
+    assert not score_fit(melody(), np.full_like(backing, 255)).known
+    noise = np.random.default_rng(0).normal(0, 0.1, (1, CLIP_SAMPLES)).astype(np.float32)
+    assert not score_fit(melody(), waveform_to_image(torch.from_numpy(noise)).pixels).known
+    for beat in range(int(CLIP_SAMPLES / RATE / BEAT)):  # bursts have beats alone
+        first = round(beat * BEAT * RATE)
+        noise[:, first + RATE // 20 : first + round(BEAT * RATE)] *= 0.01
+    fit = score_fit(melody(), waveform_to_image(torch.from_numpy(noise)).pixels)
+    assert np.isnan(fit.harmony)
+    assert fit.rhythm > 2
+    assert fit.fits
+    assert fit.to_json() == {"harmony": None, "rhythm": fit.rhythm, "fits": True}
 
 
 def test_a_long_song_is_the_mean_of_its_parts(backing: np.ndarray) -> None:

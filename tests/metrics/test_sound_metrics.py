@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from riff.errors import DataError
-from riff.metrics.sounds import beat_f1, chroma_cosine, onset_correlation, onset_f1, si_sdr
+from riff.metrics.sounds import beat_f1, chroma_cosine, onset_correlation, onset_f1, sdr, si_sdr
 
 RATE = 22_050  # Hz
 waveforms = hnp.arrays(np.float32, 700, elements=st.floats(-1, 1, width=32))
@@ -146,6 +146,16 @@ def test_si_sdr_of_a_known_distortion():
     assert si_sdr(-5 * (sine + 0.1 * cosine) + 0.7, 2 * sine) == pytest.approx(20.0)
     assert si_sdr(np.zeros_like(sine), sine) == -np.inf
     assert si_sdr(np.stack([sine, sine + 0.2**0.5 * cosine]), np.stack([sine, sine])) == pytest.approx(10.0, abs=0.3)
+
+
+def test_sdr_counts_the_level_too():
+    time = np.arange(1000) / 1000
+    sine, cosine = np.sin(2 * np.pi * 10 * time), np.cos(2 * np.pi * 10 * time)
+    assert sdr(sine, sine) == np.inf
+    assert sdr(sine + 0.1 * cosine, sine) == pytest.approx(20.0)
+    assert sdr(0.9 * sine, sine) == pytest.approx(20.0)
+    with pytest.raises(DataError, match="not silent"):
+        sdr(sine, 0 * sine)
 
 
 def test_si_sdr_of_a_silent_reference_is_refused():

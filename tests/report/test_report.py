@@ -18,7 +18,7 @@ from PIL import Image
 
 from riff.errors import DataError, RiffError
 from riff.report.chart import line_chart
-from riff.report.report import Report, Take
+from riff.report.report import Report, Take, Version
 from riff.spectrogram.sheet import SHEET_CAPTION, SHEET_GAP, contact_sheet
 
 ATTACK = """"><script>alert('x')</script><img src=x onerror=alert(1)> & 'quoted' </title></style>"""
@@ -51,6 +51,20 @@ def test_a_page_with_everything_is_well_formed_and_needs_nothing_else(tmp_path):
     source = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", source)
     assert "prefers-color-scheme: dark" in source
+
+
+def test_versions_of_a_song_share_one_player(tmp_path):
+    files = {name: tmp_path / f"{name}.wav" for name in ("mix", "song")}
+    for file in files.values():
+        file.write_bytes(b"sound")
+    report = Report("A song")
+    report.player("before and after", [Version(name, "made so", file) for name, file in files.items()], 12.5)
+    page = Page(report.write(tmp_path / "index.html"))
+    assert page.open == []
+    assert page.links() == ["mix.wav", "song.wav"]
+    radios = [attributes for tag, attributes in page.tags if attributes.get("type") == "radio"]
+    assert [("checked" in attributes) for attributes in radios] == [True, False]
+    assert "script" in [tag for tag, _ in page.tags]
 
 
 def test_links_are_relative_to_the_page_and_exist(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 from conftest import last_error, run_script
+from musicnn_folder import write_networks
 
 import inference_instruct_pix2pix
 from demo.composition import compose
@@ -302,12 +303,21 @@ def test_an_instructions_kind() -> None:
 # The experiment
 
 
-def test_the_experiment_puts_a_model_between_floor_and_ceiling(tiny_edit: Path, edit_data: Path, clips: list) -> None:
+def test_the_experiment_puts_a_model_between_floor_and_ceiling(
+    tiny_edit: Path, edit_data: Path, clips: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_networks(tmp_path)  # of random weights
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert len(training_fingerprints(edit_data)) == 1  # adding pairs only
     flags = {"best_of": 2, "edit_kinds": ["add"], "instruction": "add {vocal}", "train_data_dir": edit_data}
     means = EXPERIMENT.measure(load_evaluation(str(tiny_edit), clips[:1], steps=1), flags).means
     assert list(means) == ["add", "add, best of 2", "add floor", "add ceiling", "add truth"]
-    assert all(set(row) == {*METRICS, "clips"} for row in means.values())
+    assert set().union(*means.values()) - {"gender_heard"} == {*METRICS, "clips"} - {"gender_heard"}  # only of a voice heard
+    judged = {"performed", "edited", "backing_kept", "edit_score", "grey_levels"}
+    assert all(set(row) >= judged for row in means.values())
+    assert means["add truth"]["edited"] == means["add truth"]["fits"] == 1
+    assert means["add floor"]["voice_heard"] == 0  # the accompaniment itself
+    assert "voice_heard" not in means["add ceiling"]  # an image, and no mix over the accompaniment's own samples
     assert [means[kind]["performed"] for kind in ("add", "add floor", "add truth")] == [0, 0, 1]  # the model is not trained
     assert means["add truth"]["nearest_training"] == pytest.approx(0, abs=1e-3)  # the clip is in the training data
     assert means["add"]["nearest_training"] > 0.3
@@ -344,10 +354,12 @@ def test_doing_nothing_is_right_when_it_is_asked_for(clips: list) -> None:
         assert judge("noop", before, after).performed is performed
 
 
-def test_the_experiment_as_a_command(tiny_edit: Path, edit_data: Path, tmp_path: Path) -> None:
+def test_the_experiment_as_a_command(tiny_edit: Path, edit_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # without the tagger's weights
     flags = ("--experiment", "edit", "--model", tiny_edit, "--songs", "demo:1", "--steps", 1, "--num_shown", 1)
     done = run_script("tools/evaluate_samples.py", *flags, "--train_data_dir", edit_data, "--output", tmp_path)
     assert "add ceiling" in done.stdout
+    assert "what a tagger hears of the voice is left out" in done.stderr
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["means"]["add truth"]["performed"] == 1
     assert results["means"]["add"]["nearest_training"] > 0

@@ -81,7 +81,7 @@ def test_the_page_has_players_and_the_whole_spectrogram(two_takes: Path) -> None
     for link in re.findall(r'(?:src|href)="([^"]+)"', page):
         assert (two_takes / link).is_file(), link
     assert page.count("<img") == 2
-    assert "The files add up" in page
+    assert page.index("before and after") < page.index("The files add up")  # what is heard before what is measured
 
 
 def test_outside_the_regions_the_song_is_the_input_sample_for_sample(song: Path, tiny_control: Path, tmp_path: Path) -> None:

