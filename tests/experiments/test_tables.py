@@ -17,7 +17,7 @@ import tables
 from tools.evaluate_samples import make_parser
 
 # Tables of words or of what stands in the code, and one that demo/card.py writes with its model.
-OTHER_TABLES = {"", "`--melody`", "flag", "folder", "metric", "name", "page", "part", "step", "what you want", "word"}
+OTHER_TABLES = {"`--melody`", "flag", "folder", "metric", "name", "page", "part", "step", "what you want", "word"}
 MANIFEST_KEYS = {"arguments", "script", "commit", "time", "python", "device", "versions"}
 
 
