@@ -16,7 +16,7 @@ from riff.report.page import write_page
 from riff.report.report import Take, Version
 from riff.report.song_page import with_tune
 from riff.sampling.levels import without_clipping
-from riff.sampling.melody import COMPOSE, STRENGTH, Tune, TuneGuide
+from riff.sampling.melody import COMPOSE, Tune, TuneGuide
 from riff.sampling.rendering import backing_image, render_mix
 from riff.sampling.song import SongModel, SongSampler, generate_take
 from riff.separation.song import Song
@@ -38,7 +38,7 @@ class Example:
     """
 
     def __init__(self, folder: Path, name: str, heading: str, song: Song) -> None:
-        self.name, self.heading, self.seconds = name, heading, round(song.duration_s, 1)
+        self.name, self.heading, self.song, self.seconds = name, heading, song, round(song.duration_s, 1)
         self.versions: list[Version] = []
         self.images: list[Take] = []
         self._stem, self._sample_rate = folder / name, song.sample_rate
@@ -78,12 +78,19 @@ def write_listening_page(output: Path, examples: Sequence[Example], seed: int, s
 
 
 def make_example(
-    output: Path, models: Mapping[str, SongModel], number: int, seconds: float, seed: int, whole: bool = False, tuned: bool = False
+    output: Path,
+    models: Mapping[str, SongModel],
+    tunes: Mapping[str, Tune],
+    number: int,
+    seconds: float,
+    seed: int,
+    whole: bool = False,
+    tuned: bool = False,
 ) -> Example:
-    """A song with a new vocal by every model, and, unless it is a whole song, the vocals alone.
+    """A song with new vocals by every model and, unless it is a whole song, the vocals alone.
 
     Args:
-        tuned: add takes with a composed tune.
+        tunes: with which models take part beside what they sing freely if `tuned`, or in place of it in a whole song.
     """
     composed = compose(CATALOGUE, number, seconds)
     vocals = composed.stems["vocals"]
@@ -100,27 +107,32 @@ def make_example(
     for name, model in models.items():
         prompt = composed.prompt if model.follows_edges else composed.prompt.replace("Generate", "add", 1)
         made = f"{'ControlNet' if model.follows_edges else 'edit model'}, “{prompt}”, seed {seed}"
-        take = generate_take(SongSampler(model, backing, prompt), seed)
-        mix = render_mix(song, take.output, model.target)
-        example.add_sound(name, f"New vocal by {name}", made, mix.mix)
-        own = f"the mix that {name} generated, from which the vocal is taken"
-        shown = own if model.target == "mix" else f"the backing with the vocal that {name} generated"
-        example.add_image(name, shown, take.after.pixels)
-        alone.append((name, f"The vocal by {name}, alone", made, mix.mix - song.accompaniment))
-        if tuned:
-            guide = TuneGuide(Tune(COMPOSE), song, backing, model.target, prompt)
-            take = generate_take(SongSampler(model, backing, prompt, guide=guide), seed)
-            example.add_sound(
-                f"{name}-tune",
-                f"New vocal by {name}, with a composed tune",
-                f"{made}, --melody {COMPOSE} --melody_strength {STRENGTH:g}",
-                render_mix(song, take.output, model.target).mix,
-            )
-            image = with_tune(take.after, guide.tune(seed).contour)
-            example.add_image(f"{name}-tune", f"what {name} generated from a composed tune, in red", image)
+        if not whole:
+            waveform = _add_take(example, name, made, model, SongSampler(model, backing, prompt), seed)
+            alone.append((name, f"The vocal by {name}, alone", made, waveform - song.accompaniment))
+        if whole or tuned:
+            guide = TuneGuide(tunes[name], song, backing, model.target, prompt)
+            _add_take(example, name, made, model, SongSampler(model, backing, prompt, guide=guide), seed, guide)
     for name, label, made, waveform in [] if whole else alone:
         example.add_sound(f"{name}-vocal", label, made, to_channels(waveform, 1))
     return example
+
+
+def _add_take(
+    example: Example, name: str, made: str, model: SongModel, sampler: SongSampler, seed: int, guide: TuneGuide | None = None
+) -> np.ndarray:
+    """Add a take's mix and its spectrogram to an example; returns the mix, float32, shape (channels, samples)."""
+    take = generate_take(sampler, seed)
+    mix = render_mix(example.song, take.output, model.target).mix
+    what = "the mix that {} generated" if model.target == "mix" else "the backing with the vocal that {} generated"
+    caption, image = what.format(name), take.after.pixels
+    if guide:
+        made += f", --melody {COMPOSE} --melody_strength {guide.strength:g}"
+        caption, image = f"{caption} from a composed tune, in red", with_tune(take.after, guide.tune(seed).contour)
+    ending, label = (f"{name}-tune", f"New vocal by {name}, with a composed tune") if guide else (name, f"New vocal by {name}")
+    example.add_sound(ending, label, f"{made}; fits the backing: {take.verdict.fit_text}", mix)
+    example.add_image(ending, caption, image)
+    return mix
 
 
 def write_opus(path: Path, waveform: np.ndarray, sample_rate: int) -> None:

@@ -34,15 +34,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     import torch
 
     from demo.listening_page import make_example, write_listening_page
+    from riff.sampling.melody import COMPOSE, tune_for
     from riff.sampling.song import load_song_model
 
     torch.set_num_threads(1)  # the order of sums, and with it the last bit, depends on their number
     models = {Path(model).name: load_song_model(model, steps=args.steps) for model in args.models}
+    tunes = {Path(model).name: tune for model in args.models if (tune := tune_for(model, COMPOSE, None))}
     parts = [
-        make_example(args.output, models, number, args.seconds, args.seed, tuned=place < args.tunes)
+        make_example(args.output, models, tunes, number, args.seconds, args.seed, tuned=place < args.tunes)
         for place, number in enumerate(args.songs)
     ]
-    whole = make_example(args.output, models, args.whole_song, args.whole_seconds, args.seed, whole=True)
+    whole = make_example(args.output, models, tunes, args.whole_song, args.whole_seconds, args.seed, whole=True)
     print(f"open {write_listening_page(args.output, [*parts, whole], args.seed, args.steps)}")
 
 

@@ -134,8 +134,9 @@ def test_the_scripts_error(tmp_path: Path) -> None:
     [(sample_riff_cnet, "--model", "riff-pix2pix-mini"), (inference_instruct_pix2pix, "--model_id", "riff-cnet-mini")],
 )
 def test_the_model_type_is_checked_before_the_song_is_separated(script: Any, flag: str, model: str, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=f"{model}: is a"):  # and not that the song cannot be read
-        script.main(["--audio", str(tmp_path / "none.wav"), flag, str(MODELS / model), "--device", "cpu"])
+    song = ["--audio", str(ROOT / "raw-audio" / "pop-0000.ogg"), "--separator", "stems", "--stems_dir", str(tmp_path)]
+    with pytest.raises(ModelError, match=f"{model}: is a"):  # and not that the song has no stems
+        script.main([*song, flag, str(MODELS / model), "--device", "cpu"])
 
 
 def test_an_accepted_type(tmp_path: Path) -> None:
