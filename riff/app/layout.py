@@ -145,7 +145,7 @@ class Layout:
             self.suggest = gr.Button("", visible=False, size="sm", elem_id="suggest")
         self._add_melody(first)
         with gr.Accordion("Advanced settings", open=False, elem_id="advanced"):
-            self._add_advanced(first)
+            self._add_advanced(models)
         self.generate = gr.Button("Generate vocals", variant="primary", elem_id="generate")
 
     def _add_melody(self, first: ModelChoice) -> None:
@@ -169,8 +169,10 @@ class Layout:
             )
             gr.HTML(f'<p class="hint">{HUM_HINT}</p>')
 
-    def _add_advanced(self, first: ModelChoice) -> None:
-        scales, edges = scales_of(first), first.follows_edges
+    def _add_advanced(self, models: Sequence[ModelChoice]) -> None:
+        scales, edges = scales_of(models[0]), models[0].follows_edges
+        # A value above a slider's end would be refused, and a model may recommend any.
+        most = [max(usual, *ends) for usual, *ends in zip((15, 3, 10), *map(scales_of, models), strict=True)]
         with gr.Row():
             self.num_takes = gr.Slider(1, MOST_TAKES, 2, step=1, label="Takes", info="each with its own seed", elem_id="num-takes")
             self.best_of = gr.Slider(1, MOST_CANDIDATES, 1, step=1, label="Best of", info="candidates generated for each take")
@@ -184,10 +186,10 @@ class Layout:
             )
         with gr.Row():
             self.steps = gr.Slider(1, MOST_STEPS, 20, step=1, label="Steps", info="of denoising", elem_id="steps")
-            self.scale = gr.Slider(1, 15, scales[0], step=0.1, label="Scale", info="weight of the prompt")
-            self.strength = gr.Slider(0, 3, scales[1], step=0.1, label="Strength", info="weight of the edges", visible=edges)
+            self.scale = gr.Slider(1, most[0], scales[0], step=0.1, label="Scale", info="weight of the prompt")
+            self.strength = gr.Slider(0, most[1], scales[1], step=0.1, label="Strength", info="weight of the edges", visible=edges)
             self.image_scale = gr.Slider(
-                0, 5, scales[2], step=0.1, label="Image scale", info="weight of the backing", visible=not edges
+                0, most[2], scales[2], step=0.1, label="Image scale", info="weight of the backing", visible=not edges
             )
         with gr.Row(visible=edges) as self.edge_settings:
             self.low = gr.Slider(0, 500, 100, step=10, label="Lower threshold", info="an edge goes on above it")

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 import soundfile
@@ -30,6 +31,7 @@ from riff.app.actions import Actions, PageUpdate
 from riff.app.cards import clock
 from riff.app.engine import Engine, TakeRequest, edges_of, offered_models, parse_seed
 from riff.app.jobs import Job, Stopped, Worker
+from riff.app.layout import Layout, scales_of
 from riff.app.painted_edges import read_painted_edges
 from riff.app.sessions import Session, Sessions
 from riff.app.songs import SHORTEST_S, Limits, Part, Region, Separation, fit_part, receive
@@ -83,6 +85,17 @@ def test_a_song_of_any_format_is_received(tmp_path: Path, suffix: str) -> None:
     assert upload.duration_s == pytest.approx(3, abs=0.1)
     assert upload.peaks[0] < 10
     assert max(upload.peaks) == 100
+
+
+def test_the_page_takes_every_value_that_a_model_recommends(engine: Engine) -> None:
+    first, *others = engine.models.values()
+    unusual = replace(others[-1], options=EditOptions(guidance_scale=20.0, image_guidance_scale=12.0))
+    models = [first, *others, unusual]
+    with gr.Blocks():
+        on = Layout(models, "")
+    for model in models:
+        for slider, value in zip((on.scale, on.strength, on.image_scale), scales_of(model), strict=True):
+            assert slider.preprocess(value) == value
 
 
 def test_too_long_a_song_is_not_even_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
