@@ -24,6 +24,7 @@ from riff.pairs.instructions import NOTHING, choose, removals
 from riff.sampling.edit import EditClip, best_take, clip_from_record, generate_candidates
 from riff.sampling.options import EditOptions
 from riff.sampling.rendering import render_mix
+from riff.sampling.song import SongModel
 from riff.spectrogram.image import SpectrogramImage, image_to_mel, mel_to_image
 from riff.spectrogram.params import STANDARD
 
@@ -98,6 +99,11 @@ def instruction_for(clip: ReferenceClip, instruction: str = ADDING) -> str:
     """The instruction to add a clip's vocal: the clip's own, or one made of its prompt (see `edit_case`)."""
     vocal = re.sub(r"^(generate|add|create|sing)\s+", "", clip.prompt, flags=re.IGNORECASE)
     return clip.instruction or instruction.replace("{vocal}", vocal)
+
+
+def prompt_for(model: SongModel, clip: ReferenceClip) -> str:
+    """What a model of either type is asked for, to sing a clip's vocal."""
+    return clip.prompt if model.follows_edges else instruction_for(clip)
 
 
 def training_fingerprints(folder: Path, target: str = "mix") -> np.ndarray:

@@ -72,11 +72,9 @@ def _score(clips: Sequence[ReferenceClip], row: str, mixes: Sequence[Spectrogram
     """The vocal of each mix over its own backing, and over all others as the mean."""
     for clip, mix in zip(clips, mixes, strict=True):
         own = clip.accompaniment_image.pixels
-        melody = added_melody(own, mix.pixels)
-        fit = score_fit(melody, own)
-        scores = {"harmony": fit.harmony, "rhythm": fit.rhythm, "fits": float(fit.fits)}
-        verdict = judge("add", own, mix.pixels)
-        scores |= {"performed": float(verdict.performed), "edited": float(verdict.scores.is_edit)}
+        melody, verdict = added_melody(own, mix.pixels), judge("add", own, mix.pixels)
+        fit = verdict.fit
+        scores = {"harmony": fit.harmony, "rhythm": fit.rhythm, "fits": float(fit.fits)} | verdict.shares
         others = [score_fit(melody, other.accompaniment_image.pixels) for other in clips if other is not clip]
         chance = {
             "harmony": float(np.mean([one.harmony for one in others])),

@@ -13,7 +13,7 @@ from riff.audio.io import read_audio, to_channels
 from riff.cli import progress_bar, warn
 from riff.errors import AudioError
 from riff.experiments.clips import ReferenceClip
-from riff.experiments.edit import instruction_for
+from riff.experiments.edit import prompt_for
 from riff.experiments.experiment import Evaluation, Experiment, Result, ScoredImage, mean_scores
 from riff.experiments.rungs import MODEL, RANDOM, RETRIEVED, SILENCE, TRUE, rung_mixes
 from riff.metrics.clap import DEFAULT_CLAP, Clap, clap_scores, optional_clap
@@ -124,7 +124,7 @@ def mix_with_vocal(model: SongModel, clip: ReferenceClip, seed: int) -> np.ndarr
         float32, shape (channels, samples) at 44.1 kHz: the accompaniment at its own level, and the vocal, whose level does not
         depend on the true one.
     """
-    prompt = clip.prompt if model.follows_edges else instruction_for(clip)
+    prompt = prompt_for(model, clip)
     image = SongSampler(model, backing_image(clip.song), prompt).sample(seed)
     return render_mix(clip.song, image, model.target, vocal_lu=DEMO_VOCAL_LU).mix
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from riff.cli import warn
 from riff.experiments.clips import ReferenceClip
-from riff.experiments.edit import instruction_for
+from riff.experiments.edit import prompt_for
 from riff.experiments.experiment import Evaluation, Experiment, Result, ScoredImage
 from riff.metrics.edit import added_melody, excess_image, judge
-from riff.metrics.fit import dependence, score_fit
+from riff.metrics.fit import dependence
 from riff.metrics.melody import PitchTrack, track_of_contour
 from riff.metrics.vocals import raw_chroma_accuracy, raw_pitch_accuracy
 from riff.metrics.voice_heard import can_hear, hear_voice
@@ -58,7 +58,7 @@ def run_melody(evaluation: Evaluation) -> Result:
     scored = []
     for clip, seed in evaluation.seeded_clips():
         backing = clip.accompaniment_image
-        prompt = clip.prompt if model.follows_edges else instruction_for(clip)
+        prompt = prompt_for(model, clip)
         guides = TuneGuide(Tune(COMPOSE, seed=seed), clip.song, backing, model.target, prompt)
         seeds = (seed, seed_after(seed, CANDIDATE_STRIDE))
         tune = track_of_contour(guides.tune(seed).contour)
@@ -108,16 +108,13 @@ def _scores(clip: ReferenceClip, mix: SpectrogramImage, tune: PitchTrack) -> dic
     """Scores of a mix by its image."""
     backing = clip.accompaniment_image.pixels
     melody, verdict = added_melody(backing, mix.pixels), judge("add", backing, mix.pixels)
-    fit = score_fit(melody, backing)
     scores = {
         "raw_pitch_accuracy": raw_pitch_accuracy(melody, tune),
         "raw_chroma_accuracy": raw_chroma_accuracy(melody, tune),
-        "performed": float(verdict.performed),
-        "edited": float(verdict.scores.is_edit),
         "backing_kept": verdict.scores.backing_kept,
-        **{"fits": float(fit.fits), "harmony": fit.harmony, "rhythm": fit.rhythm},
+        "fits": 0.0,  # where that is not known
     }
-    return {name: value for name, value in scores.items() if not np.isnan(value)}
+    return scores | verdict.shares | verdict.fit_scores
 
 
 EXPERIMENT = Experiment(

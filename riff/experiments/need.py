@@ -60,8 +60,7 @@ def vocal_scores(clip: ReferenceClip, image: SpectrogramImage) -> dict[str, floa
     """Whether an image holds a vocal that fits the clip's accompaniment (`judge`), and the scores that decide it."""
     verdict = judge("add", clip.accompaniment_image.pixels, image.pixels)
     scores = verdict.scores._asdict()
-    shares = {"performed": float(verdict.performed), "edited": float(verdict.scores.is_edit)}
-    return shares | {name: scores[name] for name in VOCAL_SCORES} | verdict.fit_scores
+    return verdict.shares | {name: scores[name] for name in VOCAL_SCORES} | verdict.fit_scores
 
 
 def edges_as_spectrogram(edges: np.ndarray) -> np.ndarray:

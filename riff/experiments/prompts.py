@@ -137,7 +137,7 @@ def _score(
     if uncontrolled:
         return scores
     verdict = judge("add", clip.accompaniment_image.pixels, image.pixels)
-    scores |= {"performed": float(verdict.performed), "edited": float(verdict.scores.is_edit)}
+    scores |= verdict.shares
     if np.isfinite(verdict.scores.median_note):
         scores["median_note"] = verdict.scores.median_note
     obeyed = register_obeyed(prompt, verdict.scores.median_note)

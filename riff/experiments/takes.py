@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 from riff.cli import warn
-from riff.errors import DataError
 from riff.experiments.clips import ReferenceClip
-from riff.experiments.edit import instruction_for
+from riff.experiments.edit import prompt_for
 from riff.experiments.experiment import Evaluation, Experiment, Result, ScoredImage
 from riff.experiments.fit import COMPOSED, MODEL, TRUE
 from riff.experiments.rungs import RANDOM, random_partners, vocal_of
@@ -60,7 +59,7 @@ def run_takes(evaluation: Evaluation) -> Result:
     scored = []
     for index, (clip, seed) in enumerate(evaluation.seeded_clips()):
         other = clips[partners[index]] if partners else None
-        for row, (mix, accompaniment, image, verdict) in _rows(evaluation.model, clip, other, seed, remarks):
+        for row, (mix, accompaniment, image, verdict) in _rows(evaluation.model, clip, other, seed):
             asked = "" if row in (BACKING, RANDOM) else clip.prompt
             scores = _scores(asked, image, verdict, latent_factor(evaluation.model.pipeline))
             if hear:
@@ -70,20 +69,14 @@ def run_takes(evaluation: Evaluation) -> Result:
     return Result(asdict(evaluation.model.options), scored, remarks=remarks)
 
 
-def _rows(
-    model: SongModel, clip: ReferenceClip, other: ReferenceClip | None, seed: int, remarks: list[str]
-) -> Iterator[tuple[str, Made]]:
+def _rows(model: SongModel, clip: ReferenceClip, other: ReferenceClip | None, seed: int) -> Iterator[tuple[str, Made]]:
     yield BACKING, _known(clip, clip.accompaniment)
     if other is not None:
         yield RANDOM, _known(clip, clip.accompaniment + vocal_of(other, *clip.accompaniment.shape))
-    prompt = clip.prompt if model.follows_edges else instruction_for(clip)
+    prompt = prompt_for(model, clip)
     yield MODEL, _take(model, clip, prompt, seed)
-    try:
-        guide = TuneGuide(Tune(COMPOSE), clip.song, clip.accompaniment_image, model.target, prompt)
-    except DataError as error:
-        remarks.append(f"{clip.name}: {error}.")
-    else:
-        yield COMPOSED, _take(model, clip, prompt, seed, guide)
+    guide = TuneGuide(Tune(COMPOSE), clip.song, clip.accompaniment_image, model.target, prompt)
+    yield COMPOSED, _take(model, clip, prompt, seed, guide)
     yield TRUE, _known(clip, clip.mix)
 
 
@@ -100,12 +93,7 @@ def _take(model: SongModel, clip: ReferenceClip, prompt: str, seed: int, guide: 
 
 
 def _scores(prompt: str, image: SpectrogramImage, verdict: Verdict, factor: int) -> dict[str, float]:
-    scores = {
-        "performed": float(verdict.performed),
-        "edited": float(verdict.scores.is_edit),
-        "backing_kept": verdict.scores.backing_kept,
-    }
-    scores |= verdict.fit_scores
+    scores = verdict.shares | {"backing_kept": verdict.scores.backing_kept} | verdict.fit_scores
     obeyed = register_obeyed(prompt, verdict.scores.median_note) if verdict.scores.is_edit else None
     scores |= {} if obeyed is None else {"register_obeyed": float(obeyed)}
     layout, frames = WindowLayout(), image.pixels.shape[1]

@@ -104,6 +104,11 @@ class Verdict(NamedTuple):
         return "the backing was not kept" if self.scores.backing_kept < MIN_BACKING_KEPT else "no clear vocal was found"
 
     @property
+    def shares(self) -> dict[str, float]:
+        """Whether an addition counts, as 0 or 1: `performed`, and `edited`, which is that without fit."""
+        return {"performed": float(self.performed), "edited": float(self.scores.is_edit)}
+
+    @property
     def fit_scores(self) -> dict[str, float]:
         """`harmony`, `rhythm` and `fits` of an addition, without those that cannot be told."""
         return {name: float(value) for name, value in self.fit.to_json().items() if value is not None}
@@ -139,11 +144,17 @@ def score_edit(before: np.ndarray, after: np.ndarray, params: SpectrogramParams 
     Raises:
         DataError: images of another type or of different sizes, or of another height than the parameters' bands.
     """
-    return score_addition(before, after, params)[0]
+    return _score(before, after, params)[0]
 
 
 def score_addition(before: np.ndarray, after: np.ndarray, params: SpectrogramParams = STANDARD) -> tuple[EditScores, Fit]:
     """`score_edit`, and how the melody that was added fits `before`."""
+    scores, melody = _score(before, after, params)
+    return scores, score_fit(melody, before, params)
+
+
+def _score(before: np.ndarray, after: np.ndarray, params: SpectrogramParams) -> tuple[EditScores, PitchTrack]:
+    """The scores, and the melody that was added."""
     input_magnitude, output_magnitude = (_magnitude(pixels, params) for pixels in (before, after))
     excess, lost = _excess(before, after, params), _excess(after, before, params)
     track = _track(excess, output_magnitude, params)
@@ -159,7 +170,7 @@ def score_addition(before: np.ndarray, after: np.ndarray, params: SpectrogramPar
         onset_agreement=onsets,
         median_note=median_pitch(track),
     )
-    return scores, score_fit(track, before, params)
+    return scores, track
 
 
 def is_removal(before: np.ndarray, after: np.ndarray, params: SpectrogramParams = STANDARD) -> bool:
