@@ -131,8 +131,7 @@ class Actions:
         if len(session.takes) + request.takes > MOST_KEPT:
             raise OptionError(f"this page keeps {MOST_KEPT} takes; delete some that you do not need")
         _keep_painted(session, edges)
-        choice, seed = self.engine.choice(request.model), request.first_seed
-        follows_edges = choice.follows_edges
+        follows_edges, seed = self.engine.choice(request.model).follows_edges, request.first_seed
         is_on_page = edges is not None and edges.get("part") == region.name and region.name in session.parts
 
         def work(job: Job, show: Show) -> None:
@@ -145,7 +144,7 @@ class Actions:
             job.begin("Loading the model")
             guide = self.engine.guide(part, request)
             painter = self.engine.painter(part, request, painted_edges, guide)
-            prompt = choice.prompt_for(request.prompt) or painter.model.default_prompt
+            prompt = self.engine.prompt(request)
             title = prompt if painted_edges is None else f"{prompt}, along painted edges"
             job.begin("Generating", request.takes * request.best_of * painter.num_steps)
             for number in range(request.takes):

@@ -194,13 +194,11 @@ class Engine:
         else:
             options = SamplingOptions(request.steps, request.scale, request.strength, request.guess_mode, request.negative_prompt)
         configured = replace(model, options=options, canny=request.canny)
-        return SongSampler(
-            configured,
-            part.backing,
-            self.choice(request.model).prompt_for(request.prompt) or model.default_prompt,
-            edges=edges,
-            guide=guide,
-        )
+        return SongSampler(configured, part.backing, self.prompt(request), edges=edges, guide=guide)
+
+    def prompt(self, request: TakeRequest) -> str:
+        """What the model is asked for: the request's prompt in its words, or its default."""
+        return self.choice(request.model).prompt_for(request.prompt) or self.load(request.model).default_prompt
 
     def guide(self, part: Part, request: TakeRequest) -> TuneGuide | None:
         """The tune that takes of a part follow, if they follow one.
@@ -210,12 +208,8 @@ class Engine:
         """
         if request.melody == NONE:
             return None
-        model = self.load(request.model)
-        tune, prompt = (
-            Tune(request.melody, request.melody_strength),
-            self.choice(request.model).prompt_for(request.prompt) or model.default_prompt,
-        )
-        return TuneGuide(tune, part.song, part.backing, model.target, prompt)
+        tune = Tune(request.melody, request.melody_strength)
+        return TuneGuide(tune, part.song, part.backing, self.load(request.model).target, self.prompt(request))
 
     def take(
         self, part: Part, painter: SongSampler, seed: int, best_of: int, on_step: Callable[[], object]
