@@ -41,7 +41,7 @@ from riff.spectrogram.params import STANDARD
 
 NONE, COMPOSE, ORIGINAL = "none", "compose", "original"
 KEY, BEAT, BOTH = "key", "beat", "both"
-STRENGTH = 0.3  # by default: what is sung keeps 0.86 of the tune (raw pitch accuracy), in the model's own voice
+STRENGTH = 0.3  # by default: what is sung keeps 0.93 of the tune (raw pitch accuracy), in the model's own voice
 # MIDI numbers that the middle of a tune should lie between.
 REGISTERS = {"female": (60.0, 70.0), "male": (48.0, 58.0), None: (52.0, 68.0)}
 SINGABLE = (40.0, 84.0)  # E2 to C6; the image's own pitch tracker knows no others

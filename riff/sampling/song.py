@@ -181,9 +181,6 @@ class SongSampler:
                 raise DataError(f"{shapes}; give both the same shape")
             if self._period is not None:
                 guide = replace(guide, pixels=to_circle(guide.pixels, self._period, latent_factor(self.model.pipeline)))
-            else:
-                missing = pixels.shape[1] - guide.pixels.shape[1]
-                guide = replace(guide, pixels=np.pad(guide.pixels, ((0, 0), (0, missing)), constant_values=SILENCE))
         for first, end, predictor in self._spans:
             pixels[:, first:end] = sample_windows(
                 self.model.pipeline,
