@@ -21,9 +21,6 @@ from riff import cli
 
 CATALOGUE = 4  # that no model is measured on
 SECONDS = 12.5
-VOCAL = ("vocal", "vocals", "singing", "voice", "female vocal", "male vocal")
-FEMALE = ("female", "woman", "female vocal", "female voice", "female vocals", "female singer")
-MALE = ("male", "man", "male vocal", "male voice", "male vocals", "male singer")
 STYLE_TAGS = {
     **{style: (style,) for style in ("pop", "rock", "electronic", "metal", "folk", "funk", "jazz")},
     "hip hop": ("Hip-Hop",),
@@ -74,11 +71,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def listen(vocals: np.ndarray, backing: np.ndarray, rate: int, facts: dict) -> Heard:
-    from riff.tagging.tags import tag
+    from riff.tagging.tags import FEMALE, MALE, SINGING, tag
 
     alone, mix, without = (tag(wave, rate) for wave in (vocals, vocals + backing, backing))
     both = {name: max(mix.mtt.get(name, 0.0), mix.msd.get(name, 0.0)) for name in {**mix.mtt, **mix.msd}}
-    voice = VOCAL + FEMALE + MALE
+    voice = SINGING + FEMALE + MALE
     return Heard(
         style=str(facts.get("style", "")),
         gender=str(facts.get("gender", "")),

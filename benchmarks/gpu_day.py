@@ -273,13 +273,12 @@ def timed(step: Callable[[int], Any], count: int, device: str) -> float:
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
-    start, done = time.perf_counter(), 0
-    while done < count:
-        done += 1
-        step(done)
+    start = time.perf_counter()
+    for number in range(1, count + 1):
+        step(number)
     if device == "cuda":
         torch.cuda.synchronize()
-    return round((time.perf_counter() - start) / done, 4)
+    return round((time.perf_counter() - start) / count, 4)
 
 
 def peak_bytes(device: str) -> int | None:
@@ -440,18 +439,9 @@ def small_models(args: cli.argparse.Namespace, *_: str) -> dict[str, Any]:
     control, final = args.output / "control_ini", args.output / "riff-cnet-mini"
     add = ["cnet_riff_add_control.py", "--base", "mini", "--output", control, "--overwrite"]
     train = ["cnet_riff_training.py", "--model", control, "--train_data_dir", args.train_data_dir, "--output", final, "--overwrite"]
-    recipe = [
-        "--controlnet_only",
-        "--batch_size",
-        8,
-        "--learning_rate",
-        1e-3,
-        "--lr_schedule",
-        "cosine",
-        "--max_steps",
-        args.learning_steps,
-    ]
-    for command in (add, [*train, *recipe, "--log_dir", args.output, "--device", args.device]):
+    train += ["--controlnet_only", "--batch_size", 8, "--learning_rate", 1e-3, "--lr_schedule", "cosine"]
+    train += ["--max_steps", args.learning_steps, "--log_dir", args.output, "--device", args.device]
+    for command in (add, train):
         done = subprocess.run([sys.executable, *map(str, command)], cwd=cli.ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(done.stderr.strip().splitlines()[-1])

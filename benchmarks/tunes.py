@@ -163,16 +163,19 @@ def accuracy(tracker: Tracker, voice: np.ndarray, truth: np.ndarray) -> dict[str
     """Raw pitch and chroma accuracy and the voicing measures of `mir_eval.melody`, and seconds of computing a second."""
     import mir_eval
 
+    from riff.metrics.melody import track_of_contour
+    from riff.metrics.vocals import raw_chroma_accuracy, raw_pitch_accuracy
+
     start = time.process_time()
     found = tracker(voice)
     spent = time.process_time() - start
     found = np.pad(found[: len(truth)], (0, max(0, len(truth) - len(found))), constant_values=np.nan)
     voiced, expected = (np.isfinite(one).astype(float) for one in (found, truth))
-    cents, reference = 100 * np.nan_to_num(found), 100 * np.nan_to_num(truth)
+    track, reference = track_of_contour(found), track_of_contour(truth)
     recall, false_alarm = mir_eval.melody.voicing_measures(expected, voiced)
     return {
-        "raw pitch accuracy": mir_eval.melody.raw_pitch_accuracy(expected, reference, voiced, cents),
-        "raw chroma accuracy": mir_eval.melody.raw_chroma_accuracy(expected, reference, voiced, cents),
+        "raw pitch accuracy": raw_pitch_accuracy(track, reference),
+        "raw chroma accuracy": raw_chroma_accuracy(track, reference),
         "voicing recall": recall,
         "false alarm": false_alarm,
         "seconds a second": spent / SECONDS,

@@ -68,7 +68,7 @@ class ControlObjective:
         if lora_rank:
             add_lora(unet, lora_rank, seed)
             controlnet.requires_grad_(False)
-        self.frozen_name = frozen_name(unet, *[controlnet] * (lora_rank > 0))
+        self.frozen_name = frozen_name(unet, controlnet) if lora_rank else frozen_name(unet)
 
     def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, rng: BatchRng | None) -> torch.Tensor:
         text = batch["text"]
