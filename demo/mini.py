@@ -44,10 +44,12 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
     unseen = load_or_make_clips(args.work, validation_catalogue, validation_clips, args.num_workers, args.world)
     autoencoder_recipe = replace(AutoencoderRecipe(), steps=args.autoencoder_steps)
     diffusion_recipe = replace(DiffusionRecipe(), steps=args.unet_steps)
-    vae, autoencoder_curve = _autoencoder(args.work, clips, autoencoder_recipe, args.seed)
+    vae, autoencoder_curve = _autoencoder(args.work, clips, autoencoder_recipe, args.init, args.seed)
     latents = _latents(args.work / f"latents-{args.num_clips}-{args.autoencoder_steps}.safetensors", vae, clips)
     tokenizer = train_tokenizer(clips.prompts)
-    unet, text_encoder, diffusion_curve = _diffusion(args.work, latents, clips.prompts, tokenizer, diffusion_recipe, args.seed)
+    unet, text_encoder, diffusion_curve = _diffusion(
+        args.work, latents, clips.prompts, tokenizer, diffusion_recipe, args.init, args.seed
+    )
     tokenizer = add_words(tokenizer, text_encoder, instruction_texts(), args.seed)
     pipeline = StableDiffusionPipeline(
         vae=vae,
@@ -61,6 +63,7 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
     )
     facts = {
         "world": args.world,
+        "init": str(args.init) if args.init else None,
         "clips": len(clips.prompts),
         "psnr_unseen_db": psnr(rebuild_images(vae, unseen.images), unseen.images),
         "autoencoder": asdict(autoencoder_recipe),
@@ -77,15 +80,16 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
 
 
 def psnr(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of uint8 pictures."""
+    """Peak signal-to-noise ratio in dB of uint8 images."""
     error = np.mean((ours.astype(np.float64) - theirs.astype(np.float64)) ** 2)
     return float(10 * np.log10(255.0**2 / error))
 
 
-def _autoencoder(work: Path, clips: Clips, recipe: AutoencoderRecipe, seed: int) -> tuple[AutoencoderKL, list]:
+def _autoencoder(work: Path, clips: Clips, recipe: AutoencoderRecipe, init: Path | None, seed: int) -> tuple[AutoencoderKL, list]:
     folder = work / f"autoencoder-{recipe.steps}"
     if not folder.exists():
-        model, curve = train_autoencoder(clips.images, recipe, seed)
+        start = AutoencoderKL.from_pretrained(init, subfolder="vae", dtype=torch.float32) if init else None
+        model, curve = train_autoencoder(clips.images, recipe, seed, start)
         with atomic_folder(folder) as temporary:
             model.save_pretrained(temporary)
             write_json(temporary / "curve.json", curve)
@@ -101,11 +105,18 @@ def _latents(file: Path, vae: AutoencoderKL, clips: Clips) -> torch.Tensor:
 
 
 def _diffusion(
-    work: Path, latents: torch.Tensor, prompts: Sequence[str], tokenizer: object, recipe: DiffusionRecipe, seed: int
+    work: Path,
+    latents: torch.Tensor,
+    prompts: Sequence[str],
+    tokenizer: object,
+    recipe: DiffusionRecipe,
+    init: Path | None,
+    seed: int,
 ) -> tuple[UNet2DConditionModel, CLIPTextModel, list]:
     folder = work / f"diffusion-{recipe.steps}"
     if not folder.exists():
-        unet, text_encoder, curve = train_diffusion(latents, prompts, tokenizer, recipe, seed)  # type: ignore[arg-type]
+        start = UNet2DConditionModel.from_pretrained(init, subfolder="unet", dtype=torch.float32) if init else None
+        unet, text_encoder, curve = train_diffusion(latents, prompts, tokenizer, recipe, seed, start)  # type: ignore[arg-type]
         with atomic_folder(folder) as temporary:
             unet.save_pretrained(temporary / "unet")
             text_encoder.save_pretrained(temporary / "text_encoder")
