@@ -42,8 +42,8 @@ There and back through the autoencoder on 128 clips that it never saw: **{facts[
 {_curve_table(facts["curves"])}
 
 ## What it cannot do
-It knows synthetic songs and the words of their prompts. The words in which edits are asked for have tokens of their
-own (that of a learnt word which means the same, or a random one) that it was never trained on: edit models learn them. It
+It knows synthetic songs and the words of their prompts. Vocals alone are asked for in the words of edits
+("add a sad female vocal ballad melody"), silence by words that ask for no change; other words have tokens that it was never trained on. It
 has never heard a recording, sings no words, and its images are softer than a real spectrogram. It is a stand-in to try and
 to test the tools with, not an instrument: for music, give the same commands the real Riffusion.
 """

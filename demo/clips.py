@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from demo.instructions import instructions
 from demo.worlds import CURRENT, compose
 from riff.cli import progress_bar
 from riff.files import atomic_path, make_folder, write_json
@@ -58,5 +60,9 @@ def _song_clips(world: int, seed: int, index: int) -> tuple[np.ndarray, list[str
     last = mix.shape[1] - CLIP_SAMPLES
     parts = ((mix, 0), (mix, last), (vocals, last), (mix - vocals, 0))
     images = [waveform_to_image(torch.from_numpy(part[:, start : start + CLIP_SAMPLES])).pixels for part, start in parts]
-    alone = song.prompt.replace(" vocal ", " a cappella vocal ")
-    return np.stack(images), [song.prompt, song.prompt, alone, f"Generate a {song.facts['style']} backing without vocals"]
+    return np.stack(images), prompts_of(song.prompt, song.facts, song.name)
+
+
+def prompts_of(prompt: str, facts: Mapping[str, object], name: str) -> list[str]:
+    """One for each clip of a song. The vocals alone are asked for as an edit model is asked: it begins with these words."""
+    return [prompt, prompt, *instructions(facts, name, 1), f"Generate a {facts['style']} backing without vocals"]

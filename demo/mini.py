@@ -22,7 +22,9 @@ from demo.diffusion import DiffusionRecipe, new_scheduler, train_diffusion
 from demo.tokenizer import add_words, instruction_texts, train_tokenizer
 from riff.files import atomic_folder, atomic_path, write_json, write_text
 from riff.models.folders import check_output, model_folder, write_weights
+from riff.pairs.instructions import NOTHING
 from riff.seeds import new_generator, seed_after
+from riff.spectrogram.params import CLIP_FRAMES, STANDARD
 
 EXAMPLE_PROMPTS = (
     "Generate an uplifting male vocal rock melody",
@@ -46,10 +48,9 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
     diffusion_recipe = replace(DiffusionRecipe(), steps=args.unet_steps)
     vae, autoencoder_curve = _autoencoder(args.work, clips, autoencoder_recipe, args.init, args.seed)
     latents = _latents(args.work / f"latents-{args.num_clips}-{args.autoencoder_steps}.safetensors", vae, clips)
-    tokenizer = train_tokenizer(clips.prompts)
-    unet, text_encoder, diffusion_curve = _diffusion(
-        args.work, latents, clips.prompts, tokenizer, diffusion_recipe, args.init, args.seed
-    )
+    latents, prompts = _with_silence(vae, latents, clips.prompts)
+    tokenizer = train_tokenizer(prompts)
+    unet, text_encoder, diffusion_curve = _diffusion(args.work, latents, prompts, tokenizer, diffusion_recipe, args.init, args.seed)
     tokenizer = add_words(tokenizer, text_encoder, instruction_texts(), args.seed)
     pipeline = StableDiffusionPipeline(
         vae=vae,
@@ -102,6 +103,13 @@ def _latents(file: Path, vae: AutoencoderKL, clips: Clips) -> torch.Tensor:
         with atomic_path(file) as temporary:
             save_file({"latents": encode_images(vae, clips.images) * vae.config.scaling_factor}, temporary)
     return load_file(file)["latents"]
+
+
+def _with_silence(vae: AutoencoderKL, latents: torch.Tensor, prompts: Sequence[str]) -> tuple[torch.Tensor, list[str]]:
+    """The clips and, one in 32 of them, silence for the words that ask for no vocal."""
+    blank = encode_images(vae, np.full((1, STANDARD.n_mels, CLIP_FRAMES), 255, np.uint8)) * vae.config.scaling_factor
+    count = len(prompts) // 32
+    return torch.cat([latents, blank.expand(count, -1, -1, -1)]), [*prompts, *(NOTHING[i % len(NOTHING)] for i in range(count))]
 
 
 def _diffusion(
