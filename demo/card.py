@@ -25,9 +25,9 @@ and without a GPU. It generates 512x512 mel spectrograms (5.11 s) of synthetic s
 ![one sample a style](examples.png)
 
 ## What it was trained on
-{facts["clips"]:,} clips of {facts["clips"] // 4:,} songs that the project makes itself (`demo/make_songs.py --world {facts["world"]}`,
-catalogue 1), of each the mix twice, its vocals alone and its backing alone. [docs/demo_songs.md](../../docs/demo_songs.md) says what
-they are made of. No recorded music.
+{facts["clips"]:,} clips of {facts["clips"] // 4:,} songs that the project makes itself (catalogue 1 of
+`demo/make_songs.py --world {facts["world"]}`), of each the mix twice, its vocals alone and its backing alone. What they are made of
+is said in [docs/demo_songs.md](../../docs/demo_songs.md). No recorded music.
 
 ## How
 `python demo/train_riffusion_mini.py --world {facts["world"]}` on two CPU cores{start}.
@@ -42,8 +42,8 @@ There and back through the autoencoder on 128 clips that it never saw: **{facts[
 {_curve_table(facts["curves"])}
 
 ## What it cannot do
-It knows synthetic songs and the words of their prompts. Vocals alone are asked for in the words of edits
-("add a sad female vocal ballad melody"), silence by words that ask for no change; other words have tokens that it was never trained on. It
+It knows synthetic songs and the words of their prompts. Vocals alone are asked
+for in the words of edits ("add a sad female vocal ballad melody"), silence by words that ask for no change; it knows no others. It
 has never heard a recording, sings no words, and its images are softer than a real spectrogram. It is a stand-in to try and
 to test the tools with, not an instrument: for music, give the same commands the real Riffusion.
 """
