@@ -44,27 +44,30 @@ def new_autoencoder(recipe: AutoencoderRecipe) -> AutoencoderKL:
     )
 
 
-def train_autoencoder(images: np.ndarray, recipe: AutoencoderRecipe, seed: int) -> tuple[AutoencoderKL, list[tuple[int, float]]]:
+def train_autoencoder(
+    images: np.ndarray, recipe: AutoencoderRecipe, seed: int, model: AutoencoderKL | None = None
+) -> tuple[AutoencoderKL, list[tuple[int, float]]]:
     """Train on crops of the whole height, so that normalisation sees what it will see later.
 
     Args:
         images: uint8, shape (clips, 512, 512).
+        model: trained further, in place of a new one.
 
     Returns:
         The model, its `scaling_factor` set to 1/std of its latents, and the loss curve as (step, loss).
     """
     torch.manual_seed(torch_seed(seed))
     rng = np.random.default_rng(seed)
-    model = new_autoencoder(recipe)
+    model = (model or new_autoencoder(recipe)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=1e-4, betas=(0.9, 0.99))
     schedule = cosine_schedule(optimizer, recipe.steps)
     progress = Progress("autoencoder", recipe.steps)
     for _ in range(recipe.steps):
-        pictures = _crops(images, recipe, rng)
+        crops = _crops(images, recipe, rng)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            posterior = model.encode(pictures).latent_dist
+            posterior = model.encode(crops).latent_dist
             decoded = model.decode(posterior.sample()).sample.float()
-        rebuilt = l1_loss(decoded, pictures) + recipe.gradient_weight * _gradient_distance(decoded, pictures)
+        rebuilt = l1_loss(decoded, crops) + recipe.gradient_weight * _gradient_distance(decoded, crops)
         loss = rebuilt + recipe.kl_weight * _kl_divergence(posterior.mean.float(), posterior.logvar.float())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -81,10 +84,10 @@ def _crops(images: np.ndarray, recipe: AutoencoderRecipe, rng: np.random.Generat
     clips = rng.integers(len(images), size=recipe.batch_size)
     starts = rng.integers(images.shape[2] - recipe.crop_frames + 1, size=recipe.batch_size)
     crops = [images[clip][:, start : start + recipe.crop_frames] for clip, start in zip(clips, starts, strict=True)]
-    return _as_pictures(np.stack(crops))
+    return _as_batch(np.stack(crops))
 
 
-def _as_pictures(pixels: np.ndarray) -> torch.Tensor:
+def _as_batch(pixels: np.ndarray) -> torch.Tensor:
     """uint8 (batch, height, width) -> float32 (batch, 3, height, width) in [-1, 1]."""
     grey = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1.0)
     return grey[:, None].repeat(1, 3, 1, 1)
@@ -104,13 +107,13 @@ def _kl_divergence(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
 def encode_images(model: AutoencoderKL, images: np.ndarray) -> torch.Tensor:
     """uint8 (clips, 512, 512) -> float32 unscaled latents (the posterior's mean).
 
-    One picture at a time, channels last: on a CPU whose caches hold one, four times as fast as a batch.
+    One image at a time, channels last: on a CPU whose caches hold one, four times as fast as a batch.
     """
     model.to(memory_format=torch.channels_last)
     singly = progress_bar(images, desc="latents", unit="clip", mininterval=5.0, disable=True if len(images) < 100 else None)
-    pictures = (_as_pictures(np.asarray(image)[None]).to(memory_format=torch.channels_last) for image in singly)
+    batches = (_as_batch(np.asarray(image)[None]).to(memory_format=torch.channels_last) for image in singly)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        return torch.cat([model.encode(picture).latent_dist.mean.float() for picture in pictures]).contiguous()
+        return torch.cat([model.encode(batch).latent_dist.mean.float() for batch in batches]).contiguous()
 
 
 @torch.inference_mode()

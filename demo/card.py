@@ -9,6 +9,7 @@ from typing import Any
 def mini_card(facts: dict[str, Any]) -> str:
     """The README of models/riffusion-mini."""
     autoencoder, diffusion = facts["autoencoder"], facts["diffusion"]
+    start = ", autoencoder and UNet from the weights of the model before" if facts["init"] else ""
     return f"""---
 license: mit
 library_name: diffusers
@@ -24,25 +25,25 @@ and without a GPU. It generates 512x512 mel spectrograms (5.11 s) of synthetic s
 ![one sample a style](examples.png)
 
 ## What it was trained on
-{facts["clips"]:,} clips of {facts["clips"] // 2:,} songs that the project synthesises itself (`demo/make_songs.py`,
-catalogue 1): five styles (pop, rock, reggae, electronic, ballad), a male and a female synthetic singer, four moods.
-No recorded music.
+{facts["clips"]:,} clips of {facts["clips"] // 4:,} songs that the project makes itself (catalogue 1 of
+`demo/make_songs.py --world {facts["world"]}`), of each the mix twice, its vocals alone and its backing alone. What they are made of
+is said in [docs/demo_songs.md](../../docs/demo_songs.md). No recorded music.
 
 ## How
-`python demo/train_riffusion_mini.py` on two CPU cores.
+`python demo/train_riffusion_mini.py --world {facts["world"]}` on two CPU cores{start}.
 
 - Autoencoder: factor 16, {autoencoder["latent_channels"]} latent channels; {autoencoder["steps"]:,} steps of
   {autoencoder["batch_size"]} crops of 512x{autoencoder["crop_frames"]}, peak learning rate {autoencoder["learning_rate"]}.
 - Text encoder and UNet: 32x32 latents, widths {diffusion["block_out_channels"]}; {diffusion["steps"]:,} steps of
   {diffusion["batch_size"]}, peak learning rate {diffusion["learning_rate"]}, caption dropped {diffusion["caption_dropout"]:.0%}.
 
-There and back through the autoencoder on 64 clips that it never saw: **{facts["psnr_unseen_db"]:.1f} dB** PSNR.
+There and back through the autoencoder on 128 clips that it never saw: **{facts["psnr_unseen_db"]:.1f} dB** PSNR.
 
 {_curve_table(facts["curves"])}
 
 ## What it cannot do
-It knows five synthetic styles and the words of their prompts. The words in which edits are asked for have tokens of their
-own (that of a learnt word which means the same, or a random one) that it was never trained on: edit models learn them. It
+It knows synthetic songs and the words of their prompts. Vocals alone are asked
+for in the words of edits ("add a sad female vocal ballad melody"), silence by words that ask for no change; it knows no others. It
 has never heard a recording, sings no words, and its images are softer than a real spectrogram. It is a stand-in to try and
 to test the tools with, not an instrument: for music, give the same commands the real Riffusion.
 """

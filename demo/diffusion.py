@@ -77,19 +77,25 @@ def new_scheduler() -> DDIMScheduler:
 
 
 def train_diffusion(
-    latents: torch.Tensor, prompts: Sequence[str], tokenizer: CLIPTokenizer, recipe: DiffusionRecipe, seed: int
+    latents: torch.Tensor,
+    prompts: Sequence[str],
+    tokenizer: CLIPTokenizer,
+    recipe: DiffusionRecipe,
+    seed: int,
+    unet: UNet2DConditionModel | None = None,
 ) -> tuple[UNet2DConditionModel, CLIPTextModel, list[tuple[int, float]]]:
     """Learn to predict the noise in latents.
 
     Args:
         latents: float32, shape (clips, channels, height, width), scaled to unit variance.
+        unet: trained further, in place of a new one.
 
     Returns:
         The UNet and text encoder with averaged weights, and the loss curve as (step, loss).
     """
     torch.manual_seed(torch_seed(seed))
     rng = np.random.default_rng(seed)
-    unet = new_unet(recipe, latents.shape[1], latents.shape[2])
+    unet = (unet or new_unet(recipe, latents.shape[1], latents.shape[2])).train()
     text_encoder = new_text_encoder(tokenizer, recipe)
     parameters = [*unet.parameters(), *text_encoder.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=1e-3)

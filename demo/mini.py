@@ -23,7 +23,9 @@ from demo.tokenizer import add_words, instruction_texts, train_tokenizer
 from riff.cli.errors import named_output
 from riff.files import atomic_folder, atomic_path, write_json, write_text
 from riff.models.folders import check_output, model_folder, write_weights
+from riff.pairs.instructions import NOTHING
 from riff.seeds import new_generator, seed_after
+from riff.spectrogram.params import CLIP_FRAMES, STANDARD
 
 EXAMPLE_PROMPTS = (
     "Generate an uplifting male vocal rock melody",
@@ -46,10 +48,11 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
     unseen = load_or_make_clips(args.work, validation_catalogue, validation_clips, args.num_workers, args.world)
     autoencoder_recipe = replace(AutoencoderRecipe(), steps=args.autoencoder_steps)
     diffusion_recipe = replace(DiffusionRecipe(), steps=args.unet_steps)
-    vae, autoencoder_curve = _autoencoder(args.work, clips, autoencoder_recipe, args.seed)
+    vae, autoencoder_curve = _autoencoder(args.work, clips, autoencoder_recipe, args.init, args.seed)
     latents = _latents(args.work / f"latents-{args.num_clips}-{args.autoencoder_steps}.safetensors", vae, clips)
-    tokenizer = train_tokenizer(clips.prompts)
-    unet, text_encoder, diffusion_curve = _diffusion(args.work, latents, clips.prompts, tokenizer, diffusion_recipe, args.seed)
+    latents, prompts = _with_silence(vae, latents, clips.prompts)
+    tokenizer = train_tokenizer(prompts)
+    unet, text_encoder, diffusion_curve = _diffusion(args.work, latents, prompts, tokenizer, diffusion_recipe, args.init, args.seed)
     tokenizer = add_words(tokenizer, text_encoder, instruction_texts(), args.seed)
     pipeline = StableDiffusionPipeline(
         vae=vae,
@@ -63,6 +66,7 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
     )
     facts = {
         "world": args.world,
+        "init": str(args.init) if args.init else None,
         "clips": len(clips.prompts),
         "psnr_unseen_db": psnr(rebuild_images(vae, unseen.images), unseen.images),
         "autoencoder": asdict(autoencoder_recipe),
@@ -79,15 +83,16 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
 
 
 def psnr(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of uint8 pictures."""
+    """Peak signal-to-noise ratio in dB of uint8 images."""
     error = np.mean((ours.astype(np.float64) - theirs.astype(np.float64)) ** 2)
     return float(10 * np.log10(255.0**2 / error))
 
 
-def _autoencoder(work: Path, clips: Clips, recipe: AutoencoderRecipe, seed: int) -> tuple[AutoencoderKL, list]:
+def _autoencoder(work: Path, clips: Clips, recipe: AutoencoderRecipe, init: Path | None, seed: int) -> tuple[AutoencoderKL, list]:
     folder = work / f"autoencoder-{recipe.steps}"
     if not folder.exists():
-        model, curve = train_autoencoder(clips.images, recipe, seed)
+        start = AutoencoderKL.from_pretrained(init, subfolder="vae", dtype=torch.float32) if init else None
+        model, curve = train_autoencoder(clips.images, recipe, seed, start)
         with atomic_folder(folder) as temporary:
             model.save_pretrained(temporary)
             write_json(temporary / "curve.json", curve)
@@ -102,12 +107,26 @@ def _latents(file: Path, vae: AutoencoderKL, clips: Clips) -> torch.Tensor:
     return load_file(file)["latents"]
 
 
+def _with_silence(vae: AutoencoderKL, latents: torch.Tensor, prompts: Sequence[str]) -> tuple[torch.Tensor, list[str]]:
+    """The clips and, one in 32 of them, silence for the words that ask for no vocal."""
+    blank = encode_images(vae, np.full((1, STANDARD.n_mels, CLIP_FRAMES), 255, np.uint8)) * vae.config.scaling_factor
+    count = len(prompts) // 32
+    return torch.cat([latents, blank.expand(count, -1, -1, -1)]), [*prompts, *(NOTHING[i % len(NOTHING)] for i in range(count))]
+
+
 def _diffusion(
-    work: Path, latents: torch.Tensor, prompts: Sequence[str], tokenizer: object, recipe: DiffusionRecipe, seed: int
+    work: Path,
+    latents: torch.Tensor,
+    prompts: Sequence[str],
+    tokenizer: object,
+    recipe: DiffusionRecipe,
+    init: Path | None,
+    seed: int,
 ) -> tuple[UNet2DConditionModel, CLIPTextModel, list]:
     folder = work / f"diffusion-{recipe.steps}"
     if not folder.exists():
-        unet, text_encoder, curve = train_diffusion(latents, prompts, tokenizer, recipe, seed)  # type: ignore[arg-type]
+        start = UNet2DConditionModel.from_pretrained(init, subfolder="unet", dtype=torch.float32) if init else None
+        unet, text_encoder, curve = train_diffusion(latents, prompts, tokenizer, recipe, seed, start)  # type: ignore[arg-type]
         with atomic_folder(folder) as temporary:
             unet.save_pretrained(temporary / "unet")
             text_encoder.save_pretrained(temporary / "text_encoder")

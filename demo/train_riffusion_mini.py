@@ -2,9 +2,10 @@
 
     python demo/train_riffusion_mini.py --output models/riffusion-mini
 
-Synthesises 3,200 clips (mixes of 1,600 songs, with prompts), trains the autoencoder on crops of their spectrograms, then
-the text encoder and the UNet together on the latents, and writes a Stable Diffusion folder with its card. Each stage is
-kept in --work and is not done again; two CPU cores take about an hour and a half.
+Synthesises 6,400 clips (of 1,600 songs: the mix twice, its vocals alone, its backing alone, with prompts), trains the
+autoencoder on crops of their spectrograms, then the text encoder and the UNet together on the latents, and writes a Stable
+Diffusion folder with its card. Each stage is kept in --work and is not done again; two CPU cores take about two hours.
+--init goes on from another such model's autoencoder and UNet.
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ from riff import cli
 
 TRAINING_CATALOGUE = 1  # seeds of the songs; 0 is raw-audio/, 3 and up are for evaluation
 VALIDATION_CATALOGUE = 2
-VALIDATION_CLIPS = 64
+VALIDATION_CLIPS = 128
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     parser.add_argument("--output", type=Path, default=Path("models/riffusion-mini"), help="the model's folder")
     parser.add_argument("--work", type=Path, default=Path("outputs/riffusion-mini"), help="clips and finished stages")
-    parser.add_argument("--num_clips", type=cli.whole(1), default=3200, help="clips to synthesise, two a song")
+    parser.add_argument("--num_clips", type=cli.whole(1), default=6400, help="clips to synthesise, four a song")
     parser.add_argument("--autoencoder_steps", type=cli.whole(1), default=3000, help="training steps of the autoencoder")
     parser.add_argument("--unet_steps", type=cli.whole(1), default=4000, help="training steps of the UNet and the text encoder")
+    parser.add_argument(
+        "--init", type=Path, metavar="MODEL", help="a folder of this shape whose autoencoder and UNet are trained further"
+    )
     parser.add_argument("--num_workers", type=cli.PROCESSES, default=2, help="processes that synthesise songs")
     parser.add_argument(
         "--world", type=cli.whole(1, 2), choices=tuple(WORLDS), default=CURRENT, help="which world of songs (demo/make_songs.py)"
