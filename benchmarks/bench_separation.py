@@ -114,7 +114,7 @@ def songs(args: cli.argparse.Namespace) -> Iterator[tuple]:
             stems, rate = read_stems(song_file.path)
             yield stems.vocals, stems.accompaniment, rate
         return
-    from demo.composition import compose
+    from demo.world.compose import compose
 
     for index in range(args.num_songs):
         song = compose(CATALOGUE, index, args.seconds)

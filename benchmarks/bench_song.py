@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def write_song(path: Path, seconds: float) -> None:
     import numpy as np
 
-    from demo.composition import compose
+    from demo.world.compose import compose
     from riff.audio.io import write_audio
 
     song = compose(CATALOGUE, 0, min(seconds, COMPOSED_S))

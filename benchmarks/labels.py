@@ -42,7 +42,8 @@ def count_words(catalogue: int, count: int, seconds: float, separator_name: str)
     """Kind of word -> how many of the songs' words are sure, how many of those are right, and how many are right at all."""
     import numpy as np
 
-    from demo.composition import MOODS, compose
+    from demo.world.compose import compose
+    from demo.world.styles import MOODS
     from riff.separation.separator import SeparationOptions, create_separator
     from riff.tagging.label import FAST, SLOW, SURE, WORDS, listen
 

@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def draw_and_measure(args: cli.argparse.Namespace, frames: int, add_vocal: AddVocal) -> tuple[dict[str, list], dict[str, float]]:
     """The `SeamCurves` of every song by the way in which it was sampled, and the seconds that a song took."""
-    from demo.composition import compose
+    from demo.world.compose import compose
     from riff.metrics.seams import seam_curves
     from riff.spectrogram.params import CLIP_FRAMES
 

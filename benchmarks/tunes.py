@@ -4,7 +4,7 @@
 
 Trackers: pYIN as `--melody` uses it, and swift-f0 where it is installed (pip install swift-f0), on synthesised voices of known
 pitch: sung, hummed (three harmonics and breath), and sung over noise and over a backing at 12 dB below the voice. Tunes: true
-vocals of the demo songs and tunes composed for their backings, by the same kind of singer, both tracked by pYIN, over the chords
+vocals of the demo songs and tunes composed for their backings, by the same singers, both tracked by pYIN, over the chords
 that are heard in the backing.
 """
 
@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from librosa import hz_to_midi
 
 from riff import cli
 from riff.audio.notes import Note
@@ -68,7 +69,7 @@ def means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def song_parts(index: int) -> tuple[np.ndarray, np.ndarray, str]:
     """Backing and vocals, float32, shape (channels, samples), and the prompt of a demo song."""
-    from demo.composition import compose
+    from demo.world.compose import compose
 
     song = compose(CATALOGUE, index, SECONDS)
     vocals = song.stems["vocals"].astype(np.float32)
@@ -106,25 +107,26 @@ def describe(notes: Sequence[Note], harmony: Harmony) -> dict[str, float]:
 def voices(backing: np.ndarray, harmony: Harmony, prompt: str, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Voices that sing a composed tune, float32, shape (1, samples), by case, each with its pitch, MIDI numbers, one in 10 ms, NaN
     in rests."""
-    from demo.voice import CONTROL, Singer, Syllable, contours, midi_to_hz_array, sing
+    from demo.world.singer import HOP, HOP_SECONDS, SungNote, Voice, pitch_line, sing
+    from demo.world.vocals import VOCALISES
     from riff.audio.notes import FRAMES_A_SECOND
     from riff.metrics.melody import register_of_prompt
     from riff.sampling.compose import compose_tune
 
-    rng = np.random.default_rng(seed)
-    gender = register_of_prompt(prompt) or "female"
-    tune = compose_tune(harmony, prompt, seed)
-    singer, samples = Singer.random(gender, rng), backing.shape[1]
-    line = [
-        Syllable(n.start, n.end - n.start, n.pitch, str(rng.choice(list("aeiou"))), str(rng.choice(["", "s", "t"]))) for n in tune
-    ]
-    times, at = np.arange(0, samples + CONTROL, CONTROL) / RATE, np.arange(samples) / RATE
-    note, level, _ = contours(line, times, singer)
-    frames = np.arange(round(SECONDS * FRAMES_A_SECOND)) / FRAMES_A_SECOND
-    truth = np.where(np.interp(frames, times, level) > 0.1, np.interp(frames, times, note), np.nan)
-    sung = sing(line, samples, singer, rng)
-    phase = 2 * np.pi * np.cumsum(np.interp(at, times, midi_to_hz_array(note))) / RATE
-    hum = sum(np.sin(k * phase) / k**2 for k in (1, 2, 3)) * np.interp(at, times, level) + 0.01 * rng.standard_normal(samples)
+    rng, samples = np.random.default_rng(seed), backing.shape[1]
+    voice = Voice.random(register_of_prompt(prompt) or "female", rng)
+    line = [SungNote(n.start, n.end - n.start, n.pitch, str(rng.choice(VOCALISES))) for n in compose_tune(harmony, prompt, seed)]
+    sung = sing(line, samples, voice, np.random.default_rng(seed))
+    hertz = pitch_line(line, samples // HOP + 4, voice, np.random.default_rng(seed))
+    places = np.arange(len(hertz)) * HOP_SECONDS
+
+    def level(times: np.ndarray) -> np.ndarray:
+        return np.any([(times >= note.start) & (times < note.start + note.duration) for note in line], axis=0)
+
+    frames, at = np.arange(round(SECONDS * FRAMES_A_SECOND)) / FRAMES_A_SECOND, np.arange(samples) / RATE
+    truth = np.where(level(frames), hz_to_midi(np.interp(frames, places, hertz)), np.nan)
+    phase = 2 * np.pi * np.cumsum(np.interp(at, places, hertz)) / RATE
+    hum = sum(np.sin(k * phase) / k**2 for k in (1, 2, 3)) * level(at) + 0.01 * rng.standard_normal(samples)
 
     def under(noise: np.ndarray) -> np.ndarray:
         gain = np.sqrt(np.mean(sung**2) / np.mean(noise**2)) * 10 ** (NOISE_DB / 20)

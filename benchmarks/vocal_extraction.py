@@ -91,7 +91,7 @@ class Song:
         import numpy as np
         import torch
 
-        from demo.composition import compose
+        from demo.world.compose import compose
         from riff.models.encoders import through_autoencoder
         from riff.sampling.levels import match_level
         from riff.spectrogram.image import SpectrogramImage, waveform_to_image
@@ -194,7 +194,7 @@ def vocal_loudness(count: int) -> dict[str, float]:
     """LU of the true vocals over their accompaniment, where they sing: the median and the quartiles over the songs."""
     import numpy as np
 
-    from demo.composition import compose
+    from demo.world.compose import compose
     from riff.audio.loudness import loudness_against
 
     measured = []

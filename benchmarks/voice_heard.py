@@ -42,8 +42,8 @@ def judge_clips(catalogue: int, count: int) -> Iterator[tuple[str, dict[str, flo
     import numpy as np
     import torch
 
-    from demo.composition import compose
     from demo.evaluation import SONG_SECONDS, START
+    from demo.world.compose import compose
     from riff.metrics.edit import score_edit
     from riff.metrics.voice_heard import hear_voice
     from riff.spectrogram.image import waveform_to_image

@@ -26,11 +26,11 @@ and without a GPU. It generates 512x512 mel spectrograms (5.11 s) of synthetic s
 
 ## What it was trained on
 {facts["clips"]:,} clips of {facts["clips"] // 4:,} songs that the project makes itself (catalogue 1 of
-`demo/make_songs.py --world {facts["world"]}`), of each the mix twice, its vocals alone and its backing alone. What they are made of
+`demo/make_songs.py`), of each the mix twice, its vocals alone and its backing alone. What they are made of
 is said in [docs/demo_songs.md](../../docs/demo_songs.md). No recorded music.
 
 ## How
-`python demo/train_riffusion_mini.py --world {facts["world"]}` on two CPU cores{start}.
+`python demo/train_riffusion_mini.py` on two CPU cores{start}.
 
 - Autoencoder: factor 16, {autoencoder["latent_channels"]} latent channels; {autoencoder["steps"]:,} steps of
   {autoencoder["batch_size"]} crops of 512x{autoencoder["crop_frames"]}, peak learning rate {autoencoder["learning_rate"]}.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from demo.instructions import instructions
-from demo.worlds import CURRENT, compose
+from demo.world.compose import compose
 from riff.cli import progress_bar
 from riff.files import atomic_path, make_folder, write_json
 from riff.spectrogram.image import waveform_to_image
@@ -30,9 +30,9 @@ class Clips:
     prompts: list[str]
 
 
-def load_or_make_clips(folder: Path, seed: int, num_clips: int, num_workers: int, world: int = CURRENT) -> Clips:
-    """The first `num_clips` clips of a world's catalogue `seed`, four a song; made once, then read from `folder`."""
-    name = f"clips-v{world}-seed{seed}-{num_clips}"
+def load_or_make_clips(folder: Path, seed: int, num_clips: int, num_workers: int) -> Clips:
+    """The first `num_clips` clips of a catalogue `seed`, four a song; made once, then read from `folder`."""
+    name = f"clips-seed{seed}-{num_clips}"
     array, prompts = folder / f"{name}.npy", folder / f"{name}.json"
     if not prompts.exists():
         make_folder(folder)
@@ -42,7 +42,7 @@ def load_or_make_clips(folder: Path, seed: int, num_clips: int, num_workers: int
             shape = (num_clips, STANDARD.n_mels, CLIP_FRAMES)
             images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
             with ProcessPoolExecutor(num_workers) as pool:
-                results = pool.map(partial(_song_clips, world, seed), songs, chunksize=8)
+                results = pool.map(partial(_song_clips, seed), songs, chunksize=8)
                 for i, (pixels, prompts_of_song) in enumerate(progress_bar(results, total=len(songs), desc="clips", unit="song")):
                     images[i * CLIPS_PER_SONG : (i + 1) * CLIPS_PER_SONG] = pixels
                     texts += prompts_of_song
@@ -51,11 +51,11 @@ def load_or_make_clips(folder: Path, seed: int, num_clips: int, num_workers: int
     return Clips(np.load(array, mmap_mode="r"), json.loads(prompts.read_text()))
 
 
-def _song_clips(world: int, seed: int, index: int) -> tuple[np.ndarray, list[str]]:
+def _song_clips(seed: int, index: int) -> tuple[np.ndarray, list[str]]:
     import torch
 
     torch.set_num_threads(1)
-    song = compose(world, seed, index, SONG_SECONDS)
+    song = compose(seed, index, SONG_SECONDS)
     mix, vocals = song.mixture, song.stems["vocals"]
     last = mix.shape[1] - CLIP_SAMPLES
     parts = ((mix, 0), (mix, last), (vocals, last), (mix - vocals, 0))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from demo.composition import Song, compose
 from demo.evaluation import SONG_SECONDS, START
+from demo.song import Song
+from demo.world.compose import compose
 from riff.spectrogram.image import combine_images, mel_to_image, waveform_to_image
 from riff.spectrogram.mel import magnitude_to_mel, top_frequency, waveform_to_magnitude
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD

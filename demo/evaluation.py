@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from demo.instructions import HELD_OUT_TEMPLATES, instructions
-from demo.worlds import CURRENT, compose
+from demo.world.compose import compose
 from riff.experiments.clips import ReferenceClip
 from riff.spectrogram.params import CLIP_SAMPLES
 
@@ -13,15 +15,21 @@ SONG_SECONDS = 8.0
 START = 60_000  # samples: past the beginning, where every song starts on the beat
 
 
-def demo_clips(catalogue: int, count: int, held_out_wording: bool = False, world: int = CURRENT) -> list[ReferenceClip]:
-    """One clip of each of the first `count` songs of a world's catalogue.
+def parse_songs(text: str) -> int | None:
+    """The number of songs of `demo:N`; None for anything else, or no songs."""
+    match = re.fullmatch(r"demo:(\d+)", text)
+    return (int(match[1]) or None) if match else None
+
+
+def demo_clips(catalogue: int, count: int, held_out_wording: bool = False) -> list[ReferenceClip]:
+    """One clip of each of the first `count` songs of a catalogue.
 
     Args:
         held_out_wording: ask for the vocals in words that no edit model of the demo songs was trained on.
     """
     clips = []
     for index in range(count):
-        song = compose(world, catalogue, index, SONG_SECONDS)
+        song = compose(catalogue, index, SONG_SECONDS)
         part = slice(START, START + CLIP_SAMPLES)
         mix = song.mixture[:, part]
         backing = np.ascontiguousarray(mix - song.stems["vocals"][:, part])

@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 
-from demo.composition import MOODS
+from demo.world.styles import MOODS
 
 # {mood}, {style}, {gender} are adjectives, {singer} is a noun with its article; "a" becomes "an" where it must.
 TRAINING_TEMPLATES = (

@@ -9,7 +9,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from demo.composition import compose
+from demo.world.compose import compose
 from riff.audio.io import resample, to_channels
 from riff.files import atomic_path
 from riff.report.page import write_page

@@ -3,9 +3,8 @@
     python demo/make_songs.py --num_songs 20 --output outputs/demo-songs
     python demo/make_songs.py --num_songs 12 --seconds 24 --mixtures_only --format ogg --output raw-audio
 
-World 1 is synthesised from oscillators: five styles take turns (pop, rock, reggae, electronic, ballad), and a singer, male or
-female, sings vowels over them. World 2 has recorded voices that sing words, sampled instruments, eleven styles, and mixes like
-records. A seed and a song's number fix it, whatever else is made. Songs lie in MUSDB's layout
+Recorded voices sing words over sampled instruments in eleven styles that take turns, mixed like records (docs/demo_songs.md).
+A seed and a song's number fix it, whatever else is made. Songs lie in MUSDB's layout
 (OUTPUT/SONG/{mixture,vocals,drums,bass,other}.wav), mixtures alone as OUTPUT/SONG.wav; OUTPUT/prompt_file.json holds the
 prompts, OUTPUT/facts.json what is known of each song (gender, style, mood, mode, tempo, tonic). With --edit_prompts N
 OUTPUT/edit_prompts.json holds N instructions a song that ask for its vocal, for preprocess_musdb.py. With --separated_share a
@@ -21,8 +20,9 @@ from functools import partial
 from pathlib import Path
 
 from demo.instructions import instructions
+from demo.separated import is_separated
 from demo.song import Song
-from demo.worlds import CURRENT, WORLDS, compose, is_separated
+from demo.world.compose import compose
 from riff import cli
 from riff.audio.io import write_audio
 from riff.files import write_json, write_text
@@ -37,7 +37,6 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_argument("--format", default="wav", choices=("wav", "flac", "ogg"), help="file format")
     parser.add_flag("mixtures_only", default=False, help="write the mixtures alone, without stems")
     parser.add_argument("--edit_prompts", type=cli.whole(0), default=0, metavar="N", help="instructions a song for the edit model")
-    parser.add_argument("--world", type=cli.whole(1, 2), choices=tuple(WORLDS), default=CURRENT, help="which world of songs")
     parser.add_argument("--separated_share", type=cli.real(0, 1), default=0.0, help="share of songs over a separated accompaniment")
     parser.add_argument("--num_workers", type=cli.PROCESSES, default=2, help="processes")
     parser.add_seed()
@@ -62,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def make_song(index: int, args: cli.argparse.Namespace) -> dict[str, str | float | int]:
     """Write one song; return what is known of it."""
-    song = compose(args.world, args.seed, index, args.seconds)
+    song = compose(args.seed, index, args.seconds)
     if is_separated(args.seed, index, args.separated_share):
         from demo.separated import with_separated_accompaniment
 

@@ -44,8 +44,8 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
     """
     with named_output():
         replaces = check_output(args.output, args.overwrite)
-    clips = load_or_make_clips(args.work, training_catalogue, args.num_clips, args.num_workers, args.world)
-    unseen = load_or_make_clips(args.work, validation_catalogue, validation_clips, args.num_workers, args.world)
+    clips = load_or_make_clips(args.work, training_catalogue, args.num_clips, args.num_workers)
+    unseen = load_or_make_clips(args.work, validation_catalogue, validation_clips, args.num_workers)
     autoencoder_recipe = replace(AutoencoderRecipe(), steps=args.autoencoder_steps)
     diffusion_recipe = replace(DiffusionRecipe(), steps=args.unet_steps)
     vae, autoencoder_curve = _autoencoder(args.work, clips, autoencoder_recipe, args.init, args.seed)
@@ -65,7 +65,6 @@ def make_mini(args: Namespace, training_catalogue: int, validation_catalogue: in
         requires_safety_checker=False,
     )
     facts = {
-        "world": args.world,
         "init": str(args.init) if args.init else None,
         "clips": len(clips.prompts),
         "psnr_unseen_db": psnr(rebuild_images(vae, unseen.images), unseen.images),

@@ -24,7 +24,7 @@ from riff.files import make_folder, only_writer
 
 PROMPT = "Generate an uplifting female vocal rock melody"
 INSTRUCTION = "add an uplifting female vocal rock melody"
-UNSEEN_SONG = "rock-0021"  # of catalogue 3, which no model is trained on
+UNSEEN_SONG = "rock-0023"  # of catalogue 3, which no model is trained on
 
 
 @dataclass(frozen=True)

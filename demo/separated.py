@@ -5,8 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
+
 from demo.song import Song
 from riff.separation.separator import SeparationOptions, Separator, create_separator
+
+STREAM = 17  # of random numbers, apart from those that a song is made of
+
+
+def is_separated(seed: int, index: int, share: float) -> bool:
+    """Whether a song is among the share of its catalogue that is given a separated accompaniment."""
+    return bool(np.random.default_rng([STREAM, seed, index]).random() < share)
 
 
 @cache

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # How models/riff-cnet-mini was made, with the scripts that everyone uses; two CPU cores take about an hour.
-# SONGS='--world 2 --separated_share 0.3' takes the songs of the larger world, a share of them over separated accompaniments.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 songs=outputs/control-songs pairs=outputs/control-pairs ini=outputs/control_mini_ini
-python demo/make_songs.py --num_songs 700 --seconds 11 --seed 1 --output $songs ${SONGS:-}
+python demo/make_songs.py --num_songs 700 --seconds 11 --seed 1 --output $songs --separated_share 0.3 --format flac
 python make_cnet_dataset.py --audio_dir $songs --stems_dir $songs --prompt_file $songs/prompt_file.json --train_data_dir $pairs --no-pitch_augment
 python cnet_riff_add_control.py --base mini --output $ini
 python cnet_riff_training.py --train_data_dir $pairs --model $ini --output models/riff-cnet-mini --overwrite --controlnet_only \

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # How models/riff-pix2pix-mini was made, with the scripts that everyone uses; two CPU cores take about 45 minutes.
-# SONGS='--world 2 --separated_share 0.3' takes the songs of the larger world, a share of them over separated accompaniments.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 songs=outputs/control-songs pairs=outputs/edit-pairs
-python demo/make_songs.py --num_songs 700 --seconds 11 --seed 1 --edit_prompts 6 --output $songs ${SONGS:-}
+python demo/make_songs.py --num_songs 700 --seconds 11 --seed 1 --edit_prompts 6 --output $songs --separated_share 0.3 --format flac
 python preprocess_musdb.py --root_data_dir $songs --output_dir $pairs --prompt_filepath $songs/edit_prompts.json --target vocals --with_noop
 python train_instruct_pix2pix.py --pretrained_model_name_or_path mini --train_data_dir $pairs --output_dir models/riff-pix2pix-mini --overwrite --unet_only \
     --train_batch_size 8 --max_train_steps 2000 --learning_rate 8e-4 --lr_scheduler cosine --lr_warmup_steps 50 --mixed_precision bf16 \

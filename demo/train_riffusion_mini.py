@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from demo.worlds import CURRENT, WORLDS
 from riff import cli
 
 TRAINING_CATALOGUE = 1  # seeds of the songs; 0 is raw-audio/, 3 and up are for evaluation
@@ -32,9 +31,6 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         "--init", type=Path, metavar="MODEL", help="a folder of this shape whose autoencoder and UNet are trained further"
     )
     parser.add_argument("--num_workers", type=cli.PROCESSES, default=2, help="processes that synthesise songs")
-    parser.add_argument(
-        "--world", type=cli.whole(1, 2), choices=tuple(WORLDS), default=CURRENT, help="which world of songs (demo/make_songs.py)"
-    )
     parser.add_seed()
     parser.add_overwrite("the model in --output")
     return parser.parse_args(argv)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from demo.instruments import SAMPLE_RATE, Rng
+from demo.song import SAMPLE_RATE, Rng
 from demo.world.form import Bar, Plan
 from demo.world.harmony import Chord
 from demo.world.instrument_bank import drum, play_note

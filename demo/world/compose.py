@@ -1,4 +1,4 @@
-"""Songs of the larger world: real voices and instruments, eleven styles, all drawn from one seed."""
+"""Songs with known stems: real voices and instruments, eleven styles, all drawn from one seed."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demo.composition import MOODS, prompt_for
-from demo.instruments import Rng, seconds_to_samples
-from demo.song import Song
+from demo.song import Rng, Song, seconds_to_samples
 from demo.world.band import play_bass, play_drums, play_part
 from demo.world.effects import amplify
 from demo.world.form import Plan, plan
 from demo.world.melody import TuneNote
 from demo.world.mix import Sound, mix
 from demo.world.singer import Voice
-from demo.world.styles import METERS, STYLES, Groove, Style
+from demo.world.styles import METERS, MOODS, STYLES, Groove, Style
 from demo.world.vocals import perform, write_vocals
 
 COMMON_TIME = 0.7  # share of songs in four of a style that has other meters
-WORLD = 2  # of demo.worlds, so that no song has the random numbers of another world's
+GENERATION = 2  # of these songs; begins their random numbers
 HARMONISED, DOUBLED = 0.15, 0.2  # shares of songs
 DESCRIBED = 0.5  # share of prompts that say more than mood, gender and style
 
@@ -42,7 +40,7 @@ class Score:
 
 def compose(seed: int, index: int, seconds: float) -> Song:
     """Song number `index` of the catalogue `seed`, the same on every machine; styles take turns."""
-    writer, band, singer, desk = (np.random.default_rng([WORLD, seed, index, stream]) for stream in range(4))
+    writer, band, singer, desk = (np.random.default_rng([GENERATION, seed, index, stream]) for stream in range(4))
     score = write_score(writer, list(STYLES)[index % len(STYLES)], seconds)
     samples = seconds_to_samples(seconds)
     stems = play(band, score, samples)
@@ -81,6 +79,11 @@ def write_score(rng: Rng, style_name: str, seconds: float) -> Score:
     form = plan(rng, style, meter, mode, beats, tonic, seconds)  # from here on the length counts
     tune = write_vocals(rng, form, density, gender)
     return Score(form, style, style.grooves[meter.name], lively, voice, tune, harmony, double, facts, prompt)
+
+
+def prompt_for(mood: str, gender: str, style: str) -> str:
+    article = "an" if mood[0] in "aeiou" else "a"
+    return f"Generate {article} {mood} {gender} vocal {style} melody"
 
 
 def true_words(voice: Voice, tempo: float, density: str, harmony: bool) -> list[str]:

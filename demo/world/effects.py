@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 from scipy.signal import fftconvolve, sosfilt
 
-from demo.instruments import SAMPLE_RATE, Rng
+from demo.song import SAMPLE_RATE, Rng
 
 BLOCK = 256  # samples between two values of a compressor's gain
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demo.instruments import Rng
+from demo.song import Rng
 from demo.world.harmony import Chord, progression
 from demo.world.styles import Meter, Style
 

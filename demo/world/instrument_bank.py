@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from demo.instruments import SAMPLE_RATE
+from demo.song import SAMPLE_RATE
 
 FOLDER = Path(__file__).with_name("instruments")
 RELEASE_SECONDS = 0.06

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demo.instruments import Rng
+from demo.song import Rng
 from demo.world.form import SECTION_BARS, Bar, Meter
 from demo.world.harmony import ladder, melody_classes
 

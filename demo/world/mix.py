@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demo.instruments import SAMPLE_RATE, Rng
+from demo.song import SAMPLE_RATE, Rng
 from demo.world.effects import Room, coded, compress, compressor_gain, echo, peak, saturate, shelf, widen
 from riff.audio.loudness import loudness_against
 

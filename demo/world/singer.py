@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demo.instruments import SAMPLE_RATE, Rng, midi_to_hz
+from demo.song import SAMPLE_RATE, Rng, midi_to_hz
 from demo.world.voice_bank import BANDS, FRAME_SECONDS, WORLD_RATE, Syllable, band_frequencies, syllable
 
 FRAME = 1024  # samples of a filter frame
@@ -91,7 +91,7 @@ def sing(notes: Sequence[SungNote], samples: int, voice: Voice, rng: Rng) -> np.
     for note in notes:
         if note.first:
             _breathe_in(levels, note, voice)
-    pitch = np.interp(np.arange(samples + 3 * FRAME) / HOP - FRAME / HOP, np.arange(frames), _pitch(notes, frames, voice, rng))
+    pitch = np.interp(np.arange(samples + 3 * FRAME) / HOP - FRAME / HOP, np.arange(frames), pitch_line(notes, frames, voice, rng))
     wave = _filter(pitch, rng, _spectrum(levels, voice), _aperiodicity(noise, voice))[:samples]
     return wave / (np.abs(wave).max() + 1e-9)
 
@@ -142,8 +142,8 @@ def _breathe_in(levels: np.ndarray, note: SungNote, voice: Voice) -> None:
         levels[first:last] = sound.levels[sum(sound.vowel) // 2] + shape[:, None]
 
 
-def _pitch(notes: Sequence[SungNote], frames: int, voice: Voice, rng: Rng) -> np.ndarray:
-    """Hz for every frame: glides between notes, scoops, falls, vibrato on long notes, and a little unsteadiness."""
+def pitch_line(notes: Sequence[SungNote], frames: int, voice: Voice, rng: Rng) -> np.ndarray:
+    """Hz for every frame: glides, scoops, falls, vibrato on long notes, unsteadiness, from `rng` as `sing` draws them."""
     now = np.arange(frames) * HOP_SECONDS
     line = np.full(frames, float(notes[0].note))
     bend, vibrato = np.zeros(frames), np.zeros(frames)

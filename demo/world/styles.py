@@ -10,6 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+MOODS = {  # (mode, lively?) -> the words that are true of it
+    ("major", True): ("uplifting", "happy", "cheerful"),
+    ("major", False): ("mellow", "calm", "gentle"),
+    ("minor", True): ("intense", "dark", "fierce"),
+    ("minor", False): ("melancholic", "sad", "wistful"),
+}
+REGISTERS = {"male": (45, 62), "female": (57, 74)}  # MIDI notes: 110-294 Hz and 220-587 Hz
+
 
 @dataclass(frozen=True)
 class Meter:

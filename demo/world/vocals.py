@@ -7,14 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from demo.composition import REGISTERS
-from demo.instruments import SAMPLE_RATE, Rng
+from demo.song import SAMPLE_RATE, Rng
 from demo.world.band import sections
 from demo.world.form import Plan
 from demo.world.harmony import ladder, melody_classes
 from demo.world.melody import Tune, TuneNote, realise, write_tune
 from demo.world.singer import SungNote, Voice, sing
-from demo.world.styles import CADENCES, VOCAL_RHYTHMS
+from demo.world.styles import CADENCES, REGISTERS, VOCAL_RHYTHMS
 from demo.world.voice_bank import words
 
 VOCALISES = ("oh", "ah", "la", "na", "da", "doo", "yeah", "hey")

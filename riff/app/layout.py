@@ -16,7 +16,7 @@ from riff.sampling.options import EditOptions, SamplingOptions
 from riff.tagging.label import NO_VOICE, WORDS
 
 STATIC = Path(__file__).parent / "static"
-DEMO_SONG = ROOT / "raw-audio" / "pop-0005.ogg"
+DEMO_SONG = ROOT / "raw-audio" / "pop-0011.ogg"
 SUFFIXES = sorted(AUDIO_SUFFIXES)  # a .stem.mp4 is an .mp4
 FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]  # installed ones: the page requests nothing from other hosts
 TEAL = "#007a74"  # colour of edges, in the reports too

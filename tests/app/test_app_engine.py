@@ -54,7 +54,7 @@ def quick(model: str, prompt: str = "a song", **more: Any) -> TakeRequest:
 @pytest.fixture(scope="module")
 def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """9 s of a demo song, mono and at 48 kHz."""
-    audio = read_audio(ROOT / "raw-audio" / "pop-0005.ogg")
+    audio = read_audio(ROOT / "raw-audio" / "pop-0011.ogg")
     path = tmp_path_factory.mktemp("song") / "St. Vitus - pop.wav"
     write_audio(path, resample(audio.waveform[:1, : 9 * audio.sample_rate], audio.sample_rate, RATE), RATE)
     return path

@@ -12,8 +12,8 @@ from conftest import run_script
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demo.composition import MOODS, STYLES
 from demo.instructions import HELD_OUT_TEMPLATES, SINGERS, TRAINING_TEMPLATES, instructions, moods_like
+from demo.world.styles import MOODS, STYLES
 from riff.pairs.instructions import read_edit_prompts
 
 OTHER_REGISTER = {"female": r"\b(male|man|guy)\b", "male": r"\b(female|woman|lady)\b"}

@@ -10,7 +10,7 @@ import pytest
 from conftest import run_script
 from stem_files import stem_file_of
 
-from demo.composition import compose
+from demo.world.compose import compose
 from riff.audio.io import read_audio, write_audio
 from riff.errors import AudioError
 from riff.experiments.clips import clips_of_folder

@@ -10,9 +10,10 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demo.composition import REGISTERS, STYLES, prompt_for
 from demo.evaluation import demo_clips
 from demo.instructions import HELD_OUT_TEMPLATES, SINGERS, TRAINING_TEMPLATES
+from demo.world.compose import prompt_for
+from demo.world.styles import REGISTERS, STYLES
 from riff.errors import DataError
 from riff.experiments.clips import ReferenceClip
 from riff.experiments.experiment import Evaluation, Result, load_evaluation

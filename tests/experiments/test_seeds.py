@@ -9,8 +9,8 @@ import pytest
 import torch
 from conftest import ROOT, run_script
 
-from demo.composition import compose
 from demo.evaluation import demo_clips
+from demo.world.compose import compose
 from riff.experiments.clips import ReferenceClip
 from riff.experiments.experiment import Evaluation, Result, load_evaluation
 from riff.experiments.seeds import EXPERIMENT, METRICS, ROWS, AddedVocal, compare

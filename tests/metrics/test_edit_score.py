@@ -11,9 +11,9 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from demo.composition import compose
 from demo.edit_cases import EDITS, NO_EDITS, NO_REMOVALS, QUIET_EDIT, REMOVALS, edit_cases
 from demo.instructions import SINGERS
+from demo.world.compose import compose
 from riff.errors import DataError
 from riff.metrics import edit
 from riff.metrics.edit import excess_image, is_removal, melody_of, score_edit

@@ -75,7 +75,7 @@ def test_without_weights_one_line_says_so(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.real
 def test_real_weights_hear_a_vocal_and_no_drums(monkeypatch: pytest.MonkeyPatch) -> None:
-    from demo.composition import compose
+    from demo.world.compose import compose
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     song, other = compose(5, 3, 6.0), compose(5, 1, 6.0)

@@ -17,8 +17,8 @@ from conftest import last_error, run_script
 from musicnn_folder import write_networks
 
 import inference_instruct_pix2pix
-from demo.composition import compose
 from demo.evaluation import demo_clips
+from demo.world.compose import compose
 from riff.data.records import EditRecord, read_edit_records
 from riff.data.stores import FolderStore
 from riff.errors import ModelError, OptionError, RiffError

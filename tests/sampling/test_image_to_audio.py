@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from demo.composition import compose
+from demo.world.compose import compose
 from riff.audio.io import read_audio
 from riff.errors import DataError
 from riff.inspection.images import read_image

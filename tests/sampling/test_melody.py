@@ -11,7 +11,7 @@ from conftest import ROOT
 from PIL import Image
 
 import inpaint_song
-from demo.composition import compose
+from demo.world.compose import compose
 from riff.audio.io import read_audio, write_audio
 from riff.audio.notes import Note, contour_of_notes, notes_of_contour, read_midi, write_midi
 from riff.errors import DataError, RiffError

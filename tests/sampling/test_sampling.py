@@ -14,7 +14,7 @@ from conftest import refusal, run_script
 from PIL import Image
 
 import sample_riff_cnet
-from demo.composition import compose
+from demo.world.compose import compose
 from riff.audio.notes import Note, read_midi, write_midi
 from riff.errors import DataError
 from riff.models.loading import load_control_pipeline

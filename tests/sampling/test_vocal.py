@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from demo.composition import Song, compose
+from demo.song import Song
+from demo.world.compose import compose
 from riff.audio.io import resample
 from riff.errors import DataError
 from riff.metrics.images import grey_difference

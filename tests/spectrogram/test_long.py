@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from demo.composition import compose
+from demo.world.compose import compose
 from riff.metrics.sounds import si_sdr
 from riff.spectrogram import mel as mel_module
 from riff.spectrogram import phase

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from demo.composition import compose
+from demo.world.compose import compose
 from riff.spectrogram.image import image_to_waveform, mel_to_image, waveform_to_image
 from riff.spectrogram.mel import waveform_to_mel
 from riff.spectrogram.phase import griffin_lim, mel_to_waveform, propagate_phases

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from demo.composition import compose
+from demo.world.compose import compose
 from riff.errors import DataError, OptionError
 from riff.spectrogram.edges import canny_edges, save_edges
 from riff.spectrogram.image import (

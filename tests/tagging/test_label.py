@@ -137,7 +137,7 @@ def test_a_song_without_a_backing_is_labelled_too() -> None:
 
 @pytest.mark.real
 def test_real_weights_hear_the_demo_singers(monkeypatch: pytest.MonkeyPatch) -> None:
-    from demo.composition import compose
+    from demo.world.compose import compose
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     song = compose(5, 3, 12.0)

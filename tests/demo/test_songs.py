@@ -1,4 +1,4 @@
-"""The larger world of demo songs: the same songs everywhere, tunes that obey the harmony, singers in tune."""
+"""The demo songs: the same songs everywhere, tunes that obey the harmony, singers in tune."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pytest
+import soundfile
 import torch
-from conftest import ROOT
+from conftest import ROOT, run_script
 
 from demo import separated
-from demo.composition import MOODS, REGISTERS
-from demo.instruments import SAMPLE_RATE, seconds_to_samples
+from demo.evaluation import parse_songs
+from demo.separated import is_separated
+from demo.song import SAMPLE_RATE, seconds_to_samples
 from demo.world import effects, instrument_bank, voice_bank
 from demo.world.compose import Score, compose, write_score
 from demo.world.form import Plan
 from demo.world.harmony import chord, melody_classes
 from demo.world.melody import realise, write_tune
 from demo.world.singer import SPEAKERS, SungNote, Voice, sing
-from demo.world.styles import CADENCES, METERS, STYLES, VOCAL_RHYTHMS
+from demo.world.styles import CADENCES, METERS, MOODS, REGISTERS, STYLES, VOCAL_RHYTHMS
 from demo.world.vocals import with_words
-from demo.worlds import compose as compose_of_world
-from demo.worlds import is_separated, parse_songs
 from riff.audio.loudness import loudness_against
 from riff.experiments.styles import style_of_prompt
 from riff.metrics.edit import melody_of
 from riff.metrics.fit import score_fit
+from riff.models.sources import read_origin
+from riff.sampling.options import options_for
 from riff.separation.repet import RepetSeparator
 from riff.spectrogram.image import waveform_to_image
 
@@ -50,7 +52,7 @@ def fingerprint(index: int) -> str:
 
 
 def test_another_process_in_another_order_makes_the_same_songs() -> None:
-    program = "from test_world import fingerprint; print(*map(fingerprint, (6, 2)))"
+    program = "from test_songs import fingerprint; print(*map(fingerprint, (6, 2)))"
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}{os.pathsep}{Path(__file__).parent}"}
     elsewhere = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     assert elsewhere.stdout.split() == [fingerprint(6), fingerprint(2)]
@@ -243,11 +245,8 @@ def test_a_compressor_narrows_what_is_loud_and_coding_keeps_the_time() -> None:
 
 
 def test_songs_by_name() -> None:
-    assert parse_songs("demo-v2:16") == (2, 16)
-    assert parse_songs("demo-v1:3") == parse_songs("demo:3") == (1, 3)
-    assert [parse_songs(text) for text in ("demo:0", "demo-v3:1", "demo:x", "songs/")] == [None] * 4
-    np.testing.assert_array_equal(compose_of_world(2, 4, 0, 2.0).mixture, compose(4, 0, 2.0).mixture)
-    assert compose_of_world(1, 4, 0, 2.0).name == "pop-0000"
+    assert parse_songs("demo:16") == 16
+    assert [parse_songs(text) for text in ("demo:0", "demo:x", "songs/")] == [None] * 3
     assert 60 < sum(is_separated(1, index, 0.3) for index in range(300)) < 120
 
 
@@ -268,3 +267,23 @@ def test_a_separated_accompaniment_takes_the_true_ones_place(monkeypatch: pytest
     np.testing.assert_allclose(backing, RepetSeparator().separate(song.mixture, song.sample_rate).accompaniment, atol=1e-5)
     assert np.abs(backing - (song.mixture - song.stems["vocals"])).max() > 0.01
     assert again.facts["separated"] == 1
+
+
+def test_the_shipped_songs_have_prompts() -> None:
+    folder = ROOT / "raw-audio"
+    prompts = {
+        line["file"]: line["prompt"] for line in map(json.loads, (folder.parent / "prompt_file.json").read_text().splitlines())
+    }
+    files = sorted(path.name for path in folder.glob("*.ogg"))
+    assert len(files) == 12
+    assert set(files) <= set(prompts)
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 8e6
+    assert all(20 <= soundfile.info(folder / name).duration <= 30 for name in files)
+
+
+def test_what_is_recommended_is_what_is_sampled_with(tmp_path: Path) -> None:
+    (tmp_path / "riff.json").write_text('{"base": "mini", "sampling": {"guidance_scale": 9.0}}')
+    run_script("demo/recommend.py", tmp_path, "--guidance_scale", 3, "--strength", 1.6)
+    options = options_for(tmp_path, None, None)
+    assert (options.guidance_scale, options.strength) == (3.0, 1.6)
+    assert read_origin(tmp_path)["base"] == "mini"

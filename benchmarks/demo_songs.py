@@ -1,6 +1,6 @@
-"""What a music tagger hears in the demo songs of both worlds, and in real songs: singers, genders, styles.
+"""What a music tagger hears in the demo songs, and in real songs: singers, genders, styles.
 
-    python benchmarks/demo_worlds.py --num_songs 44 --real FOLDER
+    python benchmarks/demo_songs.py --num_songs 44 --real FOLDER
 
 The tagger is musicnn (Pons and Serra, 2019), which knows nothing of this project. A voice is heard if a vocal tag of the mix is
 at least twice that of the backing alone; the gender is right if the highest female or male tag of the vocal stem is of the
@@ -44,27 +44,25 @@ class Heard:
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
-    parser.add_argument("--num_songs", type=cli.whole(1), default=44, help="songs of each world")
+    parser.add_argument("--num_songs", type=cli.whole(1), default=44, help="demo songs")
     parser.add_argument("--real", type=Path, help="folder of real songs to set beside")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/demo_worlds.json"), help="where the figures go")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/demo_songs.json"), help="where the figures go")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from demo.worlds import WORLDS, compose
+    from demo.world.compose import compose
 
-    results = {}
-    for world in WORLDS:
-        songs = (compose(world, CATALOGUE, index, SECONDS) for index in range(args.num_songs))
-        heard = [
-            listen(song.stems["vocals"], song.mixture - song.stems["vocals"], song.sample_rate, song.facts)
-            for song in cli.progress_bar(songs, total=args.num_songs, desc=f"world {world}", unit="song")
-        ]
-        results[f"world {world}"] = summarise(heard)
+    songs = (compose(CATALOGUE, index, SECONDS) for index in range(args.num_songs))
+    heard = [
+        listen(song.stems["vocals"], song.mixture - song.stems["vocals"], song.sample_rate, song.facts)
+        for song in cli.progress_bar(songs, total=args.num_songs, desc="songs", unit="song")
+    ]
+    results = {"demo songs": summarise(heard)}
     if args.real:
         results["real"] = summarise([listen(*stems, {}) for stems in real_songs(args.real)])
-    for row in [row for row in results["world 1"] if row != "styles heard, each"]:
+    for row in [row for row in results["demo songs"] if row != "styles heard, each"]:
         print(f"{row:34}", *(f"{result.get(row, '-'):>9}" for result in results.values()))
     print("styles heard:", *(f"{name} {result['styles heard, each']}" for name, result in results.items()), sep="\n")
     cli.write_manifest(args.output, vars(args), results=results)
