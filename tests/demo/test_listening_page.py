@@ -12,7 +12,8 @@ from conftest import ROOT
 from html_page import Page
 
 from demo import make_listening_page
-from demo.listening_page import OPUS_RATE, write_opus
+from demo.listening_page import CATALOGUE, OPUS_RATE, write_opus
+from demo.world.compose import compose
 from riff.audio.io import read_audio
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -49,8 +50,8 @@ def test_a_tiny_page_has_every_version_and_says_how_it_was_made(page: Path) -> N
     assert {read_audio(sound).waveform.shape[1] for sound in sounds} == {2 * OPUS_RATE}
     text = " ".join(Page(page).text.split())
     for words in (
-        "ControlNet, “Generate an intense male vocal pop melody”, seed 0",
-        "edit model, “add a sad female",
+        f"ControlNet, “{compose(CATALOGUE, 0, 1.0).prompt}”, seed 0",
+        "edit model, “add a",
         "synthesised",
         "riff-pix2pix-mini, with a composed tune",
     ):
