@@ -36,16 +36,15 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add(
         "--start",
         nargs="+",
-        type=cli.seconds,
+        type=cli.TIME,
         default=[],
-        metavar="TIME",
         help="beginning of each part to replace: 32, 0:32 or 1:02:03.5",
     )
-    add("--end", nargs="+", type=cli.seconds, default=[], metavar="TIME", help="end of each part; as many as --start")
+    add("--end", nargs="+", type=cli.TIME, default=[], help="end of each part; as many as --start")
     parser.add_flag(
         "keep_original_vocal", default=True, help="outside --start and --end; without it that is the accompaniment alone"
     )
-    add("--fade", type=cli.real(0), default=0.05, help="seconds of fade-in and fade-out of a part, inside its borders")
+    add("--fade", type=cli.TIME, default=0.05, help="length of fade-in and fade-out of a part, inside its borders")
     parser.add_flag("loop", default=False, help="the song is a loop, whose end is to join its beginning with the new vocal too")
     parser.add_separation(none="--audio is the backing already")
     parser.heading("model")
@@ -61,10 +60,14 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--num_samples", type=cli.whole(1), default=1, help="number of takes, of consecutive seeds from --seed")
     add("--best_of", type=cli.whole(1), default=1, help="candidates for each take; the best by score is kept")
     add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
-    add("--scale", type=cli.GUIDANCE, help="guidance by the prompt (default: the model's recommendation, else 4; edit models: 7.5)")
+    add(
+        "--guidance_scale",
+        type=cli.GUIDANCE,
+        help="guidance by the prompt (default: the model's recommendation, else 4; edit models: 7.5)",
+    )
     add("--strength", type=cli.GUIDANCE, help="of the ControlNet (default: the model's recommendation, else 1)")
     add(
-        "--image_scale",
+        "--image_guidance_scale",
         type=cli.GUIDANCE,
         help="edit models: guidance by the image (default: the model's recommendation, else 1.5)",
     )
@@ -151,7 +154,9 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     device = cli.choose_device(args.device, mps=True)
     further = {"steps": args.steps, "negative_prompt": args.negative_prompt}
     canny = (args.canny_low, args.canny_high)
-    model = load_song_model(args.model, args.base, device, args.scale, args.strength, args.image_scale, canny, **further)
+    model = load_song_model(
+        args.model, args.base, device, args.guidance_scale, args.strength, args.image_guidance_scale, canny, **further
+    )
     layout = WindowLayout(overlap=args.overlap, batch_size=args.window_batch_size)
     prompt, tune = args.prompt or model.default_prompt, tune_of(args, args.model)
     clock.lap("loading")

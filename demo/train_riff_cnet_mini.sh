@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 songs=outputs/control-songs pairs=outputs/control-pairs ini=outputs/control_mini_ini
 python demo/make_songs.py --num_songs 700 --seconds 11 --seed 1 --output $songs ${SONGS:-}
-python make_cnet_dataset.py --audio_dir $songs --stems_dir $songs --prompt_file $songs/prompt_file.json --train_data_dir $pairs --no-pitch_augment
+python make_cnet_dataset.py --audio_dir $songs --stems_dir $songs --prompt_file $songs/prompt_file.json --output $pairs --no-pitch_augment
 python cnet_riff_add_control.py --base mini --output $ini
 python cnet_riff_training.py --train_data_dir $pairs --model $ini --output models/riff-cnet-mini --overwrite --controlnet_only \
     --batch_size 8 --max_steps 2400 --learning_rate 1e-3 --lr_schedule cosine --warmup_steps 50 --precision bf16 \

@@ -56,7 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.heading("visitors")
     add("--max_megabytes", type=cli.real(above=0), default=100.0, help="of an upload")
     add("--max_minutes", type=cli.real(above=0), default=15.0, help="of an upload")
-    add("--max_seconds", type=cli.real(6), default=30.0, help="of a part that vocals are generated for")
+    add("--max_seconds", type=cli.times(6), default=30.0, help="of a part that vocals are generated for")
     add("--keep", type=Path, metavar="DIR", help="keep songs and takes there (default: deleted when their page is closed)")
     return parser.parse_args(argv)
 
