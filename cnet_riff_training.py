@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from riff import cli
 from riff.cli.errors import REPLACE, named_flag, naming
-from riff.errors import ExistsError
+from riff.errors import ExistsError, OptionError
 from riff.training import flags
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_machines()
     flags.add_samples(parser, "steps between samples of held-out songs, and their edge F1; 0 is never")
     parser.add_logger(project="riff-cnet")
-    return parser.parse_with_config(argv, resume=_config_of_checkpoint)
+    args = parser.parse_with_config(argv, resume=_config_of_checkpoint)
+    if args.lora_rank and args.base:
+        raise OptionError("--lora_rank: adapters belong to one model, --model; leave --base out")
+    return args
 
 
 def _add_data(parser: cli.ArgumentParser) -> None:
@@ -95,12 +98,9 @@ def _config_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
 
 
 def read_settings(args: cli.argparse.Namespace) -> ControlSettings:
-    from riff.errors import OptionError
     from riff.training.control import ControlSettings
     from riff.training.run_dir import default_output
 
-    if args.lora_rank and args.base:
-        raise OptionError("--lora_rank: adapters belong to one model, --model; leave --base out")
     default_rate = 1e-4 if args.lora_rank else 1e-5 if args.sd_locked else 2e-6
     shared = flags.read(
         args,
@@ -121,7 +121,10 @@ def read_settings(args: cli.argparse.Namespace) -> ControlSettings:
 @naming(**flags.NAMES)
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    _check_model(args.model)
+    from riff.data.records import CONTROL_PAIRS
+
+    remedy = "make it with cnet_riff_add_control.py, which attaches a ControlNet to a base"
+    flags.check_inputs(args.model, remedy, None if args.dry_run else args.train_data_dir, CONTROL_PAIRS)
     from riff.training.launch import run_in_processes
 
     settings = read_settings(args)
@@ -130,16 +133,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     train = partial(_train, settings)
     return run_in_processes(__file__, argv, settings.device, settings.devices, settings.num_nodes, train)
-
-
-def _check_model(model: str) -> None:
-    from riff.errors import ModelError
-    from riff.models.sources import looks_like_path
-
-    if looks_like_path(model) and not Path(model).exists():
-        raise ModelError(
-            f"--model {model}: no such folder; make it with cnet_riff_add_control.py, which attaches a ControlNet to a base"
-        )
 
 
 def _print_plan(settings: ControlSettings) -> None:

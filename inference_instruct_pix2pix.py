@@ -39,7 +39,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--train_data_dir", type=Path, help="folder of edit pairs (metadata.jsonl), or their shards as 'DIR/*.tar'")
     add("--max_samples", type=cli.whole(1), help="number of clips, from the beginning (default: 8 of a data set, 1 of raw-audio/)")
     add("--audio", type=Path, help="song to edit, instead of a data set (default: the first of raw-audio/)")
-    add("--start", type=cli.TIME, default=0.0, help="where in the song the clip begins: 32, 0:32 or 1:02:03.5")
+    add("--start", type=cli.seconds, default=0.0, help="where in the song the clip begins: 32, 0:32 or 1:02:03.5")
     parser.add_separation(none="--audio is edited as it is: an accompaniment, or a song whose vocal is to be removed")
     parser.heading("sampling")
     add("--prompt", help="the instruction (default: the data set's own; for a song, add a vocal melody)")

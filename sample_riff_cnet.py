@@ -35,7 +35,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.heading("song")
     add("--audio", type=Path, help="song that gets a new vocal")
     add("--control", type=Path, help="edge map to follow, instead of a song")
-    add("--start", type=cli.TIME, default=0.0, help="where in the song the clip begins: 32, 0:32 or 1:02:03.5")
+    add("--start", type=cli.seconds, default=0.0, help="where in the song the clip begins: 32, 0:32 or 1:02:03.5")
     parser.add_separation(none="--audio is an accompaniment already")
     parser.heading("sampling")
     add("--prompt", default="Generate a vocal melody", help="description of the vocal")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from riff import cli
 from riff.cli.errors import REPLACE, named_flag, naming
-from riff.errors import ExistsError
+from riff.errors import ExistsError, OptionError
 from riff.training import flags
 
 if TYPE_CHECKING:
@@ -47,7 +47,12 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     _add_run(parser)
     _add_samples(parser)
     _add_example_flags(parser)
-    return parser.parse_with_config(argv, resume=_config_of_checkpoint)
+    args = parser.parse_with_config(argv, resume=_config_of_checkpoint)
+    if args.random_flip:
+        raise OptionError("--random_flip: a spectrogram that is flipped sounds backwards; leave the flag out")
+    if args.val_image_url and not args.validation_prompt:
+        raise OptionError("--val_image_url: needs an instruction in --validation_prompt")
+    return args
 
 
 def _add_data(parser: cli.ArgumentParser) -> None:
@@ -225,15 +230,14 @@ def read_settings(args: cli.argparse.Namespace) -> EditSettings:
 @naming(**flags.NAMES)
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    from riff.data.records import EDIT_PAIRS
+
+    pairs = None if args.dry_run or args.dataset_name else args.train_data_dir
+    flags.check_inputs(args.model, "give a hub id, a folder, a file, or mini", pairs, EDIT_PAIRS)
     import torch
 
-    from riff.errors import OptionError
     from riff.training.launch import run_in_processes
 
-    if args.random_flip:
-        raise OptionError("--random_flip: a spectrogram that is flipped sounds backwards; leave the flag out")
-    if args.val_image_url and not args.validation_prompt:
-        raise OptionError("--val_image_url: needs an instruction in --validation_prompt")
     settings = read_settings(args)
     if args.allow_tf32 and settings.device == "cuda":
         torch.set_float32_matmul_precision("high")

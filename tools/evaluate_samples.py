@@ -136,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     from riff.separation.separator import separation_options
 
-    with named_flag("--experiment "):
+    with named_flag("--model "):
         experiments = find_experiments(args.experiment, args.model)
     folders = result_folders(args, [experiment.name for experiment, _ in experiments])
     for folder in folders.values():

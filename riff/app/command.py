@@ -11,6 +11,8 @@ or the server ends, unless --keep names a folder. Needs Gradio: pip install '.[a
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shutil
 import signal
@@ -109,18 +111,19 @@ def _serve(args: cli.argparse.Namespace, root: Path) -> None:
     }
     blocks.queue(api_open=False)
     try:
-        blocks.launch(
-            server_name=args.host,
-            server_port=args.port or None,
-            theme=THEME,
-            css_paths=STATIC / "page.css",
-            quiet=True,
-            share=args.share,
-            prevent_thread_lock=True,
-            **server,
-        )
+        with contextlib.redirect_stdout(io.StringIO()):  # Gradio's own lines about a public address
+            blocks.launch(
+                server_name=args.host,
+                server_port=args.port or None,
+                theme=THEME,
+                css_paths=STATIC / "page.css",
+                quiet=True,
+                share=args.share,
+                prevent_thread_lock=True,
+                **server,
+            )
         if args.share and not blocks.share_url:
-            raise OptionError("--share: Gradio's server cannot be reached; check the network, or leave it out")
+            raise OptionError("--share: Gradio's server for public addresses cannot be reached; check the network, or leave it out")
         print(f"open {blocks.share_url or blocks.local_url}", flush=True)
         while blocks.is_running:
             time.sleep(1.0)

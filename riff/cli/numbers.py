@@ -104,4 +104,4 @@ CANNY = whole(0, 2040)  # twice 4 * 255, the maximum of each of the two Sobel gr
 PROCESSES = whole(1, 1024)
 WORKERS = whole(0, 1024)  # beside the process itself
 BATCH = whole(1, 4096)
-TIME = times()
+seconds = times()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from riff import __version__
-from riff.cli.numbers import CANNY, DENOISING_STEPS, PROCESSES, SEED, TIME, Number, parse_time, real, shown, whole
+from riff.cli.numbers import CANNY, DENOISING_STEPS, PROCESSES, SEED, Number, parse_time, real, seconds, shown, whole
 from riff.cli.progress import warn
 from riff.cli.vocabulary import option_strings
 from riff.errors import OptionError, RiffError
@@ -252,7 +252,7 @@ class ArgumentParser(argparse.ArgumentParser):
         )
         strength = "0 leaves the tune to the model, 1 keeps it to the letter (default: the model's recommendation, else 0.3)"
         add("--melody_strength", type=real(0, 1), help=strength)
-        add("--melody_start", type=TIME, default=0.0, help="where the tune of a file begins in the song")
+        add("--melody_start", type=seconds, default=0.0, help="where the tune of a file begins in the song")
         add(
             "--melody_transpose",
             type=whole(-48, 48, auto=None),

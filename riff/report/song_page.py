@@ -106,23 +106,22 @@ def lowered_line(song_gain_db: float) -> str:
 
 def write_song_page(
     folder: Path,
+    name: str,
     song: Path,
     prompt: str,
     shown: Sequence[RenderedTake],
     seconds: Mapping[str, float],
     duration_s: float,
     song_gain_db: float = 0.0,
-    place: Path | None = None,
 ) -> Path:
     """Write `index.html` under `folder`, where accompaniment.wav lies.
 
     Args:
-        song: the original file, which the page links to.
+        name: file name of the song. song: its copy in the folder.
         seconds: by stage. duration_s: of the song. song_gain_db: gain of accompaniment and vocals.
-        place: as in `write_page`.
     """
     report = Report(
-        f"{plain_name(song.name)}, with a new vocal",
+        f"{plain_name(name)}, with a new vocal",
         f"{prompt}: the accompaniment's own samples, and a vocal that a model generated.",
     )
     report.text("Begin with a mix and change to the song while it plays. Listen for whether the new vocal keeps time and key.")
@@ -153,4 +152,4 @@ def write_song_page(
     report.table(
         ["stage", "seconds", "of the song's length"], [[stage, spent, spent / duration_s] for stage, spent in stages.items()]
     )
-    return report.write(folder / "index.html", place)
+    return report.write(folder / "index.html")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from riff import cli
+from riff.errors import ModelError
+
+if TYPE_CHECKING:
+    from riff.data.pair_types import PairType
 
 NAMES = {
     **{name: f"--{name}" for name in ("devices", "num_nodes", "resolution", "val_image_url", "trained_weights", "frozen_weights")},
@@ -62,7 +66,7 @@ def add_time(
     """Add the flags of a run's length and of its checkpoints."""
     parser.add_argument("--max_steps", type=cli.whole(1), default=max_steps, help=steps_help)
     limit = "stop after this time, such as 90, 1:30, 2:00:00 or, with days, 01:12:00:00" + ("" if max_time else " (default: never)")
-    parser.add_argument("--max_train_time", type=cli.TIME, default=max_time, help=limit)
+    parser.add_argument("--max_train_time", type=cli.seconds, default=max_time, help=limit)
     frequency = "steps between checkpoints; 0 writes one at the end alone"
     parser.add_argument("--checkpoint_freq", type=cli.whole(0), default=checkpoint_every, help=frequency)
 
@@ -81,6 +85,25 @@ def add_precision(parser: cli.ArgumentParser, described: str) -> None:
 
 def _full_name(precision: str) -> str:
     return FULL_NAMES.get(precision, precision)
+
+
+def check_inputs(model: str, remedy: str, pairs: Path | None, pair_type: PairType[Any]) -> None:
+    """Refuse a model or pairs that are not there, before the imports that take seconds.
+
+    Args:
+        remedy: for a model that is missing. pairs: as in `open_pairs`, None for a data set of another form.
+
+    Raises:
+        ModelError, DataError: what is missing.
+    """
+    from riff.data.pair_types import read_pairs
+    from riff.data.shard_files import find_shards, is_hub_name
+    from riff.models.sources import looks_like_path, resolve_base
+
+    if looks_like_path(model) and not Path(resolve_base(model)).exists():
+        raise ModelError(f"--model {model}: no such folder or file; {remedy}")
+    if pairs and not pairs.exists() and not is_hub_name(pairs) and not find_shards(pairs):
+        read_pairs(pairs, pair_type)  # which says how to make them
 
 
 def read(
@@ -140,7 +163,7 @@ def read(
         "precision": precision,
         "preset": preset,
         "device": device,
-        "max_seconds": args.max_train_time or float("inf"),
+        "max_seconds": float("inf") if args.max_train_time is None else args.max_train_time,
         "validate_every": args.val_freq,
         "validation_images": args.val_pictures,
         "project": args.wandb_project,

@@ -244,7 +244,7 @@ def test_the_predecessors_first_command_runs(tmp_path: Path) -> None:
 
 def test_training_without_the_attached_model_names_the_script_that_attaches_it(tmp_path: Path) -> None:
     done = run_script("cnet_riff_training.py", "--device", "cpu", cwd=tmp_path, code=2)
-    assert "models/control_riffusion_ini: no such folder; make it with cnet_riff_add_control.py" in last_error(done)
+    assert "models/control_riffusion_ini: no such folder or file; make it with cnet_riff_add_control.py" in last_error(done)
 
 
 @pytest.mark.parametrize("file", ["pairs-000000.tar", "data/train-00000-of-00001.parquet"])

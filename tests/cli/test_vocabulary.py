@@ -62,13 +62,13 @@ def test_times_are_written_in_one_way(script: str) -> None:
     [("5", 5), (".5", 0.5), ("0:05", 5), ("1:02.5", 62.5), ("90:00", 5400), ("1:00:00", 3600), ("01:02:03:04", 93_784)],
 )
 def test_a_time_in_seconds(text: str, seconds: float) -> None:
-    assert cli.TIME(text) == seconds
+    assert cli.seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", ":", "0:", "-1", "-1:00", "0:-5", "1.5:00", "nan", "inf", "0:1e3", "0:00:00:00:01", "5s"])
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(cli.argparse.ArgumentTypeError, match="a time such as 32, 0:32"):
-        cli.TIME(text)
+        cli.seconds(text)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -94,6 +94,12 @@ def test_version(script: str, capsys: pytest.CaptureFixture[str]) -> None:
         cli.argparse.ArgumentParser.parse_args(parser_of(script), ["--version"])
     assert not ended.value.code
     assert capsys.readouterr().out == f"riff-cnet {__version__}\n"
+
+
+def test_the_documents_say_what_each_script_is_for() -> None:
+    table = (ROOT / "docs" / "README.md").read_text().partition("## Pages")[0]
+    for script in SCRIPTS:
+        assert script.startswith("demo.") or f"{script.replace('.', '/')}.py" in table
 
 
 def test_the_version_is_the_packages() -> None:
