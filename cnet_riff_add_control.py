@@ -38,11 +38,14 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 @cli.command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from riff.errors import ModelError
+    from riff.errors import ModelError, OptionError
     from riff.models.control import attach_control
     from riff.models.folders import check_output, save_pipeline
     from riff.models.loading import load_base
+    from riff.models.sources import resolve_base
 
+    if args.base_config and Path(resolve_base(args.base)).is_dir():
+        raise OptionError(f"--base_config {args.base_config}: --base is a folder, which has its own; leave --base_config out")
     with named_output():
         replaces = check_output(args.output, args.overwrite, inputs=(args.base, args.base_config))
     print(f"loading {args.base}")

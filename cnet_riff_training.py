@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 from riff import cli
 from riff.cli.errors import REPLACE, named_flag, naming
-from riff.errors import ExistsError
-from riff.training.flags import CONTROL_FLAGS as FLAGS
+from riff.errors import ExistsError, OptionError
+from riff.training import flags
 
 if TYPE_CHECKING:
     from riff.training.control import ControlSettings
@@ -37,9 +37,12 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     _add_recipe(parser)
     _add_run(parser)
     parser.add_machines()
-    FLAGS.add_samples(parser, "steps between samples of held-out songs, and their edge F1; 0 is never")
+    flags.add_samples(parser, "steps between samples of held-out songs, and their edge F1; 0 is never")
     parser.add_logger(project="riff-cnet")
-    return parser.parse_with_config(argv, resume=_config_of_checkpoint)
+    args = parser.parse_with_config(argv, resume=_config_of_checkpoint)
+    if args.lora_rank and args.base:
+        raise OptionError("--lora_rank: adapters belong to one model, --model; leave --base out")
+    return args
 
 
 def _add_data(parser: cli.ArgumentParser) -> None:
@@ -57,13 +60,13 @@ def _add_data(parser: cli.ArgumentParser) -> None:
     add("--base", help="base of a --model that is a ControlNet alone: hub id, folder, file or mini (default: the one it names)")
     folder = "folder for the result (default: models/riff-cnet-final, or riff-cnet-METHOD-final)"
     part = "write the ControlNet alone, in half precision, with its base's name"
-    FLAGS.add_results(parser, None, folder, "controlnet_only", part)
+    flags.add_results(parser, None, folder, "controlnet_only", part)
 
 
 def _add_recipe(parser: cli.ArgumentParser) -> None:
     parser.heading("training")
-    FLAGS.add_learning_rate(parser, None, "peak learning rate (default: 1e-5, with --sd_locked False 2e-6, of adapters 1e-4)")
-    FLAGS.add_loss(parser, snr_gamma=0.0)
+    flags.add_learning_rate(parser, None, "peak learning rate (default: 1e-5, with --sd_locked False 2e-6, of adapters 1e-4)")
+    flags.add_loss(parser, snr_gamma=0.0)
     parser.add_argument("--prompt_dropout", type=cli.SHARE, default=0.5, help="share of pairs trained without their prompt")
     parser.add_flag("sd_locked", default=True, help="freeze the base; False also trains the UNet's decoder")
     parser.add_flag("only_mid_control", default=False, help="let the control act on the middle block alone")
@@ -73,18 +76,18 @@ def _add_recipe(parser: cli.ArgumentParser) -> None:
 def _add_run(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     parser.heading("time")
-    FLAGS.add_time(parser, 100_000, "total optimizer steps", "00:12:00:00", checkpoint_every=1000)
-    resume = "resume from a checkpoint (without PATH: the newest) with its settings"
+    flags.add_time(parser, 100_000, "total optimizer steps", "00:12:00:00", checkpoint_every=1000)
+    resume = "resume from a checkpoint, or without PATH from the newest, with its settings"
     add("--resume", nargs="?", const="newest", metavar="PATH", help=resume)
-    FLAGS.add_batches(parser, workers=2)
+    flags.add_batches(parser, workers=2)
     parser.add_memory()
     add("--frozen_weights", choices=("32", "half"), help="storage of the base (default: of --memory)")
     parser.add_flag("save_gpu_memory", default=False, help="the same as --memory 12")
     auto = "auto is bf16 on GPUs and CPUs that support it, and where --memory stores weights in it; 16 on a T4 or V100, else 32"
-    add("--precision", default="auto", choices=("auto", "32", "16", "bf16"), help=auto)
+    flags.add_precision(parser, auto)
 
 
-@naming(**FLAGS.names())
+@naming(**flags.NAMES)
 def _config_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
     """The configuration file of the run to resume."""
     if args.resume is None:
@@ -95,14 +98,11 @@ def _config_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
 
 
 def read_settings(args: cli.argparse.Namespace) -> ControlSettings:
-    from riff.errors import OptionError
     from riff.training.control import ControlSettings
     from riff.training.run_dir import default_output
 
-    if args.lora_rank and args.base:
-        raise OptionError("--lora_rank: adapters belong to one model, --model; leave --base out")
     default_rate = 1e-4 if args.lora_rank else 1e-5 if args.sd_locked else 2e-6
-    shared = FLAGS.read(
+    shared = flags.read(
         args,
         output=args.output or default_output(args.control_method),
         learning_rate=default_rate if args.learning_rate is None else args.learning_rate,
@@ -118,10 +118,13 @@ def read_settings(args: cli.argparse.Namespace) -> ControlSettings:
 
 
 @cli.command
-@naming(**FLAGS.names())
+@naming(**flags.NAMES)
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    _check_model(args.model)
+    from riff.data.records import CONTROL_PAIRS
+
+    remedy = "make it with cnet_riff_add_control.py, which attaches a ControlNet to a base"
+    flags.check_inputs(args.model, remedy, None if args.dry_run else args.train_data_dir, CONTROL_PAIRS)
     from riff.training.launch import run_in_processes
 
     settings = read_settings(args)
@@ -130,16 +133,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     train = partial(_train, settings)
     return run_in_processes(__file__, argv, settings.device, settings.devices, settings.num_nodes, train)
-
-
-def _check_model(model: str) -> None:
-    from riff.errors import ModelError
-    from riff.models.sources import looks_like_path
-
-    if looks_like_path(model) and not Path(model).exists():
-        raise ModelError(
-            f"--model {model}: no such folder; make it with cnet_riff_add_control.py, which attaches a ControlNet to a base"
-        )
 
 
 def _print_plan(settings: ControlSettings) -> None:
@@ -154,7 +147,7 @@ def _print_plan(settings: ControlSettings) -> None:
 
 
 @named_flag("", ExistsError, REPLACE)
-@naming(**FLAGS.names())
+@naming(**flags.NAMES)
 def _train(settings: ControlSettings, processes: Processes) -> None:
     from riff.inspection.prompt_stats import low_variety
     from riff.models.loading import load_control_pipeline

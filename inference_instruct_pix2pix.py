@@ -1,10 +1,10 @@
 """Edit spectrograms by instruction, and judge whether the edit was performed.
 
     python inference_instruct_pix2pix.py --audio raw-audio/rock-0001.ogg --prompt "add a female vocal rock melody" --best_of 4
-    python inference_instruct_pix2pix.py --model_id models/riff-pix2pix-final --data_root edit-data --max_samples 8 --sweep
+    python inference_instruct_pix2pix.py --model models/riff-pix2pix-final --train_data_dir edit-data --max_samples 8 --sweep
 
 Inputs are 5.11 s of a song whose vocal is removed first (default: the first song in raw-audio/), or the pairs of a data set:
-a folder with metadata.jsonl (--data_root), or a hub id or folder of Parquet files (--dataset_id). BASE_SAVE_PATH gets, for every
+a folder with metadata.jsonl (--train_data_dir), or a hub id or folder of Parquet files (--dataset_id). OUTPUT gets, for every
 clip, original, sample and target as PNG and WAV and a contact sheet, scores.json, and index.html to look and listen; of a model
 that generates vocals alone also vocal.png and vocal.wav, of an added vocal its notes as vocal.mid and, with --melody, its tune as
 tune.mid. Whether an edit was performed, and whether an added vocal fits the backing's chords and beats, is judged from the images,
@@ -32,18 +32,18 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     parser.heading("model")
     add = parser.add_argument
-    add("--model_id", default="models/riff-pix2pix-mini", help="folder, .ckpt or hub id of an InstructPix2Pix pipeline or its UNet")
-    add("--base", help="base to use instead of the one that --model_id names")
+    add("--model", default="models/riff-pix2pix-mini", help="folder, .ckpt or hub id of an InstructPix2Pix pipeline or its UNet")
+    add("--base", help="base to use instead of the one that --model names")
     parser.heading("input")
     add("--dataset_id", help="hub id or Parquet folder of a data set with original_image, edit_prompt, edited_image")
-    add("--data_root", type=Path, help="folder of edit pairs (metadata.jsonl), or their shards as 'DIR/*.tar'")
+    add("--train_data_dir", type=Path, help="folder of edit pairs (metadata.jsonl), or their shards as 'DIR/*.tar'")
     add("--max_samples", type=cli.whole(1), help="number of clips, from the beginning (default: 8 of a data set, 1 of raw-audio/)")
     add("--audio", type=Path, help="song to edit, instead of a data set (default: the first of raw-audio/)")
-    add("--start", type=cli.seconds, default=0.0, metavar="TIME", help="where in the song the clip begins: 32, 0:32 or 1:02:03.5")
+    add("--start", type=cli.seconds, default=0.0, help="where in the song the clip begins: 32, 0:32 or 1:02:03.5")
     parser.add_separation(none="--audio is edited as it is: an accompaniment, or a song whose vocal is to be removed")
     parser.heading("sampling")
     add("--prompt", help="the instruction (default: the data set's own; for a song, add a vocal melody)")
-    add("--num_inference_steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
+    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
     add(
         "--image_guidance_scale",
         type=cli.GUIDANCE,
@@ -58,7 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--sweep_image_scales", type=cli.GUIDANCE, nargs="+", default=[0.8, 1.2, 1.6, 2.0], help="rows of the grid")
     add("--sweep_text_scales", type=cli.GUIDANCE, nargs="+", default=[1.5, 3.0, 5.0, 7.5], help="columns of the grid")
     parser.heading("results")
-    add("--base_save_path", type=Path, default=Path("outputs/edits"), help="folder for the results")
+    add("--output", type=Path, default=Path("outputs/edits"), help="folder for the results")
     add(
         "--vocal_db",
         type=cli.real(-100, 100),
@@ -70,9 +70,9 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_sampling_seed()
     parser.add_overwrite("existing results")
     args = parser.parse_args(argv)
-    if sum(given is not None for given in (args.audio, args.data_root, args.dataset_id)) > 1:
-        parser.error("give one of --audio FILE, --data_root FOLDER and --dataset_id NAME, or none for a song of raw-audio/")
-    if args.melody == "original" and (args.data_root or args.dataset_id):
+    if sum(given is not None for given in (args.audio, args.train_data_dir, args.dataset_id)) > 1:
+        parser.error("give one of --audio FILE, --train_data_dir FOLDER and --dataset_id NAME, or none for a song of raw-audio/")
+    if args.melody == "original" and (args.train_data_dir or args.dataset_id):
         parser.error("argument --melody: the clips of a data set have no separated vocal; give --audio, or another melody")
     return args
 
@@ -82,16 +82,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from riff.errors import RiffError
 
-    inputs = (args.audio, args.data_root, args.dataset_id, args.model_id, args.base, args.stems_dir, args.melody)
-    with cli.ResultFolder(args.base_save_path, "--base_save_path", FILES, inputs, args.overwrite).written() as folder:
+    inputs = (args.audio, args.train_data_dir, args.dataset_id, args.model, args.base, args.stems_dir, args.melody)
+    with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
         summary, failures = edit_clips(args, folder)
-    print(f"{summary}: open {args.base_save_path / 'index.html'}")
+    print(f"{summary}: open {args.output / 'index.html'}")
     if failures:
         raise RiffError(failures)
 
 
 def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
-    """Write the results into `folder`, which becomes --base_save_path; returns a summary line and one about failures."""
+    """Write the results into `folder`, which becomes --output; returns a summary line and one about failures."""
     from riff.audio.clips import check_clip
 
     if args.audio:
@@ -111,15 +111,15 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
     from riff.spectrogram.params import CLIP_FRAMES
 
     device = cli.choose_device(args.device, mps=True)
-    model_type_of(args.model_id, EDIT)  # before songs are separated, which can take minutes
-    target = edit_target(args.model_id)
-    further = {"steps": args.num_inference_steps, "negative_prompt": args.negative_prompt}
-    options = edit_options_for(args.model_id, args.guidance_scale, args.image_guidance_scale, **further)
-    tune = tune_of(args, args.model_id, args.start)
+    model_type_of(args.model, EDIT)  # before songs are separated, which can take minutes
+    target = edit_target(args.model)
+    further = {"steps": args.steps, "negative_prompt": args.negative_prompt}
+    options = edit_options_for(args.model, args.guidance_scale, args.image_guidance_scale, **further)
+    tune = tune_of(args, args.model, args.start)
     if tune:
         tune.check(CLIP_FRAMES, args.prompt or "")
     clips, failures = load_clips(args, target, device)
-    pipeline = prepare_pipeline(load_edit_pipeline(args.model_id, args.base), device)
+    pipeline = prepare_pipeline(load_edit_pipeline(args.model, args.base), device)
     clips, of_other_sizes = clips_that_fit(pipeline, clips)
     failures += of_other_sizes
     for failure in failures:
@@ -148,8 +148,8 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
             scores.append(describe(clip_folder.name, clip, best, takes, sweep))
     write_json(folder / "scores.json", {"target": target, "clips": scores})
     performed = sum(score["performed"] for score in scores)
-    command = f"python inference_instruct_pix2pix.py --model_id {args.model_id} --seed {args.seed} --best_of {args.best_of}"
-    write_edits_page(folder, shown, args.model_id, command)
+    command = f"python inference_instruct_pix2pix.py --model {args.model} --seed {args.seed} --best_of {args.best_of}"
+    write_edits_page(folder, shown, args.model, command)
     cli.write_manifest(folder / "manifest.json", vars(args), target=target, performed=performed, clips=len(clips))
     for score in scores:
         if not score["performed"]:
@@ -173,14 +173,16 @@ def load_clips(args: cli.argparse.Namespace, target: str, device: str) -> tuple[
     from riff.sampling.edit import EditClip, clip_from_audio, clip_from_record
     from riff.separation.separator import open_songs, separation_options
 
-    if not args.data_root and not args.dataset_id:
+    if not args.train_data_dir and not args.dataset_id:
         inputs: Sequence = [args.audio] if args.audio else [song.path for song in list_songs("raw-audio")[: args.max_samples or 1]]
         opener = open_songs(separation_options(args, device), inputs, warn=cli.warn)
         prompt = args.prompt or "add a vocal melody"
         settings = {"opener": opener, "start_s": args.start, "prompt": prompt, "kind": kind_of_prompt(prompt), "device": device}
         read: Callable[[Any], EditClip] = partial(clip_from_audio, **settings)
     else:
-        store, inputs = open_dataset(args.dataset_id, EDIT_PAIRS) if args.dataset_id else open_pairs(args.data_root, EDIT_PAIRS)
+        store, inputs = (
+            open_dataset(args.dataset_id, EDIT_PAIRS) if args.dataset_id else open_pairs(args.train_data_dir, EDIT_PAIRS)
+        )
         inputs = inputs[: args.max_samples or 8]
         read = partial(clip_from_record, store, target=target, prompt=args.prompt)
     clips, failures = [], []

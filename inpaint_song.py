@@ -8,22 +8,26 @@
 The song is separated, a model generates the spectrogram of a new vocal in overlapping windows, and the vocal's waveform is added
 to the accompaniment's own samples, at the song's sample rate, channels and bandwidth. OUTPUT gets accompaniment.wav, for every
 take mix.wav, vocal.wav, vocal.mid with its notes and spectrogram.png (mix-SEED.wav and so on if there are several), with --melody
-its tune as tune.mid, index.html to listen and compare, and manifest.json with levels and times. mix = accompaniment + vocal, to
-the bit, and none exceeds full scale: where the sum would, a limiter lowers the vocal alone. With --start and --end only that part
-gets a new vocal. Outside it mix.wav and accompaniment.wav are the input, sample for sample, unless the input exceeds full scale by
-itself; one gain then lowers the whole song.
+its tune as tune.mid, a copy of the song, index.html to listen and compare, and manifest.json with levels and times. mix =
+accompaniment + vocal, to the bit, and none exceeds full scale: where the sum would, a limiter lowers the vocal alone. With --start
+and --end only that part gets a new vocal. Outside it mix.wav and accompaniment.wav are the input, sample for sample, unless the
+input exceeds full scale by itself; one gain then lowers the whole song.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from riff import cli
 
+if TYPE_CHECKING:
+    from riff.sampling.melody import Tune
+
 MOST_GAIN_DB = 100.0
 FILES = (  # of the results
-    *("accompaniment.wav", "mix*.wav", "vocal*.wav", "vocal*.mid", "tune*.mid"),
+    *("original.*", "accompaniment.wav", "mix*.wav", "vocal*.wav", "vocal*.mid", "tune*.mid"),
     *("spectrogram*.png", "overview*.png", "index.html", "song.rpp"),
 )
 
@@ -38,14 +42,13 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         nargs="+",
         type=cli.seconds,
         default=[],
-        metavar="TIME",
         help="beginning of each part to replace: 32, 0:32 or 1:02:03.5",
     )
-    add("--end", nargs="+", type=cli.seconds, default=[], metavar="TIME", help="end of each part; as many as --start")
+    add("--end", nargs="+", type=cli.seconds, default=[], help="end of each part; as many as --start")
     parser.add_flag(
         "keep_original_vocal", default=True, help="outside --start and --end; without it that is the accompaniment alone"
     )
-    add("--fade", type=cli.real(0), default=0.05, help="seconds of fade-in and fade-out of a part, inside its borders")
+    add("--fade", type=cli.seconds, default=0.05, help="length of fade-in and fade-out of a part, inside its borders")
     parser.add_flag("loop", default=False, help="the song is a loop, whose end is to join its beginning with the new vocal too")
     parser.add_separation(none="--audio is the backing already")
     parser.heading("model")
@@ -61,10 +64,14 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--num_samples", type=cli.whole(1), default=1, help="number of takes, of consecutive seeds from --seed")
     add("--best_of", type=cli.whole(1), default=1, help="candidates for each take; the best by score is kept")
     add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
-    add("--scale", type=cli.GUIDANCE, help="guidance by the prompt (default: the model's recommendation, else 4; edit models: 7.5)")
+    add(
+        "--guidance_scale",
+        type=cli.GUIDANCE,
+        help="guidance by the prompt (default: the model's recommendation, else 4; edit models: 7.5)",
+    )
     add("--strength", type=cli.GUIDANCE, help="of the ControlNet (default: the model's recommendation, else 1)")
     add(
-        "--image_scale",
+        "--image_guidance_scale",
         type=cli.GUIDANCE,
         help="edit models: guidance by the image (default: the model's recommendation, else 1.5)",
     )
@@ -132,6 +139,7 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     """Write the results into `folder`, which becomes --output; returns a summary line."""
     clock = cli.Stopwatch()  # loading includes the imports
     import math
+    import shutil
     from dataclasses import asdict
 
     from riff.audio.clips import check_regions
@@ -151,7 +159,9 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     device = cli.choose_device(args.device, mps=True)
     further = {"steps": args.steps, "negative_prompt": args.negative_prompt}
     canny = (args.canny_low, args.canny_high)
-    model = load_song_model(args.model, args.base, device, args.scale, args.strength, args.image_scale, canny, **further)
+    model = load_song_model(
+        args.model, args.base, device, args.guidance_scale, args.strength, args.image_guidance_scale, canny, **further
+    )
     layout = WindowLayout(overlap=args.overlap, batch_size=args.window_batch_size)
     prompt, tune = args.prompt or model.default_prompt, tune_of(args, args.model)
     clock.lap("loading")
@@ -185,7 +195,7 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     sound = {"iterations": args.griffin_lim_iterations, "vocal_lu": vocal_lu, "loop": args.loop, "stereo": args.stereo}
     for take in takes:
         if take.verdict.shortcoming:
-            cli.warn(f"seed {take.seed}: {take.verdict.shortcoming}; try --best_of, another --seed or --melody compose")
+            cli.warn(f"seed {take.seed}: {take.verdict.shortcoming}; {advice(tune)}")
     for number, take in enumerate(cli.progress_bar(takes, desc="sound", unit="take")):
         mix = render_mix(song, take.output, model.target, regions, args.gain_db, **borders, **sound)
         if args.subtype == "PCM_24":
@@ -197,12 +207,14 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
         contour = guide.tune(take.seed).contour if guide else None
         rendered.append(save_take_files(folder, ending, take, mix, args.subtype, midi, contour))
     clock.lap("sound")
+    original = folder / f"original{args.audio.suffix.lower()}"
+    shutil.copyfile(args.audio, original)
     if args.reaper:
-        tracks = {args.audio.stem: args.audio.resolve(), "accompaniment": Path("accompaniment.wav")}
+        tracks = {args.audio.stem: Path(original.name), "accompaniment": Path("accompaniment.wav")}
         tracks |= {take.sounds["vocal"].stem: Path(take.sounds["vocal"].name) for take in rendered}
         tunes = sorted(path.name for path in folder.glob("*.mid"))
         write_project(folder / "song.rpp", tracks, tunes, song.duration_s, mix.sample_rate)
-    write_song_page(folder, args.audio, prompt, rendered, clock.laps, song.duration_s, mix.song_gain_db, place=args.output)
+    write_song_page(folder, args.audio.name, original, prompt, rendered, clock.laps, song.duration_s, mix.song_gain_db)
     cli.write_manifest(
         folder / "manifest.json",
         vars(args),
@@ -222,6 +234,14 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     )
     lowered = f"; {lowered_line(mix.song_gain_db)}" if mix.song_gain_db < 0 else ""
     return f"{song.duration_s:.1f} s in {sum(clock.laps.values()):.0f} s{quieter}{lowered}"
+
+
+def advice(tune: Tune | None) -> str:
+    """What may help a take that falls short, given the tune that it was made with."""
+    if tune is None:
+        return "try --best_of, another --seed or --melody compose"
+    snapped = tune.source == "compose" or tune.snap != "none"
+    return "try --best_of or another --seed" if snapped else "try --best_of, another --seed or --melody_snap both"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Turn a folder of songs into training pairs: edges of the accompaniment, spectrogram of the mix, prompt.
 
-    python make_cnet_dataset.py --audio_dir raw-audio/ --train_data_dir train-data-full/ --prompt_file prompt_file.json
+    python make_cnet_dataset.py --audio_dir raw-audio/ --output train-data-full/ --prompt_file prompt_file.json
 
 Every song is separated into vocals and accompaniment (or read from --stems_dir), cut into 5.11 s clips, shifted in pitch
 by -3 to 3 semitones, and written as PNGs with one line per pair in prompt.json. One call processes any number of songs;
@@ -23,7 +23,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_argument(
         "--audio_dir", type=Path, default=Path("raw-audio"), help="folder of songs, or of MUSDB18, as SONG/ or SONG.stem.mp4"
     )
-    parser.add_argument("--train_data_dir", type=Path, default=Path("train-data-full"), help="folder for the pairs")
+    parser.add_argument("--output", "--train_data_dir", type=Path, default=Path("train-data-full"), help="folder for the pairs")
     parser.add_argument("--prompt_file", type=Path, default=Path("prompt_file.json"), help="each song's prompt; auto: by listening")
     parser.add_argument("--limit", type=cli.whole(1), help="process at most this many songs (default: all)")
     parser.add_argument("--start_ind", type=cli.whole(0), default=0, help="skip this many songs, in order of name")
@@ -44,7 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 @cli.command
 @named_flag("--", SettingError)
-@named_flag("--train_data_dir ", ExistsError, "; use the same settings, another folder, or --overwrite")
+@named_flag("--output ", ExistsError, "; use the same settings, another folder, or --overwrite")
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from dataclasses import asdict
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = PairSettings(args.pitch_augment, args.min_vocal_ratio, args.canny_low, args.canny_high, args.pitch_method)
     opener = open_songs(separation_options(args, device), [song.path for song in songs], cli.warn)
     described = {**asdict(settings), "separator": opener.name}
-    folder = OutputFolder(args.train_data_dir / shard, CONTROL_PAIRS)
+    folder = OutputFolder(args.output / shard, CONTROL_PAIRS)
     maker = PairMaker(settings, opener, device)
     engine = choose_engine(args.engine, args.num_workers, args.ray_address, device, len(songs))
     none_left = "no clip has enough vocal; no pairs (lower --min_vocal_ratio to keep them)"

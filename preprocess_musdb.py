@@ -1,6 +1,6 @@
 """Turn songs with stems into training pairs for the edit model: "add a vocal melody", before and after.
 
-    python preprocess_musdb.py --root_data_dir musdb18/train --output_dir musdb-pix2pix/train --pitch_augment
+    python preprocess_musdb.py --audio_dir musdb18/train --output musdb-pix2pix/train --pitch_augment
 
 Songs lie as SONG/{mixture,drums,bass,other,vocals}.wav (MUSDB18-HQ) or as SONG.stem.mp4 (MUSDB18), in the folder itself or in
 its train/ and test/. The input image shows all stems but --gen_stem. The edited image shows that stem alone, whose sound is
@@ -25,22 +25,21 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
     parser.heading("songs and results")
-    add("--root_data_dir", type=Path, required=True, help="folder of MUSDB18 or of songs like its")
-    add("--output_dir", type=Path, default=Path("musdb-pix2pix/train"), help="folder for the pairs")
+    add("--audio_dir", type=Path, required=True, help="folder of MUSDB18 or of songs like its")
+    add("--output", type=Path, default=Path("musdb-pix2pix/train"), help="folder for the pairs")
     parser.heading("edits")
     add("--gen_stem", default="vocals", help="the stem that the edit adds: vocals, drums, bass or other")
     add("--target", help="what the edited image shows: the name of --gen_stem for it alone, or mix (default: --gen_stem)")
     parser.add_flag("with_removal", default=False, help="also make pairs that remove the stem")
     parser.add_flag("with_noop", default=False, help="also make pairs that change nothing")
     add(
-        "--prompt_filepath",
         "--prompt_file",
         type=Path,
         help='one {"file": "Artist - Title", "edit_prompt": "..."} per line; a song may have several; auto: by listening',
     )
     parser.heading("clips")
     add("--frame_overlap", type=cli.real(0, below=1), default=0.0, help="share of a clip that the next one repeats")
-    add("--frame_len_seconds", type=cli.real(above=0), default=5.11, help="length of a clip; a multiple of 0.64 s, less 0.01 s")
+    add("--frame_len_seconds", type=cli.times(above=0), default=5.11, help="length of a clip; a multiple of 0.64 s, less 0.01 s")
     add(
         "--frame_min_power_prop",
         type=cli.real(0),
@@ -61,7 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 @cli.command
 @named_flag("--", SettingError)
-@named_flag("--output_dir ", ExistsError, "; use the same settings, another folder, or --overwrite")
+@named_flag("--output ", ExistsError, "; use the same settings, another folder, or --overwrite")
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from dataclasses import asdict, fields
@@ -79,30 +78,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.tagging.label import AUTO, auto_prompts
 
     settings = EditSettings(**{field.name: getattr(args, field.name) for field in fields(EditSettings)})
-    with named_flag("--root_data_dir "):
-        all_songs = list_stem_songs(args.root_data_dir)
-    if {song.path.parent for song in all_songs} >= {args.root_data_dir / "train", args.root_data_dir / "test"}:
-        cli.warn(
-            f"{args.root_data_dir}: takes songs of train and test; for the training songs alone give {args.root_data_dir / 'train'}"
-        )
-    is_auto = str(args.prompt_filepath) == AUTO
+    with named_flag("--audio_dir "):
+        all_songs = list_stem_songs(args.audio_dir)
+    if {song.path.parent for song in all_songs} >= {args.audio_dir / "train", args.audio_dir / "test"}:
+        cli.warn(f"{args.audio_dir}: takes songs of train and test; for the training songs alone give {args.audio_dir / 'train'}")
+    is_auto = str(args.prompt_file) == AUTO
     if is_auto and args.gen_stem != VOCALS:
-        raise OptionError(
-            f"--prompt_filepath auto describes vocals, and --gen_stem is {args.gen_stem}; give a file of instructions"
-        )
+        raise OptionError(f"--prompt_file auto describes vocals, and --gen_stem is {args.gen_stem}; give a file of instructions")
     default = [DEFAULT_INSTRUCTIONS[args.gen_stem]]
-    if args.prompt_filepath is None:
-        cli.warn(f"no --prompt_filepath: the instruction of every song is {default[0]!r}")
+    if args.prompt_file is None:
+        cli.warn(f"no --prompt_file: the instruction of every song is {default[0]!r}")
         prompts = {song.name: default for song in all_songs}
     elif is_auto:
         prompts = {}
     else:
-        prompts = read_edit_prompts(args.prompt_filepath)
-        if warning := names_without_song(args.prompt_filepath, prompts, all_songs):
+        prompts = read_edit_prompts(args.prompt_file)
+        if warning := names_without_song(args.prompt_file, prompts, all_songs):
             cli.warn(warning)
     device = cli.choose_device(args.device)
     songs, shard = shard_of_songs(all_songs, args.shard_index, args.num_shards)
-    folder = OutputFolder(args.output_dir / shard, EDIT_PAIRS)
+    folder = OutputFolder(args.output / shard, EDIT_PAIRS)
     maker = EditPairMaker(settings, device)
     engine = choose_engine(args.engine, args.num_workers, args.ray_address, device, len(songs))
     none_left = f"no clip has enough {settings.gen_stem}; no pairs (lower --frame_min_power_prop to keep more)"

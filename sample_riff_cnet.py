@@ -35,14 +35,18 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.heading("song")
     add("--audio", type=Path, help="song that gets a new vocal")
     add("--control", type=Path, help="edge map to follow, instead of a song")
-    add("--start", type=cli.seconds, default=0.0, metavar="TIME", help="where in the song the clip begins: 32, 0:32 or 1:02:03.5")
+    add("--start", type=cli.seconds, default=0.0, help="where in the song the clip begins: 32, 0:32 or 1:02:03.5")
     parser.add_separation(none="--audio is an accompaniment already")
     parser.heading("sampling")
     add("--prompt", default="Generate a vocal melody", help="description of the vocal")
     add("--negative_prompt", default="", help="what to avoid")
     add("--num_samples", type=cli.whole(1), default=4, help="number of samples")
     add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
-    add("--scale", type=cli.GUIDANCE, help="classifier-free guidance, 1 is off (default: the model's recommendation, else 4)")
+    add(
+        "--guidance_scale",
+        type=cli.GUIDANCE,
+        help="classifier-free guidance, 1 is off (default: the model's recommendation, else 4)",
+    )
     add("--strength", type=cli.GUIDANCE, help="of the ControlNet, 0 is none (default: the model's recommendation, else 1)")
     parser.add_flag("guess_mode", default=False, help="apply the control to the conditional prediction alone")
     parser.add_canny()
@@ -109,7 +113,7 @@ def write_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     height, width = control.edges.shape
     check_size(pipeline, height, width, f"--control {args.control}: an image")
     further = {"steps": args.steps, "guess_mode": args.guess_mode, "negative_prompt": args.negative_prompt}
-    options = options_for(args.model, args.scale, args.strength, **further)
+    options = options_for(args.model, args.guidance_scale, args.strength, **further)
     seeds = [seed_after(args.seed, index) for index in range(args.num_samples)]
     backing, guide, guided, samples = control.accompaniment, None, None, []
     if tune and control.song and backing:

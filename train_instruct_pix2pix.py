@@ -1,15 +1,15 @@
 """Train an edit model, InstructPix2Pix on Riffusion, on pairs that preprocess_musdb.py made.
 
-    python train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --resolution 512 --max_train_steps 15000
+    python train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --resolution 512 --max_steps 15000
     python train_instruct_pix2pix.py --memory 8 --dry_run
-    accelerate launch train_instruct_pix2pix.py --dataset_name USER/NAME --mixed_precision fp16 --resume_from_checkpoint latest
+    accelerate launch train_instruct_pix2pix.py --dataset_name USER/NAME --precision fp16 --resume
     python train_instruct_pix2pix.py --train_data_dir musdb-pix2pix/train --devices 4
 
 It takes the flags of diffusers' example. Latents and text embeddings are computed once and kept beside the pairs. Losses,
-samples of held-out songs and checkpoints are written to lightning_logs/version_N/ and image_log/version_N/ in --logging_dir;
+samples of held-out songs and checkpoints are written to lightning_logs/version_N/ and image_log/version_N/ in --log_dir;
 validation.jsonl beside losses.jsonl holds the loss on held-out songs. The end, --max_train_time and Ctrl-C all leave a
-pipeline in --output_dir that diffusers' StableDiffusionInstructPix2PixPipeline loads, and SIGTERM a checkpoint;
---resume_from_checkpoint latest continues exactly where the newest run of this --output_dir stopped, with its settings, or
+pipeline in --output that diffusers' StableDiffusionInstructPix2PixPipeline loads, and SIGTERM a checkpoint;
+--resume continues exactly where the newest run of this --output stopped, with its settings, or
 starts a new run if there is none. All GPUs of the machine train together, each on batches of its own: N GPUs train as one
 with N times the batch would.
 """
@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 from riff import cli
 from riff.cli.errors import REPLACE, named_flag, naming
-from riff.errors import ExistsError
-from riff.training.flags import EDIT_FLAGS as FLAGS
+from riff.errors import ExistsError, OptionError
+from riff.training import flags
 
 if TYPE_CHECKING:
     from riff.training.edit import EditSettings
@@ -47,14 +47,20 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     _add_run(parser)
     _add_samples(parser)
     _add_example_flags(parser)
-    return parser.parse_with_config(argv, resume=_config_of_checkpoint)
+    args = parser.parse_with_config(argv, resume=_config_of_checkpoint)
+    if args.random_flip:
+        raise OptionError("--random_flip: a spectrogram that is flipped sounds backwards; leave the flag out")
+    if args.val_image_url and not args.validation_prompt:
+        raise OptionError("--val_image_url: needs an instruction in --validation_prompt")
+    return args
 
 
 def _add_data(parser: cli.ArgumentParser) -> None:
     parser.heading("model")
     add = parser.add_argument
     add(
-        "--pretrained_model_name_or_path",
+        "--model",
+        "--base",
         default="riffusion/riffusion-model-v1",
         help="base: hub id, folder, .ckpt or .safetensors file, or mini (in the repository); or an edit model to train on",
     )
@@ -81,11 +87,11 @@ def _add_data(parser: cli.ArgumentParser) -> None:
 def _add_results(parser: cli.ArgumentParser) -> None:
     parser.heading("results")
     part = "write the UNet alone, in half precision, with its base's name"
-    FLAGS.add_results(parser, Path("models/riff-pix2pix-final"), "folder for the result", "unet_only", part)
-    parser.add_logger(project="riff-pix2pix", older_name="--report_to")
+    flags.add_results(parser, Path("models/riff-pix2pix-final"), "folder for the result", "unet_only", part)
+    parser.add_logger(project="riff-pix2pix")
     parser.add_flag("push_to_hub", default=False, help="upload the run and its result to the hub at the end")
-    parser.add_argument("--hub_model_id", help="USER/NAME on the hub (default: the name of --output_dir)")
-    parser.add_argument("--hub_token", help="token of the hub, instead of HF_TOKEN or `hf auth login`")
+    parser.add_argument("--repo_id", help="USER/NAME on the hub (default: the name of --output)")
+    parser.add_argument("--token", help="token of the hub, instead of HF_TOKEN or `hf auth login`")
 
 
 def _add_recipe(parser: cli.ArgumentParser) -> None:
@@ -95,13 +101,13 @@ def _add_recipe(parser: cli.ArgumentParser) -> None:
     add("--image_dropout", type=cli.SHARE, default=0.05, help="share of pairs trained without the input image")
     add("--both_dropout", type=cli.SHARE, default=0.05, help="share of pairs trained without either")
     add("--conditioning_dropout_prob", type=cli.SHARE, help="one share for all three")
-    FLAGS.add_loss(parser, snr_gamma=5.0)
+    flags.add_loss(parser, snr_gamma=5.0)
     copy = "copy the bias of the base's first convolution too; False as in diffusers' example"
     parser.add_flag("copy_bias", default=True, help=copy)
     target = "what edited images show: mix, vocals alone, or auto: as in their manifest"
     add("--target", default="auto", choices=("auto", "mix", "vocals"), help=target)
     parser.heading("optimizer")
-    FLAGS.add_learning_rate(parser, 1e-4, "peak learning rate")
+    flags.add_learning_rate(parser, 1e-4, "peak learning rate")
     parser.add_flag("scale_lr", default=False, help="multiply it by processes, accumulation and batch size")
     eight_bit = "the same as --optimizer_state 8bit; on CUDA, where bitsandbytes is installed"
     parser.add_flag("use_8bit_adam", default=False, help=eight_bit)
@@ -116,21 +122,22 @@ def _add_recipe(parser: cli.ArgumentParser) -> None:
 def _add_run(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
     parser.heading("time")
-    FLAGS.add_time(parser, None, "total optimizer steps (default: those of --num_train_epochs)", None, checkpoint_every=500)
+    flags.add_time(parser, None, "total optimizer steps (default: those of --num_train_epochs)", None, checkpoint_every=500)
     add("--num_train_epochs", type=cli.whole(1), default=100, help="passes over the pairs")
     add("--checkpoints_total_limit", type=cli.whole(0), default=1, help="number of newest checkpoints kept; 0 is all")
-    add("--resume_from_checkpoint", metavar="PATH", help="resume from a checkpoint's path, or from the latest of this --output_dir")
-    FLAGS.add_batches(parser, workers=0)
+    resume = "resume from a checkpoint with its settings; latest, or without PATH, is the newest of this --output, if there is one"
+    add("--resume", nargs="?", const="latest", metavar="PATH", help=resume)
+    flags.add_batches(parser, workers=0)
     parser.add_memory()
     parser.add_flag("allow_tf32", default=False, help="on CUDA, multiply float32 in TF32")
-    precision = "default: accelerate's, else bf16 on GPUs and CPUs that support it, or with bf16 weights; fp16 on a T4 or V100"
-    add("--mixed_precision", choices=("no", "fp16", "bf16"), help=precision)
+    auto = "auto is accelerate's, else bf16 on GPUs and CPUs that support it, or with bf16 weights; 16 on a T4 or V100, else 32"
+    flags.add_precision(parser, auto)
     parser.add_machines()
 
 
 def _add_samples(parser: cli.ArgumentParser) -> None:
     add = parser.add_argument
-    FLAGS.add_samples(parser, "steps between samples; 0 is never")
+    flags.add_samples(parser, "steps between samples; 0 is never")
     add("--validation_epochs", type=cli.whole(0), help="the same in epochs")
     add("--num_validation_images", type=cli.whole(0), default=4, help="samples of held-out songs")
     add("--validation_prompt", help="one instruction for all samples (default: each pair's own)")
@@ -150,12 +157,14 @@ def _add_example_flags(parser: cli.ArgumentParser) -> None:
     parser.add_argument("--local_rank", type=cli.whole(-1), default=-1, help="set by the launcher")
 
 
-@naming(**FLAGS.names())
+@naming(**flags.NAMES)
 def _config_of_checkpoint(args: cli.argparse.Namespace) -> Path | None:
     """The configuration file of the run to resume, None to start a new one."""
+    if args.resume is None:
+        return None
     from riff.training.run_dir import RunDir
 
-    checkpoint = _checkpoint(args.resume_from_checkpoint, args.logging_dir, args.output_dir)
+    checkpoint = _checkpoint(args.resume, args.log_dir, args.output)
     return checkpoint and RunDir.of_checkpoint(checkpoint).config
 
 
@@ -171,13 +180,13 @@ def _checkpoint(resume: str | None, log_dir: Path, output: Path, report: Callabl
 def read_settings(args: cli.argparse.Namespace) -> EditSettings:
     from riff.data.stores import HubAccess
     from riff.training.edit import ConditioningDropout, EditSettings
-    from riff.training.memory import requested_precision
+    from riff.training.memory import launched_precision
 
-    shared = FLAGS.read(
+    shared = flags.read(
         args,
-        output=args.output_dir,
+        output=args.output,
         learning_rate=args.learning_rate,
-        precision=requested_precision(args.mixed_precision),
+        precision=launched_precision() if args.precision == "auto" else args.precision,
         moments="8bit" if args.use_8bit_adam else args.optimizer_state,
         adam_betas=(args.adam_beta1, args.adam_beta2),
         adam_epsilon=args.adam_epsilon,
@@ -189,7 +198,7 @@ def read_settings(args: cli.argparse.Namespace) -> EditSettings:
         checkpoints_kept=args.checkpoints_total_limit or None,
         max_grad_norm=args.max_grad_norm,
         part_only=args.unet_only,
-        model=args.pretrained_model_name_or_path,
+        model=args.model,
         copy_bias=args.copy_bias,
         downloads={key: getattr(args, key) for key in ("revision", "variant", "cache_dir") if getattr(args, key)},
         pairs=args.train_data_dir,
@@ -200,12 +209,12 @@ def read_settings(args: cli.argparse.Namespace) -> EditSettings:
             "edited_file_path": args.edited_image_column,
             "edit_prompt": args.edit_prompt_column,
         },
-        hub=HubAccess(args.hub_token, args.cache_dir),
+        hub=HubAccess(args.token, args.cache_dir),
         resolution=args.resolution,
         max_pairs=args.max_train_samples,
         target=args.target,
         dropout=ConditioningDropout(*(each if share is None else (share, share, share))),
-        epochs=args.num_train_epochs if args.max_train_steps is None else None,
+        epochs=args.num_train_epochs if args.max_steps is None else None,
         sample_epochs=args.validation_epochs,
         scale_rate=args.scale_lr,
         num_samples=args.num_validation_images,
@@ -213,23 +222,22 @@ def read_settings(args: cli.argparse.Namespace) -> EditSettings:
         image=args.val_image_url,
         guidance=args.guidance_scale,
         image_guidance=args.image_guidance_scale,
-        upload_to=(args.hub_model_id or args.output_dir.name) if args.push_to_hub else None,
+        upload_to=(args.repo_id or args.output.name) if args.push_to_hub else None,
     )
 
 
 @cli.command
-@naming(**FLAGS.names())
+@naming(**flags.NAMES)
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    from riff.data.records import EDIT_PAIRS
+
+    pairs = None if args.dry_run or args.dataset_name else args.train_data_dir
+    flags.check_inputs(args.model, "give a hub id, a folder, a file, or mini", pairs, EDIT_PAIRS)
     import torch
 
-    from riff.errors import OptionError
     from riff.training.launch import run_in_processes
 
-    if args.random_flip:
-        raise OptionError("--random_flip: a spectrogram that is flipped sounds backwards; leave the flag out")
-    if args.val_image_url and not args.validation_prompt:
-        raise OptionError("--val_image_url: needs an instruction in --validation_prompt")
     settings = read_settings(args)
     if args.allow_tf32 and settings.device == "cuda":
         torch.set_float32_matmul_precision("high")
@@ -265,7 +273,7 @@ def _print_plan(settings: EditSettings) -> None:
 
 
 @named_flag("", ExistsError, REPLACE)
-@naming(**FLAGS.names())
+@naming(**flags.NAMES)
 def _train(settings: EditSettings, without_effect: dict[str, str], processes: Processes) -> None:
     from riff.inspection.prompt_stats import low_variety
     from riff.models.loading import load_to_edit
@@ -292,7 +300,7 @@ def _train(settings: EditSettings, without_effect: dict[str, str], processes: Pr
     processes.print(f"{len(data.training)} pairs to train on, {len(data.held_out)} held out (other songs)")
     few_prompts = low_variety([pair.edit_prompt for pair in data.training], [pair.song for pair in data.training])
     if few_prompts and processes.is_first:
-        cli.warn(f"{few_prompts}; describe every song in the --prompt_filepath of preprocess_musdb.py and make the pairs again")
+        cli.warn(f"{few_prompts}; describe every song in the --prompt_file of preprocess_musdb.py and make the pairs again")
 
     run.settings = settings = settings.for_pairs(len(data.training), processes.count)
     rank = settings.lora_rank

@@ -11,8 +11,9 @@ edited is rewritten each time, with the --report given then.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from riff import cli
 from riff.cli.errors import naming
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.hub.client import check_repo_id, find_token
     from riff.hub.files import ALL, MODEL, collect, final_model
     from riff.hub.publish import announce, publish
+    from riff.training.run_dir import read_config
 
     check_repo_id(args.repo_id)
     run, model, needs_model = args.lightning_logs / f"version_{args.version}", args.model, bool({ALL, MODEL} & set(args.what))
@@ -68,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except OptionError:
         if needs_model:
             raise
+    if args.model and needs_model:
+        check_type(args.model, read_config(run))
     if model is None and needs_model:
         print("the run's final pipeline was not found, so it is left out; name its folder with --model")
     files = collect(args.version, args.lightning_logs, args.image_log, model, args.what)
@@ -79,6 +83,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     done = publish(args.repo_id, files, find_token(args.token), message=f"Upload version {args.version}", **options)
     for command in card.commands(done.repo_id, done.files):
         print(f"load it with: {command}")
+
+
+def check_type(model: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse a model that a run of these settings cannot have made.
+
+    Raises:
+        ModelError: what it is instead.
+    """
+    from riff.hub.card import is_edit
+    from riff.models.model_types import CONTROL, EDIT, model_type_of
+
+    model_type_of(model, *([EDIT if is_edit(settings) else CONTROL] if settings else []))
 
 
 if __name__ == "__main__":

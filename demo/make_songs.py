@@ -32,7 +32,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     parser.add_argument("--num_songs", type=cli.whole(1), default=20, help="how many")
     parser.add_argument("--start_ind", type=cli.whole(0), default=0, help="number of the first one")
-    parser.add_argument("--seconds", type=cli.real(above=0), default=24.0, help="length of a song")
+    parser.add_argument("--seconds", type=cli.times(above=0), default=24.0, help="length of a song")
     parser.add_argument("--output", type=Path, default=Path("outputs/demo-songs"), help="folder for the songs")
     parser.add_argument("--format", default="wav", choices=("wav", "flac", "ogg"), help="file format")
     parser.add_flag("mixtures_only", default=False, help="write the mixtures alone, without stems")

@@ -46,7 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--singer", default="models/riff-pix2pix-mini", help="the model that sings the whole song")
     add("--audio_dir", type=Path, default=Path("raw-audio"), help="songs to train on")
     add("--prompt_file", type=Path, default=Path("prompt_file.json"), help="their prompts")
-    add("--max_train_time", default="00:00:02:30", help="how long to train, DD:HH:MM:SS")
+    add("--max_train_time", type=cli.seconds, default="2:30", help="how long to train at the most")
     add("--max_steps", type=cli.whole(1), default=1000, help="how many steps to train at the most")
     add("--num_samples", type=cli.whole(1), default=3, help="samples of each model")
     add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps of a sample")
@@ -89,7 +89,7 @@ def plan(args: cli.argparse.Namespace) -> list[Stage]:
                 args.audio_dir,
                 "--prompt_file",
                 args.prompt_file,
-                *pairs,
+                *("--output", out / "pairs"),
                 *separator,
                 "--no-pitch_augment",
             ),
@@ -101,7 +101,7 @@ def plan(args: cli.argparse.Namespace) -> list[Stage]:
             out / "control_ini" / "complete",
         ),
         Stage(
-            f"train it ({args.max_train_time} at the most)",
+            f"train it ({args.max_train_time:g} s at the most)",
             (
                 "cnet_riff_training.py",
                 *training,

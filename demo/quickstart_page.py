@@ -18,9 +18,8 @@ def write_page(folder: Path, prompt: str, song: str, num_samples: int) -> Path:
     """Write `folder/index.html` from what the stages left there."""
     report = Report(
         "A new vocal over the same accompaniment",
-        f"The song {song} was separated, 5.11 s of its accompaniment became an edge map, and two ControlNets on "
-        f'riffusion-mini generated spectrograms that follow it, from the prompt "{prompt}". Both models are small, were '
-        "trained on synthesised songs, and sing no words.",
+        f"The song {song}, which no model has seen, and a vocal that a model generated for it. The models are small, were trained "
+        "on synthesised songs, and sing no words.",
     )
     whole, original = folder / "whole-song", folder / "song" / f"{song}.wav"
     report.section("The whole song, before and after")
@@ -34,7 +33,11 @@ def write_page(folder: Path, prompt: str, song: str, num_samples: int) -> Path:
     report.player("the whole song, before and after", versions, read_audio(original).duration_s)
     report.takes([Take("spectrogram of the mix", whole / "overview.png")])
     shipped, fresh = folder / "samples-shipped", folder / "samples-fresh"
-    report.section("What the models are given")
+    report.section("What the ControlNets are given")
+    report.text(
+        "5.11 s of the separated accompaniment became an edge map, and two ControlNets on riffusion-mini generated spectrograms "
+        f"that follow it, from the prompt: {prompt}."
+    )
     report.takes(
         [
             Take("the song", audio=original),
@@ -47,15 +50,18 @@ def write_page(folder: Path, prompt: str, song: str, num_samples: int) -> Path:
         ("The shipped model, riff-cnet-mini", shipped, "measured-shipped"),
         (f"The model trained just now: {steps} steps, a few minutes' worth", fresh, "measured-fresh"),
     )
-    for heading, samples, measured in sections:
+    for heading, samples, _ in sections:
         report.section(heading)
         names = [(f"sample-{index}", f"seed {index}") for index in range(num_samples)]
         report.takes([Take(caption, samples / f"{name}.png", samples / f"{name}.wav") for name, caption in names])
+        report.takes([Take("accompaniment, edges, sample", samples / "sheet-0.png")])
+    report.section("Proof: how well they follow the edges of songs that they have not seen")
+    for heading, _, measured in sections:
+        report.text(heading)
         results = json.loads((folder / measured / "results.json").read_text())
         arguments = results["arguments"]
         command = f"python tools/evaluate_samples.py --model {arguments['model']} --songs {arguments['songs']}"
         add_table(report, EXPERIMENT, results["means"], command)
-        report.takes([Take("accompaniment, edges, sample", samples / "sheet-0.png")])
     report.section("Training loss")
     report.chart({"loss": _smooth(_losses(folder))}, "step", "noise prediction loss")
     return report.write(folder / "index.html")

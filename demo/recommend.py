@@ -19,10 +19,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--melody", choices=("none", "compose"), help="recommended tune of the vocal (default: as above)")
     parser.add_argument("--melody_strength", type=cli.real(0, 1), help="likewise")
     args = vars(parser.parse_args(argv))
+    from riff.errors import ModelError
     from riff.files import write_json
     from riff.models.sources import ORIGIN_FILE, read_origin
 
     model = args.pop("model")
+    if not (model / ORIGIN_FILE).is_file():
+        raise ModelError(f"{model}: holds no {ORIGIN_FILE}; name the folder of a trained model")
     origin = read_origin(model) | {"sampling": {name: value for name, value in args.items() if value is not None}}
     write_json(model / ORIGIN_FILE, origin)
 

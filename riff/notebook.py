@@ -1,8 +1,12 @@
-"""Helpers of the notebooks: display of sounds and spectrograms, uploads, and Google Drive."""
+"""Helpers of the notebooks: what they run on, display of sounds and spectrograms, uploads, downloads, and the page."""
 
 from __future__ import annotations
 
+import atexit
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +16,7 @@ import soundfile
 import torch
 from PIL import Image
 
+from riff import cli
 from riff.audio.io import resample, to_channels
 from riff.errors import OptionError
 from riff.sampling.levels import without_clipping
@@ -25,6 +30,22 @@ MODELS = {
     "edit": ("zachary-shah/riff-pix2pix-v1", "models/riff-pix2pix-mini"),
 }
 DRIVE = Path("/content/drive")
+
+
+def describe_runtime(device: str) -> str:
+    """Whether there is a GPU, and what that means, in plain words.
+
+    Args:
+        device: chosen by `riff.cli.choose_device`.
+    """
+    if device == "cuda":
+        return f"GPU: {torch.cuda.get_device_name()}. A take needs seconds; `auto` is the published model, a large download."
+    colab = " In Colab: Runtime, Change runtime type, T4 GPU, then run all cells again." if in_colab() else ""
+    return f"No CUDA GPU (device {device}): take the small model, `mini`; a take of the published one needs minutes.{colab}"
+
+
+def in_colab() -> bool:
+    return "google.colab" in sys.modules
 
 
 def choose_model(name: str, model_type: str, device: str) -> str:
@@ -107,3 +128,42 @@ def copy_to_drive(folder: Path) -> Path:
     copy = DRIVE / "MyDrive" / "riff-cnet" / folder.name
     shutil.copytree(folder, copy, dirs_exist_ok=True)
     return copy
+
+
+def download(folder: Path) -> Path:
+    """Pack all files of a folder into one zip beside it, which Colab sends to the browser; returns the zip."""
+    packed = Path(shutil.make_archive(str(folder), "zip", folder))
+    if in_colab():
+        from google.colab import files
+
+        files.download(str(packed))
+    return packed
+
+
+def start_app(*flags: str) -> subprocess.Popen[str]:
+    """Start the page of `app.py`, with a public address in Colab, and display its address.
+
+    Args:
+        flags: of `app.py`.
+
+    Returns:
+        Its process, which `terminate` ends.
+
+    Raises:
+        OptionError: it did not start; holds its own message.
+    """
+    from IPython.display import Markdown, display
+
+    share = ["--share"] if in_colab() else []
+    command = [sys.executable, str(cli.ROOT / "app.py"), "--port", "0", *share, *flags]
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            process.wait()
+            errors.seek(0)
+            raise OptionError((errors.read().strip().splitlines() or ["app.py did not start"])[-1].removeprefix("error: "))
+    atexit.register(process.terminate)
+    display(Markdown(f"[Open the page]({line.removeprefix('open ').strip()}). It ends with this notebook's runtime."))
+    return process

@@ -21,7 +21,7 @@ from riff.cli.errors import named_output
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
-    add("--input", required=True, help="checkpoint file, folder, mini, or hub id of either")
+    add("--input", "--model", required=True, help="checkpoint file, folder, mini, or hub id of either")
     add("--output", type=Path, required=True, help="folder, or file that ends in .ckpt or .safetensors")
     add(
         "--base",

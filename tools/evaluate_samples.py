@@ -53,7 +53,7 @@ SHARED = (
     "device",
     "num_shown",
     "steps",
-    "scale",
+    "guidance_scale",
 )
 
 
@@ -78,7 +78,11 @@ def make_parser() -> cli.ArgumentParser:
     )
     add("--clips", default="first", choices=("first", "benchmark", "whole"), help=which)
     add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
-    add("--scale", type=cli.GUIDANCE, help="classifier-free guidance (default: what the model recommends, else 4; edit: 7.5)")
+    add(
+        "--guidance_scale",
+        type=cli.GUIDANCE,
+        help="classifier-free guidance (default: what the model recommends, else 4; edit: 7.5)",
+    )
     add("--num_shown", type=cli.whole(0), default=6, help="songs shown on the page")
     add("--output", type=Path, default=Path("outputs/evaluation"), help="folder for the results")
     parser.add_device()
@@ -105,7 +109,7 @@ def make_parser() -> cli.ArgumentParser:
 def _add_edit_flags(parser: cli.ArgumentParser) -> None:
     parser.heading("--experiment edit")
     add = parser.add_argument
-    add("--image_scale", type=cli.GUIDANCE, help="guidance of the input (default: what the model recommends, else 1.5)")
+    add("--image_guidance_scale", type=cli.GUIDANCE, help="guidance of the input (default: what the model recommends, else 1.5)")
     add("--best_of", type=cli.whole(1), default=1, help="samples a clip, of which the best by score has a row")
     add("--edit_kinds", nargs="+", default=["add"], choices=("add", "remove", "noop"), help="instructions to give")
     add(
@@ -131,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     from riff.separation.separator import separation_options
 
-    with named_flag("--experiment "):
+    with named_flag("--model "):
         experiments = find_experiments(args.experiment, args.model)
     folders = result_folders(args, [experiment.name for experiment, _ in experiments])
     for folder in folders.values():
@@ -175,9 +179,9 @@ def run_experiments(
 
     evaluations: dict[str, Evaluation] = {}  # by model type; its experiments share samples
     sampling = {
-        "guidance_scale": args.scale,
+        "guidance_scale": args.guidance_scale,
         "strength": args.strength,
-        "image_guidance_scale": args.image_scale,
+        "image_guidance_scale": args.image_guidance_scale,
         "steps": args.steps,
     }
     finished, failed = [], 0
@@ -193,7 +197,7 @@ def run_experiments(
                     evaluations[model_type.name] = replace(evaluation, load_clips=partial(load_clips, catalogue=STYLE_CATALOGUE))
                 evaluation = evaluations[model_type.name]
                 result = experiment.measure(evaluation, vars(args))
-                scale = "strength" if evaluation.model.follows_edges else "image_scale"
+                scale = "strength" if evaluation.model.follows_edges else "image_guidance_scale"
                 command = parser.command(flags, list(dict.fromkeys((*SHARED, scale, *experiment.flags))))
                 finished.append(FinishedExperiment(experiment, result, command))
                 write_results(place, finished[-1], clips, vars(flags), args.num_shown)

@@ -2,10 +2,10 @@
 
     python tools/label_songs.py --audio_dir raw-audio --output prompts.json --review review.html
 
-OUTPUT is a prompt file for --prompt_file of make_cnet_dataset.py or, with --template edit, for --prompt_filepath of
-preprocess_musdb.py. Each line also holds the words that were considered, with a confidence each; what is not sure (below 0.7)
-is not in the prompt. The review page plays every song beside its prompt, and saves the corrected file. Songs that have a line
-are kept, corrected or not. A song that cannot be labelled is named, the others go on, and the exit status is 2.
+OUTPUT is a prompt file for --prompt_file of make_cnet_dataset.py or, with --template edit, of preprocess_musdb.py. Each line also
+holds the words that were considered, with a confidence each; what is not sure (below 0.7) is not in the prompt. The review page
+plays every song beside its prompt, and saves the corrected file. Songs that have a line are kept, corrected or not. A song that
+cannot be labelled is named, the others go on, and the exit status is 2.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pack a folder of pairs into shards, which both trainers read like the folder.
 
-    python tools/pack_dataset.py --data_dir train-data-full --output train-shards
-    python tools/pack_dataset.py --data_dir musdb-pix2pix/train --output musdb-shards --format parquet --pairs_per_shard 500
+    python tools/pack_dataset.py --train_data_dir train-data-full --output train-shards
+    python tools/pack_dataset.py --train_data_dir musdb-pix2pix/train --output musdb-shards --format parquet --pairs_per_shard 500
     python cnet_riff_training.py --train_data_dir 'train-shards/pairs-{000000..000031}.tar'
 
 A shard is a tar in WebDataset's layout (00000012.source.png, 00000012.target.png, 00000012.json with the record) or a Parquet
@@ -22,7 +22,12 @@ from riff.cli.errors import naming
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
-    add("--data_dir", type=Path, required=True, help="folder of pairs, for ControlNets (prompt.json) or edits (metadata.jsonl)")
+    add(
+        "--train_data_dir",
+        type=Path,
+        required=True,
+        help="folder of pairs, for ControlNets (prompt.json) or edits (metadata.jsonl)",
+    )
     add("--output", type=Path, required=True, help="folder for the shards")
     add("--format", default="webdataset", choices=("webdataset", "parquet"), help="tars in WebDataset's layout, or Parquet files")
     add(
@@ -46,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.data.pair_types import MANIFEST
     from riff.files import make_folder, only_writer
 
-    plan, manifest = plan_packing(args.data_dir, args.control_method, args.format, args.pairs_per_shard)
+    plan, manifest = plan_packing(args.train_data_dir, args.control_method, args.format, args.pairs_per_shard)
     make_folder(args.output)
     with only_writer(args.output):
         if not prepare_output(args.output, manifest, args.overwrite):

@@ -29,7 +29,7 @@ STEMS = {
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
-    parser.add_argument("--audio", type=Path, required=True, help="an audio file, or a folder of them")
+    parser.add_argument("--audio", "--audio_dir", type=Path, required=True, help="an audio file, or a folder of them")
     parser.add_argument("--output", type=Path, required=True, help="folder for SONG/{vocals,accompaniment}.wav")
     parser.add_separation()
     parser.add_argument(

@@ -11,6 +11,8 @@ or the server ends, unless --keep names a folder. Needs Gradio: pip install '.[a
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shutil
 import signal
@@ -56,7 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.heading("visitors")
     add("--max_megabytes", type=cli.real(above=0), default=100.0, help="of an upload")
     add("--max_minutes", type=cli.real(above=0), default=15.0, help="of an upload")
-    add("--max_seconds", type=cli.real(6), default=30.0, help="of a part that vocals are generated for")
+    add("--max_seconds", type=cli.times(6), default=30.0, help="of a part that vocals are generated for")
     add("--keep", type=Path, metavar="DIR", help="keep songs and takes there (default: deleted when their page is closed)")
     return parser.parse_args(argv)
 
@@ -109,18 +111,19 @@ def _serve(args: cli.argparse.Namespace, root: Path) -> None:
     }
     blocks.queue(api_open=False)
     try:
-        blocks.launch(
-            server_name=args.host,
-            server_port=args.port or None,
-            theme=THEME,
-            css_paths=STATIC / "page.css",
-            quiet=True,
-            share=args.share,
-            prevent_thread_lock=True,
-            **server,
-        )
+        with contextlib.redirect_stdout(io.StringIO()):  # Gradio's own lines about a public address
+            blocks.launch(
+                server_name=args.host,
+                server_port=args.port or None,
+                theme=THEME,
+                css_paths=STATIC / "page.css",
+                quiet=True,
+                share=args.share,
+                prevent_thread_lock=True,
+                **server,
+            )
         if args.share and not blocks.share_url:
-            raise OptionError("--share: Gradio's server cannot be reached; check the network, or leave it out")
+            raise OptionError("--share: Gradio's server for public addresses cannot be reached; check the network, or leave it out")
         print(f"open {blocks.share_url or blocks.local_url}", flush=True)
         while blocks.is_running:
             time.sleep(1.0)

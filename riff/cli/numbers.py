@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,11 +19,12 @@ class Number:
     """An argparse type: the numbers of an interval, without NaN and infinity.
 
     Attributes:
+        type: int, float or `parse_time`.
         low, high: bounds, excluded where `open_low` or `open_high`.
         words: values by text that is allowed instead of a number.
     """
 
-    type: type[int] | type[float]
+    type: Callable[[str], float]
     low: float
     high: float
     open_low: bool = False
@@ -54,9 +55,9 @@ class Number:
         return f"{'above ' if self.open_low else ''}{low} to {'below ' if self.open_high else ''}{high}"
 
     def __str__(self) -> str:
-        noun = "a whole number" if self.type is int else "a number"
+        nouns: dict[Any, str] = {int: "a whole number", float: "a number", parse_time: "a time such as 32, 0:32 or 1:02:03.5"}
         most = f" and at most {MAX}" if self.high == MAX else ""
-        return " or ".join([f"{noun}, {self.range}{most}", *self.words])
+        return " or ".join([f"{nouns[self.type]}, {self.range}{most}", *self.words])
 
 
 def whole(low: int, high: int = MAX, **words: Any) -> Number:
@@ -70,15 +71,24 @@ def real(low: float = -MAX, high: float = MAX, *, above: float | None = None, be
     return Number(float, *bounds, open_low=above is not None, open_high=below is not None, words=words)
 
 
-def seconds(text: str) -> float:
-    """An argparse type: a time in a song as 32, 0:32 or 1:02:03.5, in seconds."""
-    total = 0.0
-    parts = text.split(":")
-    for part in parts:
-        total = 60 * total + (float(part) if part.replace(".", "", 1).isdecimal() else math.nan)
-    if len(parts) > 3 or not total <= MAX:
-        raise argparse.ArgumentTypeError(f"{shown(text)} is no time; write 32, 0:32 or 1:02:03.5")
-    return total
+def parse_time(text: str) -> float:
+    """A time as 62.5, 1:02.5, 0:01:02.5 or, with days, 00:00:01:02.5, in seconds.
+
+    Raises:
+        ValueError: written in another way.
+    """
+    *larger, last = text.split(":")
+    if not larger:
+        return float(text)
+    if len(larger) > 3 or not all(part.isdecimal() for part in (*larger, last.replace(".", "", 1))):
+        raise ValueError(text)
+    units = (60, 3600, 86400)
+    return float(last) + sum(unit * int(part) for unit, part in zip(units, reversed(larger), strict=False))
+
+
+def times(low: float = 0, high: float = MAX, *, above: float | None = None) -> Number:
+    """A time in seconds, written as in `parse_time`, from low to high; `above` is an excluded bound."""
+    return Number(parse_time, low if above is None else above, high, open_low=above is not None)
 
 
 def shown(text: str) -> str:
@@ -94,3 +104,4 @@ CANNY = whole(0, 2040)  # twice 4 * 255, the maximum of each of the two Sobel gr
 PROCESSES = whole(1, 1024)
 WORKERS = whole(0, 1024)  # beside the process itself
 BATCH = whole(1, 4096)
+seconds = times()

@@ -9,19 +9,22 @@ import secrets
 import shlex
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from riff.cli.numbers import CANNY, DENOISING_STEPS, PROCESSES, SEED, Number, real, seconds, shown, whole
+from riff import __version__
+from riff.cli.numbers import CANNY, DENOISING_STEPS, PROCESSES, SEED, Number, parse_time, real, seconds, shown, whole
 from riff.cli.progress import warn
+from riff.cli.vocabulary import option_strings
 from riff.errors import OptionError, RiffError
 from riff.files import LONGEST_NAME, read_mapping
 from riff.seeds import TORCH_SEEDS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TOKENS = ("hub_token", "token")  # flags that are not written to any file
-ONE_CALL = ("resume", "resume_from_checkpoint", "overwrite", "push_to_hub", "dry_run", *TOKENS)  # not inherited by a resumed run
+TOKENS = ("token",)  # flags that are not written to any file
+ONE_CALL = ("resume", "overwrite", "push_to_hub", "dry_run", *TOKENS)  # not inherited by a resumed run
 WIDEST_HELP = 132  # columns
 LONGEST_ERROR = 1000  # characters, since values may be of any length
 SEPARATORS = ("spleeter", "spleeter-tf", "demucs", "demucs_ft", "repet")
@@ -29,31 +32,42 @@ RANDOM = "random"  # value of --seed
 NEGATIVE_NUMBER = re.compile(r"-(\.?\d|inf|nan)", re.IGNORECASE)  # argparse's own pattern takes -1e-5 for a flag
 
 
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """Shows every default, and only positional and required arguments in the usage line."""
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows every default, each flag by one name, and only positional and required arguments in the usage line."""
 
     def __init__(self, prog: str, **more: Any) -> None:
         width = min(shutil.get_terminal_size().columns, WIDEST_HELP) - 2
         super().__init__(prog, max_help_position=32, width=width, **more)
 
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Wrap the paragraphs of a docstring, and leave indented lines, which are commands, as they are."""
+        paragraphs = text.strip().split("\n\n")
+        return "\n\n".join(one if one.startswith(" ") else "\n".join(self._split_lines(one, width)) for one in paragraphs)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        """Wrap between words alone: paths and flags hold hyphens, and are copied."""
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
     def _get_help_string(self, action: argparse.Action) -> str | None:
         described = action.help
         if isinstance(action.type, Number) and action.choices is None:
             described = f"{action.help}; {action.type.range}"
-        if action.required or action.default in (None, "", [], argparse.SUPPRESS):
-            return described
-        if isinstance(action.default, list):
-            return f"{described} (default: {' '.join(map(str, action.default))})"
-        return f"{described} (default: %(default)s)"
+        if not (action.required or action.default in (None, "", [], argparse.SUPPRESS)):
+            default = " ".join(map(str, action.default)) if isinstance(action.default, list) else "%(default)s"
+            described = f"{described} (default: {default})"
+        older = [] if isinstance(action, _BooleanAction) else [name for name in action.option_strings[1:] if name != "--help"]
+        return f"{described}; also as {', '.join(older)}" if older else described
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        names: dict[Any, str] = {int: "N", float: "X", Path: "PATH"}
+        names: dict[Any, str] = {int: "N", float: "X", parse_time: "TIME", Path: "PATH"}
         return names.get(action.type.type if isinstance(action.type, Number) else action.type, "TEXT")
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if isinstance(action, _BooleanAction):
             return f"--[no-]{action.dest}"
-        return super()._format_action_invocation(action)
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        return f"{action.option_strings[0]} {self._format_args(action, self._get_default_metavar_for_optional(action))}"
 
     def _format_usage(self, usage, actions, groups, prefix):  # type: ignore[no-untyped-def]
         shown_actions = [action for action in actions if action.required or not action.option_strings]
@@ -80,6 +94,7 @@ class ArgumentParser(argparse.ArgumentParser):
         self._heading: argparse._ArgumentGroup | None = None
         super().__init__(description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
         self._negative_number_matcher = NEGATIVE_NUMBER
+        self.add_argument("--version", action="version", dest=argparse.SUPPRESS, version=f"riff-cnet {__version__}")
 
     def error(self, message: str) -> NoReturn:
         """One line on stderr, and status 2."""
@@ -93,6 +108,12 @@ class ArgumentParser(argparse.ArgumentParser):
         self._heading = self.add_argument_group(title)
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        """Add an argument, a flag with its older names (`riff.cli.vocabulary`), under the last heading.
+
+        Args:
+            names: the name in `--help` and in messages, and further ones of this script alone.
+        """
+        names = (*option_strings(names[0]), *names[1:]) if names else names
         return self._heading.add_argument(*names, **settings) if self._heading else super().add_argument(*names, **settings)
 
     def add_flag(self, name: str, *, default: bool | None, help: str) -> None:
@@ -231,7 +252,7 @@ class ArgumentParser(argparse.ArgumentParser):
         )
         strength = "0 leaves the tune to the model, 1 keeps it to the letter (default: the model's recommendation, else 0.3)"
         add("--melody_strength", type=real(0, 1), help=strength)
-        add("--melody_start", type=seconds, default=0.0, metavar="TIME", help="where the tune of a file begins in the song")
+        add("--melody_start", type=seconds, default=0.0, help="where the tune of a file begins in the song")
         add(
             "--melody_transpose",
             type=whole(-48, 48, auto=None),
@@ -273,16 +294,15 @@ class ArgumentParser(argparse.ArgumentParser):
         )
         add("--num_shards", type=whole(1), help="number of shards; each has a subfolder of its own")
 
-    def add_logger(self, project: str, older_name: str | None = None) -> None:
+    def add_logger(self, project: str) -> None:
         """Add the flags of the loggers of a training run; `riff.training.loggers` reads them.
 
         Args:
-            project: the default at Weights & Biases. older_name: another name of --logger.
+            project: the default at Weights & Biases.
         """
-        names = [older_name, "--logger"] if older_name else ["--logger"]
         add = self.add_argument
         add(
-            *names,
+            "--logger",
             nargs="+",
             default=["tensorboard"],
             choices=("tensorboard", "wandb", "csv"),
@@ -324,7 +344,9 @@ class ArgumentParser(argparse.ArgumentParser):
         self.heading("flags from a file")
         self.add_argument("--config", type=Path, help="YAML file of flags; flags on the command line win")
         args = self.parse_args(argv)
-        actions = {action.dest: action for action in self._actions}
+        actions = {action.dest: action for action in self._actions if action.default is not argparse.SUPPRESS}
+        options = [(option, name) for name, action in actions.items() for option in action.option_strings]
+        names = {option.removeprefix("--"): name for option, name in options if not option.startswith("--no-")}
         optional = {name for name, action in actions.items() if action.default is None}
         earlier = resume(args) if resume else None
         for path, flag in ((earlier, "--resume"), (args.config, "--config")):
@@ -333,11 +355,12 @@ class ArgumentParser(argparse.ArgumentParser):
                     values = read_mapping(path)
                 except RiffError as error:
                     raise OptionError(f"{flag} {error}") from error
-                if unknown := sorted(set(values) - set(actions)):
+                if unknown := sorted(set(values) - set(names)):
                     raise OptionError(f"{flag} {path}: {unknown[0]} is no flag of this command; see --help")
-                for name, value in values.items():
+                for given, value in values.items():
+                    name = names[given]
                     if value is not None or name not in optional:
-                        value = self._parse_value(actions[name], value, f"{flag} {path}: {name}")
+                        value = self._parse_value(actions[name], value, f"{flag} {path}: {given}")
                     self.set_defaults(**{name: value})
         return self.parse_args(argv)
 

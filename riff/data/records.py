@@ -68,7 +68,7 @@ CONTROL_PAIRS = PairType(
     PairRecord,
     records_file=pairs_file(),
     name="pairs",
-    made_by="make_cnet_dataset.py --train_data_dir",
+    made_by="make_cnet_dataset.py --output",
     trained_by="cnet_riff_training.py",
     images={
         "source": ImageField("source", column="source"),
@@ -129,7 +129,7 @@ EDIT_PAIRS = PairType(
     EditRecord,
     records_file=EDIT_RECORDS_FILE,
     name="edit pairs",
-    made_by="preprocess_musdb.py --output_dir",
+    made_by="preprocess_musdb.py --output",
     trained_by="train_instruct_pix2pix.py",
     images={
         "input_file_path": ImageField("input_image", column="original_image", maximum="input_max"),

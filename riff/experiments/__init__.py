@@ -34,9 +34,9 @@ def find_experiments(names: list[str], model: str | None = None) -> list[tuple[E
     found: list[tuple[Experiment, ModelType]] = []
     for name in dict.fromkeys(NAMES if ALL in names else names):
         experiment: Experiment = import_module(f"{__name__}.{name}").EXPERIMENT
-        if model_type in (None, *experiment.model_types):
+        if model_type is None or model_type in experiment.model_types:
             found.append((experiment, model_type or experiment.model_types[0]))
         elif ALL not in names:
             needed = experiment.model_types[0]
-            raise ModelError(f"{name} needs {needed.name}, and {model} is none; use {needed.example}")
+            raise ModelError(f"{model}: is {model_type.name}, and experiment {name} needs {needed.name}, such as {needed.example}")
     return found

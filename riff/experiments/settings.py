@@ -47,12 +47,17 @@ class Variant:
 
 
 def run_settings(
-    evaluation: Evaluation, steps: int, scale: float | None, strength: float | None, settings: Sequence[str], compare: Sequence[str]
+    evaluation: Evaluation,
+    steps: int,
+    guidance_scale: float | None,
+    strength: float | None,
+    settings: Sequence[str],
+    compare: Sequence[str],
 ) -> Result:
     others, options = [named_model(text) for text in compare], evaluation.control_options
     scored = list(_measure(evaluation, variants(options, settings), ceiling=True))
     for name, folder in others:
-        sampling = {"guidance_scale": scale, "strength": strength, "steps": steps}
+        sampling = {"guidance_scale": guidance_scale, "strength": strength, "steps": steps}
         other = load_evaluation(folder, evaluation.clips, None, evaluation.device, evaluation.seed, **sampling)
         row = f"model {name}"
         scored += _measure(replace(other, label=row), {row: Variant(other.control_options)})

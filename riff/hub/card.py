@@ -21,7 +21,7 @@ from riff.hub.client import MINI, is_on_hub
 from riff.hub.files import read_facts
 from riff.models.sources import FOLDER_FILES, LORA_FILE, ORIGIN_FILE
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
-from riff.training.run_dir import IMAGES, read_losses, step_of
+from riff.training.run_dir import IMAGES, read_config, read_losses, step_of
 
 SHEET = "-sheet.png"
 MAX_SAMPLES = 4
@@ -82,7 +82,7 @@ EDIT_CARD = CardTexts(
     "instruct-pix2pix",
     "An InstructPix2Pix model made with riff-cnet: it edits the spectrogram of a clip by an instruction, mainly to add a "
     "vocal (512x512, 5.11 s, Riffusion's format).",
-    'python inference_instruct_pix2pix.py --model_id {model} --audio song.wav --prompt "add a female vocal pop melody"',
+    'python inference_instruct_pix2pix.py --model {model} --audio song.wav --prompt "add a female vocal pop melody"',
     "StableDiffusionInstructPix2PixPipeline",
 )
 
@@ -110,7 +110,7 @@ class RunCard:
 
     @property
     def kind(self) -> CardTexts:
-        return EDIT_CARD if "pretrained_model_name_or_path" in self.settings else CONTROL_CARD  # only that script has this flag
+        return EDIT_CARD if is_edit(self.settings) else CONTROL_CARD
 
     @property
     def base_name(self) -> str | None:
@@ -206,12 +206,12 @@ def read_run_card(
         DataError: a file exists and cannot be read.
         OptionError: a report of another model.
     """
-    settings = read_facts(run / "config.yaml")
+    settings = read_config(run)
     data = read_facts(Path(str(settings.get("train_data_dir") or "")) / "manifest.json")
     manifest = {} if model is None else read_facts(model / "manifest.json")
     origin = {} if model is None else read_facts(model / ORIGIN_FILE)
     base = base or mapping(manifest.get("arguments")).get("base") or origin.get("base")
-    base = base or settings.get("base") or settings.get("pretrained_model_name_or_path")
+    base = base or settings.get("model" if is_edit(settings) else "base")
     steps = manifest.get("steps") or origin.get("steps")
     figures = [run_figures(run), *(report_figures(report, model, repo_id) for report in reports)]
     return RunCard(
@@ -224,6 +224,11 @@ def read_run_card(
         [result for found in figures for result in found.results],
         revision,
     )
+
+
+def is_edit(settings: Mapping[str, Any]) -> bool:
+    """Whether a run of these settings trained an edit model: only that script has this flag."""
+    return "conditioning_dropout_prob" in settings
 
 
 def _numbers_of(facts: Mapping[str, Any]) -> dict[str, int | float]:
@@ -317,11 +322,12 @@ def data_figures(settings: Mapping[str, Any]) -> dict[str, int | float]:
         settings: the run's configuration.
     """
     folder = Path(str(settings.get("train_data_dir") or ""))
-    is_edit = "pretrained_model_name_or_path" in settings
     if not settings.get("train_data_dir") or not folder.is_dir() or settings.get("dataset_name"):
         return {}
     try:
-        records = read_edit_records(folder) if is_edit else read_records(folder, str(settings.get("control_method") or ""))
+        records = (
+            read_edit_records(folder) if is_edit(settings) else read_records(folder, str(settings.get("control_method") or ""))
+        )
     except DataError:
         return {}
     clips = {(record.song, record.start_s) for record in records if record.song}

@@ -12,7 +12,7 @@ from riff import cli
 from riff.errors import ModelError, OptionError
 from riff.files import CARD, read_mapping
 from riff.models.sources import FOLDER_FILES, ORIGIN_FILE
-from riff.training.run_dir import IMAGES, LOGS, checkpoints_in, default_output, first_readable, run_versions
+from riff.training.run_dir import IMAGES, LOGS, checkpoints_in, default_output, first_readable, read_config, run_versions
 
 Files = dict[str, Path | bytes]  # path in the repository -> file on disk, or its content
 
@@ -100,9 +100,8 @@ def final_model(run: Path) -> Path | None:
     Raises:
         OptionError: another version wrote the pipeline in it.
     """
-    settings = read_facts(run / "config.yaml")
-    recorded = settings.get("output_dir") or settings.get("output")
-    folder = Path(str(recorded or default_output(str(settings.get("control_method") or ""))))
+    settings = read_config(run)
+    folder = Path(str(settings.get("output") or default_output(str(settings.get("control_method") or ""))))
     if not folder.exists():
         return None
     version = read_facts(folder / ORIGIN_FILE).get("version")

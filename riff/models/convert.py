@@ -16,7 +16,8 @@ from riff.models.control import with_control
 from riff.models.edit import with_unet
 from riff.models.folders import model_folder, write_weights
 from riff.models.ldm_keys import PREFIXES
-from riff.models.sources import DEFAULT_BASE, SINGLE_FILES, as_model_error, looks_like_path, read_origin, resolve_base
+from riff.models.model_types import BASE, EDIT, LORA, Identified, identify_folder, wrong_type
+from riff.models.sources import DEFAULT_BASE, MINI, SINGLE_FILES, as_model_error, looks_like_path, read_origin, resolve_base
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 PART_CLASSES = {"ControlNetModel": "controlnet", "UNet2DConditionModel": "unet"}  # of a part's folder alone
@@ -83,12 +84,18 @@ def part_folders(model: str, base: str | None, controlnet_only: bool) -> tuple[d
     if (folder / "model_index.json").is_file():
         parts, scheduler = {part: folder / part for part in PREFIXES if (folder / part).is_dir()}, folder / "scheduler"
     else:
+        found = identify_folder(folder, "")
+        if not (folder / "config.json").is_file():
+            raise wrong_type(model, Identified(LORA, alone=True), "a pipeline or a part of one", EDIT.example)
         class_name = str(read_config(folder / "config.json").get("_class_name"))
         if class_name not in PART_CLASSES:
             raise ModelError(f"{model}: is a {class_name}, and neither a pipeline nor {' nor '.join(PART_CLASSES)}")
         parts, scheduler = {PART_CLASSES[class_name]: folder}, None
         base = base or read_origin(folder).get("base")
         if not controlnet_only and base:
+            base_found = identify_folder(pipeline_folder(base), "")
+            if base_found.alone or base_found.name not in (BASE, found.name):
+                raise wrong_type(base, base_found, f"the whole pipeline of {BASE}", MINI)
             base_parts, scheduler = part_folders(base, None, False)
             parts = base_parts | parts
     if controlnet_only:
@@ -109,8 +116,8 @@ def pipeline_folder(model: str) -> Path:
     folder = Path(resolve_base(model))
     if folder.is_dir():
         return folder
-    if looks_like_path(model):
-        raise ModelError(f"{model}: no such folder or file")
+    if folder.exists() or looks_like_path(model):
+        raise ModelError(f"{model}: no such folder")
     try:
         return Path(DiffusionPipeline.download(model))
     except (OSError, ValueError) as error:

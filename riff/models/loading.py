@@ -104,6 +104,9 @@ def load_to_edit(
     """
     folder = Path(resolve_base(model))
     if (folder / ORIGIN_FILE).exists() and not (folder / "model_index.json").exists():
+        found = identify_folder(folder, "")
+        if found.name != EDIT.name:
+            raise wrong_type(model, found, f"{BASE} or {EDIT.name}", f"{MINI} or {EDIT.example}")
         pipeline = load_edit_pipeline(folder)
         while (adapted := adapted_model(folder)) is not None:
             folder = Path(adapted)

@@ -17,7 +17,15 @@ from diffusers import (
 from riff.errors import ModelError
 from riff.models.cldm import LORA_REMEDY, PIPELINE_PARTS, Checkpoint, read_original_checkpoint
 from riff.models.ldm_keys import PART_NAMES
-from riff.models.sources import CHECKPOINTS, adapted_model, as_model_error, fetch_part, looks_like_path, resolve_checkpoint
+from riff.models.sources import (
+    CHECKPOINTS,
+    adapted_model,
+    as_model_error,
+    fetch_part,
+    looks_like_path,
+    resolve_base,
+    resolve_checkpoint,
+)
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,7 @@ def model_type_of(model: str | Path, *accepted: ModelType) -> ModelType:
     """
     types = accepted or MODEL_TYPES
     name, examples = str(model), " or ".join(model_type.example for model_type in types)
-    if not Path(name).exists() and looks_like_path(name):
+    if not Path(resolve_base(name)).exists() and looks_like_path(name):
         scripts = " or ".join(model_type.script for model_type in types)
         raise ModelError(f"{name}: no such folder; train one with {scripts}, or use {examples} in the repository's folder")
     found = identify(name, f"{examples}, in the repository, needs no network")

@@ -96,8 +96,9 @@ def fetch_part(name: str, remedy: str) -> Path:
     Raises:
         ModelError: it is not on disk, and the hub cannot be reached or has no such repository.
     """
-    if Path(name).is_dir() or looks_like_path(name):
-        return Path(name)
+    folder = Path(resolve_base(name))
+    if folder.is_dir() or looks_like_path(name):
+        return folder
     try:
         files = _hub_files(name, None, None)
         if not {"config.json", LORA_FILE} & set(files) or "model_index.json" in files:

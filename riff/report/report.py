@@ -78,12 +78,11 @@ class Report:
         """Add a `line_chart`."""
         self._add("chart", svg=line_chart(series, x_label, y_label), note=note)
 
-    def write(self, path: str | Path, place: Path | None = None) -> Path:
+    def write(self, path: str | Path) -> Path:
         """Write the page as `write_page` does."""
         return write_page(
             path,
             "report.html",
-            place,
             title=self._title,
             intro=self._intro,
             blocks=self._blocks,

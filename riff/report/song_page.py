@@ -16,7 +16,7 @@ from riff.audio.io import plain_name, write_audio
 from riff.files import atomic_path
 from riff.report.page import Cell
 from riff.report.report import Report, Take, Version
-from riff.sampling.edit import ScoredTake
+from riff.sampling.edit import ScoredTake, best_take
 from riff.sampling.mixback import Mix
 from riff.spectrogram.image import SpectrogramImage, save_image
 from riff.spectrogram.mel import band_of
@@ -106,34 +106,36 @@ def lowered_line(song_gain_db: float) -> str:
 
 def write_song_page(
     folder: Path,
+    name: str,
     song: Path,
     prompt: str,
     shown: Sequence[RenderedTake],
     seconds: Mapping[str, float],
     duration_s: float,
     song_gain_db: float = 0.0,
-    place: Path | None = None,
 ) -> Path:
-    """Write `index.html` under `folder`, where accompaniment.wav lies.
+    """Write `index.html` under `folder`, where accompaniment.wav lies, the best take by its score first.
 
     Args:
-        song: the original file, which the page links to.
+        name: file name of the song. song: its copy in the folder.
         seconds: by stage. duration_s: of the song. song_gain_db: gain of accompaniment and vocals.
-        place: as in `write_page`.
     """
     report = Report(
-        f"{plain_name(song.name)}, with a new vocal",
+        f"{plain_name(name)}, with a new vocal",
         f"{prompt}: the accompaniment's own samples, and a vocal that a model generated.",
     )
     report.text("Begin with a mix and change to the song while it plays. Listen for whether the new vocal keeps time and key.")
-    several = len(shown) > 1
-    versions = [
-        Version(f"{name}, seed {one.take.seed}" if several else name, MADE[name], path)
-        for one in shown
-        for name, path in one.sounds.items()
+    several, best = len(shown) > 1, best_take([one.take for one in shown])
+    shown = sorted(shown, key=lambda one: one.take is not best)
+    mixes, vocals = (
+        [Version(f"{name}, seed {one.take.seed}" if several else name, MADE[name], one.sounds[name]) for one in shown]
+        for name in ("mix", "vocal")
+    )
+    before = [
+        Version("song", "as it was", song),
+        Version("accompaniment", "the song without its vocal", folder / "accompaniment.wav"),
     ]
-    versions.insert(1, Version("song", "as it was", song))
-    versions.insert(2, Version("accompaniment", "the song without its vocal", folder / "accompaniment.wav"))
+    versions = [mixes[0], *before, *mixes[1:], *vocals]
     report.player("the song, before and after", versions, duration_s)
     for rendered in shown:
         tuned = ", and in red the tune" if "tune" in rendered.midi else ""
@@ -150,7 +152,5 @@ def write_song_page(
     report.table(["take", "vocal", "fits the backing", "score", "gain, dB", "limited by, dB"], rows, note=NOTE + lowered)
     report.section("Time")
     stages = {**seconds, "all": sum(seconds.values())}
-    report.table(
-        ["stage", "seconds", "of the song's length"], [[stage, spent, spent / duration_s] for stage, spent in stages.items()]
-    )
-    return report.write(folder / "index.html", place)
+    report.table(["stage", "seconds", "of the song"], [[stage, spent, spent / duration_s] for stage, spent in stages.items()])
+    return report.write(folder / "index.html")

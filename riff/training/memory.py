@@ -106,13 +106,13 @@ def fit_precision(requested: str, device: str) -> str:
     return requested
 
 
-def requested_precision(mixed: str | None) -> str | None:
-    """The precision `32`, `bf16` or `16` of a flag `no`, `fp16` or `bf16`, else of `accelerate launch`, else None.
+def launched_precision() -> str | None:
+    """The precision `32`, `bf16` or `16` that `accelerate launch` sets, None where it sets none.
 
     Raises:
         OptionError: accelerate's configuration has an unknown one.
     """
-    mixed = mixed or os.environ.get("ACCELERATE_MIXED_PRECISION")
+    mixed = os.environ.get("ACCELERATE_MIXED_PRECISION")
     if not mixed:
         return None
     if mixed not in MIXED_PRECISIONS:
@@ -120,14 +120,10 @@ def requested_precision(mixed: str | None) -> str | None:
     return MIXED_PRECISIONS[mixed]
 
 
-def stability_flags(precision: str, flag: str, full: str, warmup: str) -> str:
-    """Flags that may keep the loss finite, beside a lower learning rate: a higher precision, or a longer warmup.
-
-    Args:
-        precision: of the run. flag: of the precision. full: its value for float32. warmup: flag of the warmup steps.
-    """
+def stability_flags(precision: str) -> str:
+    """Flags that may keep the loss finite, beside a lower learning rate: a higher precision than this one, or a longer warmup."""
     bf16 = "bf16 or " if computes_bf16("cuda") else ""  # a CPU never trains in 16
-    return {"16": f"{flag} {bf16}{full}", "bf16": f"{flag} {full}"}.get(precision, f"more {warmup}")
+    return {"16": f"--precision {bf16}32", "bf16": "--precision 32"}.get(precision, "more --warmup_steps")
 
 
 def store_weights(models: Mapping[str, torch.nn.Module], savings: Savings, precision: str) -> None:

@@ -73,12 +73,11 @@ class Advice:
     """Texts of the script for messages about a run that ended early.
 
     Attributes:
-        command: that started the run. resume: its flag that takes a checkpoint. lower_rate: its flag for the learning rate,
-            with a lower value. suggestions: what else may keep the loss finite.
+        command: that started the run. lower_rate: its flag for the learning rate, with a lower value.
+        suggestions: what else may keep the loss finite.
     """
 
     command: str = ""
-    resume: str = "--resume"
     lower_rate: str = ""
     suggestions: str = ""
 

@@ -273,7 +273,7 @@ def _advice(run_dir: RunDir, settings: RunSettings) -> str:
 
 def _resume(settings: RunSettings, checkpoint: Path, flags: str = "") -> str:
     advice = settings.advice
-    return " ".join(filter(None, [advice.command, flags, advice.resume, shlex.quote(str(checkpoint))]))
+    return " ".join(filter(None, [advice.command, flags, "--resume", shlex.quote(str(checkpoint))]))
 
 
 def _quieten_lightning() -> None:

@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from riff.cli import with_current_names
 from riff.errors import ModelError, OptionError
 from riff.files import make_folder, read_mapping
 from riff.models.weights import check_weights_file
@@ -69,6 +71,12 @@ class RunDir:
         return self.path / "validation.jsonl"
 
 
+def read_config(run: Path) -> dict[str, Any]:
+    """The flags of the run in `lightning_logs/version_N`, by their names of today; empty if it has no configuration."""
+    config = run / "config.yaml"
+    return with_current_names(read_mapping(config)) if config.is_file() else {}
+
+
 def run_versions(folder: Path) -> set[int]:
     """The numbers N of a folder's `version_N`."""
     names = (re.fullmatch(r"version_(\d+)", path.name) for path in folder.glob("version_*"))
@@ -125,7 +133,7 @@ def writes_to(output: Path) -> Callable[[RunDir], bool]:
     """A predicate: whether a run's configuration has this output folder."""
 
     def wanted(run_dir: RunDir) -> bool:
-        folder = read_mapping(run_dir.config).get("output_dir") if run_dir.config.exists() else None
+        folder = read_config(run_dir.path).get("output")
         return isinstance(folder, str) and Path(folder).resolve() == output.resolve()
 
     return wanted
@@ -137,12 +145,12 @@ def default_output(control_method: str = "") -> Path:
 
 
 def find_checkpoint(root: Path, resume: str, report: Callable[[str], None] = ignore) -> Path:
-    """The checkpoint of this path or, for `newest`, `newest_checkpoint`.
+    """The checkpoint of this path or, for `newest` and `latest`, `newest_checkpoint`.
 
     Raises:
         OptionError: there is none.
     """
-    if resume != "newest":
+    if resume not in ("newest", "latest"):
         if not Path(resume).is_file():
             raise OptionError(f"resume {resume}: no such checkpoint; give the path of a .ckpt")
         return Path(resume)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, run_script
+from conftest import ROOT, last_error, run_script
 from huggingface_hub import SpaceCard
 from huggingface_hub.utils import filter_repo_objects, validate_repo_id
 
@@ -110,6 +110,38 @@ def test_the_uploaded_files_run_as_a_space(tmp_path: Path) -> None:
 def test_bad_flags_end_in_one_line(flags: list[str], message: str) -> None:
     pytest.importorskip("gradio")
     assert message in run_script("app.py", *flags, code=2).stderr
+
+
+def test_a_public_address_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gradio")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nothing listens
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    done = run_script("app.py", "--share", "--port", 0, cwd=tmp_path, code=2)
+    assert done.stdout == ""
+    assert last_error(done) == (
+        "error: --share: Gradio's server for public addresses cannot be reached; check the network, or leave it out"
+    )
+
+
+@pytest.mark.slow
+def test_a_public_address(tmp_path: Path) -> None:
+    """With a stand-in for the program that keeps up the tunnel to Gradio's server."""
+    pytest.importorskip("gradio")
+    from gradio.tunneling import BINARY_FILENAME
+
+    tunnel = tmp_path / "gradio" / "frpc" / BINARY_FILENAME
+    tunnel.parent.mkdir(parents=True)
+    tunnel.write_text("#!/bin/sh\necho start proxy success: http://abc.gradio.live\nexec sleep 60\n")
+    tunnel.chmod(0o755)
+    environment = os.environ | {"HF_HOME": str(tmp_path), "GRADIO_SHARE_SERVER_ADDRESS": "127.0.0.1:9", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "app.py"), "--share", "--port", "0"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open https://abc.gradio.live\n"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
 
 
 def test_by_default_only_this_machine_reaches_the_page(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from script_parser import flags_of
 
 from riff import cli
 from riff.cli.numbers import Number
@@ -25,7 +26,7 @@ TRAINING = ("cnet_riff_training", "train_instruct_pix2pix")
 OFTEN = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 OFTENER = settings(OFTEN, max_examples=2000)
 LONG = 5000  # characters: longer than any path may be
-HELP = ("-h", "--help")
+HELP = ("-h", "--help", "--version")
 
 FLOATS = st.one_of(st.floats().map(repr), st.sampled_from(["nan", "-NaN", "inf", "-inf", "1e999", "1e-5", "-1e-5", "-.5", "0x10"]))
 WHOLES = st.one_of(st.integers(), st.sampled_from([-1, 0, 2**31, 2**32, 2**40, 2**64, 10**9, -(2**63)])).map(str)
@@ -35,27 +36,6 @@ TEXTS = st.one_of(
         ["", " ", "x" * LONG, "9" * LONG, "a/" * LONG, "..", "~", "%s", "None", "True", "auto", "0:32", "1:2:3:4", "\udcff"]
     ),
 ).filter(lambda text: text not in HELP)
-
-
-class Caught(Exception):
-    """Carries a script's parser out of its parse_args."""
-
-
-def parser_of(script: str) -> cli.ArgumentParser:
-    def caught(self: cli.ArgumentParser, *_: Any) -> None:
-        raise Caught(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli.ArgumentParser, "parse_args", caught)
-        with pytest.raises(Caught) as carried:
-            importlib.import_module(script).parse_args([])
-    parser: cli.ArgumentParser = carried.value.args[0]
-    return parser
-
-
-def actions(script: str) -> list[Any]:
-    """The flags of a script, those that take a value."""
-    return [action for action in parser_of(script)._actions if action.option_strings and action.dest != "help"]
 
 
 def any_flags(script: str) -> st.SearchStrategy[list[str]]:
@@ -69,7 +49,7 @@ def any_flags(script: str) -> st.SearchStrategy[list[str]]:
         apart = st.lists(value, max_size=3 if action.nargs in ("+", "*", "?", 2) else 1).map(lambda words: [name, *words])
         return st.one_of(apart, value.map(lambda word: [f"{name}={word}"]))
 
-    some = st.lists(st.sampled_from(actions(script)).flatmap(words_of), min_size=1, max_size=3)
+    some = st.lists(st.sampled_from(flags_of(script)).flatmap(words_of), min_size=1, max_size=3)
     return some.map(lambda parts: [word for part in parts for word in part])
 
 
@@ -112,7 +92,7 @@ def check_parsing(script: str, often: settings) -> None:
         needed = ["--audio", "a.wav"] if script in SAMPLING and "--audio" not in " ".join(flags) else []
         args = outcome(lambda: importlib.import_module(script).parse_args([*needed, *flags]))
         if args is not None:
-            assert all(in_range(action, getattr(args, action.dest)) for action in actions(script))
+            assert all(in_range(action, getattr(args, action.dest)) for action in flags_of(script))
 
     parse()
 
@@ -126,7 +106,7 @@ def check_config(script: str, often: settings, place: Path) -> None:
         TEXTS.filter(lambda text: "\udcff" not in text),
         st.lists(st.integers(), max_size=2),
     )
-    names = st.sampled_from([action.dest for action in actions(script)])
+    names = st.sampled_from([action.dest for action in flags_of(script)])
 
     @often
     @given(st.dictionaries(names, values, min_size=1, max_size=3))
@@ -134,7 +114,7 @@ def check_config(script: str, often: settings, place: Path) -> None:
         (place / "flags.yaml").write_text(yaml.safe_dump(flags), encoding="utf-8")
         args = outcome(lambda: importlib.import_module(script).parse_args(["--config", str(place / "flags.yaml")]))
         if args is not None:
-            assert all(in_range(action, getattr(args, action.dest)) for action in actions(script))
+            assert all(in_range(action, getattr(args, action.dest)) for action in flags_of(script))
 
     parse()
 
@@ -157,13 +137,13 @@ def test_any_file_of_flags_is_taken_or_refused(script: str, tmp_path: Path) -> N
 
 # What a real run may not draw: what needs other machines, processes or a network, and what is measured in hours.
 LEFT_OUT = {
-    *("devices", "num_nodes", "strategy", "compile", "device", "dry_run", "config", "push_to_hub", "hub_model_id", "hub_token"),
-    *("resume", "resume_from_checkpoint", "separator", "stems_dir", "spleeter_model_dir", "max_train_time", "val_image_url"),
-    *("model", "base", "model_id", "pretrained_model_name_or_path", "revision", "variant", "dataset_name", "dataset_id"),
-    *("audio", "control", "data_root", "train_data_dir", "cache_dir", "start", "end", "sweep", "logger", "report_to", "local_rank"),
+    *("devices", "num_nodes", "strategy", "compile", "device", "dry_run", "config", "push_to_hub", "repo_id", "token"),
+    *("resume", "separator", "stems_dir", "spleeter_model_dir", "max_train_time", "val_image_url"),
+    *("model", "base", "revision", "variant", "dataset_name", "dataset_id"),
+    *("audio", "control", "train_data_dir", "cache_dir", "start", "end", "sweep", "logger", "local_rank"),
 }
 PERIODS = ("_freq", "_steps", "seed", "_low", "_high", "_limit", "_samples")  # whole numbers that cost nothing where they are large
-WORK = ("num_inference_steps", "sample_steps", "gradient_accumulation_steps", "max_steps", "max_train_steps", "num_samples")
+WORK = ("steps", "sample_steps", "accumulate_gradient_batches", "max_steps", "num_samples")
 
 
 def taken(action: Any) -> st.SearchStrategy[list[str]]:
@@ -191,7 +171,7 @@ def check_runs(script: str, given_flags: list[object], often: settings, more: tu
     Args:
         more: flags to leave out as well.
     """
-    able = [action for action in actions(script) if action.dest not in LEFT_OUT and action.dest not in more]
+    able = [action for action in flags_of(script) if action.dest not in LEFT_OUT and action.dest not in more]
     some = st.lists(st.sampled_from(able).flatmap(taken), min_size=1, max_size=4)
 
     @often

@@ -67,7 +67,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: dict[str, Any] | str, words: 
 
 
 def test_a_folder_without_edit_pairs(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"preprocess_musdb\.py --output_dir"):
+    with pytest.raises(DataError, match=r"preprocess_musdb\.py --output"):
         read_edit_records(tmp_path)
     with pytest.raises(DataError, match="holds no edit pairs"):
         read_edit_records(write_lines(tmp_path, ""))

@@ -60,9 +60,9 @@ def test_a_trained_part_names_its_base() -> None:
     part = {"config.json", "riff.json"}
     assert "--base" not in RunCard(3, "mini", {}, {}).text(REPO, part)
     assert "--base base-7" in RunCard(3, "/home/me/base-7", {}, {}).text(REPO, part)
-    edit = RunCard(3, "mini", {"pretrained_model_name_or_path": "mini", "snr_gamma": 5.0}, {}).text(REPO, part)
+    edit = RunCard(3, "mini", {"conditioning_dropout_prob": None, "snr_gamma": 5.0}, {}).text(REPO, part)
     assert "instruct-pix2pix" in metadata_of(edit).tags
-    assert f"inference_instruct_pix2pix.py --model_id {REPO}" in edit
+    assert f"inference_instruct_pix2pix.py --model {REPO}" in edit
     assert "snr_gamma: 5.0" in edit
 
 

@@ -196,7 +196,7 @@ def test_errors_before_any_work(hub: Hub, pairs: Path, tmp_path: Path) -> None:
     assert_one_line(run(*data, "--repo_id", NAME, token=None), "HF_TOKEN")
     assert_one_line(run(*data, "--repo_id", "not a/name/at all", token=TOKEN), "USER/NAME")
     assert_one_line(run("--data_root", str(tmp_path), "--repo_id", NAME), "metadata.jsonl", "preprocess_musdb.py")
-    assert_one_line(run(*data, "--to_disk", "."), "--to_disk .", "choose another folder")
+    assert_one_line(run(*data, "--to_disk", "."), "--output .", "choose another folder")
     assert not hub.requests
 
 

@@ -58,6 +58,8 @@ def work(tiny_base: Path, tiny_control: Path, pairs: Path, tmp_path_factory: pyt
     origin = {"base": str(tiny_base)}
     save_pipeline(load_control_pipeline(work / "final"), work / "part", origin, True, half=True)
     save_pipeline(attach_edit(load_base(str(tiny_base))), work / "edit", origin | {"target": "vocals"})
+    (work / "edits" / "version_0").mkdir(parents=True)
+    (work / "edits" / "version_0" / "config.yaml").write_text("conditioning_dropout_prob: null\n")
     return work
 
 
@@ -72,8 +74,8 @@ def card(work: Path, filled: Hub) -> str:
     """The card of the whole run, after all uploads."""
     done = run_against_hub("upload_checkpoints.py", work, filled.url, "0", "me/control")
     assert done.returncode == 0, done.stderr
-    for name in ("part", "edit"):
-        flags = ("--model", name, "--what", "model")
+    for name, logs in (("part", "lightning_logs"), ("edit", "edits")):
+        flags = ("--model", name, "--what", "model", "--lightning_logs", logs)
         done = run_against_hub("upload_checkpoints.py", work, filled.url, "0", f"me/{name}", *flags)
         assert done.returncode == 0, done.stderr
     return filled.repositories["me/control"].files["README.md"].decode()
@@ -88,6 +90,11 @@ def test_uploaded_files_are_the_local_files(work: Path, filled: Hub, card: str) 
         files
     )
     assert [path for path in files if path.startswith("image_log/version_0/step=000002/")]
+
+
+def test_a_model_of_another_type_than_the_run_is_refused(work: Path, filled: Hub) -> None:
+    done = run_against_hub("upload_checkpoints.py", work, filled.url, "0", "me/x", "--model", "edit")
+    assert_one_line(done, "--model edit: is an edit model, and a ControlNet is needed here")
 
 
 def test_the_card_shows_the_figures_of_the_run(work: Path, card: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from conftest import ROOT
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import save_file
 
+import cnet_riff_add_control
 import inference_instruct_pix2pix
 import sample_riff_cnet
-from riff.errors import ModelError
+from riff.errors import ModelError, OptionError
 from riff.models.control import attach_control
 from riff.models.edit import attach_edit
 from riff.models.folders import save_pipeline
@@ -127,6 +130,53 @@ def test_the_scripts_error(tmp_path: Path) -> None:
     ]
     with pytest.raises(ModelError, match=r"is an edit model, and a ControlNet is needed.*inference_instruct_pix2pix\.py"):
         sample_riff_cnet.main([*flags, "--device", "cpu"])
+
+
+CONTROLNET, EDIT_MODEL, BASE_MODEL = (str(MODELS / name) for name in ("riff-cnet-mini", "riff-pix2pix-mini", "riffusion-mini"))
+SONG = ["--audio", str(ROOT / "raw-audio" / "pop-0000.ogg"), "--separator", "none"]
+ADAPT = ["--model", CONTROLNET, "--dry_run"]
+REFUSED = [  # script, its other flags, the flag, and what it does not take
+    *(("sample_riff_cnet", SONG, "--model", model) for model in (EDIT_MODEL, BASE_MODEL, "mini")),
+    *(("inference_instruct_pix2pix", SONG, "--model", model) for model in (CONTROLNET, BASE_MODEL, "mini")),
+    *(("inpaint_song", SONG, "--model", model) for model in (BASE_MODEL, "mini")),
+    *(("cnet_riff_training", ["--dry_run"], "--model", model) for model in (EDIT_MODEL, BASE_MODEL, "mini")),
+    *(("cnet_riff_training", ADAPT, "--base", model) for model in (CONTROLNET, EDIT_MODEL)),
+    ("train_instruct_pix2pix", ["--dry_run"], "--model", CONTROLNET),
+    *(("cnet_riff_add_control", [], "--base", model) for model in (CONTROLNET, EDIT_MODEL)),
+    *(("tools.convert_checkpoint", ["--input", CONTROLNET], "--base", model) for model in (CONTROLNET, EDIT_MODEL)),
+    *(("tools.convert_checkpoint", ["--input", EDIT_MODEL], "--base", model) for model in (CONTROLNET, EDIT_MODEL)),
+    *(("tools.evaluate_samples", ["--experiment", "edit"], "--model", model) for model in (CONTROLNET, BASE_MODEL)),
+    *(("tools.evaluate_samples", ["--experiment", "control"], "--model", model) for model in (EDIT_MODEL, BASE_MODEL)),
+    *(("upload_checkpoints", ["0", "me/x", "--dry_run"], "--model", model) for model in (EDIT_MODEL, BASE_MODEL)),
+    ("riff.app.engine", [], "--model", BASE_MODEL),
+]
+NAMES = {CONTROLNET: "a ControlNet", EDIT_MODEL: "an edit model", BASE_MODEL: "a base model", "mini": "a base model"}
+
+
+@pytest.mark.parametrize(("script", "flags", "flag", "model"), REFUSED)
+def test_every_script_says_what_a_model_of_the_wrong_type_is(
+    script: str, flags: list[str], flag: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "lightning_logs" / "version_0"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("sd_locked: true\n")  # of a ControlNet
+    monkeypatch.chdir(tmp_path)
+    output = {"upload_checkpoints": [], "tools.convert_checkpoint": ["--output", "made.ckpt"]}.get(script, ["--output", "made"])
+    module = importlib.import_module(script)
+    run = (
+        partial(module.offered_models, [model])
+        if script == "riff.app.engine"
+        else partial(module.main, [*flags, flag, model, *output])
+    )
+    with pytest.raises(ModelError, match=rf"^({flag} )?{model}: is {NAMES[model]}, and .* need(s|ed) ") as caught:
+        run()
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("made*"))
+
+
+def test_a_base_that_is_a_folder_takes_no_other_ones_configuration(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=f"--base_config {EDIT_MODEL}: --base is a folder"):
+        cnet_riff_add_control.main(["--base", "mini", "--base_config", EDIT_MODEL, "--output", str(tmp_path / "out")])
 
 
 @pytest.mark.parametrize(

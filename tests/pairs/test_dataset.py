@@ -58,7 +58,7 @@ def test_another_setting_asks_for_overwrite(songs: Path, tmp_path: Path) -> None
     folder = tmp_path / "train-data"
     make_pairs(songs, folder, "--limit", 1)
     error = last_error(make_pairs(songs, folder, "--limit", 1, "--canny_high", 150, code=2))
-    assert "--train_data_dir" in error
+    assert "--output" in error
     assert "canny_high 200, not 150" in error
     assert "--overwrite" in error
     make_pairs(songs, folder, "--limit", 1, "--canny_high", 150, "--overwrite")

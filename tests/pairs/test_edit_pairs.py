@@ -189,7 +189,7 @@ def test_both_forms_of_the_data_set_give_the_same_pairs(root: Path, tmp_path: Pa
 def test_the_stem_alone_is_the_target_by_default(root: Path, tmp_path: Path) -> None:
     flags = ("--gen_stem", "drums", "--with_noop", "--frame_overlap", 0.75, "--frame_min_power_prop", 0)
     done = preprocess(root / "train", tmp_path, *flags)
-    assert "no --prompt_filepath: the instruction of every song is 'add drums'" in done.stderr
+    assert "no --prompt_file: the instruction of every song is 'add drums'" in done.stderr
     added = of_kind(tmp_path, "add")
     starts = sorted({round(record.start_s * RATE) for record in added})
     assert starts == [int(CLIP_SAMPLES / 4) * number for number in range(len(starts))]
@@ -234,7 +234,7 @@ def test_another_setting_asks_for_overwrite(root: Path, tmp_path: Path) -> None:
     assert "1 pairs" in done.stdout
     assert "1 left out for --max_examples" in done.stdout
     error = last_error(preprocess(root / "train", tmp_path, "--max_examples", 2, code=2))
-    assert f"--output_dir {tmp_path}: its pairs were made with max_examples 1, not 2" in error
+    assert f"--output {tmp_path}: its pairs were made with max_examples 1, not 2" in error
     assert "another folder, or --overwrite" in error
     preprocess(root / "train", tmp_path, "--max_examples", 2, "--overwrite")
     assert len(read_edit_records(tmp_path)) == 2

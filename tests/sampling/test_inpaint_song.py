@@ -157,10 +157,21 @@ def test_overwriting_leaves_one_runs_files_and_those_of_others(
     (folder / "notes.txt").write_text("mine")
     sing(folder, song, tiny_control, "--seed", 4, "--overwrite")
     files = set(json.loads((folder / "manifest.json").read_text())["files"])
-    assert files == {"accompaniment.wav", "index.html", "mix.wav", "overview.png", "spectrogram.png", "vocal.mid", "vocal.wav"}
+    assert files == {
+        "accompaniment.wav",
+        "index.html",
+        "mix.wav",
+        "original.wav",
+        "overview.png",
+        "spectrogram.png",
+        "vocal.mid",
+        "vocal.wav",
+    }
     assert {path.name for path in folder.iterdir()} == {*files, "manifest.json", "notes.txt"}
     page = (folder / "index.html").read_text()
-    assert all((folder / link).is_file() for link in re.findall(r'(?:src|href)="([^"]+)"', page))
+    links = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert "original.wav" in links
+    assert all((folder / link).is_file() and "/" not in link for link in links)  # the folder can be sent as a whole
 
 
 def test_a_backing_is_taken_as_it_is(song: Path, tiny_edit: Path, tmp_path: Path) -> None:
@@ -174,7 +185,7 @@ def test_a_backing_is_taken_as_it_is(song: Path, tiny_edit: Path, tmp_path: Path
     np.testing.assert_array_equal(mix, accompaniment + vocal)
     project = (folder / "song.rpp").read_text()
     assert [line.split()[-1] for line in project.splitlines() if line.strip().startswith("MUTESOLO")] == ["0"] * 4
-    assert re.findall(r'FILE "(.+)"', project) == [str(tmp_path / "backing.wav"), "accompaniment.wav", "vocal.wav", "vocal.mid"]
+    assert re.findall(r'FILE "(.+)"', project) == ["original.wav", "accompaniment.wav", "vocal.wav", "vocal.mid"]
     assert project.count("<") == project.count(">")
     sing(tmp_path / "separated", tmp_path / "backing.wav", tiny_edit, "--separator", "repet")
     quieter = samples(tmp_path / "separated" / "accompaniment.wav")

@@ -28,6 +28,17 @@ from riff.spectrogram.image import SILENCE, waveform_to_image
 TUNE = [Note(0.5, 1.5, 62.0), Note(1.6, 2.6, 65.0), Note(2.8, 4.5, 60.0)]
 
 
+@pytest.mark.parametrize(
+    ("tune", "advised"),
+    [(None, "compose"), (Tune(COMPOSE), ""), (Tune("hum.wav"), "--melody_snap"), (Tune("hum.wav", snap="both"), "")],
+)
+def test_nothing_is_advised_that_was_done(tune: Tune | None, advised: str) -> None:
+    advice = inpaint_song.advice(tune)
+    assert "--seed" in advice
+    assert advised in advice
+    assert ("--melody" in advice) == bool(advised)
+
+
 @pytest.mark.parametrize("female", [True, False])
 def test_the_guide_sings_the_tune(female: bool) -> None:
     contour = contour_of_notes(TUNE, 512)

@@ -7,6 +7,7 @@ import io
 import re
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,7 @@ import nbformat
 import numpy as np
 import pytest
 import soundfile
+import torch
 from conftest import ROOT
 from nbclient import NotebookClient
 from PIL import Image
@@ -198,6 +200,48 @@ def test_uploads_and_google_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     files.upload = dict  # type: ignore[attr-defined]
     with pytest.raises(OptionError, match="nothing was uploaded"):
         notebook.choose_song("song.ogg", upload=True)
+
+
+def test_all_files_as_one_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "mix-0.wav").write_bytes(b"one")
+    (results / "mix-1.wav").write_bytes(b"two")
+    with zipfile.ZipFile(notebook.download(results)) as packed:
+        assert {name: packed.read(name) for name in packed.namelist()} == {"mix-0.wav": b"one", "mix-1.wav": b"two"}
+    colab, files = ModuleType("google.colab"), ModuleType("google.colab.files")
+    sent: list[str] = []
+    files.download = sent.append  # type: ignore[attr-defined]
+    colab.files = files  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    assert notebook.download(results) == tmp_path / "results.zip"
+    assert sent == [str(tmp_path / "results.zip")]
+
+
+def test_the_runtime_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "No CUDA GPU" in notebook.describe_runtime("cpu")
+    assert "Change runtime type" not in notebook.describe_runtime("cpu")
+    monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    assert "Change runtime type, T4 GPU" in notebook.describe_runtime("cpu")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    assert notebook.describe_runtime("cuda").startswith("GPU: Tesla T4.")
+
+
+def test_the_page_that_does_not_start_says_why() -> None:
+    pytest.importorskip("gradio")
+    with pytest.raises(OptionError, match="models/nowhere: no such folder"):
+        notebook.start_app("--model", "models/nowhere")
+
+
+@pytest.mark.slow
+def test_the_page_starts() -> None:
+    pytest.importorskip("gradio")
+    process = notebook.start_app()
+    try:
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def test_an_excerpt() -> None:

@@ -30,7 +30,7 @@ from riff.models.encoders import weights_hash
 from riff.models.loading import load_base, load_edit_pipeline
 from riff.models.sources import read_origin
 from riff.training.edit import ConditioningDropout, EditObjective
-from riff.training.memory import default_precision, requested_precision
+from riff.training.memory import default_precision, launched_precision
 from riff.training.module import NoiseTraining
 from riff.training.options import TrainingOptions
 from riff.training.processes import ALONE, BatchRng, Processes
@@ -133,9 +133,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert sorted(held_out_losses(tmp_path)) == [0, 1]
     root = ["--output_dir", str(tmp_path / "final"), "--logging_dir", str(tmp_path), "--max_train_time", "01:00:00:00"]
     resumed = [*root, "--resume_from_checkpoint", "latest", "--learning_rate"]
-    with pytest.raises(
-        TrainingError, match=r"step 3: the loss is not .* --learning_rate 1e\+08 --resume_from_checkpoint .*001.ckpt"
-    ):
+    with pytest.raises(TrainingError, match=r"step 3: the loss is not .* --learning_rate 1e\+08 --resume .*001.ckpt"):
         train_instruct_pix2pix.main([*resumed, "1e9"])
     train_instruct_pix2pix.main([*resumed, "1e-3"])
     assert held_out_losses(uninterrupted).items() < held_out_losses(tmp_path).items()
@@ -237,13 +235,13 @@ def test_commands_that_people_know_are_taken(command: str) -> None:
 
 def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
-    assert requested_precision(None) == "16"
-    assert requested_precision("no") == "32"
+    assert launched_precision() == "16"
+    assert train_instruct_pix2pix.parse_args(["--mixed_precision", "no"]).precision == "32"
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
     with pytest.raises(OptionError, match="mixed precision fp8"):
-        requested_precision(None)
+        launched_precision()
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
-    assert requested_precision(None) is None
+    assert launched_precision() is None
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     assert default_precision("cuda") == "bf16"
     for supported, precision in ((True, "bf16"), (False, "32")):
@@ -337,7 +335,7 @@ def test_bad_input_is_named(edit_pairs: Path, tiny_base: Path, tmp_path: Path) -
         (edit_pairs, ["--val_image_url", "x.png"], "--val_image_url: needs an instruction"),
         (edit_pairs, ["--val_image_url", tmp_path / "x.png", "--validation_prompt", "add"], "x.png: no such image"),
         (edit_pairs, ["--text_dropout", 0.99], "sum to at most 1"),
-        (edit_pairs, ["--resume_from_checkpoint", "x.ckpt"], "--resume_from_checkpoint x.ckpt: no such checkpoint"),
+        (edit_pairs, ["--resume_from_checkpoint", "x.ckpt"], "--resume x.ckpt: no such checkpoint"),
         (edit_pairs, ["--dataset_name", tmp_path / "nowhere"], "no such folder"),
         (edit_pairs, ["--pretrained_model_name_or_path", "models/none"], "models/none: no such folder or file"),
         (edit_pairs, ["--output_dir", "pyproject.toml/final"], "pyproject.toml: cannot create this folder"),

@@ -251,7 +251,7 @@ def test_flags(tmp_path: Path) -> None:
     assert cnet_riff_training.parse_args(["--logger", *LOGGERS]).logger == list(LOGGERS)
     assert cnet_riff_training.parse_args(["--logger", "csv", "wandb"]).logger == ["csv", "wandb"]
     for flag in ("--report_to", "--logger"):
-        assert train_instruct_pix2pix.parse_args([flag, "wandb"]).report_to == ["wandb"]
+        assert train_instruct_pix2pix.parse_args([flag, "wandb"]).logger == ["wandb"]
     config = tmp_path / "config.yaml"
     for text, loggers in (("csv", ["csv"]), ("[csv, tensorboard]", ["csv", "tensorboard"])):
         config.write_text(f"logger: {text}\n")

@@ -109,8 +109,8 @@ def test_adapters_are_uploaded_as_a_model(adapted: tuple[Path, list[float]]) -> 
     files = collect(0, root / "lightning_logs", root / "image_log", root / "final", ["model"])
     assert set(files) == {LORA_FILE, "riff.json", "manifest.json"}
     assert choose_checkpoint(list(files)) is None  # the folder is loaded, and not the file as a whole model
-    card = RunCard(0, "models/riff-pix2pix-mini", {"pretrained_model_name_or_path": "models/riff-pix2pix-mini"}, {})
+    card = RunCard(0, "models/riff-pix2pix-mini", {"conditioning_dropout_prob": None}, {})
     text = card.text("me/adapters", files)
-    assert "python inference_instruct_pix2pix.py --model_id me/adapters --audio" in text
+    assert "python inference_instruct_pix2pix.py --model me/adapters --audio" in text
     assert 'pipeline.load_lora_weights("me/adapters")' in text
     assert card.licence == "mit"

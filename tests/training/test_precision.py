@@ -51,7 +51,7 @@ def test_emulated_bf16_is_none(machine: str) -> None:
     assert default_precision("cuda") == "16"
     with pytest.raises(OptionError, match=r"bf16: this GPU has none.*16"):
         fit_precision("bf16", "cuda")
-    assert "bf16" not in stability_flags("16", "--precision", "32", "")
+    assert "bf16" not in stability_flags("16")
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def test_both_trainers_refuse_before_they_train(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OptionError, match=rf"^--output {output}: holds .*, and no model of this project"):
         cnet_riff_training.main(["--output", output, "--overwrite", "--device", "cpu", "--model", str(tiny_base)])
-    with pytest.raises(OptionError, match=rf"^--output_dir {output}: holds"):
+    with pytest.raises(OptionError, match=rf"^--output {output}: holds"):
         train_instruct_pix2pix.main(["--output_dir", output, "--overwrite", "--device", "cpu"])
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["config.json", "mine.txt"]
 

@@ -21,7 +21,6 @@ from PIL import Image
 from safetensors.torch import load_file
 from trainer_flags import training_flags
 
-from riff.training.flags import parse_duration
 from riff.training.run_dir import read_losses
 
 
@@ -178,7 +177,6 @@ def test_a_configuration_file_counts_less_than_flags(pairs: Path, tiny_control: 
     [
         (["--model", "models/none-there"], "models/none-there: no such folder"),
         (["--train_data_dir", "nowhere"], "nowhere/prompt.json: no pairs there"),
-        (["--max_train_time", "12 hours"], "--max_train_time 12 hours: write it as DD:HH:MM:SS"),
         (["--resume"], "--resume: no checkpoint under"),
         (["--config", "nothing.yaml"], "--config nothing.yaml: cannot be read"),
         (["--output", "pyproject.toml/final"], "pyproject.toml: cannot create this folder"),
@@ -203,7 +201,3 @@ def test_a_broken_image_is_named(pairs: Path, tiny_control: Path, tmp_path: Path
     (folder / record["target"]).write_bytes(b"no image")
     (folder / "prompt.json").write_text(json.dumps(record) + "\n")
     assert "cannot be read as an image" in last_error(train(folder, tiny_control, tmp_path, code=2))
-
-
-def test_durations() -> None:
-    assert parse_duration("01:02:03:04") == 93_784
