@@ -9,8 +9,7 @@ const NAMES = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B�
 const LOWEST = 40, HIGHEST = 84, MARGIN = 4; // pitches
 const SHORTEST_S = 0.1, MAGNET_S = 0.05, LEAST_DRAG = 4, GRIP = 10, LEVEL = 0.2; // LEAST_DRAG, GRIP: pixels
 const KEYS = { ArrowUp: [0, 1], ArrowDown: [0, -1], PageUp: [0, 12], PageDown: [0, -12], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
-const histories = new Map(); // by part and melody
-let tune = null, shown = "", notes = [], chosen = null, low = HIGHEST, high = LOWEST, context = null, voices = [];
+let histories = {}, tune = null, shown = "", notes = [], chosen = null, low = HIGHEST, high = LOWEST, context = null, voices = [];
 
 const clamp = (least, value, most) => Math.min(Math.max(value, least), most);
 const round = (time) => Math.round(100 * time) / 100;
@@ -21,18 +20,14 @@ const length = () => tune.part.split("-").reduce((start, end) => end - start) / 
 const across = (seconds) => `${(100 * seconds) / length()}%`;
 const down = (pitch) => `${(100 * (high - pitch)) / (high - low + 1)}%`;
 
-function history() {
-  const key = `${tune.part} ${tune.melody}`;
-  if (!histories.has(key)) histories.set(key, []);
-  return histories.get(key);
-}
+const history = () => (histories[`${tune.part} ${tune.melody}`] ??= []);
 
 function show() {
   if ((props.value ?? "") === shown) return;
   const before = tune?.notes && { ...tune, notes: plain() };
   shown = props.value ?? "";
   tune = shown ? JSON.parse(shown) : null;
-  if (!tune) histories.clear(); // another song
+  if (!tune) histories = {}; // another song
   else if (before?.part === tune.part && before.melody === tune.melody) history().push(before.notes);
   [low, high] = [HIGHEST, LOWEST];
   set(tune?.notes ?? []);
@@ -56,7 +51,7 @@ function mark(kind, text = "", style = {}, tag = "div") {
 function draw() {
   const isFocused = lane.contains(document.activeElement);
   figure.hidden = !tune?.notes;
-  buttons.find.textContent = figure.hidden ? "Show its notes" : tune.melody === "compose" ? "Compose another" : "Find them again";
+  buttons.find.textContent = figure.hidden ? "Show its notes" : tune.melody === "compose" ? "Compose another" : "Find its notes again";
   if (figure.hidden) return;
   notes.sort((one, other) => one.start - other.start);
   const pitches = notes.length ? notes.map(({ pitch }) => pitch) : USUAL;
@@ -83,8 +78,7 @@ function choose(one) {
   chosen = one;
   for (const { button } of notes) button.ariaPressed = button === chosen?.button;
   label.value = chosen ? describe(chosen) : `${notes.length} notes`;
-  buttons.delete.disabled = !chosen;
-  buttons.undo.disabled = !history().length;
+  [buttons.delete.disabled, buttons.undo.disabled] = [!chosen, !history().length];
 }
 
 // After a change: keeps what was before it, and makes it known. What the chosen note covers gives way: one note is sung at a time.
@@ -143,17 +137,13 @@ lane.addEventListener("pointerdown", (event) => {
     place(one);
     choose(one);
   };
-  const drop = () => {
-    window.removeEventListener("pointermove", follow);
-    for (const end of ["pointerup", "pointercancel"]) window.removeEventListener(end, drop);
-    change(before);
-  };
-  window.addEventListener("pointermove", follow);
-  for (const end of ["pointerup", "pointercancel"]) window.addEventListener(end, drop);
+  const drag = new AbortController(), drop = () => (drag.abort(), change(before));
+  for (const [name, listener] of [["pointermove", follow], ["pointerup", drop], ["pointercancel", drop]])
+    window.addEventListener(name, listener, { signal: drag.signal });
 });
 
-function add(start, pitch) {
-  const before = plain(), one = { start: 0, end: 2 * halfBeatAt(start), pitch, button: mark("note", "", {}, "button") };
+function add(start, pitch, halfBeats) {
+  const before = plain(), one = { start: 0, end: halfBeats * halfBeatAt(start), pitch, button: mark("note", "", {}, "button") };
   move(one, { ...one }, magnetic(start), 0);
   notes.push((chosen = one));
   change(before);
@@ -177,7 +167,7 @@ function undo() {
 lane.addEventListener("dblclick", ({ target, clientX, clientY }) => {
   if (target.matches(".note")) return;
   const box = lane.getBoundingClientRect(), row = Math.floor(((clientY - box.top) / box.height) * (high - low + 1));
-  add(((clientX - box.left) / box.width) * length(), high - row);
+  add(((clientX - box.left) / box.width) * length(), high - row, 2);
 });
 lane.addEventListener("focusin", ({ target }) => choose(notes.find(({ button }) => button === target) ?? chosen));
 lane.addEventListener("keydown", (event) => {
@@ -193,11 +183,8 @@ lane.addEventListener("keydown", (event) => {
 });
 
 // A plain tone, now or at times of the audio context.
-function tone(pitch, start, end) {
-  context ??= new AudioContext();
+function tone(pitch, start = (context ??= new AudioContext()).currentTime, end = start + 0.15) {
   context.resume();
-  start ??= context.currentTime;
-  end ??= start + 0.15;
   const oscillator = new OscillatorNode(context, { type: "triangle", frequency: 440 * 2 ** ((pitch - 69) / 12) });
   const volume = new GainNode(context, { gain: 0 });
   volume.gain.setTargetAtTime(LEVEL, start, 0.01);
@@ -218,6 +205,7 @@ function hear() {
     const zero = context.currentTime - backing.currentTime;
     voices = notes.map(({ start, end, pitch }) => tone(pitch, Math.max(context.currentTime, zero + start), zero + end));
     buttons.hear.textContent = "Stop";
+    playhead.hidden = false;
     follow(backing);
   }, { once: true });
   context ??= new AudioContext();
@@ -232,19 +220,23 @@ function follow(backing) {
 function silence() {
   for (const voice of voices) voice.stop();
   voices = [];
+  playhead.hidden = true;
   buttons.hear.textContent = "Hear it";
 }
 
 buttons.find.addEventListener("click", () => trigger("find"));
 buttons.hear.addEventListener("click", hear);
-buttons.add.addEventListener("click", () => (chosen ? add(chosen.end, chosen.pitch) : add(0, USUAL[0] + 5)));
+buttons.add.addEventListener("click", () => {
+  const isFree = (time) => notes.every(({ start, end }) => end < time + 0.01 || start > time + halfBeatAt(time) - 0.01);
+  const time = tune.grid.slice(0, -1).find((time) => time > (chosen?.end ?? 0) - 0.01 && isFree(time)) ?? tune.grid.find(isFree);
+  if (time !== undefined) add(time, chosen?.pitch ?? 60, 1);
+});
 buttons.delete.addEventListener("click", remove);
 buttons.undo.addEventListener("click", undo);
 buttons.close.addEventListener("click", () => {
   history().push(plain());
-  silence();
   tune.notes = null;
-  draw();
+  set([]);
   publish();
 });
 watch("value", show);
