@@ -17,18 +17,17 @@ from typing import Any
 import gradio as gr
 
 from riff.app.actions import Actions, PageUpdate
-from riff.app.cards import clock, song_line, status_line
+from riff.app.cards import clock, song_line, status_line, wait_line
 from riff.app.engine import TakeRequest, description, parse_seed
 from riff.app.gate import visitor_of_request
 from riff.app.layout import ANY, DEMO_SONG, Layout, scales_of
 from riff.app.sessions import Session
 from riff.app.songs import SHORTEST_S
 from riff.app.tunes import HUM, MIDI, melody_choice
-from riff.cli import seconds
+from riff.cli import seconds, warn
 from riff.errors import RiffError
 from riff.sampling.melody import NONE, Tune
 
-FIRST_PART_S = 10.2  # two clips: the initial selection
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 SUGGESTED = "Heard in the song: "  # label of the button that takes the tagger's words
 # Times are text, as 0:32 or 1:02.5; both functions keep hundredths of a second.
@@ -50,6 +49,7 @@ TIMES_TO_PART = f"""(song, from, to) => {{
   return [{{ ...song, start, end }}, clock(start), clock(end)];
 }}"""
 UNLOAD_S = 3.0
+FOR_OPERATOR = re.compile(r"(?<!\S)--[a-z]|\b(pip install|python \S+\.py|hf download)\b")  # commands and their flags
 PREVIOUS_PAGE = "(_, low, high) => [sessionStorage.getItem('riff-page'), low, high]"
 PLAY_BACKING = """() => {
   const region = document.querySelector("#waveform .region").dataset;
@@ -90,7 +90,7 @@ class Page:
     def _wire_song(self) -> None:
         on = self._on
         opened = [on.drop, on.rest, on.song_line, on.waveform, on.start, on.end, on.state]
-        cleared = [on.part_row, on.takes, on.edges, on.suggest, on.notes, on.file, on.recording]
+        cleared = [on.part_row, on.takes, on.edges, on.suggest, on.notes, on.snap, on.file, on.recording]
         on.file.upload(self._open, [on.file], opened + cleared, **QUIET)
         on.recording.stop_recording(self._open, [on.recording], opened + cleared, **QUIET)
         on.demo.click(self._open_demo, None, opened + cleared, **QUIET)
@@ -99,6 +99,7 @@ class Page:
         on.waveform.input(None, [on.waveform], [on.start, on.end], js=PART_TO_TIMES, **QUIET)
         typed = [event for number in (on.start, on.end) for event in (number.submit, number.blur)]
         gr.on(typed, None, [on.waveform, on.start, on.end], [on.waveform, on.start, on.end], js=TIMES_TO_PART, **QUIET)
+        on.snap.input(self._snap, [on.snap, on.waveform], [on.waveform, on.state], **QUIET)
 
     def _wire_vocal(self) -> None:
         on = self._on
@@ -111,7 +112,13 @@ class Page:
         request += [on.guess_mode, on.seed, on.num_takes, on.best_of, on.melody, on.melody_strength, on.hum, on.midi, on.notes]
         unqueued: dict[str, Any] = {"concurrency_limit": None, **QUIET}  # `Worker` queues the jobs
         on.prepare.click(self._prepare, [*part, on.melody], updated, **unqueued)
-        on.generate.click(self._generate, {*part, *request}, updated, **unqueued)
+        generated = on.generate.click(self._generate, {*part, *request}, updated, **unqueued)
+        varied = on.takes.vary(self._vary, None, updated, **unqueued)
+        decisive = [on.start, on.end, on.model, on.steps, on.num_takes, on.best_of, on.melody, on.melody_strength]
+        estimate: dict[str, Any] = {"fn": self._estimate, "inputs": {*decisive}, "outputs": [on.wait], **unqueued}
+        gr.on([setting.change for setting in decisive], trigger_mode="always_last", **estimate)
+        generated.then(**estimate)
+        varied.then(**estimate)
         on.cancel.click(self._stop, None, [on.state], **unqueued)
         of_model = [on.scale, on.strength, on.image_scale, on.edge_settings, on.edges_column, on.melody_strength]
         on.model.input(self._select_model, [on.model], of_model, **QUIET)
@@ -157,21 +164,21 @@ class Page:
                 session = self._session(request)
                 yield self._show_song(session, find(session.visitor))
         except gr.Error as error:
-            yield [*[gr.skip()] * 6, status_line(str(error.message), "error"), *[gr.skip()] * 5, None, None]
+            yield [*[gr.skip()] * 6, status_line(str(error.message), "error"), *[gr.skip()] * 6, None, None]
             raise
 
     def _show_song(self, session: Session, path: Path) -> list[Any]:
         self._actions.open_song(session, path)
         hidden = gr.update(visible=False)
-        return [*self._song(session), "", hidden, "", None, hidden, "", None, None]
+        return [*self._song(session), "", hidden, "", None, hidden, "", False, None, None]
 
     def _song(self, session: Session) -> list[Any]:
         """Values of the components that show a session's song and the part of it that is chosen."""
         upload, longest = session.song, self._actions.limits.max_seconds
         assert upload is not None
-        start, end = session.region or (0.0, min(FIRST_PART_S, upload.duration_s, longest))
+        start, end = session.region or upload.first_part
         part = {"start": start, "end": end, "duration": upload.duration_s, "shortest": SHORTEST_S, "longest": longest}
-        waveform = {**part, "url": session.url(upload.path), "peaks": upload.peaks}
+        waveform = {**part, "url": session.url(upload.preview or upload.path), "peaks": upload.peaks}
         return [gr.update(visible=False), gr.update(visible=True), song_line(upload), waveform, clock(start, 2), clock(end, 2)]
 
     async def _reload(self, previous: str | None, low: float, high: float, request: gr.Request) -> list[Any]:
@@ -190,6 +197,29 @@ class Page:
         melody = self._actions.last_melody(session)
         shown = [gr.skip()] * 6 if melody == NONE else [melody, *self._of_melody(session, melody)]
         return [*self._song(session), row, backing, edges, takes, *shown, page]
+
+    def _snap(self, snap: bool, waveform: dict[str, Any], request: gr.Request) -> list[Any]:
+        """Let the borders of the part keep to beats, or no longer."""
+        with _visitor_errors():
+            beats = self._actions.beats(self._session(request)) if snap else None
+        found = "No beats were found in this song: the part begins and ends where you put it."
+        return [{**waveform, "beats": beats}, status_line(found if snap and not beats else "")]
+
+    def _estimate(self, values: dict[Any, Any], request: gr.Request) -> str:
+        """How long the takes that are set up will probably take."""
+        on = self._on
+        chosen = {"steps": on.steps, "takes": on.num_takes, "best_of": on.best_of, "melody": on.melody}
+        try:
+            wanted = TakeRequest(
+                values[on.model],
+                "",
+                melody_strength=values[on.melody_strength],
+                **{name: values[of] for name, of in chosen.items()},
+            )
+            times = parse_time(values[on.start]), parse_time(values[on.end])
+            return wait_line(self._actions.wait_s(self._session(request), *times, wanted))
+        except RiffError:  # which generating shows
+            return ""
 
     async def _prepare(
         self, start: str | None, end: str | None, low: float, high: float, edges: Any, melody: str, request: gr.Request
@@ -264,6 +294,11 @@ class Page:
             )
 
         async with aclosing(_updates(begin)) as updates:
+            async for update in updates:
+                yield update
+
+    async def _vary(self, request: gr.Request, event: gr.EventData) -> AsyncGenerator[list[Any], None]:
+        async with aclosing(_updates(lambda: self._actions.vary(self._session(request), int(event.take)))) as updates:
             async for update in updates:
                 yield update
 
@@ -383,7 +418,10 @@ def _visitor_errors() -> Iterator[None]:
 
 
 def visitor_message(error: RiffError) -> str:
-    """The error's message, with file names but without their folders."""
+    """The error's message, with file names but without their folders; what only its operator can mend is left to them."""
+    if FOR_OPERATOR.search(str(error)):
+        warn(str(error))
+        return "This server is not set up for that; tell whoever runs this page"
     message = re.sub(r"(?<![\w:/.])/(?:[^/:;,()'\"]+/)+", "", str(error))
     first_word = message.split(" ", 1)[0]
     return message[:1].upper() + message[1:] if first_word.isalpha() else message  # a file name keeps its case

@@ -103,7 +103,12 @@ class Session:
         self.takes.clear()
         for old in self.folder.iterdir():
             old.unlink()
-        self.take_count, self.song = 0, replace(upload, path=Path(shutil.move(upload.path, self.folder / upload.path.name)))
+
+        def moved(path: Path) -> Path:
+            return Path(shutil.move(path, self.folder / path.name))
+
+        preview = upload.preview and moved(upload.preview)
+        self.take_count, self.song = 0, replace(upload, path=moved(upload.path), preview=preview)
         return self.song
 
 

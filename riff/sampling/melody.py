@@ -212,11 +212,14 @@ def tune_of(args: Namespace, model: str, clip_start_s: float = 0.0) -> Tune | No
     return tune
 
 
-def write_tunes(folder: Path, ending: str, guide: TuneGuide | None, seed: int, sung: Sequence[Note]) -> dict[str, Path]:
-    """Write the notes of a take as vocal*.mid, and its tune as tune*.mid, once for all takes where they share it.
+def write_tunes(
+    folder: Path, ending: str, guide: TuneGuide | None, seed: int, sung: Sequence[Note], shared: bool = True
+) -> dict[str, Path]:
+    """Write the notes of a take as vocal*.mid, and its tune as tune*.mid.
 
     Args:
         ending: of the files' names, before the suffix. guide, seed: of the take. sung: its notes.
+        shared: whether takes of the same tune share its file.
 
     Returns:
         The files: `vocal` and, with a guide, `tune`.
@@ -224,7 +227,7 @@ def write_tunes(folder: Path, ending: str, guide: TuneGuide | None, seed: int, s
     files = {"vocal": folder / f"vocal{ending}.mid"}
     write_midi(files["vocal"], sung)
     if guide is not None:
-        files["tune"] = folder / f"tune{'' if guide.one_for_all else ending}.mid"
+        files["tune"] = folder / f"tune{'' if shared and guide.one_for_all else ending}.mid"
         write_midi(files["tune"], guide.tune(seed).notes)
     return files
 

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from stem_files import write_stem_file
 
+from demo.composition import compose
 from riff.app.actions import Actions, PageUpdate
 from riff.app.cards import clock
 from riff.app.engine import Engine, TakeRequest, edges_of, offered_models, parse_seed
@@ -151,10 +152,10 @@ def test_a_stem_file_brings_its_own_backing(tmp_path: Path) -> None:
 
 def test_a_take_is_the_untouched_accompaniment_and_a_vocal(part: Part, engine: Engine) -> None:
     for model in (next(iter(engine.models)), "riff-pix2pix-mini"):
-        painter = engine.painter(part, quick(model))
+        sampler = engine.sampler(part, quick(model))
         job = Job()
-        take, mix = engine.take(part, painter, 3, 1, job.step)
-        assert job.done == painter.num_steps
+        take, mix = engine.take(part, sampler, 3, 1, job.step)
+        assert job.done == sampler.num_steps
         assert mix.mix.shape == part.song.waveform.shape
         assert mix.sample_rate == RATE
         np.testing.assert_array_equal(mix.accompaniment, part.song.accompaniment)
@@ -165,23 +166,23 @@ def test_a_take_is_the_untouched_accompaniment_and_a_vocal(part: Part, engine: E
 def test_painted_edges_reach_the_controlnet_as_they_are(part: Part, engine: Engine) -> None:
     model = "riff-cnet-mini"
     edges = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), part.backing.pixels.shape)
-    painter = engine.painter(part, quick(model), edges)
+    sampler = engine.sampler(part, quick(model), edges)
     seen: list[torch.Tensor] = []
-    encoder = painter.model.pipeline.controlnet.controlnet_cond_embedding
+    encoder = sampler.model.pipeline.controlnet.controlnet_cond_embedding
     with encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone())):
-        painter.sample(0)
+        sampler.sample(0)
     windows = [(255 * hint[0, 0]).round().byte().numpy() for hint in seen]
     assert [window.shape for window in windows] == [(512, 512)] * 2
     np.testing.assert_array_equal(windows[0], edges[:, :512])
     shift = 608 - 512  # the last window ends with the image, padded to whole latent columns
     np.testing.assert_array_equal(windows[1][:, : 601 - shift], edges[:, shift:])
-    own = engine.painter(part, quick(model)).sample(0)
-    assert (painter.sample(0).pixels != own.pixels).mean() > 0.1
+    own = engine.sampler(part, quick(model)).sample(0)
+    assert (sampler.sample(0).pixels != own.pixels).mean() > 0.1
 
 
 def test_edges_of_another_shape_are_refused(part: Part, engine: Engine) -> None:
     with pytest.raises(DataError, match=r"edges of \(512, 600\) for an image of \(512, 601\)"):
-        engine.painter(part, quick(next(iter(engine.models))), np.zeros((512, 600), np.uint8))
+        engine.sampler(part, quick(next(iter(engine.models))), np.zeros((512, 600), np.uint8))
 
 
 def test_one_model_is_in_memory(engine: Engine) -> None:
@@ -495,6 +496,68 @@ def test_a_part_above_full_scale_is_lowered_and_reported(actions: Actions, sessi
     )
     np.testing.assert_array_equal(mix, backing + vocal)
     assert max(np.abs(waveform).max() for waveform in (backing, vocal, mix)) <= 1
+
+
+def test_the_part_that_is_proposed_is_one_where_somebody_sings(tmp_path: Path) -> None:
+    song = compose(0, 7, 24.0)
+    rate, vocals = song.sample_rate, song.stems["vocals"].copy()
+    vocals[:, : 12 * rate] = 0
+    path = tmp_path / "late.wav"
+    write_audio(path, song.mixture - song.stems["vocals"] + vocals / 2, rate)
+    upload = receive(path, LIMITS)
+    start, end = upload.first_part
+    assert end - start == pytest.approx(10.2)
+    assert 11.5 < start < end <= upload.duration_s
+    assert upload.preview is not None  # a WAV is large
+    preview, original = read_audio(upload.preview), read_audio(path)
+    np.testing.assert_allclose(preview.waveform, original.waveform, atol=2**-15)
+    assert path.stat().st_size > upload.preview.stat().st_size
+
+
+def test_a_part_can_keep_to_beats(actions: Actions, session: Session) -> None:
+    beats = actions.beats(session)
+    assert beats is not None
+    assert (beats[0], beats[-1]) == (0.0, 9.0)
+    assert 60 / np.median(np.diff(beats)) == pytest.approx(99, abs=3)  # the demo song's tempo
+    assert actions.beats(session) is beats  # found once
+    with pytest.raises(OptionError, match="drop one first"):
+        actions.beats(actions.sessions.get("me", "2"))
+
+
+def test_a_take_is_varied_with_its_seed_and_another_strength(actions: Actions, session: Session) -> None:
+    generate(actions, session, quick("riff-cnet-mini", seed=5, takes=2, strength=1.5))
+
+    async def vary() -> list[PageUpdate]:
+        return [update async for update in actions.vary(session, 2)]
+
+    asyncio.run(vary())
+    softer, harder, _, second = (take.request for take in session.takes)
+    assert [softer.seed, harder.seed] == [second.seed, second.seed] == [6, 6]
+    assert (softer.strength, harder.strength) == (0.9, 2.25)
+    assert softer == replace(second, strength=0.9)
+    assert len({take.downloads["vocal.wav"].read_bytes() for take in session.takes}) == 4
+    melody = replace(second, melody="compose", melody_strength=0.9)
+    assert [one.melody_strength for one in melody.variations(follows_edges=True)] == [0.54, 1.0]
+    with pytest.raises(OptionError, match="change the settings instead"):
+        replace(second, strength=0.0).variations(follows_edges=True)
+
+
+def test_the_wait_is_estimated_from_what_was_measured(actions: Actions, session: Session) -> None:
+    model = next(iter(actions.engine.models))
+    request = quick(model, takes=2)
+    assert actions.wait_s(session, 2.0, 8.0, request) is None
+    began = time.monotonic()
+    generate(actions, session, request)
+    taken_s = time.monotonic() - began
+    again, longer = (actions.wait_s(session, 2.0, 8.0, one) for one in (request, replace(request, steps=3)))
+    assert again is not None
+    assert longer == pytest.approx(3 * again)
+    assert 0 < again < taken_s  # it is separated and the model is loaded
+    elsewhere = actions.wait_s(session, 0.0, 6.0, request)
+    assert elsewhere is not None
+    assert elsewhere > again
+    with pytest.raises(OptionError):
+        actions.wait_s(session, 10.0, 11.0, request)
 
 
 def test_a_song_of_a_moment_is_refused_before_any_work(tmp_path: Path) -> None:

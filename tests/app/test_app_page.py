@@ -27,6 +27,7 @@ from riff.audio.io import read_audio, write_audio
 from riff.audio.notes import Note, read_midi, write_midi
 from riff.cli import seconds
 from riff.models.model_types import CONTROL, EDIT
+from riff.sampling.compose import beats_of
 from riff.spectrogram.image import load_image
 
 if TYPE_CHECKING:
@@ -348,7 +349,10 @@ def test_waveform_and_numbers_select_the_same_part(visitor: Visitor) -> None:
     visitor.page.click("#demo-song")
     visitor.page.wait_for_selector("#waveform .region")
     start, end = (visitor.page.locator(f"{place} :is(input, textarea)") for place in ("#start", "#end"))
-    assert (seconds(start.input_value()), seconds(end.input_value())) == (0.0, 10.2)
+    assert seconds(end.input_value()) - seconds(start.input_value()) == pytest.approx(10.2)
+    visitor.number("#start", 0)
+    visitor.number("#end", "0:10.2")
+    visitor.page.wait_for_function("document.querySelector('#waveform .times').textContent.startsWith('0:00.0 to 0:10.2')")
     drag(visitor, "#waveform .handle.end", (0.5, 0.5), (-8.0, 0.5))
     shortened = seconds(end.input_value())
     assert 5.1 < shortened < 10
@@ -413,6 +417,7 @@ def test_takes_are_named_starred_and_deleted_after_a_question(visitor: Visitor, 
     visitor.page.click("#generate")
     visitor.take_named("Take 2").wait_for()
     visitor.status("")
+    visitor.page.wait_for_function("document.querySelector('.take').getBoundingClientRect().top < innerHeight / 2")  # in view
     first, second = visitor.take_named("Take 1"), visitor.take_named("Take 2")
     first.get_by_role("button", name="star").click()
     first.get_by_label("name of take 1").fill("The good one")
@@ -460,6 +465,14 @@ def test_a_hum_is_the_melody(visitor: Visitor, song: Path, tmp_path: Path) -> No
     assert {round(note.pitch) % 12 for note in notes} == {9}
 
 
+# Of what can be pressed and is not as high as a finger is wide: 44 px. A radio or checkbox is pressed by its label.
+SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, select, audio, input, label:has(> input)")]
+  .filter((target) => target.checkVisibility() && !target.matches("[type=radio], [type=checkbox], [type=file]"))
+  .filter((target) => { const box = target.getBoundingClientRect(); return box.width > 1 && box.height > 1 && box.height < 43.5; })
+  .filter((target) => !target.closest("#hum, #recording"))  // Gradio's own recorder
+  .map((target) => target.outerHTML.slice(0, 120))"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_melody_is_changed_as_notes(browser: Browser, server: Server, song: Path, tmp_path: Path, width: int) -> None:
@@ -501,7 +514,6 @@ def test_a_melody_is_changed_as_notes(browser: Browser, server: Server, song: Pa
     assert notes.count() == 4
     page.get_by_role("button", name="Delete the note").click()
     visitor.screenshot(f"notes-{width}")
-    print(page.evaluate("[...document.querySelectorAll('*')].filter(e => e.getBoundingClientRect().right > innerWidth + 0.5).map(e => [e.tagName, e.id, String(e.className), e.getBoundingClientRect().right])"))
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.get_by_role("button", name="Hear it").click()
     page.wait_for_function("window.heard?.() > 0.02")
@@ -582,9 +594,98 @@ def test_everybody_can_use_it(visitor: Visitor, song: Path, width: int, scheme: 
     visitor.status("")
     visitor.screenshot(f"everything-{width}-{scheme}")
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert visitor.page.evaluate(SMALL_TARGETS) == []
     found = axe.Axe().run(visitor.page)
     assert len(found.response["passes"]) > 20  # rules that applied
     assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.slow
+def test_the_keyboard_alone_leads_from_a_file_to_takes(visitor: Visitor, song: Path) -> None:
+    """Tab reaches every control in the order of the page, and what has the focus shows it."""
+    page, keys = visitor.page, visitor.page.keyboard
+
+    def reach(place: str) -> None:
+        for _ in range(60):
+            keys.press("Tab")
+            if page.evaluate("place => document.activeElement.matches(place)", place):
+                ring = "getComputedStyle(document.activeElement).outlineStyle != 'none'"
+                shown = "getComputedStyle(document.activeElement).boxShadow != 'none'"
+                hidden = "document.activeElement.matches('[type=radio], [type=file]')"  # its label shows it
+                assert page.evaluate(f"{ring} || {shown} || {hidden}"), place
+                return
+        raise AssertionError(f"Tab does not reach {place}: {page.evaluate('document.activeElement.outerHTML')}")
+
+    reach("#song-file button, #song-file [tabindex='0']")
+    with page.expect_file_chooser() as chooser:
+        keys.press("Enter")
+    chooser.value.set_files(song)
+    page.wait_for_selector("#waveform .region")
+    visitor.set_up(steps=1)
+    page.locator("#another-song").focus()
+    reach("#waveform .handle.end")
+    before = page.locator("#waveform .times").inner_text()
+    keys.press("ArrowLeft")
+    keys.press("PageDown")
+    assert page.locator("#waveform .times").inner_text() != before
+    reach("#waveform .play-part")
+    keys.press("Space")
+    page.wait_for_function("!document.querySelector('#waveform audio').paused")
+    keys.press("Space")
+    reach("#snap input")
+    keys.press("Space")
+    visitor.page.wait_for_selector("#snap input:checked")
+    reach("#prompt textarea")
+    keys.press("Control+a")
+    keys.type("a sad male vocal")
+    reach("#model input")
+    keys.press("ArrowDown")
+    assert page.get_by_label(CONTROL_MODEL).is_checked()
+    reach("#generate")
+    keys.press("Enter")
+    card = visitor.take(1)
+    assert "Generate a sad male vocal" in card.inner_text()
+    visitor.status("")
+    reach("#takes .star")
+    keys.press("Enter")
+    reach("#takes .play")
+    keys.press("Space")
+    playing_at(visitor, card)
+    reach("#takes .versions input")
+    keys.press("ArrowRight")
+    assert card.get_by_role("radio", name="vocal").is_checked()
+    reach("#takes .vary")
+    keys.press("Enter")
+    other = visitor.take(3)
+    assert visitor.page.evaluate("document.activeElement.matches('.take[data-take=\"1\"] .vary')")  # where it was
+    seeds = {one.inner_text().split("seed ")[1].split(",")[0] for one in (card, other)}
+    assert len(seeds) == 1
+
+
+@pytest.mark.slow
+def test_a_part_keeps_to_beats(visitor: Visitor) -> None:
+    visitor.page.click("#demo-song")
+    visitor.page.wait_for_selector("#waveform .region")
+    visitor.page.get_by_label("Keep to beats").check()
+    visitor.page.wait_for_function("!document.querySelector('#waveform .times').textContent.endsWith('(10.2 s)')")
+    audio = read_audio(ROOT / "raw-audio" / "pop-0005.ogg")
+    beats = beats_of(audio.waveform, audio.sample_rate).tolist()
+    drag(visitor, "#waveform .handle.end", (0.5, 0.5), (-1.3, 0.5))
+    for place in ("#start", "#end"):
+        time_s = seconds(visitor.page.locator(f"{place} :is(input, textarea)").input_value())
+        assert min(abs(time_s - beat) for beat in (0.0, *beats, 22.0)) < 0.011
+    visitor.page.keyboard.press("ArrowLeft")  # to the beat before
+    earlier = seconds(visitor.page.locator("#end :is(input, textarea)").input_value())
+    assert time_s - earlier == pytest.approx(np.median(np.diff(beats)), abs=0.1)
+
+
+@pytest.mark.slow
+def test_a_slow_line_shows_what_is_coming(browser: Browser, server: Server) -> None:
+    page = browser.new_context().new_page()
+    page.route("**/assets/*.js", lambda route: None)  # never answered
+    page.goto(server.url, wait_until="commit")
+    page.wait_for_function("getComputedStyle(document.body, '::before').content.includes('riff-cnet is loading')")
+    page.context.close()
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@
 const RAMP_S = 0.01, MOST_DECODED = 12, LEAST_DB = -24; // LEAST_DB: of the fader, where the vocal is off
 const LEVELS = { original: [1, 0, 0], backing: [0, 1, 0], mix: [0, 1, 1], vocal: [0, 0, 1] }; // of original, backing and vocal
 const states = new Map(), decoded = new Map(); // by take; by URL
+let focused = null; // the control of a card that has or had the keyboard's focus
 let context = null, playing = null, loading = null, recent = null;
 
 const cardOf = (take) => element.querySelector(`[data-take="${take}"]`);
@@ -131,6 +132,19 @@ function move() {
   requestAnimationFrame(move);
 }
 
+// A new take comes into view, unless another one plays; and the keyboard's focus stays where it was, in the new HTML too.
+function renew() {
+  const cards = [...element.querySelectorAll("[data-take]")], added = cards.filter((card) => !states.has(card.dataset.take));
+  for (const card of cards) show(card.dataset.take);
+  if (focused && document.activeElement === document.body) cardOf(focused.take)?.querySelector(focused.place)?.focus({ preventScroll: true });
+  if (added.length === 1 && !playing) added[0].scrollIntoView({ block: "nearest" });
+}
+
+element.addEventListener("focusin", ({ target }) => {
+  const action = target.dataset.action ? `[data-action=${target.dataset.action}]` : "", value = target.type === "radio" ? `[value=${target.value}]` : "";
+  focused = takeOf(target) && { take: takeOf(target), place: `${target.localName}${target.classList[0] ? `.${target.classList[0]}` : ""}${action}${value}` };
+});
+
 function star(take, button) {
   const starred = button.getAttribute("aria-pressed") !== "true";
   button.setAttribute("aria-pressed", starred);
@@ -156,6 +170,7 @@ element.addEventListener("click", ({ target, clientX }) => {
   if (!take) return;
   if (target.matches(".play")) playing?.take === take || loading === take ? stop() : play(take);
   else if (target.matches(".star")) star(take, target);
+  else if (target.matches(".vary")) trigger("vary", { take });
   else if (target.matches(".act")) trigger("act", { take, action: target.dataset.action });
   else if (target.matches(".delete")) askToDelete(take, target);
   else if (target.matches(".loop")) setLoop(take, !stateOf(take).loop);
@@ -194,4 +209,4 @@ document.addEventListener("play", ({ target }) => {
   for (const other of document.querySelectorAll("audio, video")) if (other !== target) other.pause();
 }, true);
 
-watch("value", () => element.querySelectorAll("[data-take]").forEach((card) => show(card.dataset.take)));
+watch("value", renew);
