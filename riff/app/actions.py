@@ -140,11 +140,11 @@ class Actions:
         Raises:
             DataError: they are incomplete.
         """
-        if not roll:
+        shown = read_roll(roll) if roll else None
+        if shown is None:
             return None
-        key, notes = read_roll(roll)
-        session.keep_tune(key, notes)
-        return key
+        session.keep_tune(*shown)
+        return shown[0]
 
     def melody(self, session: Session, choice: str, upload: str | None) -> str:
         """The source of a `Tune` that the page calls `choice`; a visitor's file is kept with the session.

@@ -126,7 +126,9 @@ class Page:
         gr.on([word.input for word in words], self._compose_prompt, words, [on.prompt], **QUIET)
         on.suggest.click(lambda label: label.removeprefix(SUGGESTED), [on.suggest], [on.prompt], **QUIET)
         on.melody.input(self._select_melody, [on.melody], of_melody, **QUIET)
-        on.midi.upload(self._check_midi, [on.midi], [on.state], **QUIET)
+        on.midi.upload(self._receive_melody, [on.melody, on.midi], [on.state, on.notes], **QUIET)
+        recorded = [on.hum.stop_recording, on.hum.upload]
+        gr.on(recorded, self._receive_melody, [on.melody, on.hum], [on.state, on.notes], **QUIET)
         on.notes.input(self._keep_notes, [on.notes], None, **QUIET)
         tune = {on.start, on.end, on.low, on.high, on.model, on.prompt, on.seed, on.melody, on.hum, on.midi, on.notes}
         on.notes.find(self._show_tune, tune, updated, **unqueued)
@@ -249,10 +251,13 @@ class Page:
         on, choice = self._on, values[self._on.melody]
         return self._actions.melody(session, choice, {HUM: values[on.hum], MIDI: values[on.midi]}.get(choice))
 
-    def _check_midi(self, path: str, request: gr.Request) -> str:
-        """Read an uploaded MIDI file; what is left out of it is the status."""
+    def _receive_melody(self, melody: str, path: str, request: gr.Request) -> list[Any]:
+        """Take a file with a melody, whose notes are not shown yet. A MIDI file is read: what is left out of it is the status."""
         with _visitor_errors():
-            return status_line(Tune(self._actions.melody(self._session(request), MIDI, path)).file.remark)
+            session = self._session(request)
+            source = self._actions.melody(session, melody, path)
+            remark = Tune(source).file.remark if melody == MIDI else ""
+            return [status_line(remark), self._actions.notes(session, melody)]
 
     def _keep_notes(self, roll: str, request: gr.Request) -> None:
         with _visitor_errors():

@@ -86,11 +86,16 @@ class Session:
             _keep_newest(self.tunes, key, notes, MOST_TUNES)
 
     def keep_melody(self, source: str, upload: Path) -> Path:
-        """Copy a file with a melody into the folder, where it stays for its takes to be repeated; returns the copy."""
+        """Copy a file with a melody into the folder, where it stays for its takes to be repeated; returns the copy.
+
+        The notes of another file from this source are no longer kept.
+        """
         copy = self.folder / f"melody-{upload.parent.name}{upload.suffix.lower()}"
-        if not copy.exists():
+        if self.melodies.get(source) != copy:
             shutil.copy(upload, copy)
-        self.melodies[source] = copy
+            self.melodies[source] = copy
+            for key in [key for key in self.tunes if key[1] == source]:
+                del self.tunes[key]
         return copy
 
     def replace_song(self, upload: Upload) -> Upload:

@@ -32,8 +32,8 @@ def melody_choice(source: str) -> str:
 
 
 def roll_of(key: Key, notes: Sequence[Note] | None = None, part: Part | None = None) -> str:
-    """Value of static/notes.js, which documents it: notes over the beats of their part, or none to show."""
-    shown: dict[str, object] = {"part": key[0], "melody": key[1], "notes": None}
+    """Value of static/notes.js, which documents it: notes over the beats of their part, or nothing to show."""
+    shown: dict[str, object] = {"part": key[0], "melody": key[1]}
     if notes is not None and part is not None:
         end_s = part.region.end_s - part.region.start_s
         grid = [round(time, 3) for time in half_beats(part.harmony).tolist() if time <= end_s]
@@ -42,14 +42,16 @@ def roll_of(key: Key, notes: Sequence[Note] | None = None, part: Part | None = N
     return json.dumps(shown)
 
 
-def read_roll(value: str) -> tuple[Key, tuple[Note, ...] | None]:
-    """The notes of a value of static/notes.js, None where they are closed.
+def read_roll(value: str) -> tuple[Key, tuple[Note, ...] | None] | None:
+    """The notes of a value of static/notes.js, None where the visitor closed them; None instead of both where nothing was shown.
 
     Raises:
         DataError: they are incomplete, or no notes of their part.
     """
     try:
         roll = json.loads(value)
+        if "notes" not in roll:
+            return None
         key, given = (str(roll["part"]), str(roll["melody"])), roll["notes"]
         notes = None if given is None else tuple(Note(float(start), float(end), int(pitch)) for start, end, pitch in given)
     except (ValueError, TypeError, KeyError, OverflowError) as error:

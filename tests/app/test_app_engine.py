@@ -709,11 +709,17 @@ def test_notes_are_kept_for_their_part_and_melody(actions: Actions, session: Ses
     assert json.loads(actions.notes(session, "compose")) == composed
     assert actions.last_melody(session) == "midi"  # what a reload shows
     assert json.loads(actions.notes(session, "midi"))["notes"] == [[0.2, 1, 65]]
+    assert "notes" not in json.loads(actions.notes(session, "original"))
     assert actions.melody(session, "midi", None) == source  # though the page has lost the file
     generate(actions, session, quick(model, melody=source), roll=edited)
     assert "melody: your MIDI file, with the notes" in caption(session)
     generate(actions, session, quick(model, melody=source), roll=edited, start_s=1.0)  # another part
     assert "with the notes" not in caption(session)
+    another = midi.parent.parent / "2" / "tune.mid"
+    another.parent.mkdir()
+    write_midi(another, [Note(0.0, 1.0, 70.0)])
+    assert actions.melody(session, "midi", str(another)) != source
+    assert ("2000-8000", "midi") not in session.tunes  # the notes of the other file
 
 
 @pytest.mark.parametrize(
@@ -726,6 +732,7 @@ def test_notes_are_kept_for_their_part_and_melody(actions: Actions, session: Ses
 def test_notes_that_cannot_be_sung_are_refused(wrong: dict) -> None:
     right = {"part": "2000-8000", "melody": "compose", "notes": [[0, 1, 60], [5, 6, 84]]}
     assert read_roll(json.dumps(right)) == (("2000-8000", "compose"), (Note(0, 1, 60), Note(5, 6, 84)))
+    assert read_roll(json.dumps(right | {"notes": None})) == (("2000-8000", "compose"), None)
     with pytest.raises(DataError, match="did not arrive whole"):
         read_roll(json.dumps(right | wrong))
 

@@ -1,6 +1,6 @@
 // The tune of a part as a piano roll over its beats: every note is a button, to drag, to lengthen at its end, and to move by keys.
 // props.value is the JSON of {part, melody, grid, notes}, or empty: part names the part of the song, melody the source of its tune,
-// grid holds the half beats in seconds, notes are [start, end, pitch] in seconds and MIDI numbers, null where they are closed. An
+// grid holds the half beats in seconds, notes are [start, end, pitch] in seconds and MIDI numbers, null after they were closed. An
 // "input" event follows every change; "find" asks for the notes of the tune, or for those of another one where they are shown.
 const find = (name) => element.querySelector(name);
 const figure = find("figure"), lane = find(".lane"), label = find("output"), playhead = mark("playhead");
@@ -19,16 +19,15 @@ const plain = () => notes.map(({ start, end, pitch }) => [start, end, pitch]);
 const length = () => tune.part.split("-").reduce((start, end) => end - start) / 1000;
 const across = (seconds) => `${(100 * seconds) / length()}%`;
 const down = (pitch) => `${(100 * (high - pitch)) / (high - low + 1)}%`;
-
 const history = () => (histories[`${tune.part} ${tune.melody}`] ??= []);
 
 function show() {
   if ((props.value ?? "") === shown) return;
-  const before = tune?.notes && { ...tune, notes: plain() };
+  const before = tune?.notes ? { ...tune, notes: plain() } : {};
   shown = props.value ?? "";
   tune = shown ? JSON.parse(shown) : null;
   if (!tune) histories = {}; // another song
-  else if (before?.part === tune.part && before.melody === tune.melody) history().push(before.notes);
+  else if (before.part === tune.part && before.melody === tune.melody && `${before.notes}` !== `${tune.notes}`) history().push(before.notes);
   [low, high] = [HIGHEST, LOWEST];
   set(tune?.notes ?? []);
 }
@@ -85,12 +84,12 @@ function choose(one) {
 function change(before) {
   if (JSON.stringify(before) === JSON.stringify(plain())) return;
   history().push(before);
-  for (const other of notes) {
-    if (!chosen || other === chosen || other.start >= chosen.end || other.end <= chosen.start) continue;
+  notes = notes.filter((other) => {
+    if (!chosen || other === chosen || other.start >= chosen.end || other.end <= chosen.start) return true;
     if (other.start < chosen.start) other.end = chosen.start;
     else other.start = chosen.end;
-  }
-  notes = notes.filter((other) => other === chosen || other.end - other.start > SHORTEST_S - 0.01);
+    return other.end - other.start > SHORTEST_S - 0.01;
+  });
   draw();
   publish();
 }
