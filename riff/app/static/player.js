@@ -132,18 +132,21 @@ function move() {
   requestAnimationFrame(move);
 }
 
-// A new take comes into view, unless another one plays; and the keyboard's focus stays where it was, in the new HTML too.
+// A new take comes into view, unless another one plays or somebody types; and the keyboard's focus stays where it was, in the new HTML too.
 function renew() {
   const cards = [...element.querySelectorAll("[data-take]")], added = cards.filter((card) => !states.has(card.dataset.take));
   for (const card of cards) show(card.dataset.take);
   if (focused && document.activeElement === document.body) cardOf(focused.take)?.querySelector(focused.place)?.focus({ preventScroll: true });
-  if (added.length === 1 && !playing) added[0].scrollIntoView({ block: "nearest" });
+  const isTyping = document.activeElement.matches("input, textarea");
+  if (added.length === 1 && !playing && !isTyping) added[0].scrollIntoView({ block: "nearest" });
 }
 
 element.addEventListener("focusin", ({ target }) => {
   const action = target.dataset.action ? `[data-action=${target.dataset.action}]` : "", value = target.type === "radio" ? `[value=${target.value}]` : "";
   focused = takeOf(target) && { take: takeOf(target), place: `${target.localName}${target.classList[0] ? `.${target.classList[0]}` : ""}${action}${value}` };
 });
+
+document.addEventListener("pointerdown", () => (focused = null), true);
 
 function star(take, button) {
   const starred = button.getAttribute("aria-pressed") !== "true";
