@@ -45,7 +45,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, sessions: Sessions) -> None:
         self._app, self._sessions = app, sessions
-        self._compressed = GZipMiddleware(app, compresslevel=6)
+        self._page = GZipMiddleware(self._send_page)  # Gradio compresses its scripts, and not this
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -64,11 +64,9 @@ class Gate:
             await PlainTextResponse("open the page first", 403)(scope, receive, send)
         elif path == UPLOAD:
             await self._receive_uploads(visitor, scope, receive, send)
-        elif path.startswith("/assets/"):
-            await self._compressed(scope, receive, send)
         else:
             answer = _with_cookie(connection, send) if path == "/" and not visitor else send
-            await (self._send_page if path == "/" else self._app)(scope, receive, answer)
+            await (self._page if path == "/" else self._app)(scope, receive, answer)
 
     def _serve(self, visitor: str, path: str) -> FileResponse | PlainTextResponse:
         try:

@@ -41,15 +41,7 @@ def client(sessions: Sessions) -> TestClient:
         path = request.path_params.get("path")
         return PlainTextResponse(Path("/" + path).read_text() if path else "<head></head>page")
 
-    async def asset(request: Request) -> Response:
-        return PlainTextResponse("script " * 1_000)
-
-    routes = [
-        Route("/assets/{_}", asset),
-        Route(UPLOAD, receive, methods=["POST"]),
-        Route(UPLOADED + "/{path:path}", serve),
-        Route("/{_:path}", serve),
-    ]
+    routes = [Route(UPLOAD, receive, methods=["POST"]), Route(UPLOADED + "/{path:path}", serve), Route("/{_:path}", serve)]
     app = Starlette(routes=routes)
     app.add_middleware(Gate, sessions=sessions)
     return TestClient(app)
@@ -77,10 +69,7 @@ def test_the_page_says_what_it_is_before_its_script_comes(client: TestClient) ->
     assert "riff-cnet is loading" in head
     assert 'name="description"' in head
     assert rest == "page"
-    assert int(answer.headers["content-length"]) == len(answer.content)
-    script = client.get("/assets/script.js")
-    assert script.headers["content-encoding"] == "gzip"
-    assert int(script.headers["content-length"]) < 200
+    assert answer.headers["content-encoding"] == "gzip"
 
 
 def test_everybody_may_hear_the_example(client: TestClient) -> None:

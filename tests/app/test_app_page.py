@@ -616,6 +616,7 @@ def test_the_keyboard_alone_leads_from_a_file_to_takes(visitor: Visitor, song: P
                 return
         raise AssertionError(f"Tab does not reach {place}: {page.evaluate('document.activeElement.outerHTML')}")
 
+    page.wait_for_function("sessionStorage.getItem('riff-page')")  # the page is at rest
     reach("#song-file button, #song-file [tabindex='0']")
     with page.expect_file_chooser() as chooser:
         keys.press("Enter")

@@ -106,12 +106,12 @@ lane.addEventListener("pointerdown", (event) => {
   const box = lane.getBoundingClientRect();
   const time = (pointer) => ((pointer.clientX - box.left) / box.width) * song.duration;
   const name = Object.keys(handles).find((key) => handles[key].contains(event.target));
-  const first = time(event), grip = first - song.start;
+  const first = time(event), grip = first - song[name ?? "start"];
   const selects = !name && !region.contains(event.target);
   if (selects) moveWhole(first - (song.end - song.start) / 2);
   if (name) handles[name].focus();
   const move = (pointer) => {
-    if (name) moveEnd(name, time(pointer));
+    if (name) moveEnd(name, time(pointer) - grip);
     else if (!selects) moveWhole(time(pointer) - grip);
     else if (Math.abs(pointer.clientX - event.clientX) > LEAST_DRAG) select(first, time(pointer));
   };
@@ -162,7 +162,7 @@ function updateLabels() {
 buttons.part.addEventListener("click", () => toggle("part"));
 buttons.song.addEventListener("click", () => toggle("song"));
 for (const name of ["play", "pause", "ended"]) audio.addEventListener(name, () => (updateLabels(), updatePlayhead()));
-new ResizeObserver(() => song && drawPeaks()).observe(lane);
+new ResizeObserver(() => song && (drawPeaks(), placeRegion())).observe(lane);
 watch("value", show);
 updateLabels();
 show();
