@@ -34,10 +34,9 @@ from riff.sampling.windows import Guides, WindowLayout, WindowPredictor, sample_
 from riff.seeds import seed_after
 from riff.separation.song import Song
 from riff.spectrogram.image import SILENCE, SpectrogramImage, image_to_mel
-from riff.spectrogram.phase import WORKING_RATE, continue_waveform
+from riff.spectrogram.phase import OVERLAP_FRAMES, WORKING_RATE, continue_waveform
 
 OVERLAP = 0.25  # share of a window that is known from the one before
-JOINT_FRAMES = 40  # over which the waveforms of neighbouring blocks are cross-faded: four times the transform's window
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ class SongStream:
             known = start + self._layout.width - self._soft
             end = self._frames if is_last else known
             self._set_levels(done, end)
-            piece = self._mixer.add(self._waveform(max(0, done - JOINT_FRAMES), end, is_last).numpy(), is_last)
+            piece = self._mixer.add(self._waveform(max(0, done - OVERLAP_FRAMES), end, is_last).numpy(), is_last)
             done = end
             yield piece
 
@@ -159,7 +158,7 @@ class SongStream:
         params, frames = self._backing.params, slice(first, end)
         hop, levels = params.at_rate(WORKING_RATE).hop_length, torch.from_numpy(self._levels[frames])
         mel = image_to_mel(SpectrogramImage(self._pixels[:, frames], 1.0, params)) * levels
-        finished = hop * (end - first - (1 if is_last else JOINT_FRAMES))
+        finished = hop * (end - first - (1 if is_last else OVERLAP_FRAMES))
         if self.model.target == "mix":
             start = self._start[hop * first : hop * (end - 1)]
             mix = continue_waveform(self._mix, mel, params, self._iterations, start=start)

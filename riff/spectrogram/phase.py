@@ -11,7 +11,7 @@ from riff.spectrogram.mel import mel_to_magnitude
 from riff.spectrogram.params import STANDARD, SpectrogramParams
 
 WORKING_RATE = 24_000  # Hz, about half the samples: the image ends at 10 kHz
-BLOCK_FRAMES, OVERLAP_FRAMES = 6_000, 200  # of 10 ms: a minute, and 2 s of overlap
+BLOCK_FRAMES, OVERLAP_FRAMES = 1_000, 40  # of 10 ms: longer blocks leave a core's cache; the overlap is four windows long
 SILENT_BIN = 1e-6  # of the loudest bin: below it the phase is rounding noise
 HANN_WIDTH = 0.25645  # the Gaussian nearest to a Hann window of n samples has a time-frequency ratio of this times n**2
 FLOOR = 1e-7  # of the loudest bin, below which the logarithm is clipped
@@ -29,8 +29,8 @@ def mel_to_waveform(
     """Reconstruct audio from a mel spectrogram of any length.
 
     Phases are estimated at 24 kHz without zero padding (2,400-point windows, 240-sample hop: the same 10 ms frames) and
-    the result is resampled to `sample_rate`. Spectrograms longer than a minute are processed in blocks of a minute: in the
-    overlap each starts from the phases of the previous one and is cross-faded with it, so that memory holds one block.
+    the result is resampled to `sample_rate`. Spectrograms longer than 10 s are processed in blocks of 10 s (`continue_waveform`),
+    which fit a core's cache.
 
     Args:
         mel: float32, shape (..., n_mels, frames), >= 0.

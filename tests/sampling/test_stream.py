@@ -14,12 +14,12 @@ from riff.errors import OptionError
 from riff.sampling.mixback import mix_back
 from riff.sampling.rendering import backing_image
 from riff.sampling.song import SongModel, load_song_model
-from riff.sampling.stream import JOINT_FRAMES, SongStream, StreamMixer, joined
+from riff.sampling.stream import SongStream, StreamMixer, joined
 from riff.sampling.windows import Guide
 from riff.separation.song import Song, song_of
 from riff.spectrogram.mel import waveform_to_mel
 from riff.spectrogram.params import STANDARD
-from riff.spectrogram.phase import WORKING_RATE, continue_waveform, mel_to_waveform
+from riff.spectrogram.phase import OVERLAP_FRAMES, WORKING_RATE, continue_waveform, mel_to_waveform
 
 
 def tone(seconds: float, frequency: float = 400.0, rate: int = 44_100) -> np.ndarray:
@@ -32,9 +32,9 @@ def test_a_tone_in_blocks_has_no_step_at_their_joints() -> None:
     parts, before, first = [], torch.zeros(0), 0
     for end in (150, 300, frames):
         block = continue_waveform(before, mel[:, first:end])
-        finished = hop * (end - first - (1 if end == frames else JOINT_FRAMES))
+        finished = hop * (end - first - (1 if end == frames else OVERLAP_FRAMES))
         parts.append(block[:finished])
-        before, first = block[finished:], end - JOINT_FRAMES
+        before, first = block[finished:], end - OVERLAP_FRAMES
     whole = mel_to_waveform(mel)
     assert len(torch.cat(parts)) == hop * (frames - 1)
 
