@@ -213,8 +213,8 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path, play: Callable[[by
         if take.verdict.shortcoming:
             cli.warn(f"seed {take.seed}: {take.verdict.shortcoming}; try --best_of, another --seed or --melody compose")
     rendered = []
-    with_progress = cli.progress_bar(zip(takes, mixes, strict=True), total=len(takes), desc="sound", unit="take")
-    for number, (take, mix) in enumerate(with_progress):
+    finished = zip(takes, mixes, strict=True)
+    for number, (take, mix) in enumerate(cli.progress_bar(finished, total=len(takes), desc="sound", unit="take")):
         if args.subtype == "PCM_24":
             mix = mix.in_24_bits()
         if number == 0:  # the same for all takes
