@@ -60,7 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--negative_prompt", default="", help="what to avoid")
     add("--num_samples", type=cli.whole(1), default=1, help="number of takes, of consecutive seeds from --seed")
     add("--best_of", type=cli.whole(1), default=1, help="candidates for each take; the best by score is kept")
-    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
+    add("--steps", type=cli.DENOISING_STEPS, help="denoising steps (default: the model's recommendation, else 20)")
     add("--scale", type=cli.GUIDANCE, help="guidance by the prompt (default: the model's recommendation, else 4; edit models: 7.5)")
     add("--strength", type=cli.GUIDANCE, help="of the ControlNet (default: the model's recommendation, else 1)")
     add(

@@ -78,7 +78,7 @@ def make_parser() -> cli.ArgumentParser:
         "20 s at most"
     )
     add("--clips", default="first", choices=("first", "benchmark", "whole"), help=which)
-    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
+    add("--steps", type=cli.DENOISING_STEPS, help="denoising steps (default: the model's recommendation, else 20)")
     add("--scale", type=cli.GUIDANCE, help="classifier-free guidance (default: what the model recommends, else 4; edit: 7.5)")
     add("--num_shown", type=cli.whole(0), default=6, help="songs shown on the page")
     add("--output", type=Path, default=Path("outputs/evaluation"), help="folder for the results")

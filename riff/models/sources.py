@@ -28,6 +28,7 @@ VARIANT = re.compile(
     r"((?P<part>[^/]+)/)?(diffusion_pytorch_model|model|pytorch_model)(\.(?P<variant>\w+))?(-\d+-of-\d+)?\.(safetensors|bin)"
 )
 LORA_FILE = "pytorch_lora_weights.safetensors"  # diffusers' name
+SCHEDULER_FILE = "scheduler_config.json"  # diffusers' name; beside adapters: the scheduler that they were trained for
 FOLDER_FILES = ("model_index.json", "config.json", LORA_FILE)  # one of them is in every diffusers folder
 ORIGIN_FILE = "riff.json"  # the base of a trained part, and further facts
 
@@ -103,7 +104,9 @@ def fetch_part(name: str, remedy: str) -> Path:
         if not {"config.json", LORA_FILE} & set(files) or "model_index.json" in files:
             return Path(name)
         wanted = [
-            file for file in files if file in ("config.json", ORIGIN_FILE) or ("/" not in file and file.endswith(".safetensors"))
+            file
+            for file in files
+            if file in ("config.json", ORIGIN_FILE, SCHEDULER_FILE) or ("/" not in file and file.endswith(".safetensors"))
         ]
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (HTTPError, OSError, ValueError, RuntimeError) as error:

@@ -40,6 +40,7 @@ class TrainingFlags:
             "trained_weights",
             "frozen_weights",
             "lora_rank",
+            "distill_steps",
         )
         return {name: f"--{name}" for name in same} | {field.name: f"--{getattr(self, field.name)}" for field in fields(self)}
 
@@ -66,6 +67,8 @@ class TrainingFlags:
         self._add(parser, "schedule", default="constant", choices=schedules, help=decay)
         adapters = "train adapters of this rank (LoRA) on the UNet of a trained model, and write them alone; for few songs"
         parser.add_argument("--lora_rank", type=cli.whole(0), default=0, help=f"{adapters}; 0 trains weights")
+        few = "with --lora_rank: distil the model and its guidance into so many denoising steps of one pass, such as 4"
+        parser.add_argument("--distill_steps", type=cli.whole(0, 100), default=0, help=f"{few}; 0 does not")
         rise = "steps in which the learning rate rises, with every schedule"
         self._add(parser, "warmup_steps", type=cli.whole(0), default=0, help=rise)
 
@@ -150,7 +153,7 @@ class TrainingFlags:
             **{name: own[name] for name in ("log_dir", "sample_every", "checkpoint_every", "loggers", "resume")},
             **{
                 name: getattr(args, name)
-                for name in ("devices", "num_nodes", "val_share", "sample_steps", "overwrite", "lora_rank")
+                for name in ("devices", "num_nodes", "val_share", "sample_steps", "overwrite", "lora_rank", "distill_steps")
             },
             "step": options,
             "precision": precision,
