@@ -143,8 +143,13 @@ def read_origin(model: str | Path) -> dict:
 
 
 def adapted_model(folder: Path) -> str | None:
-    """The model that the LoRA adapters in a folder belong to; None where it holds none, or does not name their model."""
-    return read_origin(folder).get("base") if (folder / LORA_FILE).is_file() else None
+    """The model that the LoRA adapters in a folder belong to; None where it holds none, or does not name their model.
+
+    A path that does not exist here, such as one relative to another working folder, may lie beside the adapters.
+    """
+    name = read_origin(folder).get("base") if (folder / LORA_FILE).is_file() else None
+    beside = folder.parent / Path(name or "").name
+    return str(beside) if name and name != MINI and not Path(name).exists() and beside.is_dir() else name
 
 
 def choose_checkpoint(files: Sequence[str]) -> str | None:

@@ -17,7 +17,7 @@ class SamplingOptions:
     """Options of a ControlNet pipeline.
 
     Attributes:
-        steps: denoising steps of the UniPC sampler. guidance_scale: classifier-free guidance, 1 is off.
+        steps: denoising steps. guidance_scale: classifier-free guidance, 1 is off.
         strength: conditioning scale of the ControlNet, 0 is none. guess_mode: apply the ControlNet to the conditional prediction
             alone.
     """
@@ -45,7 +45,7 @@ class EditOptions:
     """Options of an InstructPix2Pix pipeline.
 
     Attributes:
-        steps: denoising steps of the UniPC sampler. guidance_scale: guidance by the instruction.
+        steps: denoising steps. guidance_scale: guidance by the instruction.
         image_guidance_scale: guidance by the input image; below 1 the output departs from it.
     """
 

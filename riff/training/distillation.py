@@ -37,8 +37,8 @@ class Distillation(NoiseTraining):
 
     One round of progressive distillation (Salimans and Ho, ICLR 2022), with the guidance folded in (Meng et al., CVPR 2023):
     from a noisy training example, the teacher goes to the noise level of the student's next step, by DPM-Solver++ (2M) (Lu et al.,
-    2022), which in two steps is more exact than DDIM in three. The loss is the squared
-    difference of the two ends in v, which weighs the clean latents by SNR + 1.
+    2022), which in two steps is more exact than DDIM in three; one that was distilled itself by DDIM, as it was trained. The
+    loss is the squared difference of the two ends in v, which weighs the clean latents by SNR + 1.
 
     Args:
         teacher: sampling options of the teacher. steps: of the student. further: as of `NoiseTraining`.
@@ -53,7 +53,8 @@ class Distillation(NoiseTraining):
         self.register_buffer("_timesteps", scheduler.timesteps, persistent=False)
         self.register_buffer("_alpha", kept.sqrt(), persistent=False)  # of the signal, at every step and at the end
         self.register_buffer("_sigma", (1 - kept).sqrt(), persistent=False)  # of the noise
-        self.register_buffer("_second_order", second_order_weights(kept), persistent=False)
+        second_order = second_order_weights(kept) * (not isinstance(self._noise_scheduler, FewStepScheduler))
+        self.register_buffer("_second_order", second_order, persistent=False)
 
     def training_loss(self, batch: Example, latent_noise: torch.Tensor, noise: torch.Tensor, rng: BatchRng) -> torch.Tensor:
         return self._errors(batch, latent_noise, noise, rng.integers(self._steps)).mean()

@@ -99,9 +99,8 @@ class TrainingRun:
         validation = ValidationLog(held_out, figures, settings.validate_every, settings.validation_images)
         fingerprint = "-".join(filter(None, (*data.names, objective.frozen_name)))
         with stored(objective, pipeline.vae, settings.step.savings, settings.precision):
-            new_module = NoiseTraining
-            if settings.distill_steps:
-                new_module = partial(Distillation, teacher=settings.sampling, steps=settings.distill_steps)
+            few = {"teacher": settings.sampling, "steps": settings.distill_steps} if settings.distill_steps else {}
+            new_module = partial(Distillation, **few) if few else NoiseTraining
             module = new_module(
                 objective,
                 pipeline.scheduler,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from riff.models.edit import attach_edit
 from riff.models.encoders import encode_images, encode_texts
 from riff.models.loading import load_base, load_control_pipeline
 from riff.models.lora import FewStepScheduler
-from riff.models.sources import LORA_FILE, SCHEDULER_FILE, read_origin
+from riff.models.sources import LORA_FILE, SCHEDULER_FILE, adapted_model, read_origin
 from riff.sampling.options import EditOptions, SamplingOptions
 from riff.sampling.song import load_song_model
 from riff.sampling.window_models import ControlWindows, EditWindows
@@ -164,6 +166,15 @@ def test_the_controlnets_base_is_distilled(pairs: Path, tiny_control: Path, tmp_
     model = load_song_model(str(tmp_path / "final"))
     assert model.options == SamplingOptions(2, 1.0, 1.0)
     assert type(model.pipeline.scheduler) is FewStepScheduler
+
+
+def test_adapters_find_their_model_beside_them(distilled: Path, tiny_edit: Path, tmp_path: Path) -> None:
+    shutil.copytree(distilled / "final", tmp_path / "adapters")
+    origin = read_origin(tmp_path / "adapters") | {"base": f"elsewhere/{tiny_edit.name}"}
+    (tmp_path / "adapters/riff.json").write_text(json.dumps(origin))
+    assert adapted_model(tmp_path / "adapters") == f"elsewhere/{tiny_edit.name}"
+    (tmp_path / tiny_edit.name).mkdir()
+    assert adapted_model(tmp_path / "adapters") == str(tmp_path / tiny_edit.name)
 
 
 def test_few_steps_are_learnt_by_adapters(tiny_edit: Path) -> None:
