@@ -68,7 +68,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--negative_prompt", default="", help="what to avoid")
     add("--num_samples", type=cli.whole(1), default=1, help="number of takes, of consecutive seeds from --seed")
     add("--best_of", type=cli.whole(1), default=1, help="candidates for each take; the best by score is kept")
-    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
+    add("--steps", type=cli.DENOISING_STEPS, help="denoising steps (default: the model's recommendation, else 20)")
     add(
         "--guidance_scale",
         type=cli.GUIDANCE,

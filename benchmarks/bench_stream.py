@@ -131,7 +131,7 @@ def over_and_over(times: Sequence[float], pieces: int = 160) -> list[float]:
 def composed(number: int, seconds: float) -> Any:
     import numpy as np
 
-    from demo.composition import compose
+    from demo.world.compose import compose
     from riff.separation.song import song_of
 
     made = compose(CATALOGUE, number, min(seconds, COMPOSED_S))

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from stem_files import write_stem_file
 
-from demo.composition import compose
+from demo.world.compose import compose
 from riff.app.actions import Actions, PageUpdate
 from riff.app.cards import clock
 from riff.app.engine import Engine, TakeRequest, edges_of, offered_models, parse_seed
