@@ -23,17 +23,18 @@ from riff.spectrogram.image import image_size
 Cell = str | int | float | np.integer | np.floating | None
 
 
-def write_page(path: str | Path, template: str, **values: Any) -> Path:
+def write_page(path: str | Path, template: str, place: Path | None = None, **values: Any) -> Path:
     """Render a template and write the page atomically; returns its path.
 
     Args:
+        place: final path of the page's folder, if the folder is to be moved as a whole.
         values: variables of the template, which may also call `link(file)` and `image_size(file)`.
 
     Raises:
         DataError: a linked file is missing, or is not an image.
     """
     path = Path(path)
-    page = render(template, link=partial(_link, folder=path.parent), image_size=image_size, **values)
+    page = render(template, link=partial(_link, folder=path.parent, place=place), image_size=image_size, **values)
     write_text(path, page.encode("utf-8", "replace").decode("utf-8"))  # lone surrogates in a prompt become question marks
     return path
 
@@ -48,11 +49,12 @@ def macros(template: str) -> Any:
     return _ENVIRONMENT.get_template(template).module
 
 
-def _link(file: str | Path, folder: Path) -> str:
-    """A quoted URL relative to the page's folder."""
+def _link(file: str | Path, folder: Path, place: Path | None) -> str:
+    """A quoted URL relative to the page's folder, for a file outside it to the folder's final path."""
     if not Path(file).is_file():
         raise DataError(f"{file}: the page links to this file, which does not exist; write it first")
-    return quote(os.fsencode(Path(os.path.relpath(file, folder)).as_posix()))
+    start = folder if place is None or Path(file).is_relative_to(folder) else place
+    return quote(os.fsencode(Path(os.path.relpath(file, start)).as_posix()))
 
 
 def _figure(value: Cell) -> str:

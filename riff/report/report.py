@@ -78,11 +78,12 @@ class Report:
         """Add a `line_chart`."""
         self._add("chart", svg=line_chart(series, x_label, y_label), note=note)
 
-    def write(self, path: str | Path) -> Path:
+    def write(self, path: str | Path, place: Path | None = None) -> Path:
         """Write the page as `write_page` does."""
         return write_page(
             path,
             "report.html",
+            place,
             title=self._title,
             intro=self._intro,
             blocks=self._blocks,

@@ -163,13 +163,13 @@ def test_every_script_says_what_a_model_of_the_wrong_type_is(
     monkeypatch.chdir(tmp_path)
     output = {"upload_checkpoints": [], "tools.convert_checkpoint": ["--output", "made.ckpt"]}.get(script, ["--output", "made"])
     module = importlib.import_module(script)
-    run = (
+    start = (
         partial(module.offered_models, [model])
         if script == "riff.app.engine"
         else partial(module.main, [*flags, flag, model, *output])
     )
     with pytest.raises(ModelError, match=rf"^({flag} )?{model}: is {NAMES[model]}, and .* need(s|ed) ") as caught:
-        run()
+        start()
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("made*"))
 

@@ -85,6 +85,17 @@ def test_links_are_relative_to_the_page_and_exist(tmp_path, monkeypatch):
         assert (path.parent / unquote(link)).is_file()
 
 
+def test_links_of_a_folder_that_will_be_moved_fit_the_place_it_is_moved_to(tmp_path):
+    inside, outside = make_take(tmp_path / "deep" / "staging", "inside"), make_take(tmp_path / "songs", "outside")
+    report = Report("Moved")
+    report.takes([inside, outside])
+    report.write(tmp_path / "deep" / "staging" / "index.html", place=tmp_path / "final")
+    (tmp_path / "deep" / "staging").rename(tmp_path / "final")
+    links = Page(tmp_path / "final" / "index.html").links()
+    assert links[-1] == "../songs/outside.wav"
+    assert all((tmp_path / "final" / link).is_file() for link in links)
+
+
 def test_a_file_name_that_is_no_text_is_linked_all_the_same(tmp_path):
     name = b"caf\xe9.wav".decode("utf-8", "surrogateescape")
     soundfile.write(tmp_path / "plain.wav", np.zeros(10), 8000)
