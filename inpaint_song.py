@@ -27,7 +27,7 @@ from riff import cli
 if TYPE_CHECKING:
     from riff.sampling.edit import ScoredTake
     from riff.sampling.mixback import Mix
-    from riff.sampling.stream import SongStream
+    from riff.sampling.stream import Piece, SongStream
 
 MOST_GAIN_DB = 100.0
 FILES = (  # of the results
@@ -259,7 +259,7 @@ def play_stream(
     from riff.sampling.stream import joined
 
     play(wav_header(rate, *shape))
-    pieces = []
+    pieces: list[Piece] = []
     for piece in cli.progress_bar(stream, desc="stream", unit="piece"):
         play(piece.mix.mix.T.astype("<f4").tobytes())
         clock.lap("stream" if pieces else "first sound")
