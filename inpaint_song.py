@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from riff.sampling.edit import ScoredTake
     from riff.sampling.melody import Tune
     from riff.sampling.mixback import Mix
-    from riff.sampling.stream import SongStream
+    from riff.sampling.stream import Piece, SongStream
 
 MOST_GAIN_DB = 100.0
 FILES = (  # of the results
@@ -276,7 +276,7 @@ def play_stream(
     from riff.sampling.stream import joined
 
     play(wav_header(rate, *shape))
-    pieces = []
+    pieces: list[Piece] = []
     for piece in cli.progress_bar(stream, desc="stream", unit="piece"):
         play(piece.mix.mix.T.astype("<f4").tobytes())
         clock.lap("stream" if pieces else "first sound")

@@ -137,7 +137,8 @@ def composed(number: int, seconds: float) -> Any:
     made = compose(CATALOGUE, number, min(seconds, COMPOSED_S))
     vocals = made.stems["vocals"]
     backing, samples = made.mixture - vocals, round(seconds * made.sample_rate)
-    return song_of(*(np.resize(part.T, (samples, len(part))).T.copy() for part in (vocals, backing)), made.sample_rate)
+    vocals, backing = (np.resize(part.T, (samples, len(part))).T.copy() for part in (vocals, backing))
+    return song_of(vocals, backing, made.sample_rate)
 
 
 def seams_of(waveform: Any) -> Any:
