@@ -6,6 +6,7 @@ import asyncio
 import math
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from riff.app.painted_edges import check_painted_edges, read_painted_edges
 from riff.app.sessions import Session, Sessions
 from riff.app.songs import Limits, Part, Region, Separation, Upload, fit_part, receive, windows_of
 from riff.app.takes import LONGEST_NAME, Take, save_previews, save_take, takes_page
+from riff.app.tunes import HUM, MIDI, NO_FILE, NO_NOTES, Key, melody_choice, read_roll, roll_of
 from riff.audio.io import write_audio
 from riff.errors import AudioError, OptionError
 from riff.files import atomic_path
@@ -39,7 +41,7 @@ class PageUpdate(NamedTuple):
 
     Attributes:
         busy: whether a job is waiting or running. edges: value of static/edges.js. backing, takes: HTML.
-        suggestion: of a prompt, empty for none.
+        suggestion: of a prompt, empty for none. tune: value of static/notes.js.
     """
 
     status: str
@@ -48,6 +50,7 @@ class PageUpdate(NamedTuple):
     edges: EdgesValue = None
     takes: str | None = None
     suggestion: str | None = None
+    tune: str | None = None
 
 
 Show = Callable[[PageUpdate], object]
@@ -85,19 +88,25 @@ class Actions:
         return _song(session).beats
 
     def prepare(
-        self, session: Session, start_s: float | None, end_s: float | None, canny: tuple[int, int], edges: EdgesValue = None
+        self,
+        session: Session,
+        start_s: float | None,
+        end_s: float | None,
+        canny: tuple[int, int],
+        edges: EdgesValue = None,
+        melody: str = NONE,
     ) -> AsyncGenerator[PageUpdate, None]:
         """Separate a part; show its accompaniment and its edges, painted ones where the visitor painted some.
 
         Args:
-            edges: as for `generate`.
+            edges: as for `generate`. melody: as `melody_choice`.
         """
         region = self._region(session, start_s, end_s)
         _keep_painted(session, edges)
 
         def work(job: Job, show: Show) -> None:
             part = self._part(job, session, region)
-            show(self._show_part(session, part, canny))
+            show(self._show_part(session, part, canny)._replace(tune=self.notes(session, melody)))
             if has_weights():
                 job.begin("Listening to the song")
                 show(PageUpdate("", suggestion=suggestion(part)))
@@ -109,6 +118,83 @@ class Actions:
         part = session.parts.get(session.region.name) if session.region else None
         update = self._show_part(session, part, canny) if part else PageUpdate("")
         return update._replace(takes=self.takes(session))
+
+    def last_melody(self, session: Session) -> str:
+        """The source of the notes of the session's part that were changed or shown last, `none` without any."""
+        region = session.region and session.region.name
+        return next((melody for name, melody in reversed(session.tunes) if name == region), NONE)
+
+    def notes(self, session: Session, melody: str) -> str:
+        """Value of static/notes.js: the notes that are kept for the session's part and the source of a melody."""
+        if session.region is None:
+            return ""
+        key = session.region.name, melody
+        return roll_of(key, session.tunes.get(key), session.parts.get(key[0]))
+
+    def keep_notes(self, session: Session, roll: str | None) -> Key | None:
+        """Keep notes that the visitor changed or closed, with their part and the source of their melody, which are returned.
+
+        Args:
+            roll: value of static/notes.js.
+
+        Raises:
+            DataError: they are incomplete.
+        """
+        shown = read_roll(roll) if roll else None
+        if shown is None:
+            return None
+        session.keep_tune(*shown)
+        return shown[0]
+
+    def melody(self, session: Session, choice: str, upload: str | None) -> str:
+        """The source of a `Tune` that the page calls `choice`; a visitor's file is kept with the session.
+
+        Args:
+            upload: path of the visitor's file; without one the last one serves whose notes are kept.
+
+        Raises:
+            OptionError: there is no file.
+        """
+        if choice not in (HUM, MIDI):
+            return choice
+        if upload:
+            return str(session.keep_melody(choice, self.sessions.find_upload(session.visitor, upload)))
+        if choice in session.melodies and any(melody == choice for _, melody in session.tunes):
+            return str(session.melodies[choice])
+        raise OptionError(NO_FILE[choice])
+
+    def show_tune(
+        self,
+        session: Session,
+        start_s: float | None,
+        end_s: float | None,
+        request: TakeRequest,
+        canny: tuple[int, int],
+        roll: str | None,
+    ) -> AsyncGenerator[PageUpdate, None]:
+        """Show the tune of a part as notes; where they are shown already, those of its source again, or another composed tune.
+
+        Args:
+            request: melody, prompt and seed. roll: value of static/notes.js.
+        """
+        region = self._region(session, start_s, end_s)
+        key = region.name, melody_choice(request.melody)
+        is_shown = self.keep_notes(session, roll) == key and key in session.tunes
+        remarks: list[str] = []
+
+        def work(job: Job, show: Show) -> None:
+            had_part = region.name in session.parts
+            part = self._part(job, session, region)
+            if not had_part:
+                show(self._show_part(session, part, canny))
+            if key not in session.tunes or is_shown:
+                job.begin("Finding the notes of the melody")
+                tune = self.engine.tune(part, replace(request, seed=None) if is_shown else request)
+                session.keep_tune(key, tuple(tune.notes))
+                remarks.append(tune.remark)
+            show(PageUpdate("", tune=self.notes(session, key[1])))
+
+        return self._run(session, work, lambda: status_line("; ".join(filter(None, remarks))))
 
     def edges(
         self, session: Session, start_s: float | None, end_s: float | None, canny: tuple[int, int], edges: EdgesValue = None
@@ -129,16 +215,28 @@ class Actions:
         return PageUpdate(status, edges=self._edges(session, session.parts[region.name], canny))
 
     def generate(
-        self, session: Session, start_s: float | None, end_s: float | None, request: TakeRequest, edges: EdgesValue
+        self,
+        session: Session,
+        start_s: float | None,
+        end_s: float | None,
+        request: TakeRequest,
+        edges: EdgesValue,
+        roll: str | None = None,
     ) -> AsyncGenerator[PageUpdate, None]:
         """Generate takes of a part; each is shown when it is done.
 
         Args:
             edges: value of static/edges.js: the part whose edges are on the page, and the edges if they were painted on. They
                 are kept with that part, and control every take of it.
+            roll: value of static/notes.js. Notes that are shown for this part are what its takes sing.
         """
         region = self._region(session, start_s, end_s)
         _keep_painted(session, edges)
+        self.keep_notes(session, roll)
+        melody = melody_choice(request.melody)
+        request = replace(request, notes=session.tunes.get((region.name, melody), ()))
+        if (region.name, melody) in session.tunes and not request.notes:
+            raise OptionError(NO_NOTES)
         is_on_page = edges is not None and edges.get("part") == region.name and region.name in session.parts
         return self._generate(session, region, request.each_take(), is_on_page)
 
@@ -164,7 +262,8 @@ class Actions:
         def work(job: Job, show: Show) -> None:
             part = self._part(job, session, region)
             if not is_on_page:
-                show(self._show_part(session, part, requests[0].canny))
+                notes = self.notes(session, melody_choice(requests[0].melody))
+                show(self._show_part(session, part, requests[0].canny)._replace(tune=notes))
             painted_edges, painted = None, session.painted.get(region.name)
             if follows_edges and painted:
                 painted_edges = read_painted_edges(painted, part.backing.pixels.shape)
@@ -224,8 +323,10 @@ class Actions:
             file.unlink(missing_ok=True)
 
     def settings(self, session: Session, number: int) -> TakeRequest:
-        """What generates a take again."""
-        return self._take(session, number).request
+        """What generates a take again. The notes that it sang are shown for its part again."""
+        take = self._take(session, number)
+        session.keep_tune((take.region.name, melody_choice(take.request.melody)), take.request.notes or None)
+        return take.request
 
     def _take(self, session: Session, number: int) -> Take:
         take = next((take for take in session.takes if take.number == number), None)

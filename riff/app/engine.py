@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from riff.app.songs import Part
+from riff.audio.notes import Note
 from riff.cli import ROOT
 from riff.errors import OptionError
 from riff.models.model_types import CONTROL, EDIT, model_type_of
 from riff.sampling.edit import ScoredTake
-from riff.sampling.melody import NONE, STRENGTH, Tune, TuneGuide, tune_for
+from riff.sampling.melody import NONE, STRENGTH, PlacedTune, Tune, TuneGuide, tune_for
 from riff.sampling.mixback import Mix
 from riff.sampling.options import EditOptions, SamplingOptions, edit_options_for, options_for
 from riff.sampling.rendering import render_mix
@@ -92,7 +93,7 @@ class TakeRequest:
         scale, strength, image_scale: as in `SamplingOptions` and `EditOptions`; a model ignores those it does not have.
         seed: of the first take; further takes use the following seeds; None for a random one.
         takes: number of takes. best_of: candidates per take. canny: thresholds of the edges.
-        melody, melody_strength: source and strength of a `Tune`, or `none`.
+        melody, melody_strength: source and strength of a `Tune`, or `none`. notes: of the tune; empty for those of its source.
     """
 
     model: str
@@ -109,6 +110,7 @@ class TakeRequest:
     canny: tuple[int, int] = (100, 200)
     melody: str = NONE
     melody_strength: float = STRENGTH
+    notes: tuple[Note, ...] = ()
 
     @property
     def settings(self) -> TakeRequest:
@@ -233,8 +235,17 @@ class Engine:
         """
         if request.melody == NONE:
             return None
-        tune = Tune(request.melody, request.melody_strength)
+        tune = Tune(request.melody, request.melody_strength, notes=request.notes)
         return TuneGuide(tune, part.song, part.backing, self.load(request.model).target, self.prompt(request))
+
+    def tune(self, part: Part, request: TakeRequest) -> PlacedTune:
+        """The tune that the source of a request's melody holds for a part, or for its seed.
+
+        Raises:
+            AudioError, DataError: as `guide`.
+        """
+        seed = replace(request, takes=1).each_take()[0].seed or 0
+        return TuneGuide(Tune(request.melody), part.song, part.backing, "vocals", self.prompt(request)).tune(seed)
 
     def take(
         self, part: Part, sampler: SongSampler, seed: int, best_of: int, on_step: Callable[[], object]

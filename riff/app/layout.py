@@ -10,7 +10,9 @@ import gradio as gr
 
 from riff.app.engine import MOST, MOST_CANDIDATES, MOST_STEPS, MOST_TAKES, ModelChoice
 from riff.app.gate import EXAMPLES
+from riff.app.tunes import HUM, MIDI
 from riff.audio.io import AUDIO_SUFFIXES
+from riff.audio.notes import MIDI_SUFFIXES
 from riff.cli import ROOT
 from riff.sampling.melody import COMPOSE, NONE, ORIGINAL
 from riff.sampling.options import EditOptions, SamplingOptions
@@ -35,12 +37,12 @@ THEME = gr.themes.Default(primary_hue="teal", neutral_hue="gray", font=FONTS, fo
 PROMPT = "an uplifting female vocal pop melody"
 ANY = "any"  # of the words for prompts
 
-HUM = "file"  # in place of a tune's source: the visitor's recording
 MELODIES = [
     ("the model's own", NONE),
     ("composed for the backing", COMPOSE),
     ("the original singer's", ORIGINAL),
     ("hummed by me", HUM),
+    ("a MIDI file", MIDI),
 ]
 
 HUM_HINT = "The part plays while you record, without its vocal once that is removed; wear headphones. A file begins with the part."
@@ -57,6 +59,14 @@ WAVEFORM = """<div class="waveform"><div class="lane"><canvas></canvas><div clas
 <div class="playhead" hidden></div></div><div class="transport"><button type="button" class="play-part">Play the part</button>
 <button type="button" class="play-song">Play the song</button><span class="times"></span></div>
 <audio preload="auto"></audio></div>"""
+NOTES = """<div class="tools"><button type="button" class="find">Show its notes</button></div>
+<figure class="card" hidden><h3>The notes that will be sung</h3>
+<div class="roll"><div class="lane" role="group" aria-label="notes of the melody"></div></div>
+<div class="tools"><button type="button" class="hear">Hear it</button><button type="button" class="add">Add a note</button>
+<button type="button" class="delete">Delete the note</button><button type="button" class="undo">Undo</button>
+<button type="button" class="close">Close the notes</button><output></output></div>
+<figcaption>Drag a note, or its end; a double click adds one. Arrow keys move it by a semitone or half a beat, with Shift they
+lengthen it; Delete deletes it. Takes sing what stands here. Closed, the melody is sung as it was found.</figcaption></figure>"""
 EDGES = """<figure class="card"><h3>Edges that the model follows</h3><div class="sheet"><img alt="">
 <canvas role="img" aria-label="edges of the accompaniment, to paint on"></canvas></div><div class="tools">
 <button type="button" class="draw">Draw</button><button type="button" class="erase">Erase</button>
@@ -177,6 +187,10 @@ class Layout:
                 elem_id="hum",
             )
             gr.HTML(f'<p class="hint">{HUM_HINT}</p>')
+        with gr.Column(visible=False) as self.midi_column:
+            self.midi = gr.File(label="MIDI file; it begins with the part", file_types=[*MIDI_SUFFIXES], height=120, elem_id="midi")
+        with gr.Column(visible=first.melody != NONE) as self.notes_column:
+            self.notes = gr.HTML(html_template=NOTES, js_on_load=_script("notes.js"), elem_id="notes")
 
     def _add_advanced(self, models: Sequence[ModelChoice]) -> None:
         scales, edges = scales_of(models[0]), models[0].follows_edges

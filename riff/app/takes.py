@@ -13,6 +13,7 @@ import numpy as np
 from riff.app.cards import clock, verdict_line
 from riff.app.engine import TakeRequest
 from riff.app.songs import Part, Region, peaks_of
+from riff.app.tunes import HUM, MIDI, melody_choice
 from riff.audio.io import write_audio
 from riff.audio.loudness import loudness_against
 from riff.files import atomic_path
@@ -27,9 +28,10 @@ from riff.sampling.song import notes_of_vocal
 
 PREVIEW = "PCM_16"  # subtype of the sounds that the page plays: every browser decodes FLAC, of half a WAV's size
 LONGEST_NAME = 60  # characters
+IN_CAPTION = ("melody", "notes")  # settings that are paths of the server, or a file
 COLUMNS = 240  # of the displayed waveforms
 PITCH_CLASSES = ("C", "C sharp", "D", "E flat", "E", "F", "F sharp", "G", "A flat", "A", "B flat", "B")
-MELODIES = {COMPOSE: "composed for the backing", ORIGINAL: "the original singer's"}
+MELODIES = {COMPOSE: "composed for the backing", ORIGINAL: "the original singer's", HUM: "your recording", MIDI: "your MIDI file"}
 _HTML = macros("cards.html")
 
 
@@ -86,7 +88,8 @@ def save_take(
     write_audio(preview, mix.vocal, mix.sample_rate, PREVIEW)
     times = " to ".join(map(clock, part.region))
     lines = [title, f"{request.model}, seed {scored.seed}, {times}", verdict_line(scored.verdict)]
-    lines += [f"melody: {MELODIES.get(request.melody, 'your recording')}; red in the image"] if request.melody != NONE else []
+    notes = ", with the notes that were shown" if request.notes else ""
+    lines += [f"melody: {MELODIES[melody_choice(request.melody)]}{notes}; red in the image"] if request.melody != NONE else []
     lines += [lowered_line(mix.song_gain_db)] if mix.song_gain_db < 0 else []
     own = replace(request, seed=scored.seed, takes=1, best_of=1)
     project = folder / f"project-{number}.zip"
@@ -147,8 +150,7 @@ def write_daw_project(
         *lines,
     ]
     about += [tempo_and_key(part.harmony).strip(", ") or "no beat was found"]
-    settings = {name: value for name, value in asdict(request).items() if value not in ("", None)}
-    about += [f"{name}: {Path(value).name if name == 'melody' else value}" for name, value in settings.items()]
+    about += [f"{name}: {value}" for name, value in asdict(request).items() if value not in ("", None) and name not in IN_CAPTION]
     with TemporaryDirectory(dir=path.parent) as name, atomic_path(path) as temporary:
         folder = Path(name)
         for sound, waveform in sounds.items():

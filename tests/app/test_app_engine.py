@@ -6,6 +6,7 @@ import asyncio
 import base64
 import gc
 import io
+import json
 import re
 import threading
 import time
@@ -37,9 +38,10 @@ from riff.app.painted_edges import read_painted_edges
 from riff.app.sessions import Session, Sessions
 from riff.app.songs import SHORTEST_S, Limits, Part, Region, Separation, fit_part, receive
 from riff.app.takes import takes_page
+from riff.app.tunes import read_roll
 from riff.audio.io import Audio, read_audio, resample, write_audio
 from riff.audio.loudness import loudness_against
-from riff.audio.notes import Note, read_midi
+from riff.audio.notes import Note, read_midi, write_midi
 from riff.errors import AudioError, DataError, ModelError, OptionError, RiffError
 from riff.sampling.options import EditOptions, SamplingOptions
 from riff.separation.separator import SeparationOptions
@@ -391,10 +393,15 @@ def session(actions: Actions, song: Path) -> Session:
 
 
 def generate(
-    actions: Actions, session: Session, request: TakeRequest, edges: dict | None = None, start_s: float = 2.0
+    actions: Actions,
+    session: Session,
+    request: TakeRequest,
+    edges: dict | None = None,
+    start_s: float = 2.0,
+    roll: str | None = None,
 ) -> list[PageUpdate]:
     async def collect() -> list[PageUpdate]:
-        return [update async for update in actions.generate(session, start_s, start_s + 6, request, edges)]
+        return [update async for update in actions.generate(session, start_s, start_s + 6, request, edges, roll)]
 
     return asyncio.run(collect())
 
@@ -640,6 +647,94 @@ def test_a_take_can_follow_a_tune(actions: Actions, session: Session, tmp_path: 
     write_audio(silent, np.zeros((1, RATE), np.float32), RATE)
     with pytest.raises(DataError, match="no pitch was found"):
         generate(actions, session, quick(model, melody=str(silent)))
+
+
+def tune_of(session: Session) -> list[Note]:
+    """Of the newest take."""
+    return read_midi(session.takes[0].downloads["tune.mid"])[0]
+
+
+def show_tune(actions: Actions, session: Session, request: TakeRequest, roll: str | None = None) -> dict:
+    """The notes that are shown for the part from 2 to 8 s."""
+
+    async def collect() -> list[PageUpdate]:
+        return [update async for update in actions.show_tune(session, 2.0, 8.0, request, (100, 200), roll)]
+
+    return json.loads(next(update.tune for update in reversed(asyncio.run(collect())) if update.tune))
+
+
+def test_takes_sing_the_notes_that_are_shown(actions: Actions, session: Session) -> None:
+    request = quick(next(iter(actions.engine.models)), "a male vocal", melody="compose", seed=5)
+    roll = show_tune(actions, session, request)
+    assert (roll["part"], roll["melody"]) == ("2000-8000", "compose")
+    assert np.all(np.diff(roll["grid"]) > 0)
+    generate(actions, session, request)
+    np.testing.assert_allclose(tune_of(session), roll["notes"], atol=1e-6)  # of the given seed
+
+    changed = [[0.5, 1.5, 60], [1.5, 2.0, 60], [2.0, 4.0, 62]]
+    edited = json.dumps(roll | {"notes": changed})
+    generate(actions, session, replace(request, seed=None), {"part": "2000-8000"}, roll=edited)
+    take = session.takes[0]
+    assert "composed for the backing, with the notes that were shown" in caption(session)
+    np.testing.assert_allclose(tune_of(session), changed, atol=0.031)  # a repeated note has a rest before
+    with zipfile.ZipFile(next(path for path in take.downloads.values() if path.suffix == ".zip")) as archive:
+        assert archive.read("tune.mid") == take.downloads["tune.mid"].read_bytes()
+
+    other = show_tune(actions, session, request, edited)  # another tune
+    assert other["notes"] not in (changed, roll["notes"])
+    with pytest.raises(OptionError, match="no notes left"):
+        generate(actions, session, request, roll=json.dumps(roll | {"notes": []}))
+    actions.settings(session, take.number)  # puts the notes of a take back
+    assert json.loads(actions.notes(session, "compose"))["notes"] == changed
+    actions.keep_notes(session, json.dumps(roll | {"notes": None}))
+    generate(actions, session, request)
+    np.testing.assert_allclose(tune_of(session), roll["notes"], atol=1e-6)
+
+
+def test_notes_are_kept_for_their_part_and_melody(actions: Actions, session: Session, tmp_path: Path) -> None:
+    midi = tmp_path / "uploads" / "me" / "1" / "tune.mid"
+    midi.parent.mkdir(parents=True)
+    write_midi(midi, [Note(0.0, 1.0, 40.0), Note(1.0, 2.0, 43.0), Note(5.0, 9.0, 45.0)])
+    model = next(iter(actions.engine.models))
+    with pytest.raises(OptionError, match="no MIDI file yet"):
+        actions.melody(session, "midi", None)
+    source = actions.melody(session, "midi", str(midi))
+    midi.unlink()
+    roll = show_tune(actions, session, quick(model, "a female vocal", melody=source))
+    assert roll["notes"] == [[0, 1, 64], [1, 2, 67], [5, 6, 69]]  # as high as the voice, as long as the part
+    composed = show_tune(actions, session, quick(model, "a female vocal", melody="compose"))
+    assert actions.last_melody(session) == "compose"
+    edited = json.dumps(roll | {"notes": [[0.2, 1, 65]]})
+    actions.keep_notes(session, edited)
+    assert json.loads(actions.notes(session, "compose")) == composed
+    assert actions.last_melody(session) == "midi"  # what a reload shows
+    assert json.loads(actions.notes(session, "midi"))["notes"] == [[0.2, 1, 65]]
+    assert "notes" not in json.loads(actions.notes(session, "original"))
+    assert actions.melody(session, "midi", None) == source  # though the page has lost the file
+    generate(actions, session, quick(model, melody=source), roll=edited)
+    assert "melody: your MIDI file, with the notes" in caption(session)
+    generate(actions, session, quick(model, melody=source), roll=edited, start_s=1.0)  # another part
+    assert "with the notes" not in caption(session)
+    another = midi.parent.parent / "2" / "tune.mid"
+    another.parent.mkdir()
+    write_midi(another, [Note(0.0, 1.0, 70.0)])
+    assert actions.melody(session, "midi", str(another)) != source
+    assert ("2000-8000", "midi") not in session.tunes  # the notes of the other file
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"notes": [note]} for note in ([1, 2], [2, 1, 60], [0, 7, 60], [0, 1, 20], [0, float("nan"), 60])),
+        *({"part": "../x"}, {"melody": "/etc/passwd"}, {"notes": [[0, 1, 60]] * 501}),
+    ],
+)
+def test_notes_that_cannot_be_sung_are_refused(wrong: dict) -> None:
+    right = {"part": "2000-8000", "melody": "compose", "notes": [[0, 1, 60], [5, 6, 84]]}
+    assert read_roll(json.dumps(right)) == (("2000-8000", "compose"), (Note(0, 1, 60), Note(5, 6, 84)))
+    assert read_roll(json.dumps(right | {"notes": None})) == (("2000-8000", "compose"), None)
+    with pytest.raises(DataError, match="did not arrive whole"):
+        read_roll(json.dumps(right | wrong))
 
 
 def test_a_project_for_a_daw_adds_up(actions: Actions, session: Session, tmp_path: Path) -> None:

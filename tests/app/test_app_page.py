@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ from conftest import ROOT
 from PIL import Image
 
 from riff.audio.io import read_audio, write_audio
-from riff.audio.notes import read_midi
+from riff.audio.notes import Note, read_midi, write_midi
 from riff.cli import seconds
 from riff.models.model_types import CONTROL, EDIT
 from riff.sampling.compose import beats_of
@@ -473,6 +474,103 @@ SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, select, audio
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_melody_is_changed_as_notes(browser: Browser, server: Server, song: Path, tmp_path: Path, width: int) -> None:
+    visitor, midi = Visitor(browser, server, MICROPHONE), tmp_path / "tune.mid"
+    page, notes = visitor.page, visitor.page.locator("#notes .note")
+    write_midi(midi, [Note(0.5, 1.5, 62), Note(2.0, 3.0, 65), Note(3.5, 5.0, 60)])
+    page.set_viewport_size({"width": width, "height": 900})
+    visitor.open(song)
+    visitor.set_up(steps=1)
+    page.get_by_label("a MIDI file").check()
+    page.click("#notes .find")
+    visitor.error("no MIDI file yet")
+    page.set_input_files("#midi input[type=file]", midi)
+    page.locator("#midi", has_text="tune.mid").wait_for()
+    page.click("#notes .find")
+    notes.first.wait_for()
+    visitor.status("")
+    assert shown(notes) == ["D4, 0.5 s to 1.5 s", "F4, 2.0 s to 3.0 s", "C4, 3.5 s to 5.0 s"]
+
+    pull(visitor, notes.nth(1), 0.6, -2, by_touch=width == 390)
+    later = seconds_of(notes.nth(1))
+    assert shown(notes)[1].startswith("G4"), shown(notes)
+    assert later == pytest.approx([2.6, 3.6], abs=0.11)
+    pull(visitor, notes.nth(2), 0.5, 0, from_end=True)
+    assert seconds_of(notes.nth(2)) == pytest.approx([max(3.5, later[1]), 5.5], abs=0.11)
+    notes.first.focus()
+    for key in ("ArrowUp", "ArrowUp", "ArrowLeft", "Shift+ArrowRight"):
+        page.keyboard.press(key)
+    first = seconds_of(notes.first)
+    assert shown(notes)[0].startswith("E4"), shown(notes)
+    assert first[0] < 0.45
+    assert first[1] - first[0] > 1.1
+    for key in ("Tab", "Tab", "Delete"):
+        page.keyboard.press(key)
+    assert notes.count() == 2
+    page.keyboard.press("Control+z")
+    assert notes.count() == 3
+    page.get_by_role("button", name="Add a note").click()
+    assert notes.count() == 4
+    page.get_by_role("button", name="Delete the note").click()
+    visitor.screenshot(f"notes-{width}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.get_by_role("button", name="Hear it").click()
+    page.wait_for_function("window.heard?.() > 0.02")
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.wait_for_function("window.heard() < 1e-4")
+
+    names = shown(notes)
+    page.reload()
+    notes.first.wait_for()
+    assert shown(notes) == names
+    visitor.set_up(steps=1)
+    page.get_by_label("a MIDI file").check()
+    notes.first.wait_for()
+    if width == 1280:
+        page.click("#generate")
+        card = visitor.take(1)
+        assert "melody: your MIDI file, with the notes that were shown" in card.inner_text()
+        sung, _ = read_midi(download(visitor, card.get_by_text("tune.mid"), tmp_path))
+        assert [round(note.pitch) for note in sung] == [64, 67, 60]
+        np.testing.assert_allclose([note.start for note in sung], [seconds_of(note)[0] for note in notes.all()], atol=0.06)
+    visitor.context.close()
+
+
+def shown(notes: Locator) -> list[str]:
+    return [str(name) for name in notes.evaluate_all("notes => notes.map((note) => note.ariaLabel)")]
+
+
+def seconds_of(note: Locator) -> list[float]:
+    """When a shown note begins and ends."""
+    return [float(time) for time in re.findall(r"([\d.]+) s", note.get_attribute("aria-label") or "")]
+
+
+def pull(visitor: Visitor, note: Locator, later_s: float, rows: int, from_end: bool = False, by_touch: bool = False) -> None:
+    """Drag a note of the 6 s to the right and downwards."""
+    note.scroll_into_view_if_needed()
+    box, lane = note.bounding_box(), visitor.page.locator("#notes .lane").bounding_box()
+    assert box is not None
+    assert lane is not None
+    x, y = box["x"] + (box["width"] - 2 if from_end else 0.3 * box["width"]), box["y"] + box["height"] / 2
+    path = [(x + share * later_s * lane["width"] / 6, y + share * rows * box["height"]) for share in np.linspace(0, 1, 6)]
+    if by_touch:
+        browser = visitor.context.new_cdp_session(visitor.page)
+        browser.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+        for number, (left, top) in enumerate(path):
+            kind, points = "touchMove" if number else "touchStart", [{"x": left, "y": top}]
+            browser.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        browser.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        browser.detach()
+    else:
+        visitor.page.mouse.move(x, y)
+        visitor.page.mouse.down()
+        for left, top in path:
+            visitor.page.mouse.move(left, top)
+        visitor.page.mouse.up()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_everybody_can_use_it(visitor: Visitor, song: Path, width: int, scheme: Literal["light", "dark"]) -> None:
@@ -488,6 +586,9 @@ def test_everybody_can_use_it(visitor: Visitor, song: Path, width: int, scheme: 
     visitor.page.wait_for_selector("#edges canvas[data-ready]")
     visitor.status("")
     visitor.page.get_by_label("composed for the backing").check()
+    visitor.page.click("#notes .find")
+    visitor.page.locator("#notes .note").first.click()
+    visitor.status("")
     visitor.page.click("#generate")
     visitor.take(1)
     visitor.status("")
