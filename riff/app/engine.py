@@ -198,7 +198,7 @@ class Engine:
     def load(self, title: str) -> SongModel:
         """Load an offered model; the previous one is freed first, so that only one is in memory."""
         choice = self.choice(title)
-        if not self.is_loaded(title):
+        if self._loaded is None or self._loaded[0] != title:
             self._loaded = None
             self._loaded = title, load_song_model(choice.name, self._base, self.device)
         return self._loaded[1]

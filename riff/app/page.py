@@ -114,7 +114,7 @@ class Page:
         on.prepare.click(self._prepare, [*part, on.melody], updated, **unqueued)
         generated = on.generate.click(self._generate, {*part, *request}, updated, **unqueued)
         varied = on.takes.vary(self._vary, None, updated, **unqueued)
-        decisive = [on.start, on.end, on.model, on.steps, on.num_takes, on.best_of, on.melody, on.melody_strength]
+        decisive: list[Any] = [on.start, on.end, on.model, on.steps, on.num_takes, on.best_of, on.melody, on.melody_strength]
         estimate: dict[str, Any] = {"fn": self._estimate, "inputs": {*decisive}, "outputs": [on.wait], **unqueued}
         gr.on([setting.change for setting in decisive], trigger_mode="always_last", **estimate)
         generated.then(**estimate)
