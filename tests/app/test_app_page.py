@@ -586,6 +586,7 @@ def test_everybody_can_use_it(visitor: Visitor, song: Path, width: int, scheme: 
     visitor.page.wait_for_selector("#edges canvas[data-ready]")
     visitor.status("")
     visitor.page.get_by_label("composed for the backing").check()
+    visitor.page.wait_for_selector("#generate:enabled")  # the vocal is removed
     visitor.page.click("#notes .find")
     visitor.page.locator("#notes .note").first.click()
     visitor.status("")
