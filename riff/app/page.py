@@ -123,7 +123,7 @@ class Page:
         of_model = [on.scale, on.strength, on.image_scale, on.edge_settings, on.edges_column, on.melody_strength]
         on.model.input(self._select_model, [on.model], of_model, **QUIET)
         words = [*on.words.values()]
-        gr.on([word.input for word in words], self._compose_prompt, words, [on.prompt], **QUIET)
+        gr.on([word.change for word in words], self._compose_prompt, words, [on.prompt], **QUIET)
         on.suggest.click(lambda label: label.removeprefix(SUGGESTED), [on.suggest], [on.prompt], **QUIET)
         on.melody.input(self._select_melody, [on.melody], of_melody, **QUIET)
         on.midi.upload(self._receive_melody, [on.melody, on.midi], [on.state, on.notes], **QUIET)
