@@ -469,7 +469,7 @@ def test_a_hum_is_the_melody(visitor: Visitor, song: Path, tmp_path: Path) -> No
 SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, select, audio, input, label:has(> input)")]
   .filter((target) => target.checkVisibility() && !target.matches("[type=radio], [type=checkbox], [type=file]"))
   .filter((target) => { const box = target.getBoundingClientRect(); return box.width > 1 && box.height > 1 && box.height < 43.5; })
-  .filter((target) => !target.closest("#hum, #recording, .roll"))  // Gradio's own recorder; notes, which the buttons below serve too
+  .filter((target) => !target.closest("#hum, #recording, .roll"))  // Gradio's own recorder; a note is a semitone high
   .map((target) => target.outerHTML.slice(0, 120))"""
 
 
