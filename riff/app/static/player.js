@@ -5,7 +5,6 @@ const RAMP_S = 0.01, MOST_DECODED = 12, LEAST_DB = -24; // LEAST_DB: of the fade
 const TYPED = "textarea, select, [contenteditable], input:not([type=radio], [type=range], [type=checkbox])";
 const LEVELS = { original: [1, 0, 0], backing: [0, 1, 0], mix: [0, 1, 1], vocal: [0, 0, 1] }; // of original, backing and vocal
 const states = new Map(), decoded = new Map(); // by take; by URL
-let focused = null; // the control of a card that has or had the keyboard's focus
 let context = null, playing = null, loading = null, recent = null;
 
 const cardOf = (take) => element.querySelector(`[data-take="${take}"]`);
@@ -133,21 +132,13 @@ function move() {
   requestAnimationFrame(move);
 }
 
-// A new take comes into view, unless another one plays or somebody types; and the keyboard's focus stays where it was, in the new HTML too.
+// A new take comes into view, unless another one plays or somebody types.
 function renew() {
   const cards = [...element.querySelectorAll("[data-take]")], added = cards.filter((card) => !states.has(card.dataset.take));
   for (const card of cards) show(card.dataset.take);
-  if (focused && document.activeElement === document.body) cardOf(focused.take)?.querySelector(focused.place)?.focus({ preventScroll: true });
   const isTyping = document.activeElement.matches(TYPED);
   if (added.length === 1 && !playing && !isTyping) added[0].scrollIntoView({ block: "nearest" });
 }
-
-element.addEventListener("focusin", ({ target }) => {
-  const action = target.dataset.action ? `[data-action=${target.dataset.action}]` : "", value = target.type === "radio" ? `[value=${target.value}]` : "";
-  focused = takeOf(target) && { take: takeOf(target), place: `${target.localName}${target.classList[0] ? `.${target.classList[0]}` : ""}${action}${value}` };
-});
-
-document.addEventListener("pointerdown", () => (focused = null), true);
 
 function star(take, button) {
   const starred = button.getAttribute("aria-pressed") !== "true";
