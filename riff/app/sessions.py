@@ -24,7 +24,8 @@ from riff.audio.notes import Note
 from riff.errors import OptionError, RiffError
 from riff.files import inside, make_folder
 
-K, T = TypeVar("K"), TypeVar("T")
+K = TypeVar("K")
+T = TypeVar("T")
 FILES = "/files/"  # URL prefix of a session's files
 MOST_PARTS = 3  # separated parts in memory: half a minute of stereo is 32 MB
 MOST_PAINTED = 20  # parts whose painted edges are kept
