@@ -39,6 +39,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         default=-25.0,
         help="vocal over backing, in dB, below which a clip has hardly any vocal",
     )
+    parser.heading("results")
     add("--output", type=Path, default=Path("outputs/inspection"), help="folder for the page and report.json")
     add(
         "--num_shown",
@@ -47,6 +48,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         help="clips with sound on the page, besides the worst two of each problem; 0 for none",
     )
     add("--num_workers", type=cli.PROCESSES, default=os.cpu_count() or 1, help="processes that read images")
+    parser.heading("repair")
     add(
         "--fix",
         nargs="*",
