@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -13,16 +15,18 @@ from PIL import Image
 
 from riff.app.cards import backing_card, clock, progress_line, status_line
 from riff.app.engine import Engine, TakeRequest, description, edges_of
-from riff.app.jobs import Job, Stopped, Worker
+from riff.app.jobs import Job, Pace, Stopped, Worker
 from riff.app.painted_edges import check_painted_edges, read_painted_edges
 from riff.app.sessions import Session, Sessions
-from riff.app.songs import Limits, Part, Region, Separation, Upload, fit_part, receive
-from riff.app.takes import LONGEST_NAME, Take, save_take, takes_page
+from riff.app.songs import Limits, Part, Region, Separation, Upload, fit_part, receive, windows_of
+from riff.app.takes import LONGEST_NAME, Take, save_previews, save_take, takes_page
+from riff.app.tunes import HUM, MIDI, NO_FILE, NO_NOTES, Key, melody_choice, read_roll, roll_of
 from riff.audio.io import write_audio
 from riff.errors import AudioError, OptionError
 from riff.files import atomic_path
+from riff.sampling.melody import NONE
 from riff.sampling.mixback import full_scale_gain
-from riff.seeds import seed_after
+from riff.sampling.windows import guided_steps
 from riff.spectrogram.edges import save_edges
 from riff.tagging.label import NO_VOICE, SURE, listen
 from riff.tagging.tags import has_weights
@@ -37,7 +41,7 @@ class PageUpdate(NamedTuple):
 
     Attributes:
         busy: whether a job is waiting or running. edges: value of static/edges.js. backing, takes: HTML.
-        suggestion: of a prompt, empty for none.
+        suggestion: of a prompt, empty for none. tune: value of static/notes.js.
     """
 
     status: str
@@ -46,6 +50,7 @@ class PageUpdate(NamedTuple):
     edges: EdgesValue = None
     takes: str | None = None
     suggestion: str | None = None
+    tune: str | None = None
 
 
 Show = Callable[[PageUpdate], object]
@@ -56,7 +61,7 @@ class Actions:
 
     def __init__(self, engine: Engine, separation: Separation, sessions: Sessions, limits: Limits) -> None:
         self.engine, self.sessions, self.limits = engine, sessions, limits
-        self._separation, self._worker = separation, Worker()
+        self._separation, self._worker, self._pace = separation, Worker(), Pace()
 
     def open_song(self, session: Session, path: Path) -> Upload:
         """Replace the session's song by an upload.
@@ -74,20 +79,34 @@ class Actions:
         finally:
             path.unlink(missing_ok=True)
 
+    def beats(self, session: Session) -> list[float] | None:
+        """Times of the beats of the session's song, as in `Upload`; None without any.
+
+        Raises:
+            OptionError: there is no song. AudioError: it cannot be read any more.
+        """
+        return _song(session).beats
+
     def prepare(
-        self, session: Session, start_s: float | None, end_s: float | None, canny: tuple[int, int], edges: EdgesValue = None
+        self,
+        session: Session,
+        start_s: float | None,
+        end_s: float | None,
+        canny: tuple[int, int],
+        edges: EdgesValue = None,
+        melody: str = NONE,
     ) -> AsyncGenerator[PageUpdate, None]:
         """Separate a part; show its accompaniment and its edges, painted ones where the visitor painted some.
 
         Args:
-            edges: as for `generate`.
+            edges: as for `generate`. melody: as `melody_choice`.
         """
         region = self._region(session, start_s, end_s)
         _keep_painted(session, edges)
 
         def work(job: Job, show: Show) -> None:
             part = self._part(job, session, region)
-            show(self._show_part(session, part, canny))
+            show(self._show_part(session, part, canny)._replace(tune=self.notes(session, melody)))
             if has_weights():
                 job.begin("Listening to the song")
                 show(PageUpdate("", suggestion=suggestion(part)))
@@ -99,6 +118,83 @@ class Actions:
         part = session.parts.get(session.region.name) if session.region else None
         update = self._show_part(session, part, canny) if part else PageUpdate("")
         return update._replace(takes=self.takes(session))
+
+    def last_melody(self, session: Session) -> str:
+        """The source of the notes of the session's part that were changed or shown last, `none` without any."""
+        region = session.region and session.region.name
+        return next((melody for name, melody in reversed(session.tunes) if name == region), NONE)
+
+    def notes(self, session: Session, melody: str) -> str:
+        """Value of static/notes.js: the notes that are kept for the session's part and the source of a melody."""
+        if session.region is None:
+            return ""
+        key = session.region.name, melody
+        return roll_of(key, session.tunes.get(key), session.parts.get(key[0]))
+
+    def keep_notes(self, session: Session, roll: str | None) -> Key | None:
+        """Keep notes that the visitor changed or closed, with their part and the source of their melody, which are returned.
+
+        Args:
+            roll: value of static/notes.js.
+
+        Raises:
+            DataError: they are incomplete.
+        """
+        shown = read_roll(roll) if roll else None
+        if shown is None:
+            return None
+        session.keep_tune(*shown)
+        return shown[0]
+
+    def melody(self, session: Session, choice: str, upload: str | None) -> str:
+        """The source of a `Tune` that the page calls `choice`; a visitor's file is kept with the session.
+
+        Args:
+            upload: path of the visitor's file; without one the last one serves whose notes are kept.
+
+        Raises:
+            OptionError: there is no file.
+        """
+        if choice not in (HUM, MIDI):
+            return choice
+        if upload:
+            return str(session.keep_melody(choice, self.sessions.find_upload(session.visitor, upload)))
+        if choice in session.melodies and any(melody == choice for _, melody in session.tunes):
+            return str(session.melodies[choice])
+        raise OptionError(NO_FILE[choice])
+
+    def show_tune(
+        self,
+        session: Session,
+        start_s: float | None,
+        end_s: float | None,
+        request: TakeRequest,
+        canny: tuple[int, int],
+        roll: str | None,
+    ) -> AsyncGenerator[PageUpdate, None]:
+        """Show the tune of a part as notes; where they are shown already, those of its source again, or another composed tune.
+
+        Args:
+            request: melody, prompt and seed. roll: value of static/notes.js.
+        """
+        region = self._region(session, start_s, end_s)
+        key = region.name, melody_choice(request.melody)
+        is_shown = self.keep_notes(session, roll) == key and key in session.tunes
+        remarks: list[str] = []
+
+        def work(job: Job, show: Show) -> None:
+            had_part = region.name in session.parts
+            part = self._part(job, session, region)
+            if not had_part:
+                show(self._show_part(session, part, canny))
+            if key not in session.tunes or is_shown:
+                job.begin("Finding the notes of the melody")
+                tune = self.engine.tune(part, replace(request, seed=None) if is_shown else request)
+                session.keep_tune(key, tuple(tune.notes))
+                remarks.append(tune.remark)
+            show(PageUpdate("", tune=self.notes(session, key[1])))
+
+        return self._run(session, work, lambda: status_line("; ".join(filter(None, remarks))))
 
     def edges(
         self, session: Session, start_s: float | None, end_s: float | None, canny: tuple[int, int], edges: EdgesValue = None
@@ -119,44 +215,98 @@ class Actions:
         return PageUpdate(status, edges=self._edges(session, session.parts[region.name], canny))
 
     def generate(
-        self, session: Session, start_s: float | None, end_s: float | None, request: TakeRequest, edges: EdgesValue
+        self,
+        session: Session,
+        start_s: float | None,
+        end_s: float | None,
+        request: TakeRequest,
+        edges: EdgesValue,
+        roll: str | None = None,
     ) -> AsyncGenerator[PageUpdate, None]:
         """Generate takes of a part; each is shown when it is done.
 
         Args:
             edges: value of static/edges.js: the part whose edges are on the page, and the edges if they were painted on. They
                 are kept with that part, and control every take of it.
+            roll: value of static/notes.js. Notes that are shown for this part are what its takes sing.
         """
         region = self._region(session, start_s, end_s)
-        if len(session.takes) + request.takes > MOST_KEPT:
-            raise OptionError(f"this page keeps {MOST_KEPT} takes; delete some that you do not need")
         _keep_painted(session, edges)
-        follows_edges, seed = self.engine.choice(request.model).follows_edges, request.first_seed
+        self.keep_notes(session, roll)
+        melody = melody_choice(request.melody)
+        request = replace(request, notes=session.tunes.get((region.name, melody), ()))
+        if (region.name, melody) in session.tunes and not request.notes:
+            raise OptionError(NO_NOTES)
         is_on_page = edges is not None and edges.get("part") == region.name and region.name in session.parts
+        return self._generate(session, region, request.each_take(), is_on_page)
+
+    def vary(self, session: Session, number: int) -> AsyncGenerator[PageUpdate, None]:
+        """Generate a take again, with its seed and other strengths."""
+        take = self._take(session, number)
+        requests = take.request.variations(self.engine.choice(take.request.model).follows_edges)
+        return self._generate(session, take.region, requests, is_on_page=True)
+
+    def _generate(
+        self, session: Session, region: Region, requests: Sequence[TakeRequest], is_on_page: bool
+    ) -> AsyncGenerator[PageUpdate, None]:
+        """Generate a take for each request, all by one model.
+
+        Args:
+            is_on_page: whether the page shows the part's backing and edges already.
+        """
+        if len(session.takes) + len(requests) > MOST_KEPT:
+            raise OptionError(f"this page keeps {MOST_KEPT} takes; delete some that you do not need")
+        title = requests[0].model
+        follows_edges = self.engine.choice(title).follows_edges
 
         def work(job: Job, show: Show) -> None:
             part = self._part(job, session, region)
             if not is_on_page:
-                show(self._show_part(session, part, request.canny))
+                notes = self.notes(session, melody_choice(requests[0].melody))
+                show(self._show_part(session, part, requests[0].canny)._replace(tune=notes))
             painted_edges, painted = None, session.painted.get(region.name)
             if follows_edges and painted:
                 painted_edges = read_painted_edges(painted, part.backing.pixels.shape)
             job.begin("Loading the model")
-            guide = self.engine.guide(part, request)
-            painter = self.engine.painter(part, request, painted_edges, guide)
-            prompt = self.engine.prompt(request)
-            title = prompt if painted_edges is None else f"{prompt}, along painted edges"
-            job.begin("Generating", request.takes * request.best_of * painter.num_steps)
-            for number in range(request.takes):
-                if request.takes > 1:
-                    job.stage = f"Generating take {number + 1} of {request.takes}"
-                take, mix = self.engine.take(part, painter, seed_after(seed, number), request.best_of, job.step)
-                tune = guide.tune(take.seed) if guide else None
-                session.take_count += 1
-                session.takes.insert(number, save_take(session.folder, session.take_count, part, take, mix, request, title, tune))
+            if not self.engine.is_loaded(title):
+                with self._pace.measure(f"loading {title}"):
+                    self.engine.load(title)
+            guides = {one: self.engine.guide(part, one) for one in dict.fromkeys(request.settings for request in requests)}
+            samplers = {one: self.engine.sampler(part, one, painted_edges, guide) for one, guide in guides.items()}
+            prompt = self.engine.prompt(requests[0])
+            line = prompt if painted_edges is None else f"{prompt}, along painted edges"
+            job.begin("Generating", sum(request.best_of * samplers[request.settings].num_steps for request in requests))
+            for number, request in enumerate(requests):
+                if len(requests) > 1:
+                    job.stage = f"Generating take {number + 1} of {len(requests)}"
+                sampler, guide = samplers[request.settings], guides[request.settings]
+                with self._pace.measure(f"steps of {title}", request.best_of * sampler.num_steps * windows_of(region)):
+                    assert request.seed is not None  # `each_take` has chosen it
+                    take, mix = self.engine.take(part, sampler, request.seed, request.best_of, job.step)
+                    session.take_count += 1
+                    saved = save_take(session.folder, session.take_count, part, take, mix, request, line, guide)
+                session.takes.insert(number, saved)
                 show(PageUpdate("", takes=self.takes(session)))
 
         return self._run(session, work, lambda: _painted_elsewhere(session, region) if follows_edges else "")
+
+    def wait_s(self, session: Session, start_s: float | None, end_s: float | None, request: TakeRequest) -> float | None:
+        """How long a request will probably take on this machine, without the queue; None where that was never measured.
+
+        Raises:
+            OptionError: times that are no part of the song.
+        """
+        if session.song is None:
+            return None
+        region = fit_part(start_s, end_s, session.song.duration_s, self.limits)
+        steps = request.steps if request.melody == NONE else guided_steps(request.steps, request.melody_strength)
+        takes = request.takes * request.best_of
+        wait_s = self._pace.seconds(f"steps of {request.model}", takes * steps * windows_of(region))
+        if not self.engine.is_loaded(request.model):
+            wait_s += self._pace.seconds(f"loading {request.model}")
+        if region.name not in session.parts:
+            wait_s += self._pace.seconds("separation", region.end_s - region.start_s)
+        return None if math.isnan(wait_s) else wait_s
 
     def rename(self, session: Session, number: int, name: str) -> None:
         """Name a take; an empty name restores the first one."""
@@ -173,8 +323,10 @@ class Actions:
             file.unlink(missing_ok=True)
 
     def settings(self, session: Session, number: int) -> TakeRequest:
-        """What generates a take again."""
-        return self._take(session, number).request
+        """What generates a take again. The notes that it sang are shown for its part again."""
+        take = self._take(session, number)
+        session.keep_tune((take.region.name, melody_choice(take.request.melody)), take.request.notes or None)
+        return take.request
 
     def _take(self, session: Session, number: int) -> Take:
         take = next((take for take in session.takes if take.number == number), None)
@@ -227,9 +379,7 @@ class Actions:
         yield PageUpdate(note() if job.finished else status_line("Cancelled."))
 
     def _region(self, session: Session, start_s: float | None, end_s: float | None) -> Region:
-        if session.song is None:
-            raise OptionError("there is no song yet, or this page was away for too long; drop one first")
-        session.region = fit_part(start_s, end_s, session.song.duration_s, self.limits)
+        session.region = fit_part(start_s, end_s, _song(session).duration_s, self.limits)
         return session.region
 
     def _part(self, job: Job, session: Session, region: Region) -> Part:
@@ -237,7 +387,9 @@ class Actions:
         if region.name not in session.parts:
             assert session.song is not None  # `_region` has checked
             job.begin("Removing the vocal")
-            session.keep_part(self._separation.open_part(session.song, region, session.folder, self.engine.device))
+            with self._pace.measure("separation", region.end_s - region.start_s):
+                part = self._separation.open_part(session.song, region, session.folder, self.engine.device)
+            session.keep_part(part)
         return session.parts[region.name]
 
     def _show_part(self, session: Session, part: Part, canny: tuple[int, int]) -> PageUpdate:
@@ -246,7 +398,8 @@ class Actions:
         write_audio(sound, accompaniment, part.song.sample_rate, subtype="FLOAT")
         with atomic_path(image) as temporary:
             Image.fromarray(part.backing.pixels).save(temporary)
-        card = backing_card(part.region, session.url(sound), session.url(image), part.separator)
+        preview = save_previews(session.folder, part)["backing"]
+        card = backing_card(part.region, session.url(preview), session.url(sound), session.url(image), part.separator)
         return PageUpdate("", backing=card, edges=self._edges(session, part, canny))
 
     def _edges(self, session: Session, part: Part, canny: tuple[int, int]) -> EdgesValue:
@@ -260,6 +413,17 @@ class Actions:
     def takes(self, session: Session) -> str:
         """The takes of a session as HTML."""
         return takes_page(session.takes, session.song.name if session.song else "", session.url)
+
+
+def _song(session: Session) -> Upload:
+    """The session's song.
+
+    Raises:
+        OptionError: there is none.
+    """
+    if session.song is None:
+        raise OptionError("there is no song yet, or this page was away for too long; drop one first")
+    return session.song
 
 
 def suggestion(part: Part) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from riff.app.jobs import Job
 from riff.app.songs import Region, Upload
-from riff.metrics.edit import MIN_BACKING_KEPT, Verdict
+from riff.metrics.edit import Verdict
 from riff.report.page import macros
 
 _HTML = macros("cards.html")
@@ -47,25 +47,31 @@ def progress_line(job: Job, place: int) -> str:
     return status_line(f"{job.stage}: step {job.done} of {job.total}{time_left}", share=job.done / job.total)
 
 
-def backing_card(region: Region, sound: str, image: str, separator: str) -> str:
+def wait_line(seconds: float | None) -> str:
+    """How long generating will probably take; None where nothing like it was measured yet."""
+    if seconds is None:
+        return str(_HTML.hint("How long it takes is known after the first take here; until then the progress tells."))
+    wait = f"{max(5, 5 * round(seconds / 5))} seconds" if seconds < 100 else f"{round(seconds / 60)} minutes"
+    return str(_HTML.hint(f"This will take about {wait} here, after whoever is before you."))
+
+
+def backing_card(region: Region, preview: str, sound: str, image: str, separator: str) -> str:
     """Player and spectrogram of the accompaniment.
 
     Args:
-        sound, image: URLs. separator: as in `Part`.
+        preview, sound, image: URLs of what is played, of the file to keep, and of the spectrogram. separator: as in `Part`.
     """
-    sources = {"stems": "from the song's own stems", "none": "the song as it is"}
+    sources = {
+        "stems": "from the song's own stems",
+        "none": "the song as it is",
+        "repet": "separated by repet, which has no trained weights: some of the voice stays",
+    }
     source = sources.get(separator, f"separated by {separator}")
-    return str(_HTML.backing(region.name, " to ".join(map(clock, region)), sound, image, source))
+    return str(_HTML.backing(region.name, " to ".join(map(clock, region)), preview, sound, image, source))
 
 
 def verdict_line(verdict: Verdict) -> str:
     """Whether a vocal was found that fits the backing, and what to try if not."""
-    if verdict.performed and verdict.fit.known:
-        return "A vocal was found in it, and it fits the backing."
-    if verdict.performed:
-        return "A vocal was found in it. The backing has no chords or beats by which to tell whether it fits."
-    if verdict.scores.is_edit:
-        return "A vocal was found in it, but it does not fit the backing: try another seed, or the best of more."
-    if verdict.scores.backing_kept < MIN_BACKING_KEPT:
-        return "The model strayed from the backing: try another seed, or more strength."
-    return "No clear vocal was found: try another seed, or the best of more."
+    if verdict.shortcoming:
+        return f"{verdict.shortcoming.capitalize()}: try another seed, the best of more, or a composed melody."
+    return f"A vocal was found in it; fits the backing: {verdict.fit_text}."

@@ -6,19 +6,22 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from riff.app.songs import Part
+from riff.audio.notes import Note
 from riff.cli import ROOT
 from riff.errors import OptionError
 from riff.models.model_types import CONTROL, EDIT, model_type_of
 from riff.sampling.edit import ScoredTake
-from riff.sampling.melody import NONE, STRENGTH, Tune, TuneGuide, tune_for
+from riff.sampling.melody import NONE, STRENGTH, PlacedTune, Tune, TuneGuide, tune_for
 from riff.sampling.mixback import Mix
 from riff.sampling.options import EditOptions, SamplingOptions, edit_options_for, options_for
 from riff.sampling.rendering import render_mix
 from riff.sampling.song import SongModel, SongSampler, generate_take, load_song_model
+from riff.seeds import seed_after
 from riff.spectrogram.edges import canny_edges
 from riff.tagging.label import TEMPLATES, WORDS, write_prompt
 
@@ -28,6 +31,8 @@ TRAINED_HERE = ("models/riff-pix2pix-final", "models/riff-cnet-final")
 MOST_STEPS, MOST_TAKES, MOST_CANDIDATES = 100, 4, 8
 VERBS = {verb.lower() for _, verb in TEMPLATES.values()}
 DESCRIPTIVE = {"a", "an", "the", "some", *(word for words in WORDS.values() for word in words)}  # begin a description
+MOST = {"scale": 15.0, "strength": 3.0, "image_scale": 10.0, "melody_strength": 1.0}  # that can be chosen
+VARIATIONS = (0.6, 1.5)  # of a take's strength
 RANDOM_SEEDS = 1_000_000  # range of seeds where none is given: short enough to type in again
 
 
@@ -88,7 +93,7 @@ class TakeRequest:
         scale, strength, image_scale: as in `SamplingOptions` and `EditOptions`; a model ignores those it does not have.
         seed: of the first take; further takes use the following seeds; None for a random one.
         takes: number of takes. best_of: candidates per take. canny: thresholds of the edges.
-        melody, melody_strength: source and strength of a `Tune`, or `none`.
+        melody, melody_strength: source and strength of a `Tune`, or `none`. notes: of the tune; empty for those of its source.
     """
 
     model: str
@@ -105,11 +110,30 @@ class TakeRequest:
     canny: tuple[int, int] = (100, 200)
     melody: str = NONE
     melody_strength: float = STRENGTH
+    notes: tuple[Note, ...] = ()
 
     @property
-    def first_seed(self) -> int:
-        """The given seed, or another random one at every call."""
-        return secrets.randbelow(RANDOM_SEEDS) if self.seed is None else self.seed
+    def settings(self) -> TakeRequest:
+        """What takes of other seeds have in common."""
+        return replace(self, seed=None, takes=1)
+
+    def each_take(self) -> list[TakeRequest]:
+        """A request for each take, with its own seed; random ones where none is given."""
+        first = secrets.randbelow(RANDOM_SEEDS) if self.seed is None else self.seed
+        return [replace(self, seed=seed_after(first, number), takes=1) for number in range(self.takes)]
+
+    def variations(self, follows_edges: bool) -> list[TakeRequest]:
+        """The same take, held to its melody less and more; without a melody, to its edges or its backing.
+
+        Raises:
+            OptionError: its strength is 0.
+        """
+        field = "melody_strength" if self.melody != NONE else "strength" if follows_edges else "image_scale"
+        own = getattr(self, field)
+        values: list[dict[str, Any]] = [{field: round(min(MOST[field], factor * own), 2)} for factor in VARIATIONS]
+        if others := [replace(self, **value) for value in values if value[field] != own]:
+            return others
+        raise OptionError(f"its {field.replace('_', ' ')} is 0, of which there is no less and no more; change the settings instead")
 
     def __post_init__(self) -> None:
         limits = {"steps": (self.steps, MOST_STEPS), "takes": (self.takes, MOST_TAKES), "best of": (self.best_of, MOST_CANDIDATES)}
@@ -168,6 +192,9 @@ class Engine:
             raise OptionError("this model is not offered here; choose one of the list")
         return self.models[title]
 
+    def is_loaded(self, title: str) -> bool:
+        return self._loaded is not None and self._loaded[0] == title
+
     def load(self, title: str) -> SongModel:
         """Load an offered model; the previous one is freed first, so that only one is in memory."""
         choice = self.choice(title)
@@ -176,7 +203,7 @@ class Engine:
             self._loaded = title, load_song_model(choice.name, self._base, self.device)
         return self._loaded[1]
 
-    def painter(
+    def sampler(
         self, part: Part, request: TakeRequest, edges: np.ndarray | None = None, guide: TuneGuide | None = None
     ) -> SongSampler:
         """A sampler for takes of a part.
@@ -208,15 +235,24 @@ class Engine:
         """
         if request.melody == NONE:
             return None
-        tune = Tune(request.melody, request.melody_strength)
+        tune = Tune(request.melody, request.melody_strength, notes=request.notes)
         return TuneGuide(tune, part.song, part.backing, self.load(request.model).target, self.prompt(request))
 
+    def tune(self, part: Part, request: TakeRequest) -> PlacedTune:
+        """The tune that the source of a request's melody holds for a part, or for its seed.
+
+        Raises:
+            AudioError, DataError: as `guide`.
+        """
+        seed = replace(request, takes=1).each_take()[0].seed or 0
+        return TuneGuide(Tune(request.melody), part.song, part.backing, "vocals", self.prompt(request)).tune(seed)
+
     def take(
-        self, part: Part, painter: SongSampler, seed: int, best_of: int, on_step: Callable[[], object]
+        self, part: Part, sampler: SongSampler, seed: int, best_of: int, on_step: Callable[[], object]
     ) -> tuple[ScoredTake, Mix]:
         """One take, and its mix with the part's accompaniment."""
-        take = generate_take(painter, seed, best_of, on_step)
-        return take, render_mix(part.song, take.output, painter.model.target)
+        take = generate_take(sampler, seed, best_of, on_step)
+        return take, render_mix(part.song, take.output, sampler.model.target)
 
 
 def edges_of(part: Part, canny: tuple[int, int]) -> np.ndarray:

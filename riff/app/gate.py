@@ -9,16 +9,18 @@ import json
 import mimetypes
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
 from starlette.datastructures import MutableHeaders
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import HTTPConnection
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from riff.app.sessions import FILES, Sessions, visitor_id
+from riff.cli import ROOT
 from riff.errors import RiffError
 
 COOKIE = "riff_visitor"
@@ -28,6 +30,13 @@ ALLOWED = re.compile(
     r"/|/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json)|/(assets|static|svelte)/.*"
     r"|/gradio_api/(startup-events|upload|upload_progress|cancel|reset|queue/(join|data)|heartbeat/[^/]+|file=.*)"
 )
+HEAD = Path(__file__).parent / "static" / "head.html"
+# A song and the same with a new vocal, for who has none yet; made by demo/make_listening_page.py.
+LISTEN = ROOT / "docs" / "listen"
+EXAMPLES = {
+    "/examples/song.ogg": LISTEN / "whole-song-song.ogg",
+    "/examples/take.ogg": LISTEN / "whole-song-riff-pix2pix-mini-tune.ogg",
+}
 QUIET_HEADERS = {"referrer-policy": "no-referrer", "x-content-type-options": "nosniff"}
 
 
@@ -36,6 +45,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, sessions: Sessions) -> None:
         self._app, self._sessions = app, sessions
+        self._page = GZipMiddleware(self._send_page)  # Gradio compresses its scripts, and not this
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,7 +54,9 @@ class Gate:
         path, connection = unquote(scope["path"]), HTTPConnection(scope)
         secret = connection.cookies.get(COOKIE)
         visitor = visitor_id(secret) if secret else ""
-        if path.startswith(FILES):
+        if path in EXAMPLES and EXAMPLES[path].is_file():
+            await FileResponse(EXAMPLES[path], media_type="audio/ogg", headers=QUIET_HEADERS)(scope, receive, send)
+        elif path.startswith(FILES):
             await self._serve(visitor, path)(scope, receive, send)
         elif not ALLOWED.fullmatch(path) or (path.startswith(UPLOADED) and not self._owns(visitor, path.removeprefix(UPLOADED))):
             await PlainTextResponse("not found", 404)(scope, receive, send)
@@ -53,7 +65,8 @@ class Gate:
         elif path == UPLOAD:
             await self._receive_uploads(visitor, scope, receive, send)
         else:
-            await self._app(scope, receive, _with_cookie(connection, send) if path == "/" and not visitor else send)
+            answer = _with_cookie(connection, send) if path == "/" and not visitor else send
+            await (self._page if path == "/" else self._app)(scope, receive, answer)
 
     def _serve(self, visitor: str, path: str) -> FileResponse | PlainTextResponse:
         try:
@@ -71,16 +84,29 @@ class Gate:
         except (RiffError, ValueError, OSError):
             return False
 
-    async def _receive_uploads(self, visitor: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let Gradio receive the files, move them, and answer with their new paths."""
+    async def _send_page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send Gradio's page with a head of ours: it is shown while the script that builds the rest is on its way."""
+        start, *rest = await self._answer(scope, receive)
+        body = _body(rest).replace(b"</head>", HEAD.read_bytes() + b"</head>", 1)
+        MutableHeaders(scope=start)["content-length"] = str(len(body))
+        await send(start)
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> list[Message]:
+        """All of Gradio's answer."""
         messages: list[Message] = []
 
         async def collect(message: Message) -> None:
             messages.append(message)
 
         await self._app(scope, receive, collect)
+        return messages
+
+    async def _receive_uploads(self, visitor: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let Gradio receive the files, move them, and answer with their new paths."""
+        messages = await self._answer(scope, receive)
         if messages[0]["status"] == 200:
-            paths = json.loads(b"".join(message.get("body", b"") for message in messages))
+            paths = json.loads(_body(messages))
             moved = [str(self._sessions.claim_upload(visitor, Path(path))) for path in paths]
             await JSONResponse(moved)(scope, receive, send)
         else:
@@ -97,6 +123,10 @@ def visitor_of_request(cookies: Mapping[str, str]) -> str:
     if not cookies.get(COOKIE):
         raise RiffError("this page needs its cookie, to keep your files to yourself; allow it and load the page again")
     return visitor_id(cookies[COOKIE])
+
+
+def _body(messages: Sequence[Message]) -> bytes:
+    return b"".join(message.get("body", b"") for message in messages)
 
 
 def _with_cookie(connection: HTTPConnection, send: Send) -> Send:

@@ -6,10 +6,12 @@ session cannot see its own waiting event. `gr.Progress` has no time left of a st
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 from riff.errors import RiffError
 
@@ -69,6 +71,24 @@ class Job:
     def _check(self) -> None:
         if self._stop.is_set():
             raise Stopped
+
+
+class Pace:
+    """How long each kind of work took when it was done last on this machine, in seconds per unit."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, work: str, units: float = 1.0) -> Iterator[None]:
+        """Measure what is done inside; work that ends in an exception does not count."""
+        began = time.monotonic()
+        yield
+        self._seconds[work] = (time.monotonic() - began) / units
+
+    def seconds(self, work: str, units: float = 1.0) -> float:
+        """How long it will probably take; NaN if it was never done."""
+        return self._seconds.get(work, math.nan) * units
 
 
 class Worker:

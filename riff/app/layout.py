@@ -8,8 +8,11 @@ from pathlib import Path
 
 import gradio as gr
 
-from riff.app.engine import MOST_CANDIDATES, MOST_STEPS, MOST_TAKES, ModelChoice
+from riff.app.engine import MOST, MOST_CANDIDATES, MOST_STEPS, MOST_TAKES, ModelChoice
+from riff.app.gate import EXAMPLES
+from riff.app.tunes import HUM, MIDI
 from riff.audio.io import AUDIO_SUFFIXES
+from riff.audio.notes import MIDI_SUFFIXES
 from riff.cli import ROOT
 from riff.sampling.melody import COMPOSE, NONE, ORIGINAL
 from riff.sampling.options import EditOptions, SamplingOptions
@@ -34,23 +37,36 @@ THEME = gr.themes.Default(primary_hue="teal", neutral_hue="gray", font=FONTS, fo
 PROMPT = "an uplifting female vocal pop melody"
 ANY = "any"  # of the words for prompts
 
-HUM = "file"  # in place of a tune's source: the visitor's recording
 MELODIES = [
     ("the model's own", NONE),
     ("composed for the backing", COMPOSE),
     ("the original singer's", ORIGINAL),
     ("hummed by me", HUM),
+    ("a MIDI file", MIDI),
 ]
 
 HUM_HINT = "The part plays while you record, without its vocal once that is removed; wear headphones. A file begins with the part."
 HEAD = """<h1>riff-cnet</h1><p class="lead">A new vocal for your song, over its own backing: choose a part, describe the vocal,
-and listen.</p>"""
+and listen.</p><p class="hint">The small models that come with it were trained on synthesised songs: they sing melodies without
+words, and do better over simple music.</p>"""
+EXAMPLE = """<figure class="card"><h3>Hear it first</h3><div class="cards">
+<div><p class="hint">A synthesised song, with its own vocal</p><audio controls preload="none" src="{}"></audio></div>
+<div><p class="hint">With a new one by riff-pix2pix-mini, made beforehand</p><audio controls preload="none" src="{}"></audio></div>
+</div></figure>""".format(*EXAMPLES)
 WAVEFORM = """<div class="waveform"><div class="lane"><canvas></canvas><div class="region">
 <button type="button" class="handle start" role="slider" aria-label="start of the part" aria-valuemin="0"></button>
 <button type="button" class="handle end" role="slider" aria-label="end of the part" aria-valuemin="0"></button></div>
 <div class="playhead" hidden></div></div><div class="transport"><button type="button" class="play-part">Play the part</button>
 <button type="button" class="play-song">Play the song</button><span class="times"></span></div>
 <audio preload="auto"></audio></div>"""
+NOTES = """<div class="tools"><button type="button" class="find">Show its notes</button></div>
+<figure class="card" hidden><h3>The notes that will be sung</h3>
+<div class="roll"><div class="lane" role="group" aria-label="notes of the melody"></div></div>
+<div class="tools"><button type="button" class="hear">Hear it</button><button type="button" class="add">Add a note</button>
+<button type="button" class="delete">Delete the note</button><button type="button" class="undo">Undo</button>
+<button type="button" class="close">Close the notes</button><output></output></div>
+<figcaption>Drag a note, or its end; a double click adds one. Arrow keys move it by a semitone or half a beat, with Shift they
+lengthen it; Delete deletes it. Takes sing what stands here. Closed, the melody is sung as it was found.</figcaption></figure>"""
 EDGES = """<figure class="card"><h3>Edges that the model follows</h3><div class="sheet"><img alt="">
 <canvas role="img" aria-label="edges of the accompaniment, to paint on"></canvas></div><div class="tools">
 <button type="button" class="draw">Draw</button><button type="button" class="erase">Erase</button>
@@ -101,6 +117,7 @@ class Layout:
                 self.demo = gr.Button(
                     "Try the example song", size="sm", scale=0, min_width=170, visible=DEMO_SONG.is_file(), elem_id="demo-song"
                 )
+            gr.HTML(EXAMPLE, visible=all(path.is_file() for path in EXAMPLES.values()), elem_id="example")
 
     def _add_part(self) -> None:
         with gr.Row(elem_classes="plain"):
@@ -110,6 +127,7 @@ class Layout:
         with gr.Row(elem_classes="plain"):
             self.start = gr.Textbox(label="From", max_lines=1, elem_id="start", min_width=120)
             self.end = gr.Textbox(label="To", max_lines=1, elem_id="end", min_width=120)
+            self.snap = gr.Checkbox(label="Keep to beats", elem_id="snap", min_width=150)
             self.prepare = gr.Button("Remove the vocal", elem_id="prepare", min_width=200)
         gr.HTML('<p class="hint">Generating removes it too. Do it first to hear the backing, and to see and edit its edges.</p>')
 
@@ -147,6 +165,7 @@ class Layout:
         with gr.Accordion("Advanced settings", open=False, elem_id="advanced"):
             self._add_advanced(models)
         self.generate = gr.Button("Generate vocals", variant="primary", elem_id="generate")
+        self.wait = gr.HTML(elem_id="wait")
 
     def _add_melody(self, first: ModelChoice) -> None:
         with gr.Row():
@@ -168,11 +187,16 @@ class Layout:
                 elem_id="hum",
             )
             gr.HTML(f'<p class="hint">{HUM_HINT}</p>')
+        with gr.Column(visible=False) as self.midi_column:
+            self.midi = gr.File(label="MIDI file; it begins with the part", file_types=[*MIDI_SUFFIXES], height=120, elem_id="midi")
+        with gr.Column(visible=first.melody != NONE) as self.notes_column:
+            self.notes = gr.HTML(html_template=NOTES, js_on_load=_script("notes.js"), elem_id="notes")
 
     def _add_advanced(self, models: Sequence[ModelChoice]) -> None:
         scales, edges = scales_of(models[0]), models[0].follows_edges
         # A value above a slider's end would be refused, and a model may recommend any.
-        most = [max(usual, *ends) for usual, *ends in zip((15, 3, 10), *map(scales_of, models), strict=True)]
+        usual = MOST["scale"], MOST["strength"], MOST["image_scale"]
+        most = [max(ends) for ends in zip(usual, *map(scales_of, models), strict=True)]
         with gr.Row():
             self.num_takes = gr.Slider(1, MOST_TAKES, 2, step=1, label="Takes", info="each with its own seed", elem_id="num-takes")
             self.best_of = gr.Slider(1, MOST_CANDIDATES, 1, step=1, label="Best of", info="candidates generated for each take")

@@ -17,17 +17,17 @@ from typing import Any
 import gradio as gr
 
 from riff.app.actions import Actions, PageUpdate
-from riff.app.cards import clock, song_line, status_line
+from riff.app.cards import clock, song_line, status_line, wait_line
 from riff.app.engine import TakeRequest, description, parse_seed
 from riff.app.gate import visitor_of_request
-from riff.app.layout import ANY, DEMO_SONG, HUM, Layout, scales_of
+from riff.app.layout import ANY, DEMO_SONG, Layout, scales_of
 from riff.app.sessions import Session
 from riff.app.songs import SHORTEST_S
-from riff.cli import seconds
-from riff.errors import OptionError, RiffError
-from riff.sampling.melody import COMPOSE, NONE, ORIGINAL
+from riff.app.tunes import HUM, MIDI, melody_choice
+from riff.cli import seconds, warn
+from riff.errors import RiffError
+from riff.sampling.melody import NONE, Tune
 
-FIRST_PART_S = 10.2  # two clips: the initial selection
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 SUGGESTED = "Heard in the song: "  # label of the button that takes the tagger's words
 # Times are text, as 0:32 or 1:02.5; both functions keep hundredths of a second.
@@ -49,6 +49,7 @@ TIMES_TO_PART = f"""(song, from, to) => {{
   return [{{ ...song, start, end }}, clock(start), clock(end)];
 }}"""
 UNLOAD_S = 3.0
+FOR_OPERATOR = re.compile(r"(?<!\S)--[a-z]|\b(pip install|python \S+\.py|hf download)\b")  # commands and their flags
 PREVIOUS_PAGE = "(_, low, high) => [sessionStorage.getItem('riff-page'), low, high]"
 PLAY_BACKING = """() => {
   const region = document.querySelector("#waveform .region").dataset;
@@ -89,7 +90,7 @@ class Page:
     def _wire_song(self) -> None:
         on = self._on
         opened = [on.drop, on.rest, on.song_line, on.waveform, on.start, on.end, on.state]
-        cleared = [on.part_row, on.takes, on.edges, on.suggest, on.file, on.recording]
+        cleared = [on.part_row, on.takes, on.edges, on.suggest, on.notes, on.snap, on.file, on.recording]
         on.file.upload(self._open, [on.file], opened + cleared, **QUIET)
         on.recording.stop_recording(self._open, [on.recording], opened + cleared, **QUIET)
         on.demo.click(self._open_demo, None, opened + cleared, **QUIET)
@@ -98,34 +99,43 @@ class Page:
         on.waveform.input(None, [on.waveform], [on.start, on.end], js=PART_TO_TIMES, **QUIET)
         typed = [event for number in (on.start, on.end) for event in (number.submit, number.blur)]
         gr.on(typed, None, [on.waveform, on.start, on.end], [on.waveform, on.start, on.end], js=TIMES_TO_PART, **QUIET)
+        on.snap.input(self._snap, [on.snap, on.waveform], [on.waveform, on.state], **QUIET)
 
     def _wire_vocal(self) -> None:
         on = self._on
         self._opened_by_reload = [on.drop, on.rest, on.song_line, on.waveform, on.start, on.end]
-        self._opened_by_reload += [on.part_row, on.backing, on.edges, on.takes]
-        updated = [on.state, on.cancel, on.prepare, on.generate, on.part_row, on.backing, on.edges, on.takes, on.suggest]
+        of_melody = [on.melody_strength, on.hum_column, on.midi_column, on.notes_column, on.notes]
+        self._opened_by_reload += [on.part_row, on.backing, on.edges, on.takes, on.melody, *of_melody]
+        updated = [on.state, on.cancel, on.prepare, on.generate, on.part_row, on.backing, on.edges, on.takes, on.suggest, on.notes]
         part = [on.start, on.end, on.low, on.high, on.edges]
         request: list[Any] = [on.model, on.prompt, on.negative_prompt, on.steps, on.scale, on.strength, on.image_scale]
-        request += [on.guess_mode, on.seed, on.num_takes, on.best_of, on.melody, on.melody_strength, on.hum]
+        request += [on.guess_mode, on.seed, on.num_takes, on.best_of, on.melody, on.melody_strength, on.hum, on.midi, on.notes]
         unqueued: dict[str, Any] = {"concurrency_limit": None, **QUIET}  # `Worker` queues the jobs
-        on.prepare.click(self._prepare, part, updated, **unqueued)
-        on.generate.click(self._generate, {*part, *request}, updated, **unqueued)
+        on.prepare.click(self._prepare, [*part, on.melody], updated, **unqueued)
+        generated = on.generate.click(self._generate, {*part, *request}, updated, **unqueued)
+        varied = on.takes.vary(self._vary, None, updated, **unqueued)
+        decisive: list[Any] = [on.start, on.end, on.model, on.steps, on.num_takes, on.best_of, on.melody, on.melody_strength]
+        estimate: dict[str, Any] = {"fn": self._estimate, "inputs": {*decisive}, "outputs": [on.wait], **unqueued}
+        gr.on([setting.change for setting in decisive], trigger_mode="always_last", **estimate)
+        generated.then(**estimate)
+        varied.then(**estimate)
         on.cancel.click(self._stop, None, [on.state], **unqueued)
         of_model = [on.scale, on.strength, on.image_scale, on.edge_settings, on.edges_column, on.melody_strength]
         on.model.input(self._select_model, [on.model], of_model, **QUIET)
         words = [*on.words.values()]
-        gr.on([word.input for word in words], self._compose_prompt, words, [on.prompt], **QUIET)
+        gr.on([word.change for word in words], self._compose_prompt, words, [on.prompt], **QUIET)
         on.suggest.click(lambda label: label.removeprefix(SUGGESTED), [on.suggest], [on.prompt], **QUIET)
-        on.melody.input(
-            lambda melody: [gr.update(visible=melody != NONE), gr.update(visible=melody == HUM)],
-            [on.melody],
-            [on.melody_strength, on.hum_column],
-            **QUIET,
-        )
+        on.melody.input(self._select_melody, [on.melody], of_melody, **QUIET)
+        on.midi.upload(self._receive_melody, [on.melody, on.midi], [on.state, on.notes], **QUIET)
+        recorded = [on.hum.stop_recording, on.hum.upload]
+        gr.on(recorded, self._receive_melody, [on.melody, on.hum], [on.state, on.notes], **QUIET)
+        on.notes.input(self._keep_notes, [on.notes], None, **QUIET)
+        tune = {on.start, on.end, on.low, on.high, on.model, on.prompt, on.seed, on.melody, on.hum, on.midi, on.notes}
+        on.notes.find(self._show_tune, tune, updated, **unqueued)
         on.hum.start_recording(None, js=PLAY_BACKING, **QUIET)
         on.hum.stop_recording(None, js=PAUSE_ALL, **QUIET)
         self._settings = [on.model, on.prompt, on.negative_prompt, on.steps, on.scale, on.strength, on.image_scale, on.guess_mode]
-        self._settings += [on.low, on.high, on.melody, on.melody_strength, on.hum_column, on.edge_settings, on.edges_column]
+        self._settings += [on.low, on.high, on.edge_settings, on.edges_column, on.melody, *of_melody]
         on.takes.act(self._act, None, [on.state, on.takes, on.seed, *self._settings], **QUIET)
         gr.on([on.low.release, on.high.release], self._find_edges, part, [on.state, on.edges], **QUIET)
 
@@ -136,7 +146,8 @@ class Page:
         """Show where to drop another song, with what will be lost by it."""
         with _visitor_errors():
             session = self._session(request)
-        lost = " and ".join(filter(None, (_count(session.takes, "take"), _count(session.painted, "painting"))))
+        made = {"take": session.takes, "painting": session.painted, "melody": session.tunes}
+        lost = " and ".join(filter(None, (_count(things, name) for name, things in made.items())))
         warning = (
             f"Another song takes the place of this one. {f'Its {lost} will be deleted: download first what you keep.' * bool(lost)}"
         )
@@ -155,21 +166,21 @@ class Page:
                 session = self._session(request)
                 yield self._show_song(session, find(session.visitor))
         except gr.Error as error:
-            yield [*[gr.skip()] * 6, status_line(str(error.message), "error"), *[gr.skip()] * 4, None, None]
+            yield [*[gr.skip()] * 6, status_line(str(error.message), "error"), *[gr.skip()] * 6, None, None]
             raise
 
     def _show_song(self, session: Session, path: Path) -> list[Any]:
         self._actions.open_song(session, path)
         hidden = gr.update(visible=False)
-        return [*self._song(session), "", hidden, "", None, hidden, None, None]
+        return [*self._song(session), "", hidden, "", None, hidden, "", False, None, None]
 
     def _song(self, session: Session) -> list[Any]:
         """Values of the components that show a session's song and the part of it that is chosen."""
         upload, longest = session.song, self._actions.limits.max_seconds
         assert upload is not None
-        start, end = session.region or (0.0, min(FIRST_PART_S, upload.duration_s, longest))
+        start, end = session.region or upload.first_part
         part = {"start": start, "end": end, "duration": upload.duration_s, "shortest": SHORTEST_S, "longest": longest}
-        waveform = {**part, "url": session.url(upload.path), "peaks": upload.peaks}
+        waveform = {**part, "url": session.url(upload.preview or upload.path), "peaks": upload.peaks}
         return [gr.update(visible=False), gr.update(visible=True), song_line(upload), waveform, clock(start, 2), clock(end, 2)]
 
     async def _reload(self, previous: str | None, low: float, high: float, request: gr.Request) -> list[Any]:
@@ -184,20 +195,82 @@ class Page:
         if session is None or session.song is None:
             return [*[gr.skip()] * len(self._opened_by_reload), page]
         update = self._actions.shown(session, (int(low), int(high)))
-        *_, row, backing, edges, takes, _ = _values(update)
-        return [*self._song(session), row, backing, edges, takes, page]
+        *_, row, backing, edges, takes, _, _ = _values(update)
+        melody = self._actions.last_melody(session)
+        shown = [gr.skip()] * 6 if melody == NONE else [melody, *self._of_melody(session, melody)]
+        return [*self._song(session), row, backing, edges, takes, *shown, page]
+
+    def _snap(self, snap: bool, waveform: dict[str, Any], request: gr.Request) -> list[Any]:
+        """Let the borders of the part keep to beats, or no longer."""
+        with _visitor_errors():
+            beats = self._actions.beats(self._session(request)) if snap else None
+        found = "No beats were found in this song: the part begins and ends where you put it."
+        return [{**waveform, "beats": beats}, status_line(found if snap and not beats else "")]
+
+    def _estimate(self, values: dict[Any, Any], request: gr.Request) -> str:
+        """How long the takes that are set up will probably take."""
+        on = self._on
+        chosen = {"steps": on.steps, "takes": on.num_takes, "best_of": on.best_of, "melody": on.melody}
+        try:
+            wanted = TakeRequest(
+                values[on.model],
+                "",
+                melody_strength=values[on.melody_strength],
+                **{name: values[of] for name, of in chosen.items()},
+            )
+            times = parse_time(values[on.start]), parse_time(values[on.end])
+            return wait_line(self._actions.wait_s(self._session(request), *times, wanted))
+        except RiffError:  # which generating shows
+            return ""
 
     async def _prepare(
-        self, start: str | None, end: str | None, low: float, high: float, edges: Any, request: gr.Request
+        self, start: str | None, end: str | None, low: float, high: float, edges: Any, melody: str, request: gr.Request
     ) -> AsyncGenerator[list[Any], None]:
-        canny = (int(low), int(high))
+        canny, times = (int(low), int(high)), (parse_time(start), parse_time(end))
         async with aclosing(
-            _updates(
-                lambda: self._actions.prepare(self._session(request), parse_time(start), parse_time(end), canny, _edges(edges))
-            )
+            _updates(lambda: self._actions.prepare(self._session(request), *times, canny, _edges(edges), melody))
         ) as updates:
             async for update in updates:
                 yield update
+
+    async def _show_tune(self, values: dict[Any, Any], request: gr.Request) -> AsyncGenerator[list[Any], None]:
+        on = self._on
+
+        def begin() -> AsyncGenerator[PageUpdate, None]:
+            session = self._session(request)
+            source, seed = self._melody(values, session), parse_seed(values[on.seed])
+            wanted = TakeRequest(values[on.model], (values[on.prompt] or "").strip(), melody=source, seed=seed)
+            times, canny = (parse_time(values[on.start]), parse_time(values[on.end])), (int(values[on.low]), int(values[on.high]))
+            return self._actions.show_tune(session, *times, wanted, canny, values[on.notes])
+
+        async with aclosing(_updates(begin)) as updates:
+            async for update in updates:
+                yield update
+
+    def _melody(self, values: dict[Any, Any], session: Session) -> str:
+        on, choice = self._on, values[self._on.melody]
+        return self._actions.melody(session, choice, {HUM: values[on.hum], MIDI: values[on.midi]}.get(choice))
+
+    def _receive_melody(self, melody: str, path: str, request: gr.Request) -> list[Any]:
+        """Take a file with a melody, whose notes are not shown yet. A MIDI file is read: what is left out of it is the status."""
+        with _visitor_errors():
+            session = self._session(request)
+            source = self._actions.melody(session, melody, path)
+            remark = Tune(source).file.remark if melody == MIDI else ""
+            return [status_line(remark), self._actions.notes(session, melody)]
+
+    def _keep_notes(self, roll: str, request: gr.Request) -> None:
+        with _visitor_errors():
+            self._actions.keep_notes(self._session(request), roll)
+
+    def _select_melody(self, melody: str, request: gr.Request) -> list[Any]:
+        with _visitor_errors():
+            return self._of_melody(self._session(request), melody)
+
+    def _of_melody(self, session: Session, melody: str) -> list[Any]:
+        """What belongs to the source of a melody: whether its strength, recorder, file and notes are shown, and these notes."""
+        shown = (melody != NONE, melody == HUM, melody == MIDI, melody != NONE)
+        return [*(gr.update(visible=is_shown) for is_shown in shown), self._actions.notes(session, melody)]
 
     async def _generate(self, values: dict[Any, Any], request: gr.Request) -> AsyncGenerator[list[Any], None]:
         on = self._on
@@ -217,24 +290,22 @@ class Page:
                 takes=int(values[on.num_takes]),
                 best_of=int(values[on.best_of]),
                 canny=(int(values[on.low]), int(values[on.high])),
-                melody=self._melody(values[on.melody], values[on.hum], session),
+                melody=self._melody(values, session),
                 melody_strength=float(values[on.melody_strength]),
             )
             return self._actions.generate(
-                session, parse_time(values[on.start]), parse_time(values[on.end]), wanted, _edges(values[on.edges])
+                *(session, parse_time(values[on.start]), parse_time(values[on.end])),
+                *(wanted, _edges(values[on.edges]), values[on.notes]),
             )
 
         async with aclosing(_updates(begin)) as updates:
             async for update in updates:
                 yield update
 
-    def _melody(self, choice: str, hum: str | None, session: Session) -> str:
-        """The source of a tune: the visitor's recording where that is chosen."""
-        if choice != HUM:
-            return choice
-        if not hum:
-            raise OptionError("there is no recording yet; hum the melody first, or choose another one")
-        return str(self._actions.sessions.find_upload(session.visitor, hum))
+    async def _vary(self, request: gr.Request, event: gr.EventData) -> AsyncGenerator[list[Any], None]:
+        async with aclosing(_updates(lambda: self._actions.vary(self._session(request), int(event.take)))) as updates:
+            async for update in updates:
+                yield update
 
     def _act(self, request: gr.Request, event: gr.EventData) -> list[Any]:
         """Change a take, or copy its settings, by the button that was pressed on its card."""
@@ -254,17 +325,18 @@ class Page:
                     unchanged[0] = status_line(f"The seed is {used.seed} now; empty it for another one every time.")
                     unchanged[2] = str(used.seed)
                     if action == "settings":
-                        unchanged[3:] = self._set_up(used)
+                        unchanged[3:] = self._set_up(session, used)
         return unchanged
 
-    def _set_up(self, used: TakeRequest) -> list[Any]:
+    def _set_up(self, session: Session, used: TakeRequest) -> list[Any]:
         """Values of `self._settings`."""
         edges = self._actions.engine.choice(used.model).follows_edges
-        melody = used.melody if used.melody in (NONE, COMPOSE, ORIGINAL) else HUM
+        melody = melody_choice(used.melody)
         strength, image_scale = gr.update(value=used.strength, visible=edges), gr.update(value=used.image_scale, visible=not edges)
         values: list[Any] = [used.model, used.prompt, used.negative_prompt, used.steps, used.scale, strength, image_scale]
-        values += [used.guess_mode, *used.canny, melody, gr.update(value=used.melody_strength, visible=melody != NONE)]
-        return [*values, gr.update(visible=melody == HUM), gr.update(visible=edges), gr.update(visible=edges)]
+        values += [used.guess_mode, *used.canny, gr.update(visible=edges), gr.update(visible=edges), melody]
+        _, *of_melody = self._of_melody(session, melody)
+        return [*values, gr.update(value=used.melody_strength, visible=melody != NONE), *of_melody]
 
     def _stop(self, request: gr.Request) -> str:
         self._actions.stop(self._session(request))
@@ -304,7 +376,8 @@ def parse_time(text: str | None) -> float | None:
 
 def _count(things: Sized, name: str) -> str:
     """`1 take`, `2 takes`; empty for none."""
-    return f"{len(things)} {name}{'s' * (len(things) > 1)}" if things else ""
+    many = f"{name.removesuffix('y')}{'ies' if name.endswith('y') else 's'}"
+    return f"{len(things)} {many if len(things) > 1 else name}" if things else ""
 
 
 async def _updates(begin: Callable[[], AsyncGenerator[PageUpdate, None]]) -> AsyncGenerator[list[Any], None]:
@@ -332,7 +405,8 @@ def _values(update: PageUpdate) -> list[Any]:
     suggest = gr.skip()
     if update.suggestion is not None:
         suggest = gr.update(value=SUGGESTED + update.suggestion, visible=bool(update.suggestion))
-    return [update.status, gr.update(visible=update.busy), *buttons, row, *contents, suggest]
+    tune = gr.skip() if update.tune is None else update.tune
+    return [update.status, gr.update(visible=update.busy), *buttons, row, *contents, suggest, tune]
 
 
 @contextmanager
@@ -349,7 +423,10 @@ def _visitor_errors() -> Iterator[None]:
 
 
 def visitor_message(error: RiffError) -> str:
-    """The error's message, with file names but without their folders."""
+    """The error's message, with file names but without their folders; what only its operator can mend is left to them."""
+    if FOR_OPERATOR.search(str(error)):
+        warn(str(error))
+        return "This server is not set up for that; tell whoever runs this page"
     message = re.sub(r"(?<![\w:/.])/(?:[^/:;,()'\"]+/)+", "", str(error))
     first_word = message.split(" ", 1)[0]
     return message[:1].upper() + message[1:] if first_word.isalpha() else message  # a file name keeps its case

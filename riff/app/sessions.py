@@ -19,13 +19,17 @@ from typing import TypeVar
 from riff.app.jobs import Job
 from riff.app.songs import Part, Region, Upload
 from riff.app.takes import Take
+from riff.app.tunes import Key
+from riff.audio.notes import Note
 from riff.errors import OptionError, RiffError
 from riff.files import inside, make_folder
 
+K = TypeVar("K")
 T = TypeVar("T")
 FILES = "/files/"  # URL prefix of a session's files
 MOST_PARTS = 3  # separated parts in memory: half a minute of stereo is 32 MB
 MOST_PAINTED = 20  # parts whose painted edges are kept
+MOST_TUNES = 40  # of which the notes are kept
 MOST_UPLOADS = 3  # per visitor, before a page opens them
 RELOAD_S = 15.0  # after its page was closed, in which a reloaded page takes a session over
 ABANDONED_S = 24 * 3600.0  # without a request, after which a page or upload counts as abandoned
@@ -39,6 +43,7 @@ class Session:
         visitor: identifier of its visitor. folder: of its files.
         parts: separated parts by region name, newest last. takes: on the page, newest request first.
         painted: painted edges as data URLs by region name, newest last.
+        tunes: notes that are shown, for each part and source of a melody, newest last. melodies: files with a melody, by source.
         region: that was worked on last. take_count: takes generated so far. last_used: time of the page's last request.
     """
 
@@ -49,6 +54,8 @@ class Session:
     parts: OrderedDict[str, Part] = field(default_factory=OrderedDict)
     takes: list[Take] = field(default_factory=list)
     painted: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    tunes: OrderedDict[Key, tuple[Note, ...]] = field(default_factory=OrderedDict)
+    melodies: dict[str, Path] = field(default_factory=dict)
     take_count: int = 0
     job: Job | None = None
     last_used: float = field(default_factory=time.time)
@@ -72,19 +79,46 @@ class Session:
         else:
             self.painted.pop(region_name, None)
 
+    def keep_tune(self, key: Key, notes: tuple[Note, ...] | None) -> None:
+        """Keep the notes of a tune; None removes them."""
+        if notes is None:
+            self.tunes.pop(key, None)
+        else:
+            _keep_newest(self.tunes, key, notes, MOST_TUNES)
+
+    def keep_melody(self, source: str, upload: Path) -> Path:
+        """Copy a file with a melody into the folder, where it stays for its takes to be repeated; returns the copy.
+
+        The notes of another file from this source are no longer kept.
+        """
+        copy = self.folder / f"melody-{upload.parent.name}{upload.suffix.lower()}"
+        if self.melodies.get(source) != copy:
+            shutil.copy(upload, copy)
+            self.melodies[source] = copy
+            for key in [key for key in self.tunes if key[1] == source]:
+                del self.tunes[key]
+        return copy
+
     def replace_song(self, upload: Upload) -> Upload:
         """Move an upload into the folder and delete everything of the previous song."""
         self.region = None
         self.parts.clear()
         self.painted.clear()
+        self.tunes.clear()
+        self.melodies.clear()
         self.takes.clear()
         for old in self.folder.iterdir():
             old.unlink()
-        self.take_count, self.song = 0, replace(upload, path=Path(shutil.move(upload.path, self.folder / upload.path.name)))
+
+        def moved(path: Path) -> Path:
+            return Path(shutil.move(path, self.folder / path.name))
+
+        preview = upload.preview and moved(upload.preview)
+        self.take_count, self.song = 0, replace(upload, path=moved(upload.path), preview=preview)
         return self.song
 
 
-def _keep_newest(entries: OrderedDict[str, T], name: str, entry: T, most: int) -> None:
+def _keep_newest(entries: OrderedDict[K, T], name: K, entry: T, most: int) -> None:
     entries[name] = entry
     entries.move_to_end(name)
     while len(entries) > most:

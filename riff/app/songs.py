@@ -9,11 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import librosa
 import numpy as np
 
-from riff.audio.io import declared_duration, is_stem_file, plain_name, read_audio, write_audio
+from riff.audio.io import Audio, declared_duration, is_stem_file, plain_name, read_audio, to_channels, write_audio
 from riff.errors import AudioError, OptionError
-from riff.sampling.compose import Harmony, harmony_of
+from riff.sampling.compose import Harmony, beats_of, harmony_of
+from riff.sampling.mixback import full_scale_gain
 from riff.sampling.rendering import backing_image
 from riff.separation.separator import SeparationOptions, SongOpener, open_songs
 from riff.separation.song import Song, open_song
@@ -24,6 +26,9 @@ SHORTEST_S = CLIP_SAMPLES / STANDARD.sample_rate  # one clip, 5.11 s: the shorte
 CONTEXT_S = 6.0  # on either side of a part, for separators that compare it with its surroundings
 SHORTEST_SONG_S = 1.0
 COLUMNS = 900  # of the displayed waveform
+FIRST_PART_S = 10.2  # two clips
+VOICE_HZ = (300, 3_500)  # where a voice is louder than bass, drums and cymbals
+PLAYED = {".aac", ".flac", ".m4a", ".mp3", ".mp4", ".ogg", ".opus", ".webm"}  # by every browser, and smaller than WAV
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Upload:
     """An uploaded song.
 
     Attributes:
-        name: display name, without suffix. peaks: largest magnitude in each column of the waveform, 0 to 100.
+        name: display name, without suffix. preview: what a browser plays, where that is not the file itself.
+        peaks: largest magnitude in each column of the waveform, 0 to 100. first_part: that is proposed.
     """
 
     path: Path
@@ -48,6 +54,20 @@ class Upload:
     sample_rate: int
     channels: int
     peaks: list[int]
+    first_part: Region
+    preview: Path | None = None
+
+    @cached_property
+    def beats(self) -> list[float] | None:
+        """Times in seconds at which a part can begin or end in time: the beats, and the song's own ends; None without beats.
+
+        Raises:
+            AudioError: the song cannot be read any more.
+        """
+        audio = read_audio(self.path)
+        beats = beats_of(audio.waveform, audio.sample_rate)
+        beats = beats[(beats > 0) & (beats < self.duration_s)].round(2)  # as the page's times are
+        return [0.0, *beats.tolist(), self.duration_s] if len(beats) else None
 
 
 class Region(NamedTuple):
@@ -94,11 +114,41 @@ def receive(path: Path, limits: Limits) -> Upload:
     _check_length(path, audio.duration_s, limits)
     if audio.duration_s < SHORTEST_SONG_S:
         raise AudioError(f"{path}: lasts {audio.duration_s:.2f} s; give a song of {SHORTEST_SONG_S:g} s or more")
-    magnitude = np.abs(audio.waveform).max(axis=0)
-    columns = np.array_split(magnitude, min(COLUMNS, len(magnitude)))
-    peaks = np.array([column.max() for column in columns]) / max(1e-6, float(magnitude.max()))
-    percent = np.round(100 * peaks).astype(int).tolist()
-    return Upload(path, plain_name(path.name), audio.duration_s, audio.sample_rate, len(audio.waveform), percent)
+    length_s = min(FIRST_PART_S, limits.max_seconds, audio.duration_s)
+    start_s = loudest_voice(audio, length_s)
+    facts = plain_name(path.name), audio.duration_s, audio.sample_rate, len(audio.waveform), peaks_of(audio.waveform, COLUMNS)
+    return Upload(path, *facts, Region(start_s, start_s + length_s), _write_preview(path, audio))
+
+
+def peaks_of(waveform: np.ndarray, columns: int, full: float | None = None) -> list[int]:
+    """The largest magnitude in each column of a displayed waveform, in percent.
+
+    Args:
+        waveform: float32, shape (channels, samples). full: magnitude that is 100 (default: the largest).
+    """
+    magnitude = np.abs(waveform).max(axis=0)
+    peaks = np.array([column.max() for column in np.array_split(magnitude, min(columns, len(magnitude)))])
+    return np.round(100 * peaks / max(1e-6, full or float(peaks.max()))).astype(int).tolist()
+
+
+def loudest_voice(audio: Audio, length_s: float) -> float:
+    """Where the part of this length begins in which singing is most probable: where the stereo centre is loudest in `VOICE_HZ`."""
+    rate, hop = audio.sample_rate, audio.sample_rate // 10
+    left, right = to_channels(audio.waveform, 2)
+    middle, side = (np.abs(librosa.stft(part / 2, n_fft=2048, hop_length=hop)) for part in (left + right, left - right))
+    low, high = (round(frequency * 2048 / rate) for frequency in VOICE_HZ)
+    level = np.maximum(middle - side, 0)[low:high].sum(axis=0)
+    loudest = int(np.convolve(level, np.ones(round(length_s * rate / hop)), "valid").argmax())
+    return max(0.0, min(audio.duration_s - length_s, loudest * hop / rate))
+
+
+def _write_preview(path: Path, audio: Audio) -> Path | None:
+    """A FLAC of 16 bits beside a song that not every browser plays, or that is far larger."""
+    if path.suffix.lower() in PLAYED:
+        return None
+    preview = path.with_name(f"{path.name}.flac")
+    write_audio(preview, audio.waveform * full_scale_gain(audio.waveform), audio.sample_rate, "PCM_16")
+    return preview
 
 
 def _check_length(path: Path, seconds: float, limits: Limits) -> None:
@@ -123,6 +173,11 @@ def fit_part(start_s: float | None, end_s: float | None, duration_s: float, limi
         raise OptionError(f"the part lasts {end_s - start_s:.1f} s, and the limit is {limits.max_seconds:g}; make it shorter")
     end_s = min(duration_s, max(end_s, start_s + SHORTEST_S))
     return Region(max(0.0, min(start_s, end_s - SHORTEST_S)), end_s)
+
+
+def windows_of(region: Region) -> int:
+    """About how many windows, which overlap by half, the models see of a part."""
+    return max(1, math.ceil(2 * (region.end_s - region.start_s) / SHORTEST_S) - 1)
 
 
 class Separation:

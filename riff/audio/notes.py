@@ -19,6 +19,8 @@ MIDI_SUFFIXES = (".mid", ".midi")
 TICKS_A_SECOND = 1_000  # at 120 beats a minute, 500 ticks a beat
 LOWEST_HZ, HIGHEST_HZ = 65.0, 1_050.0  # C2 to C6
 MIN_NOTE_S = 0.06
+LONGEST_MIDI_S = 6 * 3600.0
+REPEAT_FRAMES = 3
 
 
 class Note(NamedTuple):
@@ -28,6 +30,11 @@ class Note(NamedTuple):
     end: float
     pitch: float
 
+    @property
+    def frames(self) -> tuple[int, int]:
+        """Its first frame in a contour, and the one after its last."""
+        return round(self.start * FRAMES_A_SECOND), round(self.end * FRAMES_A_SECOND)
+
 
 def read_midi(path: Path) -> tuple[list[Note], bool]:
     """The tune of a MIDI file: of notes that sound together the highest.
@@ -36,7 +43,7 @@ def read_midi(path: Path) -> tuple[list[Note], bool]:
         The notes in time, and whether there were others below them.
 
     Raises:
-        AudioError: no MIDI file, or one without notes.
+        AudioError: no MIDI file, one without notes, or of more than six hours.
     """
     try:
         messages = list(mido.MidiFile(path))
@@ -56,6 +63,8 @@ def read_midi(path: Path) -> tuple[list[Note], bool]:
             sounding[message.channel, message.note] = now
     if not notes:
         raise AudioError(f"{path}: holds no notes; give a MIDI file with a melody")
+    if now > LONGEST_MIDI_S:
+        raise AudioError(f"{path}: lasts {now / 3600:.0f} hours; give a MIDI file of one song")
     return top_line(notes)
 
 
@@ -89,10 +98,15 @@ def write_midi(path: Path, notes: Sequence[Note]) -> None:
 
 
 def contour_of_notes(notes: Sequence[Note], frames: int) -> np.ndarray:
-    """float64, shape (frames,), the MIDI number in each frame of 10 ms, NaN in rests."""
+    """float64, shape (frames,), the MIDI number in each frame of 10 ms, NaN in rests; 30 ms of rest separate a repeated note."""
     contour = np.full(frames, np.nan)
+    before: Note | None = None
     for note in notes:
-        contour[round(note.start * FRAMES_A_SECOND) : round(note.end * FRAMES_A_SECOND)] = note.pitch
+        first, end = note.frames
+        contour[first:end] = note.pitch
+        if before is not None and before.pitch == note.pitch and before.frames[1] == first:
+            contour[max(before.frames[0] + 1, first - REPEAT_FRAMES) : first] = np.nan
+        before = note
     return contour
 
 

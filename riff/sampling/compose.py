@@ -55,9 +55,8 @@ class Harmony(NamedTuple):
 
 def harmony_of(backing: np.ndarray, sample_rate: int) -> Harmony:
     """The beats, chords and key of a backing, float32, shape (channels, samples); without beats one in 0.6 s is taken."""
-    mono = resample(to_channels(backing, 1), sample_rate, RATE)[0]
-    mono = librosa.util.fix_length(mono, size=max(len(mono), SHORTEST))
-    beats = librosa.frames_to_time(librosa.beat.beat_track(y=mono, sr=RATE, hop_length=HOP, trim=False)[1], sr=RATE, hop_length=HOP)
+    mono = _mono(backing, sample_rate)
+    beats = _beats(mono)
     if len(beats) < 2:
         beats = np.arange(0.0, len(mono) / RATE, DEFAULT_BEAT_S)
     beats = np.append(beats, 2 * beats[-1] - beats[-2])
@@ -66,6 +65,22 @@ def harmony_of(backing: np.ndarray, sample_rate: int) -> Harmony:
     by_beat = np.stack([chroma[:, a : max(b, a + 1)].mean(axis=1) for a, b in pairwise(edges)])
     scale, tonic = _key(chroma.mean(axis=1))
     return Harmony(beats, _chords(by_beat, scale), scale, tonic)
+
+
+def beats_of(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Times of the beats of a recording, float32, shape (channels, samples): float64, seconds, ascending; empty without any."""
+    return _beats(_mono(waveform, sample_rate))
+
+
+def _mono(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+    """float32, shape (samples,), at `RATE`, a second long or more."""
+    mono = resample(to_channels(waveform, 1), sample_rate, RATE)[0]
+    return librosa.util.fix_length(mono, size=max(len(mono), SHORTEST))
+
+
+def _beats(mono: np.ndarray) -> np.ndarray:
+    frames = librosa.beat.beat_track(y=mono, sr=RATE, hop_length=HOP, trim=False)[1]
+    return librosa.frames_to_time(frames, sr=RATE, hop_length=HOP)
 
 
 def _key(chroma: np.ndarray) -> tuple[frozenset[int], int]:

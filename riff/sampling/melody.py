@@ -65,6 +65,7 @@ class Tune:
         strength: as in `Guide`. start_s: where the tune of a file begins in the song or clip.
         transpose: semitones, None for the singer's register. snap: `none`, or to the song's `key`, its `beat` or `both`.
         seed: of a composed tune, None for that of each take.
+        notes: that are sung in place of the source's own, in the time of the song or clip; empty for none. They are not transposed.
     """
 
     source: str
@@ -73,6 +74,7 @@ class Tune:
     transpose: int | None = None
     snap: str = NONE
     seed: int | None = None
+    notes: tuple[Note, ...] = ()
 
     @property
     def of_file(self) -> bool:
@@ -125,6 +127,15 @@ class PlacedTune(NamedTuple):
     def notes(self) -> list[Note]:
         return notes_of_contour(self.contour)
 
+    def with_notes(self, notes: Sequence[Note]) -> PlacedTune:
+        """The tune with other notes; those that begin and end when one of its own does keep its glides and vibrato."""
+        contour, own = contour_of_notes(notes, len(self.contour)), {note.frames: note.pitch for note in self.notes}
+        for note in notes:
+            if note.frames in own:
+                first, end = note.frames
+                contour[first:end] = self.contour[first:end] + (note.pitch - own[note.frames])
+        return self._replace(contour=contour)
+
 
 class TuneGuide:
     """What sampling begins with for each seed: the image of a guide voice that sings a tune.
@@ -139,19 +150,23 @@ class TuneGuide:
 
     def __init__(self, tune: Tune, song: Song, backing: SpectrogramImage, target: str, prompt: str) -> None:
         self.strength, self._tune, self._backing, self._target, self._prompt = tune.strength, tune, backing, target, prompt
-        self.one_for_all = tune.source != COMPOSE or tune.seed is not None
-        snaps = tune.snap != NONE and tune.source != COMPOSE
-        self._harmony = harmony_of(song.accompaniment, song.sample_rate) if snaps or tune.source == COMPOSE else None
-        if tune.source != COMPOSE:
+        composes, frames = tune.source == COMPOSE, backing.pixels.shape[1]
+        self.one_for_all = not composes or tune.seed is not None or bool(tune.notes)
+        listens = not tune.notes if composes else tune.snap != NONE
+        self._harmony = harmony_of(song.accompaniment, song.sample_rate) if listens else None
+        self._placed = PlacedTune(np.full(frames, np.nan), vibrato=True)
+        if not composes:
             found = tune.file if tune.of_file else PlacedTune(contour_of_recording(song.vocals, song.sample_rate), False)
-            contour = tune.place(found.contour, backing.pixels.shape[1], prompt)
+            contour = tune.place(found.contour, frames, prompt)
             if self._harmony:
                 contour = snap_tune(contour, self._harmony, tune.snap)
             self._placed = found._replace(contour=contour)
+        if tune.notes:
+            self._placed = self._placed.with_notes(tune.notes)
 
     def tune(self, seed: int) -> PlacedTune:
         """The tune of a take."""
-        if self._tune.source != COMPOSE:
+        if self._tune.source != COMPOSE or self._tune.notes:
             return self._placed
         assert self._harmony is not None  # it was heard above
         notes = compose_tune(self._harmony, self._prompt, seed if self._tune.seed is None else self._tune.seed)
@@ -197,11 +212,14 @@ def tune_of(args: Namespace, model: str, clip_start_s: float = 0.0) -> Tune | No
     return tune
 
 
-def write_tunes(folder: Path, ending: str, guide: TuneGuide | None, seed: int, sung: Sequence[Note]) -> dict[str, Path]:
-    """Write the notes of a take as vocal*.mid, and its tune as tune*.mid, once for all takes where they share it.
+def write_tunes(
+    folder: Path, ending: str, guide: TuneGuide | None, seed: int, sung: Sequence[Note], shared: bool = True
+) -> dict[str, Path]:
+    """Write the notes of a take as vocal*.mid, and its tune as tune*.mid.
 
     Args:
         ending: of the files' names, before the suffix. guide, seed: of the take. sung: its notes.
+        shared: whether takes of the same tune share its file.
 
     Returns:
         The files: `vocal` and, with a guide, `tune`.
@@ -209,7 +227,7 @@ def write_tunes(folder: Path, ending: str, guide: TuneGuide | None, seed: int, s
     files = {"vocal": folder / f"vocal{ending}.mid"}
     write_midi(files["vocal"], sung)
     if guide is not None:
-        files["tune"] = folder / f"tune{'' if guide.one_for_all else ending}.mid"
+        files["tune"] = folder / f"tune{'' if shared and guide.one_for_all else ending}.mid"
         write_midi(files["tune"], guide.tune(seed).notes)
     return files
 
@@ -251,6 +269,12 @@ def fit_tune(contour: np.ndarray, frames: int, start_s: float = 0.0, transpose: 
     return placed
 
 
+def half_beats(harmony: Harmony) -> np.ndarray:
+    """Times of the beats and of the middles between them: float64, seconds, ascending."""
+    beats = harmony.beats
+    return np.interp(np.arange(2 * len(beats) - 1) / 2, np.arange(len(beats)), beats)
+
+
 def snap_tune(contour: np.ndarray, harmony: Harmony, to: str) -> np.ndarray:
     """Move the notes of a tune, with their vibrato and glides, to what is heard of the song.
 
@@ -261,19 +285,17 @@ def snap_tune(contour: np.ndarray, harmony: Harmony, to: str) -> np.ndarray:
     Returns:
         float64, of the same shape; what is too short for a note is left out.
     """
-    frames = len(contour)
-    count = 2 * (len(harmony.beats) - 1) + 1
-    grid = np.round(np.interp(np.arange(count) / 2, np.arange(len(harmony.beats)), harmony.beats) * FRAMES_A_SECOND).astype(int)
+    frames, grid = len(contour), np.round(half_beats(harmony) * FRAMES_A_SECOND).astype(int)
     tones = np.array([pitch for pitch in range(128) if pitch % 12 in harmony.scale])
     snapped = np.full(frames, np.nan)
     for note in notes_of_contour(contour):
-        first, end = round(note.start * FRAMES_A_SECOND), round(note.end * FRAMES_A_SECOND)
+        first, end = note.frames
         part, begin, finish = contour[first:end], first, end
         if to in (KEY, BOTH):
             middle = np.median(part)
             part = part + tones[np.abs(tones - middle).argmin()] - middle
         if to in (BEAT, BOTH):
-            at = min(int(np.abs(grid - first).argmin()), count - 2)
+            at = min(int(np.abs(grid - first).argmin()), len(grid) - 2)
             begin, finish = grid[at], grid[max(at + 1, int(np.abs(grid - end).argmin()))]
             part = np.interp(np.linspace(0, len(part) - 1, finish - begin), np.arange(len(part)), part)
         snapped[begin:finish] = part[: max(0, frames - begin)]

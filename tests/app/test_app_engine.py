@@ -6,6 +6,7 @@ import asyncio
 import base64
 import gc
 import io
+import json
 import re
 import threading
 import time
@@ -27,6 +28,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from stem_files import write_stem_file
 
+from demo.composition import compose
 from riff.app.actions import Actions, PageUpdate
 from riff.app.cards import clock
 from riff.app.engine import Engine, TakeRequest, edges_of, offered_models, parse_seed
@@ -36,9 +38,10 @@ from riff.app.painted_edges import read_painted_edges
 from riff.app.sessions import Session, Sessions
 from riff.app.songs import SHORTEST_S, Limits, Part, Region, Separation, fit_part, receive
 from riff.app.takes import takes_page
+from riff.app.tunes import read_roll
 from riff.audio.io import Audio, read_audio, resample, write_audio
 from riff.audio.loudness import loudness_against
-from riff.audio.notes import Note, read_midi
+from riff.audio.notes import Note, read_midi, write_midi
 from riff.errors import AudioError, DataError, ModelError, OptionError, RiffError
 from riff.sampling.options import EditOptions, SamplingOptions
 from riff.separation.separator import SeparationOptions
@@ -149,10 +152,10 @@ def test_a_stem_file_brings_its_own_backing(tmp_path: Path) -> None:
 
 def test_a_take_is_the_untouched_accompaniment_and_a_vocal(part: Part, engine: Engine) -> None:
     for model in (next(iter(engine.models)), "riff-pix2pix-mini"):
-        painter = engine.painter(part, quick(model))
+        sampler = engine.sampler(part, quick(model))
         job = Job()
-        take, mix = engine.take(part, painter, 3, 1, job.step)
-        assert job.done == painter.num_steps
+        take, mix = engine.take(part, sampler, 3, 1, job.step)
+        assert job.done == sampler.num_steps
         assert mix.mix.shape == part.song.waveform.shape
         assert mix.sample_rate == RATE
         np.testing.assert_array_equal(mix.accompaniment, part.song.accompaniment)
@@ -163,23 +166,23 @@ def test_a_take_is_the_untouched_accompaniment_and_a_vocal(part: Part, engine: E
 def test_painted_edges_reach_the_controlnet_as_they_are(part: Part, engine: Engine) -> None:
     model = "riff-cnet-mini"
     edges = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), part.backing.pixels.shape)
-    painter = engine.painter(part, quick(model), edges)
+    sampler = engine.sampler(part, quick(model), edges)
     seen: list[torch.Tensor] = []
-    encoder = painter.model.pipeline.controlnet.controlnet_cond_embedding
+    encoder = sampler.model.pipeline.controlnet.controlnet_cond_embedding
     with encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone())):
-        painter.sample(0)
+        sampler.sample(0)
     windows = [(255 * hint[0, 0]).round().byte().numpy() for hint in seen]
     assert [window.shape for window in windows] == [(512, 512)] * 2
     np.testing.assert_array_equal(windows[0], edges[:, :512])
     shift = 608 - 512  # the last window ends with the image, padded to whole latent columns
     np.testing.assert_array_equal(windows[1][:, : 601 - shift], edges[:, shift:])
-    own = engine.painter(part, quick(model)).sample(0)
-    assert (painter.sample(0).pixels != own.pixels).mean() > 0.1
+    own = engine.sampler(part, quick(model)).sample(0)
+    assert (sampler.sample(0).pixels != own.pixels).mean() > 0.1
 
 
 def test_edges_of_another_shape_are_refused(part: Part, engine: Engine) -> None:
     with pytest.raises(DataError, match=r"edges of \(512, 600\) for an image of \(512, 601\)"):
-        engine.painter(part, quick(next(iter(engine.models))), np.zeros((512, 600), np.uint8))
+        engine.sampler(part, quick(next(iter(engine.models))), np.zeros((512, 600), np.uint8))
 
 
 def test_one_model_is_in_memory(engine: Engine) -> None:
@@ -390,10 +393,15 @@ def session(actions: Actions, song: Path) -> Session:
 
 
 def generate(
-    actions: Actions, session: Session, request: TakeRequest, edges: dict | None = None, start_s: float = 2.0
+    actions: Actions,
+    session: Session,
+    request: TakeRequest,
+    edges: dict | None = None,
+    start_s: float = 2.0,
+    roll: str | None = None,
 ) -> list[PageUpdate]:
     async def collect() -> list[PageUpdate]:
-        return [update async for update in actions.generate(session, start_s, start_s + 6, request, edges)]
+        return [update async for update in actions.generate(session, start_s, start_s + 6, request, edges, roll)]
 
     return asyncio.run(collect())
 
@@ -490,6 +498,68 @@ def test_a_part_above_full_scale_is_lowered_and_reported(actions: Actions, sessi
     assert max(np.abs(waveform).max() for waveform in (backing, vocal, mix)) <= 1
 
 
+def test_the_part_that_is_proposed_is_one_where_somebody_sings(tmp_path: Path) -> None:
+    song = compose(0, 7, 24.0)
+    rate, vocals = song.sample_rate, song.stems["vocals"].copy()
+    vocals[:, : 12 * rate] = 0
+    path = tmp_path / "late.wav"
+    write_audio(path, song.mixture - song.stems["vocals"] + vocals / 2, rate)
+    upload = receive(path, LIMITS)
+    start, end = upload.first_part
+    assert end - start == pytest.approx(10.2)
+    assert 11.5 < start < end <= upload.duration_s
+    assert upload.preview is not None  # a WAV is large
+    preview, original = read_audio(upload.preview), read_audio(path)
+    np.testing.assert_allclose(preview.waveform, original.waveform, atol=2**-15)
+    assert path.stat().st_size > upload.preview.stat().st_size
+
+
+def test_a_part_can_keep_to_beats(actions: Actions, session: Session) -> None:
+    beats = actions.beats(session)
+    assert beats is not None
+    assert (beats[0], beats[-1]) == (0.0, 9.0)
+    assert 60 / np.median(np.diff(beats)) == pytest.approx(99, abs=3)  # the demo song's tempo
+    assert actions.beats(session) is beats  # found once
+    with pytest.raises(OptionError, match="drop one first"):
+        actions.beats(actions.sessions.get("me", "2"))
+
+
+def test_a_take_is_varied_with_its_seed_and_another_strength(actions: Actions, session: Session) -> None:
+    generate(actions, session, quick("riff-cnet-mini", seed=5, strength=1.5))
+
+    async def vary() -> list[PageUpdate]:
+        return [update async for update in actions.vary(session, 1)]
+
+    asyncio.run(vary())
+    softer, harder, first = (take.request for take in session.takes)
+    assert softer == replace(first, strength=0.9)
+    assert harder == replace(first, strength=2.25)
+    assert first.seed == 5
+    assert len({take.downloads["vocal.wav"].read_bytes() for take in session.takes}) == 3
+    melody = replace(first, melody="compose", melody_strength=0.9)
+    assert [one.melody_strength for one in melody.variations(follows_edges=True)] == [0.54, 1.0]
+    with pytest.raises(OptionError, match="change the settings instead"):
+        replace(first, strength=0.0).variations(follows_edges=True)
+
+
+def test_the_wait_is_estimated_from_what_was_measured(actions: Actions, session: Session) -> None:
+    model = next(iter(actions.engine.models))
+    request = quick(model, takes=2)
+    assert actions.wait_s(session, 2.0, 8.0, request) is None
+    began = time.monotonic()
+    generate(actions, session, request)
+    taken_s = time.monotonic() - began
+    again, longer = (actions.wait_s(session, 2.0, 8.0, one) for one in (request, replace(request, steps=3)))
+    assert again is not None
+    assert longer == pytest.approx(3 * again)
+    assert 0 < again < taken_s  # it is separated and the model is loaded
+    elsewhere = actions.wait_s(session, 0.0, 6.0, request)
+    assert elsewhere is not None
+    assert elsewhere > again
+    with pytest.raises(OptionError):
+        actions.wait_s(session, 10.0, 11.0, request)
+
+
 def test_a_song_of_a_moment_is_refused_before_any_work(tmp_path: Path) -> None:
     path = tmp_path / "short.wav"
     write_audio(path, np.full((2, 8_820), 0.3, np.float32), 44_100)
@@ -577,6 +647,94 @@ def test_a_take_can_follow_a_tune(actions: Actions, session: Session, tmp_path: 
     write_audio(silent, np.zeros((1, RATE), np.float32), RATE)
     with pytest.raises(DataError, match="no pitch was found"):
         generate(actions, session, quick(model, melody=str(silent)))
+
+
+def tune_of(session: Session) -> list[Note]:
+    """Of the newest take."""
+    return read_midi(session.takes[0].downloads["tune.mid"])[0]
+
+
+def show_tune(actions: Actions, session: Session, request: TakeRequest, roll: str | None = None) -> dict:
+    """The notes that are shown for the part from 2 to 8 s."""
+
+    async def collect() -> list[PageUpdate]:
+        return [update async for update in actions.show_tune(session, 2.0, 8.0, request, (100, 200), roll)]
+
+    return json.loads(next(update.tune for update in reversed(asyncio.run(collect())) if update.tune))
+
+
+def test_takes_sing_the_notes_that_are_shown(actions: Actions, session: Session) -> None:
+    request = quick(next(iter(actions.engine.models)), "a male vocal", melody="compose", seed=5)
+    roll = show_tune(actions, session, request)
+    assert (roll["part"], roll["melody"]) == ("2000-8000", "compose")
+    assert np.all(np.diff(roll["grid"]) > 0)
+    generate(actions, session, request)
+    np.testing.assert_allclose(tune_of(session), roll["notes"], atol=0.011)  # of the given seed
+
+    changed = [[0.5, 1.5, 60], [1.5, 2.0, 60], [2.0, 4.0, 62]]
+    edited = json.dumps(roll | {"notes": changed})
+    generate(actions, session, replace(request, seed=None), {"part": "2000-8000"}, roll=edited)
+    take = session.takes[0]
+    assert "composed for the backing, with the notes that were shown" in caption(session)
+    np.testing.assert_allclose(tune_of(session), changed, atol=0.031)  # a repeated note has a rest before
+    with zipfile.ZipFile(next(path for path in take.downloads.values() if path.suffix == ".zip")) as archive:
+        assert archive.read("tune.mid") == take.downloads["tune.mid"].read_bytes()
+
+    other = show_tune(actions, session, request, edited)  # another tune
+    assert other["notes"] not in (changed, roll["notes"])
+    with pytest.raises(OptionError, match="no notes left"):
+        generate(actions, session, request, roll=json.dumps(roll | {"notes": []}))
+    actions.settings(session, take.number)  # puts the notes of a take back
+    assert json.loads(actions.notes(session, "compose"))["notes"] == changed
+    actions.keep_notes(session, json.dumps(roll | {"notes": None}))
+    generate(actions, session, request)
+    np.testing.assert_allclose(tune_of(session), roll["notes"], atol=0.011)
+
+
+def test_notes_are_kept_for_their_part_and_melody(actions: Actions, session: Session, tmp_path: Path) -> None:
+    midi = tmp_path / "uploads" / "me" / "1" / "tune.mid"
+    midi.parent.mkdir(parents=True)
+    write_midi(midi, [Note(0.0, 1.0, 40.0), Note(1.0, 2.0, 43.0), Note(5.0, 9.0, 45.0)])
+    model = next(iter(actions.engine.models))
+    with pytest.raises(OptionError, match="no MIDI file yet"):
+        actions.melody(session, "midi", None)
+    source = actions.melody(session, "midi", str(midi))
+    midi.unlink()
+    roll = show_tune(actions, session, quick(model, "a female vocal", melody=source))
+    assert roll["notes"] == [[0, 1, 64], [1, 2, 67], [5, 6, 69]]  # as high as the voice, as long as the part
+    composed = show_tune(actions, session, quick(model, "a female vocal", melody="compose"))
+    assert actions.last_melody(session) == "compose"
+    edited = json.dumps(roll | {"notes": [[0.2, 1, 65]]})
+    actions.keep_notes(session, edited)
+    assert json.loads(actions.notes(session, "compose")) == composed
+    assert actions.last_melody(session) == "midi"  # what a reload shows
+    assert json.loads(actions.notes(session, "midi"))["notes"] == [[0.2, 1, 65]]
+    assert "notes" not in json.loads(actions.notes(session, "original"))
+    assert actions.melody(session, "midi", None) == source  # though the page has lost the file
+    generate(actions, session, quick(model, melody=source), roll=edited)
+    assert "melody: your MIDI file, with the notes" in caption(session)
+    generate(actions, session, quick(model, melody=source), roll=edited, start_s=1.0)  # another part
+    assert "with the notes" not in caption(session)
+    another = midi.parent.parent / "2" / "tune.mid"
+    another.parent.mkdir()
+    write_midi(another, [Note(0.0, 1.0, 70.0)])
+    assert actions.melody(session, "midi", str(another)) != source
+    assert ("2000-8000", "midi") not in session.tunes  # the notes of the other file
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"notes": [note]} for note in ([1, 2], [2, 1, 60], [0, 7, 60], [0, 1, 20], [0, float("nan"), 60])),
+        *({"part": "../x"}, {"melody": "/etc/passwd"}, {"notes": [[0, 1, 60]] * 501}),
+    ],
+)
+def test_notes_that_cannot_be_sung_are_refused(wrong: dict) -> None:
+    right = {"part": "2000-8000", "melody": "compose", "notes": [[0, 1, 60], [5, 6, 84]]}
+    assert read_roll(json.dumps(right)) == (("2000-8000", "compose"), (Note(0, 1, 60), Note(5, 6, 84)))
+    assert read_roll(json.dumps(right | {"notes": None})) == (("2000-8000", "compose"), None)
+    with pytest.raises(DataError, match="did not arrive whole"):
+        read_roll(json.dumps(right | wrong))
 
 
 def test_a_project_for_a_daw_adds_up(actions: Actions, session: Session, tmp_path: Path) -> None:

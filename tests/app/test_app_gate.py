@@ -14,10 +14,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from riff.app.gate import COOKIE, UPLOAD, UPLOADED, Gate, visitor_of_request
+from riff.app.gate import COOKIE, EXAMPLES, UPLOAD, UPLOADED, Gate, visitor_of_request
 from riff.app.page import visitor_message
 from riff.app.sessions import Sessions, visitor_id
-from riff.errors import AudioError, OptionError, RiffError
+from riff.errors import AudioError, ModelError, OptionError, RiffError
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def client(sessions: Sessions) -> TestClient:
 
     async def serve(request: Request) -> Response:
         path = request.path_params.get("path")
-        return PlainTextResponse(Path("/" + path).read_text() if path else "page")
+        return PlainTextResponse(Path("/" + path).read_text() if path else "<head></head>page")
 
     routes = [Route(UPLOAD, receive, methods=["POST"]), Route(UPLOADED + "/{path:path}", serve), Route("/{_:path}", serve)]
     app = Starlette(routes=routes)
@@ -61,6 +61,23 @@ def test_an_upload_goes_to_its_visitor_alone(client: TestClient, sessions: Sessi
     assert client.get(f"{UPLOADED}{path}").status_code == 404
     client.cookies.clear()
     assert client.get(f"{UPLOADED}{path}").status_code == 404
+
+
+def test_the_page_says_what_it_is_before_its_script_comes(client: TestClient) -> None:
+    answer = client.get("/")
+    head, _, rest = answer.text.partition("</head>")
+    assert "riff-cnet is loading" in head
+    assert 'name="description"' in head
+    assert rest == "page"
+    assert answer.headers["content-encoding"] == "gzip"
+
+
+def test_everybody_may_hear_the_example(client: TestClient) -> None:
+    for path, file in EXAMPLES.items():
+        answer = client.get(path, headers={"Range": "bytes=0-9"})
+        assert answer.content == file.read_bytes()[:10]
+        assert answer.headers["content-type"] == "audio/ogg"
+    assert client.get("/examples/other.ogg").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "https://example.org/", "..%2f..%2fetc%2fpasswd", "%00", "a" * 5000])
@@ -125,7 +142,9 @@ def test_a_refused_cookie_is_an_error() -> None:
         (OptionError("the part is (see /home/me/My Music/x.wav)"), "The part is (see x.wav)"),
         (RiffError("see https://example.org/a/b"), "See https://example.org/a/b"),
         (RiffError(json.dumps({"a": 1 / 2})), '{"a": 0.5}'),
+        (OptionError("demucs: pip install demucs"), "This server is not set up for that; tell whoever runs this page"),
+        (ModelError("no weights; use --separator repet"), "This server is not set up for that; tell whoever runs this page"),
     ],
 )
-def test_a_message_names_no_folder_of_the_server(error: RiffError, message: str) -> None:
+def test_a_message_names_no_folder_and_no_command_of_the_server(error: RiffError, message: str) -> None:
     assert visitor_message(error) == message

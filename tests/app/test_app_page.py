@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,13 +24,14 @@ from conftest import ROOT
 from PIL import Image
 
 from riff.audio.io import read_audio, write_audio
-from riff.audio.notes import read_midi
+from riff.audio.notes import Note, read_midi, write_midi
 from riff.cli import seconds
 from riff.models.model_types import CONTROL, EDIT
+from riff.sampling.compose import beats_of
 from riff.spectrogram.image import load_image
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Request
+    from playwright.sync_api import Browser, FileChooser, Locator, Request
 
 pytest.importorskip("gradio", reason="the page needs Gradio: pip install '.[app]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="drives a browser: pip install playwright")
@@ -347,7 +349,10 @@ def test_waveform_and_numbers_select_the_same_part(visitor: Visitor) -> None:
     visitor.page.click("#demo-song")
     visitor.page.wait_for_selector("#waveform .region")
     start, end = (visitor.page.locator(f"{place} :is(input, textarea)") for place in ("#start", "#end"))
-    assert (seconds(start.input_value()), seconds(end.input_value())) == (0.0, 10.2)
+    assert seconds(end.input_value()) - seconds(start.input_value()) == pytest.approx(10.2)
+    visitor.number("#start", 0)
+    visitor.number("#end", "0:10.2")
+    visitor.page.wait_for_function("document.querySelector('#waveform .times').textContent.startsWith('0:00.0 to 0:10.2')")
     drag(visitor, "#waveform .handle.end", (0.5, 0.5), (-8.0, 0.5))
     shortened = seconds(end.input_value())
     assert 5.1 < shortened < 10
@@ -412,6 +417,7 @@ def test_takes_are_named_starred_and_deleted_after_a_question(visitor: Visitor, 
     visitor.page.click("#generate")
     visitor.take_named("Take 2").wait_for()
     visitor.status("")
+    visitor.page.wait_for_function("document.querySelector('.take').getBoundingClientRect().top < innerHeight / 2")  # in view
     first, second = visitor.take_named("Take 1"), visitor.take_named("Take 2")
     first.get_by_role("button", name="star").click()
     first.get_by_label("name of take 1").fill("The good one")
@@ -459,6 +465,111 @@ def test_a_hum_is_the_melody(visitor: Visitor, song: Path, tmp_path: Path) -> No
     assert {round(note.pitch) % 12 for note in notes} == {9}
 
 
+# Of what can be pressed and is not as high as a finger is wide: 44 px. A radio or checkbox is pressed by its label.
+SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, select, audio, input, label:has(> input)")]
+  .filter((target) => target.checkVisibility() && !target.matches("[type=radio], [type=checkbox], [type=file]"))
+  .filter((target) => { const box = target.getBoundingClientRect(); return box.width > 1 && box.height > 1 && box.height < 43.5; })
+  .filter((target) => !target.closest("#hum, #recording, .roll"))  // Gradio's own recorder; a note is a semitone high
+  .map((target) => target.outerHTML.slice(0, 120))"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_melody_is_changed_as_notes(browser: Browser, server: Server, song: Path, tmp_path: Path, width: int) -> None:
+    visitor, midi = Visitor(browser, server, MICROPHONE), tmp_path / "tune.mid"
+    page, notes = visitor.page, visitor.page.locator("#notes .note")
+    write_midi(midi, [Note(0.5, 1.5, 62), Note(2.0, 3.0, 65), Note(3.5, 5.0, 60)])
+    page.set_viewport_size({"width": width, "height": 900})
+    visitor.open(song)
+    visitor.set_up(steps=1)
+    page.get_by_label("a MIDI file").check()
+    page.click("#notes .find")
+    visitor.error("no MIDI file yet")
+    page.set_input_files("#midi input[type=file]", midi)
+    page.locator("#midi", has_text="tune.mid").wait_for()
+    page.click("#notes .find")
+    notes.first.wait_for()
+    visitor.status("")
+    assert shown(notes) == ["D4, 0.5 s to 1.5 s", "F4, 2.0 s to 3.0 s", "C4, 3.5 s to 5.0 s"]
+
+    pull(visitor, notes.nth(1), 0.6, -2, by_touch=width == 390)
+    later = seconds_of(notes.nth(1))
+    assert shown(notes)[1].startswith("G4"), shown(notes)
+    assert later == pytest.approx([2.6, 3.6], abs=0.11)
+    pull(visitor, notes.nth(2), 0.5, 0, from_end=True)
+    assert seconds_of(notes.nth(2)) == pytest.approx([max(3.5, later[1]), 5.5], abs=0.11)
+    notes.first.focus()
+    for key in ("ArrowUp", "ArrowUp", "ArrowLeft", "Shift+ArrowRight"):
+        page.keyboard.press(key)
+    first = seconds_of(notes.first)
+    assert shown(notes)[0].startswith("E4"), shown(notes)
+    assert first[0] < 0.45
+    assert first[1] - first[0] > 1.1
+    for key in ("Tab", "Tab", "Delete"):
+        page.keyboard.press(key)
+    assert notes.count() == 2
+    page.keyboard.press("Control+z")
+    assert notes.count() == 3
+    page.get_by_role("button", name="Add a note").click()
+    assert notes.count() == 4
+    page.get_by_role("button", name="Delete the note").click()
+    visitor.screenshot(f"notes-{width}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.get_by_role("button", name="Hear it").click()
+    page.wait_for_function("window.heard?.() > 0.02")
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.wait_for_function("window.heard() < 1e-4")
+
+    names = shown(notes)
+    page.reload()
+    notes.first.wait_for()
+    assert shown(notes) == names
+    visitor.set_up(steps=1)
+    page.get_by_label("a MIDI file").check()
+    notes.first.wait_for()
+    if width == 1280:
+        page.click("#generate")
+        card = visitor.take(1)
+        assert "melody: your MIDI file, with the notes that were shown" in card.inner_text()
+        sung, _ = read_midi(download(visitor, card.get_by_text("tune.mid"), tmp_path))
+        assert [round(note.pitch) for note in sung] == [64, 67, 60]
+        np.testing.assert_allclose([note.start for note in sung], [seconds_of(note)[0] for note in notes.all()], atol=0.06)
+    visitor.context.close()
+
+
+def shown(notes: Locator) -> list[str]:
+    return [str(name) for name in notes.evaluate_all("notes => notes.map((note) => note.ariaLabel)")]
+
+
+def seconds_of(note: Locator) -> list[float]:
+    """When a shown note begins and ends."""
+    return [float(time) for time in re.findall(r"([\d.]+) s", note.get_attribute("aria-label") or "")]
+
+
+def pull(visitor: Visitor, note: Locator, later_s: float, rows: int, from_end: bool = False, by_touch: bool = False) -> None:
+    """Drag a note of the 6 s to the right and downwards."""
+    note.scroll_into_view_if_needed()
+    box, lane = note.bounding_box(), visitor.page.locator("#notes .lane").bounding_box()
+    assert box is not None
+    assert lane is not None
+    x, y = box["x"] + (box["width"] - 2 if from_end else 0.3 * box["width"]), box["y"] + box["height"] / 2
+    path = [(x + share * later_s * lane["width"] / 6, y + share * rows * box["height"]) for share in np.linspace(0, 1, 6)]
+    if by_touch:
+        browser = visitor.context.new_cdp_session(visitor.page)
+        browser.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+        for number, (left, top) in enumerate(path):
+            kind, points = "touchMove" if number else "touchStart", [{"x": left, "y": top}]
+            browser.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        browser.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        browser.detach()
+    else:
+        visitor.page.mouse.move(x, y)
+        visitor.page.mouse.down()
+        for left, top in path:
+            visitor.page.mouse.move(left, top)
+        visitor.page.mouse.up()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
@@ -475,14 +586,111 @@ def test_everybody_can_use_it(visitor: Visitor, song: Path, width: int, scheme: 
     visitor.page.wait_for_selector("#edges canvas[data-ready]")
     visitor.status("")
     visitor.page.get_by_label("composed for the backing").check()
+    visitor.page.wait_for_selector("#generate:enabled")  # the vocal is removed
+    visitor.page.click("#notes .find")
+    visitor.page.locator("#notes .note").first.click()
+    visitor.status("")
     visitor.page.click("#generate")
     visitor.take(1)
     visitor.status("")
     visitor.screenshot(f"everything-{width}-{scheme}")
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert visitor.page.evaluate(SMALL_TARGETS) == []
     found = axe.Axe().run(visitor.page)
     assert len(found.response["passes"]) > 20  # rules that applied
     assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.slow
+def test_the_keyboard_alone_leads_from_a_file_to_takes(visitor: Visitor, song: Path) -> None:
+    """Tab reaches every control in the order of the page, and what has the focus shows it."""
+    page, keys = visitor.page, visitor.page.keyboard
+
+    def reach(place: str) -> None:
+        for _ in range(60):
+            keys.press("Tab")
+            if page.evaluate("place => document.activeElement.matches(place)", place):
+                ring = "getComputedStyle(document.activeElement).outlineStyle != 'none'"
+                shown = "getComputedStyle(document.activeElement).boxShadow != 'none'"
+                hidden = "document.activeElement.matches('[type=radio], [type=file]')"  # its label shows it
+                assert page.evaluate(f"{ring} || {shown} || {hidden}"), place
+                return
+        raise AssertionError(f"Tab does not reach {place}: {page.evaluate('document.activeElement.outerHTML')}")
+
+    choosers: list[FileChooser] = []
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
+    for _ in range(20):  # a page that is still being built loses the focus
+        reach("#song-file button")
+        keys.press("Enter")
+        page.wait_for_timeout(1000)
+        if choosers:
+            break
+    choosers[0].set_files(song)
+    page.wait_for_selector("#waveform .region")
+    visitor.set_up(steps=1)
+    page.locator("#another-song").focus()
+    reach("#waveform .handle.end")
+    before = page.locator("#waveform .times").inner_text()
+    keys.press("ArrowLeft")
+    keys.press("PageDown")
+    assert page.locator("#waveform .times").inner_text() != before
+    reach("#waveform .play-part")
+    keys.press("Space")
+    page.wait_for_function("!document.querySelector('#waveform audio').paused")
+    keys.press("Space")
+    reach("#snap input")
+    keys.press("Space")
+    visitor.page.wait_for_selector("#snap input:checked")
+    reach("#prompt textarea")
+    keys.press("Control+a")
+    keys.type("a sad male vocal")
+    reach("#model input")
+    keys.press("ArrowDown")
+    assert page.get_by_label(CONTROL_MODEL).is_checked()
+    reach("#generate")
+    keys.press("Enter")
+    card = visitor.take(1)
+    assert "Generate a sad male vocal" in card.inner_text()
+    visitor.status("")
+    reach("#takes .star")
+    keys.press("Enter")
+    reach("#takes .play")
+    keys.press("Space")
+    playing_at(visitor, card)
+    reach("#takes .versions input")
+    keys.press("ArrowRight")
+    assert card.get_by_role("radio", name="vocal").is_checked()
+    reach("#takes .vary")
+    keys.press("Enter")
+    other = visitor.take(3)
+    seeds = {one.inner_text().split("seed ")[1].split(",")[0] for one in (card, other)}
+    assert len(seeds) == 1
+
+
+@pytest.mark.slow
+def test_a_part_keeps_to_beats(visitor: Visitor) -> None:
+    visitor.page.click("#demo-song")
+    visitor.page.wait_for_selector("#waveform .region")
+    visitor.page.get_by_label("Keep to beats").check()
+    visitor.page.wait_for_function("!document.querySelector('#waveform .times').textContent.endsWith('(10.2 s)')")
+    audio = read_audio(ROOT / "raw-audio" / "pop-0005.ogg")
+    beats = beats_of(audio.waveform, audio.sample_rate).tolist()
+    drag(visitor, "#waveform .handle.end", (0.5, 0.5), (-1.3, 0.5))
+    for place in ("#start", "#end"):
+        time_s = seconds(visitor.page.locator(f"{place} :is(input, textarea)").input_value())
+        assert min(abs(time_s - beat) for beat in (0.0, *beats, 22.0)) < 0.011
+    visitor.page.keyboard.press("ArrowLeft")  # to the beat before
+    earlier = seconds(visitor.page.locator("#end :is(input, textarea)").input_value())
+    assert time_s - earlier == pytest.approx(np.median(np.diff(beats)), abs=0.1)
+
+
+@pytest.mark.slow
+def test_a_slow_line_shows_what_is_coming(browser: Browser, server: Server) -> None:
+    page = browser.new_context().new_page()
+    page.route("**/assets/*.js", lambda route: None)  # never answered
+    page.goto(server.url, wait_until="commit")
+    page.wait_for_function("getComputedStyle(document.body, '::before').content.includes('riff-cnet is loading')")
+    page.context.close()
 
 
 @pytest.mark.slow

@@ -51,6 +51,17 @@ def test_what_is_no_midi_file_is_named(content: bytes, tmp_path: Path) -> None:
         read_midi(tmp_path / "tune.mid")
 
 
+def test_a_midi_file_of_days_is_refused(tmp_path: Path) -> None:
+    write_midi(tmp_path / "tune.mid", [Note(0, 1, 60), Note(1e6, 1e6 + 1, 60)])
+    with pytest.raises(AudioError, match=r"tune\.mid: lasts 278 hours"):
+        read_midi(tmp_path / "tune.mid")
+
+
+def test_a_repeated_note_is_sung_again() -> None:
+    repeated = [Note(0, 0.5, 60), Note(0.5, 1, 60), Note(1, 2, 62)]
+    assert [note.pitch for note in notes_of_contour(contour_of_notes(repeated, 250))] == [60, 60, 62]
+
+
 def test_the_pitch_of_a_hummed_tune(tmp_path: Path) -> None:
     rate = 44_100
     contour = contour_of_notes(TUNE, 210)

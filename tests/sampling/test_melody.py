@@ -19,7 +19,7 @@ from riff.files import write_json
 from riff.metrics.edit import melody_of
 from riff.report.song_page import TUNE_COLOUR
 from riff.sampling.compose import RANGES, Harmony, compose_tune, harmony_of
-from riff.sampling.melody import COMPOSE, Tune, TuneGuide, fit_tune, guide_voice, snap_tune, tune_for
+from riff.sampling.melody import COMPOSE, PlacedTune, Tune, TuneGuide, fit_tune, guide_voice, snap_tune, tune_for
 from riff.sampling.rendering import backing_image
 from riff.sampling.windows import guided_steps
 from riff.separation.song import song_of
@@ -66,6 +66,20 @@ def test_a_tune_moves_by_octaves_into_the_register() -> None:
         fit_tune(low, 500, start_s=9)
     with pytest.raises(DataError, match="transpose it"):
         fit_tune(low, 500, transpose=-5)
+
+
+def test_notes_that_are_left_in_time_keep_their_glides() -> None:
+    times = np.arange(300) / 100
+    hum = np.where((times > 0.5) & (times < 1.5), 60.2 + 0.3 * np.sin(35 * times), np.nan)
+    hum[170:250] = 64 + 0.2 * np.sin(35 * times[170:250])
+    tune = PlacedTune(hum, vibrato=False)
+    first, second = tune.notes
+    changed = tune.with_notes([first._replace(pitch=first.pitch + 2), second._replace(end=2.4)])
+    np.testing.assert_allclose(changed.contour[51:150], hum[51:150] + 2)
+    assert set(changed.contour[170:240]) == {64}
+    assert np.isnan(changed.contour[240:]).all()
+    assert not changed.vibrato
+    np.testing.assert_array_equal(tune.with_notes(tune.notes).contour, hum)
 
 
 def test_a_composed_tune_is_on_the_chords_and_follows_its_seed() -> None:

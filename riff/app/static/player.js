@@ -2,6 +2,7 @@
 // A card's data-take is its number, data-sounds the URLs and data-gains the gains in dB of its sounds, data-seconds its length.
 // Web Audio starts all sounds of a take at one sample; a change of version only moves gains. States outlive new HTML of the cards.
 const RAMP_S = 0.01, MOST_DECODED = 12, LEAST_DB = -24; // LEAST_DB: of the fader, where the vocal is off
+const TYPED = "textarea, select, [contenteditable], input:not([type=radio], [type=range], [type=checkbox])";
 const LEVELS = { original: [1, 0, 0], backing: [0, 1, 0], mix: [0, 1, 1], vocal: [0, 0, 1] }; // of original, backing and vocal
 const states = new Map(), decoded = new Map(); // by take; by URL
 let context = null, playing = null, loading = null, recent = null;
@@ -131,6 +132,14 @@ function move() {
   requestAnimationFrame(move);
 }
 
+// A new take comes into view, unless another one plays or somebody types.
+function renew() {
+  const cards = [...element.querySelectorAll("[data-take]")], added = cards.filter((card) => !states.has(card.dataset.take));
+  for (const card of cards) show(card.dataset.take);
+  const isTyping = document.activeElement.matches(TYPED);
+  if (added.length === 1 && !playing && !isTyping) added[0].scrollIntoView({ block: "nearest" });
+}
+
 function star(take, button) {
   const starred = button.getAttribute("aria-pressed") !== "true";
   button.setAttribute("aria-pressed", starred);
@@ -156,6 +165,7 @@ element.addEventListener("click", ({ target, clientX }) => {
   if (!take) return;
   if (target.matches(".play")) playing?.take === take || loading === take ? stop() : play(take);
   else if (target.matches(".star")) star(take, target);
+  else if (target.matches(".vary")) trigger("vary", { take });
   else if (target.matches(".act")) trigger("act", { take, action: target.dataset.action });
   else if (target.matches(".delete")) askToDelete(take, target);
   else if (target.matches(".loop")) setLoop(take, !stateOf(take).loop);
@@ -183,7 +193,7 @@ element.addEventListener("change", ({ target }) => {
 // Keys 1 to 4 choose the version of the take that was touched last, unless somebody is typing.
 document.addEventListener("keydown", (event) => {
   const version = Object.keys(LEVELS)[Number(event.key) - 1];
-  const isTyping = event.target.matches?.("textarea, select, [contenteditable], input:not([type=radio], [type=range], [type=checkbox])");
+  const isTyping = event.target.matches?.(TYPED);
   const take = takeOf(event.target) ?? recent ?? element.querySelector("[data-take]")?.dataset.take;
   if (!version || !take || isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
@@ -194,4 +204,4 @@ document.addEventListener("play", ({ target }) => {
   for (const other of document.querySelectorAll("audio, video")) if (other !== target) other.pause();
 }, true);
 
-watch("value", () => element.querySelectorAll("[data-take]").forEach((card) => show(card.dataset.take)));
+watch("value", renew);

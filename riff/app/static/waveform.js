@@ -1,10 +1,12 @@
 // The waveform of a song with the selected part: drag its ends or all of it; elsewhere a drag selects, and a click moves it there.
-// props.value is {url, peaks, duration, start, end, shortest, longest}, times in seconds; an "input" event follows every change.
+// props.value is {url, peaks, duration, start, end, shortest, longest, beats}, times in seconds; an "input" event follows every change.
+// beats are the times at which a part may begin and end, or null for any.
 const find = (name) => element.querySelector(name);
 const lane = find(".lane"), canvas = find("canvas"), region = find(".region"), playhead = find(".playhead"), audio = find("audio");
 const handles = { start: find(".handle.start"), end: find(".handle.end") };
 const buttons = { part: find(".play-part"), song: find(".play-song") };
-const LEAST_DRAG = 4; // pixels
+const LEAST_DRAG = 4, REACH = 30; // pixels: a handle reaches out of the region by the latter
+const ROUNDING = 0.005; // seconds: times are whole hundredths
 let song = null, playing = null; // playing: the button pressed last, "part" or "song"
 
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
@@ -20,6 +22,10 @@ function show() {
   }
   drawPeaks();
   placeRegion();
+  if (song.beats && !previous?.beats) {
+    setRegion(song.start, song.end);
+    publish();
+  }
 }
 
 function drawPeaks() {
@@ -36,6 +42,8 @@ function drawPeaks() {
     const height = Math.max(scale, (peak / 100) * canvas.height * 0.9);
     context.fillRect(Math.round(bar * width), middle - height / 2, Math.max(1, Math.round(width - scale)), height);
   }
+  context.fillStyle = getComputedStyle(region).borderColor;
+  for (const beat of song.beats ?? []) context.fillRect(Math.round((beat / song.duration) * canvas.width), 0, scale, 8 * scale);
 }
 
 function placeRegion() {
@@ -43,7 +51,9 @@ function placeRegion() {
   region.dataset.part = `${Math.round(1000 * song.start)}-${Math.round(1000 * song.end)}`;
   region.style.left = `${(100 * song.start) / song.duration}%`;
   region.style.width = `${(100 * (song.end - song.start)) / song.duration}%`;
+  const room = { start: song.start, end: song.duration - song.end }; // on the handle's outer side
   for (const [name, handle] of Object.entries(handles)) {
+    handle.style[name === "start" ? "left" : "right"] = `${-Math.min(REACH, (room[name] / song.duration) * lane.clientWidth)}px`;
     handle.setAttribute("aria-valuenow", song[name].toFixed(1));
     handle.setAttribute("aria-valuemax", song.duration.toFixed(1));
     handle.setAttribute("aria-valuetext", clock(song[name]));
@@ -51,8 +61,16 @@ function placeRegion() {
   find(".times").textContent = `${clock(song.start)} to ${clock(song.end)} (${(song.end - song.start).toFixed(1)} s)`;
 }
 
+// The beat nearest to a time, of those between two others; the time itself where none is, or where beats do not matter.
+function nearestBeat(seconds, low, high) {
+  const beats = (song.beats ?? []).filter((beat) => low - ROUNDING < beat && beat < high + ROUNDING);
+  return beats.reduce((best, beat) => (Math.abs(beat - seconds) < Math.abs(best - seconds) ? beat : best), beats[0] ?? seconds);
+}
+
 function setRegion(start, end) {
   const round = (seconds) => Math.round(seconds * 100) / 100;
+  start = nearestBeat(start, end - song.longest, end - shortest());
+  end = nearestBeat(end, start + shortest(), start + song.longest);
   song = { ...song, start: round(start), end: Math.min(round(end), song.duration) };
   placeRegion();
 }
@@ -88,12 +106,12 @@ lane.addEventListener("pointerdown", (event) => {
   const box = lane.getBoundingClientRect();
   const time = (pointer) => ((pointer.clientX - box.left) / box.width) * song.duration;
   const name = Object.keys(handles).find((key) => handles[key].contains(event.target));
-  const first = time(event), grip = first - song.start;
+  const first = time(event), grip = first - song[name ?? "start"];
   const selects = !name && !region.contains(event.target);
   if (selects) moveWhole(first - (song.end - song.start) / 2);
   if (name) handles[name].focus();
   const move = (pointer) => {
-    if (name) moveEnd(name, time(pointer));
+    if (name) moveEnd(name, time(pointer) - grip);
     else if (!selects) moveWhole(time(pointer) - grip);
     else if (Math.abs(pointer.clientX - event.clientX) > LEAST_DRAG) select(first, time(pointer));
   };
@@ -113,7 +131,9 @@ for (const [name, handle] of Object.entries(handles))
     const step = { ArrowLeft: -0.1, ArrowRight: 0.1, PageDown: -1, PageUp: 1 }[event.key];
     if (!song || !step) return;
     event.preventDefault();
-    moveEnd(name, song[name] + step);
+    const later = (beat) => Math.sign(step) * (beat - song[name]) > ROUNDING;
+    const next = song.beats?.filter(later).at(step > 0 ? 0 : -1);
+    moveEnd(name, next ?? song[name] + step);
     publish();
   });
 
@@ -142,7 +162,7 @@ function updateLabels() {
 buttons.part.addEventListener("click", () => toggle("part"));
 buttons.song.addEventListener("click", () => toggle("song"));
 for (const name of ["play", "pause", "ended"]) audio.addEventListener(name, () => (updateLabels(), updatePlayhead()));
-new ResizeObserver(() => song && drawPeaks()).observe(lane);
+new ResizeObserver(() => song && (drawPeaks(), placeRegion())).observe(lane);
 watch("value", show);
 updateLabels();
 show();
