@@ -43,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.add_separation(none="--audio is edited as it is: an accompaniment, or a song whose vocal is to be removed")
     parser.heading("sampling")
     add("--prompt", help="the instruction (default: the data set's own; for a song, add a vocal melody)")
-    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
+    add("--steps", type=cli.DENOISING_STEPS, help="denoising steps (default: the model's recommendation, else 20)")
     add(
         "--image_guidance_scale",
         type=cli.GUIDANCE,

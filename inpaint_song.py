@@ -4,6 +4,7 @@
     python inpaint_song.py --audio song.wav --stems_dir stems --model models/riff-cnet-final --start 0:32 --end 0:48 --num_samples 3
     python inpaint_song.py --audio song.wav --model models/riff-pix2pix-mini --prompt "add a sad female vocal" --best_of 4
     python inpaint_song.py --audio song.wav --model models/riff-pix2pix-mini --melody hum.wav --melody_start 0:12
+    python inpaint_song.py --audio song.wav --model models/riff-pix2pix-mini --steps 4 --stream | ffplay -nodisp -autoexit -i -
 
 The song is separated, a model generates the spectrogram of a new vocal in overlapping windows, and the vocal's waveform is added
 to the accompaniment's own samples, at the song's sample rate, channels and bandwidth. OUTPUT gets accompaniment.wav, for every
@@ -16,14 +17,18 @@ input exceeds full scale by itself; one gain then lowers the whole song.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riff import cli
 
 if TYPE_CHECKING:
+    from riff.sampling.edit import ScoredTake
     from riff.sampling.melody import Tune
+    from riff.sampling.mixback import Mix
+    from riff.sampling.stream import Piece, SongStream
 
 MOST_GAIN_DB = 100.0
 FILES = (  # of the results
@@ -63,7 +68,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--negative_prompt", default="", help="what to avoid")
     add("--num_samples", type=cli.whole(1), default=1, help="number of takes, of consecutive seeds from --seed")
     add("--best_of", type=cli.whole(1), default=1, help="candidates for each take; the best by score is kept")
-    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
+    add("--steps", type=cli.DENOISING_STEPS, help="denoising steps (default: the model's recommendation, else 20)")
     add(
         "--guidance_scale",
         type=cli.GUIDANCE,
@@ -76,7 +81,8 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         help="edit models: guidance by the image (default: the model's recommendation, else 1.5)",
     )
     parser.add_canny()
-    add("--overlap", type=cli.real(0, below=1), default=0.5, help="share of a window that the next one covers as well")
+    overlap = "share of a window that the next one covers as well (default: 0.5, with --stream 0.25)"
+    add("--overlap", type=cli.real(0, below=1), help=overlap)
     add(
         "--window_batch_size",
         type=cli.whole(1),
@@ -104,6 +110,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     )
     parser.heading("results")
     add("--output", type=Path, default=Path("outputs/song"), help="folder for the results")
+    parser.add_flag("stream", default=False, help="play while generating: the mix as a WAV file on stdout, for a player to read")
     parser.add_flag("reaper", default=False, help="a REAPER project too, with song, accompaniment and the takes' vocals as tracks")
     parser.add_device()
     parser.add_sampling_seed()
@@ -114,6 +121,12 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
         parser.error(f"--start has {len(args.start)} times and --end {len(args.end)}; give as many of each")
     if args.loop and args.start:
         parser.error("--loop gives the whole loop a new vocal; leave --start and --end out")
+    if args.stream and (args.start or args.loop or max(args.num_samples, args.best_of) > 1):
+        parser.error("--stream makes one take of the whole song; leave --start, --end, --loop, --num_samples and --best_of out")
+    if args.stream and sys.stdout.isatty():
+        parser.error("--stream writes sound to stdout; let a player read it, as in: ... --stream | ffplay -nodisp -autoexit -i -")
+    if args.overlap is None:
+        args.overlap = 0.25 if args.stream else 0.5
     return args
 
 
@@ -121,10 +134,11 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     inputs = (args.audio, args.model, args.base, args.stems_dir, args.melody)
-    with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
-        check_song(args)
-        summary = replace_vocal(args, folder)
-    print(f"{args.output / 'index.html'}: {summary}")
+    with cli.stdout_for_player() as play:
+        with cli.ResultFolder(args.output, "--output", FILES, inputs, args.overwrite).written() as folder:
+            check_song(args)
+            summary = replace_vocal(args, folder, play)
+        print(f"{args.output / 'index.html'}: {summary}", file=sys.stderr if args.stream else sys.stdout)
 
 
 def check_song(args: cli.argparse.Namespace) -> None:
@@ -135,8 +149,8 @@ def check_song(args: cli.argparse.Namespace) -> None:
     check_duration(args.audio, lambda duration_s: check_regions([*zip(args.start, args.end, strict=True)], duration_s))
 
 
-def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
-    """Write the results into `folder`, which becomes --output; returns a summary line."""
+def replace_vocal(args: cli.argparse.Namespace, folder: Path, play: Callable[[bytes], None]) -> str:
+    """Write the results into `folder`, which becomes --output, and a stream's mix to `play`; returns a summary line."""
     clock = cli.Stopwatch()  # loading includes the imports
     import math
     import shutil
@@ -151,6 +165,7 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     from riff.sampling.mixback import VOCAL_LU, original_vocal_lu
     from riff.sampling.rendering import backing_image, in_frames, known_image, render_mix
     from riff.sampling.song import SongSampler, generate_take, load_song_model, notes_of_vocal
+    from riff.sampling.stream import SongStream
     from riff.sampling.windows import WindowLayout
     from riff.seeds import seed_after
     from riff.separation.separator import open_songs, separation_options
@@ -182,22 +197,31 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path) -> str:
     backing = backing_image(song, device)
     known = known_image(song, backing, model.target, args.keep_original_vocal, device) if regions else None
     guide = TuneGuide(tune, song, backing, model.target, prompt) if tune else None
-    period = song.duration_s * 1000 / backing.params.step_size_ms if args.loop else None
-    sampler = SongSampler(model, backing, prompt, known, in_frames(regions, backing), layout, guide=guide, period=period)
-    clock.lap("images")
-    takes, rendered = [], []
-    with cli.progress_bar(total=args.num_samples * args.best_of * sampler.num_steps, desc="sampling", unit="step") as progress:
-        for number in range(args.num_samples):
-            takes.append(generate_take(sampler, seed_after(args.seed, number), args.best_of, progress.update))
-    clock.lap("sampling")
     vocal_lu = VOCAL_LU if original_lu is None else original_lu
-    borders = {"fade_s": args.fade, "keep_original_vocal": args.keep_original_vocal}
-    sound = {"iterations": args.griffin_lim_iterations, "vocal_lu": vocal_lu, "loop": args.loop, "stereo": args.stereo}
+    sound = {"iterations": args.griffin_lim_iterations, "vocal_lu": vocal_lu, "stereo": args.stereo}
+    takes: list[ScoredTake] = []
+    mixes: Iterable[Mix]
+    if args.stream:
+        clock.lap("images")
+        stream = SongStream(model, song, backing, prompt, args.seed, guide, args.overlap, args.gain_db, **sound)
+        take, mix = play_stream(stream, song.sample_rate, song.accompaniment.shape, play, clock)
+        takes, mixes = [take], [mix]
+    else:
+        period = song.duration_s * 1000 / backing.params.step_size_ms if args.loop else None
+        sampler = SongSampler(model, backing, prompt, known, in_frames(regions, backing), layout, guide=guide, period=period)
+        clock.lap("images")
+        with cli.progress_bar(total=args.num_samples * args.best_of * sampler.num_steps, desc="sampling", unit="step") as progress:
+            for number in range(args.num_samples):
+                takes.append(generate_take(sampler, seed_after(args.seed, number), args.best_of, progress.update))
+        clock.lap("sampling")
+        sound |= {"fade_s": args.fade, "keep_original_vocal": args.keep_original_vocal, "loop": args.loop}
+        mixes = (render_mix(song, take.output, model.target, regions, args.gain_db, **sound) for take in takes)
     for take in takes:
         if take.verdict.shortcoming:
             cli.warn(f"seed {take.seed}: {take.verdict.shortcoming}; {advice(tune)}")
-    for number, take in enumerate(cli.progress_bar(takes, desc="sound", unit="take")):
-        mix = render_mix(song, take.output, model.target, regions, args.gain_db, **borders, **sound)
+    rendered = []
+    finished = zip(takes, mixes, strict=True)
+    for number, (take, mix) in enumerate(cli.progress_bar(finished, total=len(takes), desc="sound", unit="take")):
         if args.subtype == "PCM_24":
             mix = mix.in_24_bits()
         if number == 0:  # the same for all takes
@@ -242,6 +266,22 @@ def advice(tune: Tune | None) -> str:
         return "try --best_of, another --seed or --melody compose"
     snapped = tune.source == "compose" or tune.snap != "none"
     return "try --best_of or another --seed" if snapped else "try --best_of, another --seed or --melody_snap both"
+
+
+def play_stream(
+    stream: SongStream, rate: int, shape: tuple[int, int], play: Callable[[bytes], None], clock: cli.Stopwatch
+) -> tuple[ScoredTake, Mix]:
+    """Generate a song of this rate and shape (channels, samples) while its pieces go to a player as one WAV file."""
+    from riff.audio.io import wav_header
+    from riff.sampling.stream import joined
+
+    play(wav_header(rate, *shape))
+    pieces: list[Piece] = []
+    for piece in cli.progress_bar(stream, desc="stream", unit="piece"):
+        play(piece.mix.mix.T.astype("<f4").tobytes())
+        clock.lap("stream" if pieces else "first sound")
+        pieces.append(piece)
+    return stream.take(), joined(pieces)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--prompt", default="Generate a vocal melody", help="description of the vocal")
     add("--negative_prompt", default="", help="what to avoid")
     add("--num_samples", type=cli.whole(1), default=4, help="number of samples")
-    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
+    add("--steps", type=cli.DENOISING_STEPS, help="denoising steps (default: the model's recommendation, else 20)")
     add(
         "--guidance_scale",
         type=cli.GUIDANCE,

@@ -78,7 +78,7 @@ def make_parser() -> cli.ArgumentParser:
         "20 s at most"
     )
     add("--clips", default="first", choices=("first", "benchmark", "whole"), help=which)
-    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
+    add("--steps", type=cli.DENOISING_STEPS, help="denoising steps (default: the model's recommendation, else 20)")
     add(
         "--guidance_scale",
         type=cli.GUIDANCE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -285,6 +286,16 @@ def write_audio(path: str | Path, waveform: np.ndarray, sample_rate: int, subtyp
                     file.write(columns[start : start + _BLOCK])
         except (soundfile.LibsndfileError, ValueError) as error:
             raise AudioError(f"{path}: cannot be written ({error}); choose another format or path") from error
+
+
+def wav_header(sample_rate: int, channels: int, samples: int) -> bytes:
+    """The beginning of a WAV file, before its interleaved float32 samples, for a stream that cannot be written again."""
+    size = 4 * channels * samples
+    what = struct.pack("<HHIIHHH", 3, channels, sample_rate, 4 * channels * sample_rate, 4 * channels, 32, 0)  # 3: IEEE float
+    chunks = [(b"fmt ", what), (b"fact", struct.pack("<I", samples))]
+    body = b"WAVE" + b"".join(name + struct.pack("<I", len(data)) + data for name, data in chunks) + b"data"
+    most = 2**32 - 1  # players read on beyond it
+    return b"RIFF" + struct.pack("<I", min(most, len(body) + 4 + size)) + body + struct.pack("<I", min(most, size))
 
 
 def resample(waveform: np.ndarray, rate: int, target_rate: int) -> np.ndarray:

@@ -61,7 +61,12 @@ def loudness_against(sound: np.ndarray, other: np.ndarray, rate: int) -> float |
     Returns:
         LU; None where one of the two is silent (below -70 LUFS).
     """
-    energy, other_energy = (10 ** (block_loudness(waveform, rate) / 10) for waveform in (sound, other))  # of blocks
+    return relative_loudness(block_loudness(sound, rate), block_loudness(other, rate))
+
+
+def relative_loudness(sound: np.ndarray, other: np.ndarray) -> float | None:
+    """`loudness_against` of the `block_loudness` of both, float64, shape (blocks,)."""
+    energy, other_energy = 10 ** (sound / 10), 10 ** (other / 10)
     audible = energy > 10 ** (ABSOLUTE_GATE / 10)
     if not audible.any():
         return None

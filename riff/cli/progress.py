@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +49,33 @@ def warn(message: str) -> None:
     from tqdm import tqdm
 
     tqdm.write(message, file=sys.stderr)
+
+
+@contextmanager
+def stdout_for_player() -> Iterator[Callable[[bytes], None]]:
+    """Yield what writes bytes to stdout in a thread, since a player reads no faster than it plays; the block's end waits for it.
+
+    Raises:
+        BrokenPipeError: at a later write, or at the end, after the player has gone.
+    """
+    waiting: list[Future[None]] = []
+
+    def write(data: bytes) -> None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    def later(data: bytes) -> None:
+        waiting.append(thread.submit(write, data))
+        for finished in filter(Future.done, waiting):
+            finished.result()
+
+    thread = ThreadPoolExecutor(1)
+    try:
+        yield later
+        for written in waiting:
+            written.result()
+    finally:
+        thread.shutdown(cancel_futures=True)
 
 
 class Stopwatch:

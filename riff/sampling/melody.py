@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -173,13 +173,15 @@ class TuneGuide:
         frames = self._backing.pixels.shape[1]
         return PlacedTune(fit_tune(contour_of_notes(notes, frames), frames, transpose=self._tune.transpose or 0), vibrato=True)
 
-    def for_seed(self, seed: int) -> Guide:
+    def for_seed(self, seed: int, frames: slice = slice(None)) -> Guide:
         tune = self.tune(seed)
         register = register_of_prompt(self._prompt)
         female = register == "female" or (register is None and float(np.nanmedian(tune.contour)) >= REGISTER_BOUNDARY)
-        image = waveform_to_image(torch.from_numpy(guide_voice(tune.contour, female, tune.vibrato, seed)))
+        image = waveform_to_image(torch.from_numpy(guide_voice(tune.contour[frames], female, tune.vibrato, seed)))
         if self._target == "mix":
-            image = combine_images(self._backing, vocal_at_level(image.pixels, self._backing))
+            part = replace(self._backing, pixels=self._backing.pixels[:, frames])
+            black = None if frames == slice(None) else part.max_value  # a part keeps the song's level
+            image = combine_images(part, vocal_at_level(image.pixels, part), black)
         return Guide(image.pixels, self.strength)
 
 
@@ -313,6 +315,8 @@ def guide_voice(contour: np.ndarray, female: bool, vibrato: bool, seed: int = 0)
     """
     rng = np.random.default_rng(seed)
     voiced = np.isfinite(contour)
+    if not voiced.any():
+        return np.zeros(STANDARD.clip_samples(len(contour)), np.float32)
     times = np.arange(len(contour)) / FRAMES_A_SECOND
     note = np.interp(times, times[voiced], contour[voiced])
     onsets = voiced & (~np.roll(voiced, 1) | (np.abs(np.diff(note, prepend=note[0])) > 0.7))

@@ -7,7 +7,7 @@ the model was trained on, the predictions are averaged where windows overlap, an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -107,9 +107,9 @@ class Guide:
     pixels: np.ndarray
     strength: float
 
-    def for_seed(self, seed: int) -> Guide:
+    def for_seed(self, seed: int, frames: slice = slice(None)) -> Guide:
         """The same for every seed."""
-        return self
+        return replace(self, pixels=self.pixels[:, frames])
 
 
 class Guides(Protocol):
@@ -118,7 +118,9 @@ class Guides(Protocol):
     @property
     def strength(self) -> float: ...
 
-    def for_seed(self, seed: int) -> Guide: ...
+    def for_seed(self, seed: int, frames: slice = slice(None)) -> Guide:
+        """The guide of a take, or of some of its frames."""
+        ...
 
 
 def guided_steps(steps: int, strength: float) -> int:

@@ -73,8 +73,8 @@ def image_to_mel(image: SpectrogramImage) -> torch.Tensor:
     return torch.from_numpy(values[image.pixels[::-1]])
 
 
-def combine_images(backing: SpectrogramImage, vocal: SpectrogramImage) -> SpectrogramImage:
-    """The image of a mix, from the images of its parts and their levels.
+def combine_images(backing: SpectrogramImage, vocal: SpectrogramImage, max_value: float | None = None) -> SpectrogramImage:
+    """The image of a mix, from the images of its parts and their levels; `max_value` as in `mel_to_image`.
 
     Phases are taken as independent, so energies add: the expected magnitude is sqrt(backing**2 + vocal**2).
 
@@ -85,7 +85,7 @@ def combine_images(backing: SpectrogramImage, vocal: SpectrogramImage) -> Spectr
         raise DataError("combine_images: the two images differ in size or parameters; make both the same way")
     mix = image_to_mel(vocal)
     torch.hypot(image_to_mel(backing), mix, out=mix)  # in place: the mel spectrogram of an hour is 0.7 GB
-    return mel_to_image(mix, backing.params)
+    return mel_to_image(mix, backing.params, max_value)
 
 
 def waveform_to_image(waveform: torch.Tensor, params: SpectrogramParams = STANDARD) -> SpectrogramImage:

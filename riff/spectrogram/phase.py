@@ -11,7 +11,7 @@ from riff.spectrogram.mel import mel_to_magnitude
 from riff.spectrogram.params import STANDARD, SpectrogramParams
 
 WORKING_RATE = 24_000  # Hz, about half the samples: the image ends at 10 kHz
-BLOCK_FRAMES, OVERLAP_FRAMES = 6_000, 200  # of 10 ms: a minute, and 2 s of overlap
+BLOCK_FRAMES, OVERLAP_FRAMES = 1_000, 40  # of 10 ms: longer blocks leave a core's cache; the overlap is four windows long
 SILENT_BIN = 1e-6  # of the loudest bin: below it the phase is rounding noise
 HANN_WIDTH = 0.25645  # the Gaussian nearest to a Hann window of n samples has a time-frequency ratio of this times n**2
 FLOOR = 1e-7  # of the loudest bin, below which the logarithm is clipped
@@ -29,8 +29,8 @@ def mel_to_waveform(
     """Reconstruct audio from a mel spectrogram of any length.
 
     Phases are estimated at 24 kHz without zero padding (2,400-point windows, 240-sample hop: the same 10 ms frames) and
-    the result is resampled to `sample_rate`. Spectrograms longer than a minute are processed in blocks of a minute: in the
-    overlap each starts from the phases of the previous one and is cross-faded with it, so that memory holds one block.
+    the result is resampled to `sample_rate`. Spectrograms longer than 10 s are processed in blocks of 10 s (`continue_waveform`),
+    which fit a core's cache.
 
     Args:
         mel: float32, shape (..., n_mels, frames), >= 0.
@@ -50,26 +50,45 @@ def mel_to_waveform(
         start = _resample(start, params.sample_rate, working.sample_rate, waveform.shape[-1]).to(mel.device)
     known = 0  # samples of the previous blocks
     for number, first in enumerate(range(0, max(1, frames - OVERLAP_FRAMES), BLOCK_FRAMES - OVERLAP_FRAMES)):
-        magnitude = _working_magnitude(mel[..., first : first + BLOCK_FRAMES], params)
-        here = slice(working.hop_length * first, working.clip_samples(first + magnitude.shape[-1]))
-        overlap = max(0, known - here.start)
-        begin = waveform[..., here].clone()  # the previous block, then silence
-        if start is not None:
-            begin[..., overlap:] = start[..., here][..., overlap:]
-        block = griffin_lim(
-            magnitude,
-            working.win_length,
-            working.hop_length,
-            iterations,
-            seed=seed_after(seed, number),
-            start=begin,
-            propagate=propagate,
-        )
-        fade = torch.linspace(0, 1, overlap, device=mel.device)
-        block[..., :overlap] = torch.lerp(begin[..., :overlap], block[..., :overlap], fade)
-        waveform[..., here] = block
+        part = mel[..., first : first + BLOCK_FRAMES]
+        here = slice(working.hop_length * first, working.clip_samples(first + part.shape[-1]))
+        block_start = None if start is None else start[..., here]
+        before, block_seed = waveform[..., here.start : known], seed_after(seed, number)
+        waveform[..., here] = continue_waveform(before, part, params, iterations, block_seed, block_start, propagate)
         known = here.stop
     return _resample(waveform, working.sample_rate, params.sample_rate, params.clip_samples(frames))
+
+
+def continue_waveform(
+    before: torch.Tensor,
+    mel: torch.Tensor,
+    params: SpectrogramParams = STANDARD,
+    iterations: int = 16,
+    seed: int = 0,
+    start: torch.Tensor | None = None,
+    propagate: bool = True,
+) -> torch.Tensor:
+    """Reconstruct a block of a mel spectrogram at 24 kHz, which begins before the waveform of the previous block ends.
+
+    Where both are, the block starts from the phases of the previous one and is cross-faded with it.
+
+    Args:
+        before: float32, shape (..., samples), of the previous block from the first sample of this one on; of the first, no samples.
+        mel, iterations, seed, propagate: as in `mel_to_waveform`. start: likewise, but at 24 kHz, of this block.
+
+    Returns:
+        float32, shape (..., samples), of the whole block.
+    """
+    working, overlap = params.at_rate(WORKING_RATE), before.shape[-1]
+    begin = before.new_zeros(*before.shape[:-1], working.clip_samples(mel.shape[-1]))
+    if start is not None:
+        begin[..., overlap:] = start[..., overlap:]
+    begin[..., :overlap] = before
+    magnitude, sizes = _working_magnitude(mel, params), (working.win_length, working.hop_length)
+    block = griffin_lim(magnitude, *sizes, iterations, seed=seed, start=begin, propagate=propagate)
+    fade = torch.linspace(0, 1, overlap, device=mel.device)
+    block[..., :overlap] = torch.lerp(before, block[..., :overlap], fade)
+    return block
 
 
 def _working_magnitude(mel: torch.Tensor, params: SpectrogramParams = STANDARD) -> torch.Tensor:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 NAMES = {
     **{name: f"--{name}" for name in ("devices", "num_nodes", "resolution", "val_image_url", "trained_weights", "frozen_weights")},
     **{name: f"--{name}" for name in ("output", "log_dir", "max_steps", "batch_size", "warmup_steps", "num_workers", "resume")},
-    **{name: f"--{name}" for name in ("precision", "lora_rank")},
+    **{name: f"--{name}" for name in ("precision", "lora_rank", "distill_steps")},
     "accumulate": "--accumulate_gradient_batches",
     "schedule": "--lr_schedule",
     "checkpoint_every": "--checkpoint_freq",
@@ -49,6 +49,8 @@ def add_learning_rate(parser: cli.ArgumentParser, default: float | None, describ
     parser.add_argument("--lr_schedule", default="constant", choices=schedules, help=decay)
     adapters = "train adapters of this rank (LoRA) on the UNet of a trained model, and write them alone; for few songs"
     parser.add_argument("--lora_rank", type=cli.whole(0), default=0, help=f"{adapters}; 0 trains weights")
+    few = "with --lora_rank: distil the model and its guidance into so many denoising steps of one pass, such as 4"
+    parser.add_argument("--distill_steps", type=cli.whole(0, 100), default=0, help=f"{few}; 0 does not")
     rise = "steps in which the learning rate rises, with every schedule"
     parser.add_argument("--warmup_steps", type=cli.whole(0), default=0, help=rise)
 
@@ -153,7 +155,7 @@ def read(
         seed=args.seed,
         **step,
     )
-    same = ("log_dir", "resume", "devices", "num_nodes", "val_share", "sample_steps", "overwrite", "lora_rank")
+    same = ("log_dir", "resume", "devices", "num_nodes", "val_share", "sample_steps", "overwrite", "lora_rank", "distill_steps")
     return {
         **{name: getattr(args, name) for name in same},
         "sample_every": args.logger_freq,

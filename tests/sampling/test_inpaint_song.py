@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -123,6 +126,7 @@ def test_a_song_at_another_rate_is_separated_and_keeps_it(tiny_control: Path, so
         (("--start", 1, 2, "--end", 3), "give as many of each"),
         (("--start", "soon", "--end", 3), "write 32, 0:32"),
         (("--overlap", 1), "0 to below 1"),
+        (("--stream", "--num_samples", 2), "--stream makes one take"),
         (("--gain", "loud"), "-100 to 100 or auto"),
         (("--gain", "nan"), "-100 to 100 or auto"),
         (("--model", "models/riffusion-mini"), "is a base model, and a ControlNet or an edit model is needed"),
@@ -190,3 +194,27 @@ def test_a_backing_is_taken_as_it_is(song: Path, tiny_edit: Path, tmp_path: Path
     sing(tmp_path / "separated", tmp_path / "backing.wav", tiny_edit, "--separator", "repet")
     quieter = samples(tmp_path / "separated" / "accompaniment.wav")
     assert not np.array_equal(quieter, backing)  # what the separator took for a voice is missing
+
+
+def test_a_stream_plays_what_it_writes(
+    song: Path, tiny_edit: Path, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    sing(tmp_path / "out", song, tiny_edit, "--stream")
+    played, rate = soundfile.read(io.BytesIO(capsysbinary.readouterr().out), dtype="float32")
+    assert rate == 44_100
+    np.testing.assert_array_equal(played.T, samples(tmp_path / "out" / "mix.wav"))
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["seconds"]["first sound"] > 0
+    assert (tmp_path / "out" / "index.html").is_file()
+
+
+def test_a_player_that_is_closed_early_leaves_no_results(
+    song: Path, tiny_edit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb", buffering=0) as closed, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", SimpleNamespace(buffer=closed, isatty=lambda: False))
+        with pytest.raises(BrokenPipeError):
+            sing(tmp_path / "out", song, tiny_edit, "--stream")
+    assert not (tmp_path / "out").exists()
