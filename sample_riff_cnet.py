@@ -119,7 +119,7 @@ def write_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     if tune and control.song and backing:
         guide = TuneGuide(tune, control.song, backing, "mix", args.prompt)
         guided = SongSampler(SongModel(pipeline, options, "mix"), backing, args.prompt, edges=control.edges, guide=guide)
-    total = args.num_samples * (guided.num_steps if guided else args.steps)
+    total = args.num_samples * (guided.num_steps if guided else options.steps)
     with cli.progress_bar(total=total, desc="sampling", unit="step") as progress:
         for seed in seeds:  # one at a time: a sample does not depend on --num_samples
             if guided:

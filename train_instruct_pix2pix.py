@@ -142,8 +142,9 @@ def _add_samples(parser: cli.ArgumentParser) -> None:
     add("--num_validation_images", type=cli.whole(0), default=4, help="samples of held-out songs")
     add("--validation_prompt", help="one instruction for all samples (default: each pair's own)")
     add("--val_image_url", help="an image to edit with --validation_prompt too: a file or a URL")
-    add("--guidance_scale", type=cli.GUIDANCE, default=7.5, help="of the samples")
-    add("--image_guidance_scale", type=cli.GUIDANCE, default=1.5, help="of the samples")
+    of = "of the samples, and of the model that --distill_steps distils (default: its recommendation, else"
+    add("--guidance_scale", type=cli.GUIDANCE, help=f"{of} 7.5)")
+    add("--image_guidance_scale", type=cli.GUIDANCE, help=f"{of} 1.5)")
 
 
 def _add_example_flags(parser: cli.ArgumentParser) -> None:

@@ -28,7 +28,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add = parser.add_argument
     add("--models", nargs="+", default=["models/riff-cnet-mini", "models/riff-pix2pix-mini"], help="folders or hub ids")
     add("--seconds", nargs="+", type=cli.real(above=0), default=[15.0, 60.0], help="lengths of the songs")
-    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
+    add("--steps", type=cli.DENOISING_STEPS, help="denoising steps (default: the model's recommendation, else 20)")
     add("--overlap", type=cli.real(0, below=1), default=0.5, help="share that neighbouring windows have in common")
     add("--window_batch_size", type=cli.whole(1), help="windows a forward pass (default: 1 on a CPU, 8 on CUDA)")
     add("--output", type=Path, default=Path("benchmarks/results/bench_song.json"), help="where the figures go")

@@ -30,7 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--base", help="base to use instead of the one that --model names")
     add("--num_songs", type=cli.whole(1), default=10, help="how many songs")
     add("--seconds", type=cli.real(above=0), default=60.0, help="length of a song; what is left over 512 frames is cut off")
-    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
+    add("--steps", type=cli.DENOISING_STEPS, help="denoising steps (default: the model's recommendation, else 20)")
     add("--overlap", type=cli.real(0, below=1), default=0.5, help="share of a window that the next one covers as well")
     add("--output", type=Path, default=Path("benchmarks/results/seams.json"), help="where the figures go")
     parser.add_device()

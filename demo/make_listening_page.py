@@ -24,7 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     add("--whole_song", type=cli.whole(0), default=21, help="number of the song to hear as a whole")
     add("--whole_seconds", type=cli.times(1, 600), default=20.0, help="its length")
     add("--tunes", type=cli.whole(0), default=2, help="number of the first songs that get takes with a composed tune too")
-    add("--steps", type=cli.DENOISING_STEPS, default=20, help="denoising steps")
+    add("--steps", type=cli.DENOISING_STEPS, help="denoising steps (default: the model's recommendation, else 20)")
     parser.add_seed()
     return parser.parse_args(argv)
 
@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for place, number in enumerate(args.songs)
     ]
     whole = make_example(args.output, models, tunes, args.whole_song, args.whole_seconds, args.seed, whole=True)
-    print(f"open {write_listening_page(args.output, [*parts, whole], args.seed, args.steps)}")
+    steps = max(model.options.steps for model in models.values())
+    print(f"open {write_listening_page(args.output, [*parts, whole], args.seed, steps)}")
 
 
 if __name__ == "__main__":

@@ -209,7 +209,9 @@ class Layout:
                 elem_id="seed",
             )
         with gr.Row():
-            self.steps = gr.Slider(1, MOST_STEPS, 20, step=1, label="Steps", info="of denoising", elem_id="steps")
+            self.steps = gr.Slider(
+                1, MOST_STEPS, models[0].options.steps, step=1, label="Steps", info="of denoising", elem_id="steps"
+            )
             self.scale = gr.Slider(1, most[0], scales[0], step=0.1, label="Scale", info="weight of the prompt")
             self.strength = gr.Slider(0, most[1], scales[1], step=0.1, label="Strength", info="weight of the edges", visible=edges)
             self.image_scale = gr.Slider(

@@ -120,7 +120,7 @@ class Page:
         generated.then(**estimate)
         varied.then(**estimate)
         on.cancel.click(self._stop, None, [on.state], **unqueued)
-        of_model = [on.scale, on.strength, on.image_scale, on.edge_settings, on.edges_column, on.melody_strength]
+        of_model = [on.steps, on.scale, on.strength, on.image_scale, on.edge_settings, on.edges_column, on.melody_strength]
         on.model.input(self._select_model, [on.model], of_model, **QUIET)
         words = [*on.words.values()]
         gr.on([word.change for word in words], self._compose_prompt, words, [on.prompt], **QUIET)
@@ -347,7 +347,8 @@ class Page:
         choice = self._actions.engine.choice(title)
         edges, scales = choice.follows_edges, scales_of(choice)
         strength, image_scale = gr.update(value=scales[1], visible=edges), gr.update(value=scales[2], visible=not edges)
-        return [scales[0], strength, image_scale, gr.update(visible=edges), gr.update(visible=edges), choice.melody_strength]
+        hidden = [gr.update(visible=edges), gr.update(visible=edges)]
+        return [choice.options.steps, scales[0], strength, image_scale, *hidden, choice.melody_strength]
 
     def _compose_prompt(self, *chosen: str) -> str:
         """A description of the chosen words."""

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from diffusers import StableDiffusionImg2ImgPipeline, UniPCMultistepScheduler
+from diffusers import StableDiffusionImg2ImgPipeline
 
 from riff.sampling.options import SamplingOptions
 from riff.sampling.pipelines import image_to_image_pipeline, sample_control, sample_image_to_image
@@ -37,10 +37,9 @@ class SampleCache:
         self._size = size
         self._kept: OrderedDict[Hashable, Sample] = OrderedDict()
 
-    def control(
-        self, edges: np.ndarray, prompt: str, seed: int, options: SamplingOptions, sampler: type = UniPCMultistepScheduler
-    ) -> Sample:
-        """One sample of `sample_control`. sampler: a scheduler class of diffusers."""
+    def control(self, edges: np.ndarray, prompt: str, seed: int, options: SamplingOptions, sampler: type | None = None) -> Sample:
+        """One sample of `sample_control`. sampler: a scheduler class of diffusers, None for the pipeline's own."""
+        sampler = sampler or type(self.pipeline.scheduler)
 
         def generate() -> np.ndarray:
             usual = self.pipeline.scheduler

@@ -54,37 +54,45 @@ def run_settings(
     settings: Sequence[str],
     compare: Sequence[str],
 ) -> Result:
-    others, options = [named_model(text) for text in compare], evaluation.control_options
-    scored = list(_measure(evaluation, variants(options, settings), ceiling=True))
+    others, start = [named_model(text) for text in compare], recommended(evaluation)
+    options = start.options
+    scored = list(_measure(evaluation, variants(start, settings), ceiling=True))
     for name, folder in others:
         sampling = {"guidance_scale": guidance_scale, "strength": strength, "steps": steps}
         other = load_evaluation(folder, evaluation.clips, None, evaluation.device, evaluation.seed, **sampling)
         row = f"model {name}"
-        scored += _measure(replace(other, label=row), {row: Variant(other.control_options)})
+        scored += _measure(replace(other, label=row), {row: recommended(other)})
     means = mean_scores(scored, METRICS)
     for row, scores in means.items():  # the first sample of a process takes longer, which a median ignores
         seconds = [one.scores["seconds"] for one in scored if one.row == row and "seconds" in one.scores]
         scores |= {"seconds": float(np.median(seconds))} if seconds else {}
-    recommended = (
+    as_recommended = (
         f"canny {CANNY_LOW}/{CANNY_HIGH}, strength {options.strength:g}, guidance {options.guidance_scale:g}, "
-        f"{options.steps} steps of {Variant.sampler}"
+        f"{options.steps} steps of {start.sampler}"
     )
-    return Result(asdict(options), scored, means, remarks=[f"As recommended: {recommended}. Each row changes one of these."])
+    return Result(asdict(options), scored, means, remarks=[f"As recommended: {as_recommended}. Each row changes one of these."])
 
 
-def variants(options: SamplingOptions, settings: Sequence[str]) -> dict[str, Variant]:
-    """The variant of every row: the options, then the options with one setting changed.
+def recommended(evaluation: Evaluation) -> Variant:
+    """A model's options, and the sampler that it was loaded with."""
+    scheduler = evaluation.model.pipeline.scheduler
+    own = next(name for name, sampler in SAMPLERS.items() if isinstance(scheduler, sampler))
+    return Variant(evaluation.control_options, sampler=own)
+
+
+def variants(start: Variant, settings: Sequence[str]) -> dict[str, Variant]:
+    """The variant of every row: the first, then it with one setting changed.
 
     Args:
         settings: some of strength, canny, guidance, steps, sampler.
     """
-    start = Variant(options)
+    options = start.options
     changed: dict[str, dict[str, Variant]] = {
-        "strength": {f"strength {value:g}": Variant(replace(options, strength=value)) for value in STRENGTHS},
-        "canny": {f"canny {low}/{high}": Variant(options, (low, high)) for low, high in CANNY},
-        "guidance": {f"guidance {value:g}": Variant(replace(options, guidance_scale=value)) for value in GUIDANCE},
-        "steps": {f"{value} steps": Variant(replace(options, steps=value)) for value in STEPS},
-        "sampler": {f"sampler {name}": Variant(options, sampler=name) for name in SAMPLERS},
+        "strength": {f"strength {value:g}": replace(start, options=replace(options, strength=value)) for value in STRENGTHS},
+        "canny": {f"canny {low}/{high}": replace(start, canny=(low, high)) for low, high in CANNY},
+        "guidance": {f"guidance {value:g}": replace(start, options=replace(options, guidance_scale=value)) for value in GUIDANCE},
+        "steps": {f"{value} steps": replace(start, options=replace(options, steps=value)) for value in STEPS},
+        "sampler": {f"sampler {name}": replace(start, sampler=name) for name in SAMPLERS},
     }
     rows = {"recommended": start}
     for setting, others in changed.items():

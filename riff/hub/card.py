@@ -19,7 +19,7 @@ from riff.errors import DataError, OptionError
 from riff.files import read_mapping, sign_card
 from riff.hub.client import MINI, is_on_hub
 from riff.hub.files import read_facts
-from riff.models.sources import FOLDER_FILES, LORA_FILE, ORIGIN_FILE
+from riff.models.sources import FOLDER_FILES, LORA_FILE, ORIGIN_FILE, SCHEDULER_FILE
 from riff.spectrogram.params import CLIP_SAMPLES, STANDARD
 from riff.training.run_dir import IMAGES, read_config, read_losses, step_of
 
@@ -139,6 +139,7 @@ class RunCard:
             commands=self.commands(repo_id, paths),
             has_pipeline="model_index.json" in paths,
             has_adapters=LORA_FILE in paths,
+            has_scheduler=SCHEDULER_FILE in paths,
             step=step,
             samples=samples,
             tables=self.tables,

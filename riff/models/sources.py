@@ -28,6 +28,7 @@ VARIANT = re.compile(
     r"((?P<part>[^/]+)/)?(diffusion_pytorch_model|model|pytorch_model)(\.(?P<variant>\w+))?(-\d+-of-\d+)?\.(safetensors|bin)"
 )
 LORA_FILE = "pytorch_lora_weights.safetensors"  # diffusers' name
+SCHEDULER_FILE = "scheduler_config.json"  # diffusers' name; beside adapters: the scheduler that they were trained for
 FOLDER_FILES = ("model_index.json", "config.json", LORA_FILE)  # one of them is in every diffusers folder
 ORIGIN_FILE = "riff.json"  # the base of a trained part, and further facts
 
@@ -104,7 +105,9 @@ def fetch_part(name: str, remedy: str) -> Path:
         if not {"config.json", LORA_FILE} & set(files) or "model_index.json" in files:
             return Path(name)
         wanted = [
-            file for file in files if file in ("config.json", ORIGIN_FILE) or ("/" not in file and file.endswith(".safetensors"))
+            file
+            for file in files
+            if file in ("config.json", ORIGIN_FILE, SCHEDULER_FILE) or ("/" not in file and file.endswith(".safetensors"))
         ]
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (HTTPError, OSError, ValueError, RuntimeError) as error:
@@ -141,8 +144,13 @@ def read_origin(model: str | Path) -> dict:
 
 
 def adapted_model(folder: Path) -> str | None:
-    """The model that the LoRA adapters in a folder belong to; None where it holds none, or does not name their model."""
-    return read_origin(folder).get("base") if (folder / LORA_FILE).is_file() else None
+    """The model that the LoRA adapters in a folder belong to; None where it holds none, or does not name their model.
+
+    A path that does not exist here, such as one relative to another working folder, may lie beside the adapters.
+    """
+    name = read_origin(folder).get("base") if (folder / LORA_FILE).is_file() else None
+    beside = folder.parent / Path(name or "").name
+    return str(beside) if name and name != MINI and not Path(name).exists() and beside.is_dir() else name
 
 
 def choose_checkpoint(files: Sequence[str]) -> str | None:

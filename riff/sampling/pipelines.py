@@ -18,6 +18,7 @@ from diffusers import (
 from riff.devices import sampling_dtype
 from riff.errors import DataError, OptionError
 from riff.models.encoders import check_size, warn_of_long
+from riff.models.lora import FewStepScheduler
 from riff.models.sources import WITHOUT_SAFETY_CHECKER
 from riff.sampling.options import SamplingOptions
 from riff.seeds import new_generator
@@ -27,11 +28,12 @@ DEFAULTS = SamplingOptions()
 
 
 def prepare_pipeline(pipeline: Pipeline, device: str = "cpu") -> Pipeline:
-    """Move a pipeline to a device, in its `sampling_dtype`, with the UniPC scheduler, which needs few steps.
+    """Move a pipeline to a device, in its `sampling_dtype`, with the UniPC scheduler, or its own if it was distilled for that.
 
     Channels last, but on MPS: on a CPU the small models then take a quarter less time.
     """
-    pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
+    if not isinstance(pipeline.scheduler, FewStepScheduler):
+        pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     for part in pipeline.components.values():
         if isinstance(part, ModelMixin) and device != "mps":

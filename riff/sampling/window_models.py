@@ -34,9 +34,8 @@ class ControlWindows:
         self._encode_hint, self._factor = pipeline.controlnet.controlnet_cond_embedding, latent_factor(pipeline)
         self._edges = pad_frames(edges, self._factor, 0)
         self._hints: dict[tuple[int, int], torch.Tensor] = {}  # by the window's start in frames and width in columns
-        scale = options.guidance_scale
-        # Without guidance the unconditional prediction has weight 0 and is skipped.
-        self._weights, texts = ([1 - scale, scale], [options.negative_prompt, prompt]) if scale > 1 else ([1.0], [prompt])
+        self._weights = [weight for weight, _ in options.terms]
+        texts = [prompt if with_prompt else options.negative_prompt for _, with_prompt in options.terms]
         warn_of_long(pipeline.tokenizer, texts)
         self._embeddings = encode_texts(pipeline, texts)
 
@@ -99,14 +98,9 @@ class EditWindows:
         self._latents: dict[tuple[int, int], torch.Tensor] = {}  # by the window's start in frames and width in columns
         texts = [options.negative_prompt, instruction]
         warn_of_long(pipeline.tokenizer, texts)
-        no_text, text = encode_texts(pipeline, texts)
-        s_image, s_text = options.image_guidance_scale, options.guidance_scale
-        # The formula by prediction: weight, whether conditioned on the image, embedding. Predictions of weight 0 are skipped:
-        # at s_I = 1 that saves a third of the time.
-        terms = [(1 - s_image, False, no_text), (s_image - s_text, True, no_text), (s_text, True, text)]
-        terms = [term for term in terms if term[0] != 0]
-        self._weights, self._with_image = [weight for weight, _, _ in terms], [with_image for _, with_image, _ in terms]
-        self._embeddings = torch.stack([embedding for _, _, embedding in terms])
+        embeddings = encode_texts(pipeline, texts)
+        self._weights, self._with_image, with_text = zip(*options.terms, strict=True)
+        self._embeddings = embeddings[torch.tensor(with_text).long()]
 
     @torch.inference_mode()
     def noise(self, latents: torch.Tensor, timestep: torch.Tensor, starts: Sequence[int]) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import ControlNetModel, UNet2DConditionModel, UniPCMultistepScheduler
+from diffusers import ControlNetModel, UNet2DConditionModel
 
 from riff.data.datasets import ControlDataset, Example, one_of_each_song
 from riff.data.records import PairRecord, control_pairs
@@ -18,10 +18,11 @@ from riff.data.stores import open_pairs
 from riff.errors import OptionError
 from riff.models.control import with_control
 from riff.models.lora import add_lora
-from riff.sampling.options import SamplingOptions, without_control
+from riff.sampling.options import SamplingOptions, options_for, without_control
 from riff.sampling.pipelines import sample_control
 from riff.spectrogram.image import SpectrogramImage, load_grey, load_image
 from riff.training.data import TrainingData
+from riff.training.distillation import sampling_of
 from riff.training.losses import FigureLog
 from riff.training.module import frozen_name
 from riff.training.options import RunSettings
@@ -74,8 +75,20 @@ class ControlObjective:
         text = batch["text"]
         if rng is not None:
             text = torch.where(rng.uniform(1, 1) < self._prompt_dropout, batch["no_text"], text)
+        return self._predict(batch, noisy, timesteps, text)
+
+    def guided_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
+        predictions = [
+            weight * self._predict(batch, noisy, timesteps, batch["text" if with_prompt else "no_text"], options.strength)
+            for weight, with_prompt in options.terms
+        ]
+        return torch.stack(predictions).sum(dim=0)
+
+    def _predict(
+        self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, text: torch.Tensor, strength: float = 1.0
+    ) -> torch.Tensor:
         hint = (batch["hint"].float() / 255.0).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-        down, mid = self._controlnet(noisy, timesteps, text, controlnet_cond=hint, return_dict=False)
+        down, mid = self._controlnet(noisy, timesteps, text, hint, strength, return_dict=False)
         if self._only_mid_control:
             down = [torch.zeros_like(residual) for residual in down]
         return self._unet(
@@ -108,6 +121,11 @@ class ControlSettings(RunSettings):
     only_mid_control: bool = False
 
     @property
+    def sampling(self) -> SamplingOptions:
+        """Options of the samples and of a teacher."""
+        return options_for(self.model, None, None, steps=self.sample_steps)
+
+    @property
     def scope(self) -> dict[str, Any]:
         """What of the models is trained, as arguments of `ControlObjective`."""
         return {name: getattr(self, name) for name in ("sd_locked", "only_mid_control", "lora_rank")} | {"seed": self.step.seed}
@@ -138,12 +156,11 @@ def prepare_control_data(location: Path, control_method: str, pipeline: Any, dev
 
 
 def control_samples(
-    pipeline: Any, clips: Sequence[HeldOutClip], settings: RunSettings, folder: Path, figures: FigureLog
+    pipeline: Any, clips: Sequence[HeldOutClip], settings: ControlSettings, folder: Path, figures: FigureLog
 ) -> SampleLog:
     """Log samples of clips with the pipeline's ControlNet, and their edge F1."""
-    options = SamplingOptions(steps=settings.sample_steps)
     sampler = with_control(pipeline, pipeline.controlnet)
-    sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
+    sampler.scheduler, options = sampling_of(settings, pipeline.scheduler)
     sampler.set_progress_bar_config(disable=True)
     sample = partial(sample_control, sampler, options=options)
     sample_free = partial(sample_control, sampler, options=without_control(options))

@@ -11,7 +11,7 @@ from typing import Any, Self
 from urllib.request import urlopen
 
 import torch
-from diffusers import UNet2DConditionModel, UniPCMultistepScheduler
+from diffusers import UNet2DConditionModel
 
 from riff.data.datasets import EditDataset, Example, one_of_each_song
 from riff.data.pair_types import settings_of
@@ -21,9 +21,10 @@ from riff.errors import DataError, OptionError
 from riff.models.edit import with_unet
 from riff.models.lora import add_lora
 from riff.sampling.edit import sample_edit
-from riff.sampling.options import EditOptions
+from riff.sampling.options import EditOptions, edit_options_for
 from riff.spectrogram.image import load_image
 from riff.training.data import TrainingData
+from riff.training.distillation import sampling_of
 from riff.training.module import frozen_name
 from riff.training.options import RunSettings
 from riff.training.prediction import Configs
@@ -86,6 +87,17 @@ class EditObjective:
             with_text, with_image = self._dropout.kept(rng.uniform(1, 1))
             text = torch.where(with_text, text, batch["no_text"])
             image = torch.where(with_image[..., None], image, 0.0)
+        return self._predict(noisy, timesteps, text, image)
+
+    def guided_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, options: EditOptions) -> torch.Tensor:
+        image = batch["image"] / self._scaling_factor
+        predictions = [
+            weight * self._predict(noisy, timesteps, batch["text" if with_text else "no_text"], image * with_image)
+            for weight, with_image, with_text in options.terms
+        ]
+        return torch.stack(predictions).sum(dim=0)
+
+    def _predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, text: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         latents = torch.cat([noisy, image], dim=1).contiguous(memory_format=torch.channels_last)
         return self._unet(latents, timesteps, text, return_dict=False)[0]
 
@@ -111,7 +123,8 @@ class EditSettings(RunSettings):
         epochs: passes over the pairs in place of `step.max_steps`, None for these. sample_epochs: in place of `sample_every`.
         scale_rate: multiply the learning rate by the examples of an optimizer step.
         num_samples, prompt, image: clips of the samples, one instruction for all, and an image file or URL besides.
-        guidance, image_guidance: of the samples. upload_to: repository on the hub, None to upload nothing.
+        guidance, image_guidance: of the samples and of a teacher, None for the model's recommendation.
+        upload_to: repository on the hub, None to upload nothing.
     """
 
     model: str = ""
@@ -132,9 +145,14 @@ class EditSettings(RunSettings):
     num_samples: int = 4
     prompt: str | None = None
     image: str | None = None
-    guidance: float = 7.5
-    image_guidance: float = 1.5
+    guidance: float | None = None
+    image_guidance: float | None = None
     upload_to: str | None = None
+
+    @property
+    def sampling(self) -> EditOptions:
+        """Options of the samples and of a teacher."""
+        return edit_options_for(self.model, self.guidance, self.image_guidance, steps=self.sample_steps)
 
     def for_pairs(self, count: int, processes: int) -> Self:
         """These settings with numbers of epochs as steps, for so many training pairs and processes."""
@@ -189,8 +207,7 @@ def prepare_edit_data(settings: EditSettings, pipeline: Any) -> EditData:
 def edit_samples(pipeline: Any, clips: Sequence[HeldOutClip], settings: EditSettings, folder: Path) -> SampleLog:
     """Log samples of clips with the pipeline's UNet."""
     sampler = with_unet(pipeline, pipeline.unet)
-    sampler.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
-    options = EditOptions(settings.sample_steps, settings.guidance, settings.image_guidance)
+    sampler.scheduler, options = sampling_of(settings, pipeline.scheduler)
     sample = partial(sample_edit, sampler, options=options)
     return SampleLog(sampler, sample, clips, folder, settings.sample_every, settings.step.seed)
 

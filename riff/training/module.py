@@ -39,6 +39,9 @@ class Objective(Protocol):
     def predict_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, rng: BatchRng | None) -> torch.Tensor:
         """The noise in `noisy`, of its shape. rng: decides which conditions are dropped; None drops none."""
 
+    def guided_noise(self, batch: Example, noisy: torch.Tensor, timesteps: torch.Tensor, options: Any) -> torch.Tensor:
+        """The noise in `noisy` as a sampler with these options predicts it."""
+
 
 def frozen_name(*models: Any) -> str:
     """Short hash of the models' weights that are not trained, "" where there are none or they are on `meta`."""
@@ -125,6 +128,10 @@ class NoiseTraining(pl.LightningModule):
         moments = batch["moments"]
         rng = BatchRng(seed, len(moments), self.processes, moments.device)
         latent_noise, noise = rng.normal(*moments.shape[2:]), rng.normal(*moments.shape[2:])
+        return self.training_loss(batch, latent_noise, noise, rng)
+
+    def training_loss(self, batch: Example, latent_noise: torch.Tensor, noise: torch.Tensor, rng: BatchRng) -> torch.Tensor:
+        """The loss, a scalar, of latents sampled with one noise and noised with the other, each (examples, channels, h, w)."""
         timesteps = rng.integers(self.noise_levels)
         predicted = self._predict(batch, latent_noise, noise, timesteps, rng)
         if not self.options.snr_gamma:

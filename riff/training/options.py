@@ -98,6 +98,7 @@ class RunSettings:
         log_dir: folder of `lightning_logs/` and `image_log/`. output: folder of the result. overwrite: any model in it is replaced.
         resume: path of a checkpoint, or `newest` or `latest`; None starts a new run.
         lora_rank: of adapters of the UNet, which are then all that is trained and written; 0 trains as the objective does.
+        distill_steps: of a student that the adapters make of the model (`riff.training.distillation`); 0 learns the data.
         part_only: write the trained part of the pipeline alone, in half precision.
         flags: the resolved flags, for the configuration and the manifest. advice: for messages.
     """
@@ -124,6 +125,16 @@ class RunSettings:
     overwrite: bool = False
     resume: str | None = None
     lora_rank: int = 0
+    distill_steps: int = 0
     part_only: bool = False
     flags: Mapping[str, Any] = field(default_factory=dict)
     advice: Advice = Advice()
+
+    def __post_init__(self) -> None:
+        if self.distill_steps and not self.lora_rank:
+            raise OptionError("distill_steps: few steps are learnt by adapters; give --lora_rank as well, such as 32")
+
+    @property
+    def sampling(self) -> Any:
+        """`SamplingOptions` or `EditOptions` of the samples and of a teacher."""
+        raise NotImplementedError

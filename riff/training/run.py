@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from riff.models.folders import check_output, save_pipeline
 from riff.models.lora import save_lora
 from riff.training.checkpoints import CheckpointFiles, CheckpointLog, check_checkpoint
 from riff.training.data import TrainingData
+from riff.training.distillation import Distillation, sampling_of
 from riff.training.loggers import check_loggers, new_loggers
 from riff.training.losses import FigureLog, LossLog, ValidationLog, random_subset
 from riff.training.memory import stored
@@ -97,7 +99,9 @@ class TrainingRun:
         validation = ValidationLog(held_out, figures, settings.validate_every, settings.validation_images)
         fingerprint = "-".join(filter(None, (*data.names, objective.frozen_name)))
         with stored(objective, pipeline.vae, settings.step.savings, settings.precision):
-            module = NoiseTraining(
+            few = {"teacher": settings.sampling, "steps": settings.distill_steps} if settings.distill_steps else {}
+            new_module = partial(Distillation, **few) if few else NoiseTraining
+            module = new_module(
                 objective,
                 pipeline.scheduler,
                 data.examples(data.training),
@@ -126,8 +130,11 @@ class TrainingRun:
         known = {"steps": self.step, "version": self.dir.version}
         with kept_by_checkpoint(self.dir, settings):
             if settings.lora_rank:
-                base = model
-                save_lora(pipeline, output, {**origin, "base": model, **known}, self._replaces)
+                base, scheduler = model, None
+                if settings.distill_steps:
+                    scheduler, options = sampling_of(settings, pipeline.scheduler)
+                    origin = origin | {"sampling": origin.get("sampling", {}) | options.recommendation}
+                save_lora(pipeline, output, {**origin, "base": model, **known}, self._replaces, scheduler)
             else:
                 part_only = settings.part_only
                 save_pipeline(pipeline, output, {**origin, "base": base, **known}, part_only, part_only, self._replaces)

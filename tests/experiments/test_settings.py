@@ -36,7 +36,7 @@ def test_every_row_changes_one_thing_that_was_asked_for(options: SamplingOptions
     def flat(variant: Variant) -> dict[str, object]:
         return asdict(variant.options) | {"canny": variant.canny, "sampler": variant.sampler}
 
-    rows = variants(options, settings)
+    rows = variants(Variant(options), settings)
     start = flat(rows.pop("recommended"))
     assert start["steps"] == options.steps
     names = {"strength": "strength", "canny": "canny", "guidance": "guidance_scale", "steps": "steps", "sampler": "sampler"}
