@@ -21,6 +21,7 @@ prompt_file.json is used if there is one.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -69,7 +70,7 @@ def make_parser() -> cli.ArgumentParser:
     add(
         "--songs",
         default="demo:16",
-        help="demo:N, real, real:DIR, or a folder of SONG/{vocals,drums,bass,other}.wav",
+        help="demo:N (demo-v2:N: of the larger world), real, real:DIR, or a folder of SONG/{vocals,drums,bass,other}.wav",
     )
     add("--catalogue", type=cli.whole(0), default=EVALUATION_CATALOGUE, help="of the demo songs; scales are chosen on 4")
     which = (
@@ -223,7 +224,7 @@ def load_clips(
     which: str = "first",
     separation: SeparationOptions | None = None,
 ) -> list[ReferenceClip]:
-    """Clips of `demo:N`, `real`, `real:DIR` or of a folder.
+    """Clips of `demo:N`, `demo-v1:N`, `demo-v2:N`, `real`, `real:DIR` or of a folder.
 
     Raises:
         OptionError: flags that do not go together, or no songs. AudioError: as `clips_of_folder`.
@@ -237,18 +238,20 @@ def load_clips(
         raise OptionError(f"--clips whole is of --songs real, and --songs is {songs}; leave one of them out")
     if real == "real" and which != "benchmark" and not held_out_wording:
         return load_real_clips(folder, which == "whole", separation)
-    if not songs.startswith("demo:"):
+    if not re.match(r"demo(-v\d+)?:", songs):
         if held_out_wording:
             raise OptionError(f"--held_out_wording is of demo songs, and --songs is {songs}; leave one of them out")
         return benchmark_clips(Path(songs)) if which == "benchmark" else clips_of_folder(Path(songs))
     if which == "benchmark":
         raise OptionError(f"--clips benchmark is of songs in a folder, and --songs is {songs}; leave one of them out")
-    from demo.evaluation import demo_clips, parse_songs
+    from demo.evaluation import demo_clips
+    from demo.worlds import parse_songs
 
-    count = parse_songs(songs)
-    if count is None:
-        raise OptionError(f"{songs}: no songs; write demo:N with N of 1 or more, or a folder")
-    return demo_clips(catalogue, count, held_out_wording)
+    found = parse_songs(songs)
+    if found is None:
+        raise OptionError(f"{songs}: no songs; write demo:N with N of 1 or more, demo-v1:N, demo-v2:N or a folder")
+    world, count = found
+    return demo_clips(catalogue, count, held_out_wording, world)
 
 
 def load_real_clips(folder: str, whole: bool, separation: SeparationOptions | None) -> list[ReferenceClip]:
