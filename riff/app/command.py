@@ -133,7 +133,7 @@ def _serve(args: cli.argparse.Namespace, root: Path) -> None:
         ) from error
     finally:
         actions.close()
-        blocks.close()
+        blocks.close(verbose=False)
 
 
 def _interrupt(_number: int, _frame: object) -> None:
