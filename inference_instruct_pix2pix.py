@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from riff import cli
+from riff.devices import choose_device
 
 FILES = (
     "[0-9][0-9][0-9]*-*/*.png",
@@ -110,7 +111,7 @@ def edit_clips(args: cli.argparse.Namespace, folder: Path) -> tuple[str, str]:
     from riff.seeds import seed_after
     from riff.spectrogram.params import CLIP_FRAMES
 
-    device = cli.choose_device(args.device, mps=True)
+    device = choose_device(args.device, mps=True)
     model_type_of(args.model, EDIT)  # before songs are separated, which can take minutes
     target = edit_target(args.model)
     further = {"steps": args.steps, "negative_prompt": args.negative_prompt}

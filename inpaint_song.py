@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riff import cli
+from riff.devices import choose_device
 
 if TYPE_CHECKING:
     from riff.sampling.edit import ScoredTake
@@ -171,7 +172,7 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path, play: Callable[[by
     from riff.separation.separator import open_songs, separation_options
     from riff.separation.song import open_song
 
-    device = cli.choose_device(args.device, mps=True)
+    device = choose_device(args.device, mps=True)
     further = {"steps": args.steps, "negative_prompt": args.negative_prompt}
     canny = (args.canny_low, args.canny_high)
     model = load_song_model(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from riff import cli
 from riff.cli.errors import named_flag
+from riff.devices import choose_device
 from riff.errors import ExistsError, OptionError, SettingError
 
 
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     prompts = {} if is_auto else read_prompts(args.prompt_file)
     if warning := names_without_song(args.prompt_file, prompts, all_songs):
         cli.warn(warning)
-    device = cli.choose_device(args.device)
+    device = choose_device(args.device)
     settings = PairSettings(args.pitch_augment, args.min_vocal_ratio, args.canny_low, args.canny_high, args.pitch_method)
     opener = open_songs(separation_options(args, device), [song.path for song in songs], cli.warn)
     described = {**asdict(settings), "separator": opener.name}

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from riff import cli
 from riff.cli.errors import named_flag
+from riff.devices import choose_device
 from riff.errors import ExistsError, OptionError, SettingError
 
 
@@ -95,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prompts = read_edit_prompts(args.prompt_file)
         if warning := names_without_song(args.prompt_file, prompts, all_songs):
             cli.warn(warning)
-    device = cli.choose_device(args.device)
+    device = choose_device(args.device)
     songs, shard = shard_of_songs(all_songs, args.shard_index, args.num_shards)
     folder = OutputFolder(args.output / shard, EDIT_PAIRS)
     maker = EditPairMaker(settings, device)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from riff import cli
+from riff.devices import choose_device
 
 FILES = (
     "accompaniment.*",
@@ -96,7 +97,7 @@ def write_samples(args: cli.argparse.Namespace, folder: Path) -> str:
     from riff.separation.separator import open_songs, separation_options
     from riff.spectrogram.params import CLIP_FRAMES
 
-    device = cli.choose_device(args.device, mps=True)
+    device = choose_device(args.device, mps=True)
     model_type_of(args.model, CONTROL)  # this and the tune before the song is separated, which can take minutes
     tune = tune_of(args, args.model, args.start) if args.audio else None
     if tune:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from riff import cli
+from riff.devices import choose_device
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.sampling.pipelines import prepare_pipeline
     from riff.spectrogram.image import load_grey
 
-    device = cli.choose_device(args.device)
+    device = choose_device(args.device)
     records = read_records(args.train_data_dir)
     records = [records[index * len(records) // args.num_clips] for index in range(args.num_clips)]
     edges, prompts = [load_grey(args.train_data_dir / record.source) for record in records], [record.prompt for record in records]

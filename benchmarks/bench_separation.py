@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from riff import cli
+from riff.devices import choose_device
 
 CATALOGUE = 3
 SEPARATORS = ("repet", "spleeter", "spleeter-tf", "demucs", "demucs_ft")
@@ -41,7 +42,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    device = cli.choose_device(args.device)
+    device = choose_device(args.device)
     head = ("separator", *("vocals dB", "accompaniment dB") * 2, "s per s", "peak MB", "before MB")
     print(f"{'':14}{'SI-SDR':>12}{'':18}{'SDR':>12}\n" + "{:14}{:>12}{:>18}{:>12}{:>18}{:>10}{:>10}{:>11}".format(*head))
     results = {}

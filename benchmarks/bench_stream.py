@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from riff import cli
+from riff.devices import choose_device
 
 CATALOGUE = 4
 COMPOSED_S = 60.0  # a longer song repeats it
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from riff.sampling.song import load_song_model
 
-    model = load_song_model(args.model, args.base, cli.choose_device(args.device), steps=args.steps)
+    model = load_song_model(args.model, args.base, choose_device(args.device), steps=args.steps)
     generate(model, cli.argparse.Namespace(**vars(args) | {"windows": False}), 0, 6.0)  # compiles and caches
     songs: list[dict[str, Any]] = []
     for number in range(args.num_songs):

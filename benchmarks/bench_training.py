@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from riff import cli
+from riff.devices import choose_device
 
 PLAIN = "plain"
 
@@ -51,7 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    device = cli.choose_device(args.device)
+    device = choose_device(args.device)
     results: dict[str, dict[str, Any]] = {}
     with TemporaryDirectory() as place:
         for kind in args.kinds:

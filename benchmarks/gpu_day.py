@@ -25,6 +25,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from riff import cli
+from riff.devices import choose_device
 
 FULL = "full"
 PARTS = (
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "riff.models.loading",
         ):
             importlib.import_module(name)
-    args.device = cli.choose_device(args.device)
+    args.device = choose_device(args.device)
     if args.worker:
         return two_processes(args)["status"]
     results_file = args.output / "results.json"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from riff import cli
+from riff.devices import choose_device
 
 UNET = {"sample_size": 64, "in_channels": 4, "out_channels": 4, "cross_attention_dim": 768}
 VAE = {"block_out_channels": (128, 256, 512, 512)}
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         kind, preset, batch = args.measure
         print(json.dumps(measure(kind, preset, int(batch))))
         return
-    device = cli.choose_device(args.device)
+    device = choose_device(args.device)
     results: dict[str, Any] = {}
     print(f"{'trained':10}{'preset':>8}{'batch':>7}{'predicted, GiB':>16}{'measured, GiB':>15}")
     for kind in CONFIGS:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from riff import cli
+from riff.devices import choose_device
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from riff.models.loading import load_control_pipeline, load_to_edit
 
     torch.manual_seed(args.seed)
-    device = cli.choose_device(args.device)
+    device = choose_device(args.device)
     pipeline = load_control_pipeline(args.model) if args.kind == "control" else load_to_edit(args.model)[0]
     trained = pipeline.controlnet if args.kind == "control" else pipeline.unet
     pipeline.to(device)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from riff import cli
+from riff.devices import choose_device
 
 CATALOGUE = 4
 AddVocal = Callable[[Any, Any, int], Any]  # an accompaniment's image, its song, and a seed -> the image with a vocal
@@ -125,7 +126,7 @@ def load_painter(args: cli.argparse.Namespace, layout: Any) -> tuple[AddVocal, i
     from riff.sampling.levels import mix_image
     from riff.sampling.song import SongSampler, load_song_model
 
-    model = load_song_model(args.model, args.base, cli.choose_device(args.device), steps=args.steps)
+    model = load_song_model(args.model, args.base, choose_device(args.device), steps=args.steps)
 
     def add_vocal(backing, song, seed):  # type: ignore[no-untyped-def]
         prompt = song.prompt if model.follows_edges else instructions(song.facts, song.name, 1, HELD_OUT_TEMPLATES)[0]

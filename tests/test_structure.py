@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,27 @@ def may_import(file: str, module: str) -> bool:
 @pytest.mark.parametrize("file", [*RIFF_FILES, *SCRIPTS])
 def test_imports_point_downward(file: str) -> None:
     assert violations((ROOT / file).read_text(encoding="utf-8"), file) == []
+
+
+def imports_when_loaded(file: str) -> set[str]:
+    """The project's modules that are run when a file is imported, packages on the way included."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names |= set(imports(ast.unparse(node), file))
+    here = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    paths = [name.split(".") for name in names]
+    reached = {".".join(path[:end]) for path in paths for end in range(1, len(path) + 1)}
+    return {name for name in reached if not f"{here}.".startswith(f"{name}.")}
+
+
+def test_every_module_can_be_the_first_to_be_imported() -> None:
+    """No module needs itself, by way of others or of the packages that they lie in."""
+    modules = {file.removesuffix(".py").removesuffix("/__init__").replace("/", "."): file for file in RIFF_FILES}
+    loaded = {module: sorted(imports_when_loaded(file) & set(modules)) for module, file in modules.items()}
+    order = TopologicalSorter(loaded)
+    order.prepare()  # raises CycleError, which names the modules
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 
 from riff import cli
 from riff.cli.errors import named_flag
+from riff.devices import choose_device
 from riff.errors import OptionError, RiffError
 from riff.experiments import ALL, NAMES, find_experiments
 
@@ -191,9 +192,7 @@ def run_experiments(
         try:
             with folder.written() as place:
                 if model_type.name not in evaluations:
-                    evaluation = load_evaluation(
-                        flags.model, clips, args.base, cli.choose_device(args.device), args.seed, **sampling
-                    )
+                    evaluation = load_evaluation(flags.model, clips, args.base, choose_device(args.device), args.seed, **sampling)
                     evaluations[model_type.name] = replace(evaluation, load_clips=partial(load_clips, catalogue=STYLE_CATALOGUE))
                 evaluation = evaluations[model_type.name]
                 result = experiment.measure(evaluation, vars(args))

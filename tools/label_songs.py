@@ -16,6 +16,7 @@ from pathlib import Path
 
 from riff import cli
 from riff.cli.errors import named_flag
+from riff.devices import choose_device
 
 
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     read_labels(args.output, args.template)
     if args.review:
         check_page(args.review)
-    opener = open_songs(separation_options(args, cli.choose_device(args.device)), [song.path for song in songs], cli.warn)
+    opener = open_songs(separation_options(args, choose_device(args.device)), [song.path for song in songs], cli.warn)
     names = {song.name if args.template == "control" else song.plain_name: song.path for song in songs}
     make_folder(args.output.parent)
     with only_writer(args.output.parent):

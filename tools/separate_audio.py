@@ -17,6 +17,7 @@ from typing import Any
 
 from riff import cli
 from riff.audio.io import list_audio_files, plain_name, write_audio
+from riff.devices import choose_device
 from riff.errors import AudioError
 from riff.files import atomic_path, make_folder, only_writer, read_mapping, readable, write_json
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from riff.separation.separator import open_songs, separation_options
 
     songs = list_audio_files(args.audio) if args.audio.is_dir() else [args.audio]
-    opener = open_songs(separation_options(args, cli.choose_device(args.device), args.stems), songs, warn=cli.warn)
+    opener = open_songs(separation_options(args, choose_device(args.device), args.stems), songs, warn=cli.warn)
     make_folder(args.output)
     separated = failed = 0
     with only_writer(args.output):

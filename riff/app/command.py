@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from riff import cli
+from riff.devices import choose_device
 from riff.errors import OptionError
 
 SEPARATORS = ("auto", *cli.SEPARATORS, "none")
@@ -95,7 +96,7 @@ def _serve(args: cli.argparse.Namespace, root: Path) -> None:
     from riff.app.songs import Limits, Separation
     from riff.separation.separator import SeparationOptions
 
-    device = cli.choose_device(args.device, mps=True)
+    device = choose_device(args.device, mps=True)
     engine = Engine(offered_models(args.model), args.base, device)
     options = SeparationOptions(args.separator, device=device, spleeter_model_dir=args.spleeter_model_dir)
     sessions = Sessions(root, args.keep)
@@ -133,7 +134,7 @@ def _serve(args: cli.argparse.Namespace, root: Path) -> None:
         ) from error
     finally:
         actions.close()
-        blocks.close()
+        blocks.close(verbose=False)
 
 
 def _interrupt(_number: int, _frame: object) -> None:

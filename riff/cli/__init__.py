@@ -9,5 +9,4 @@ from riff.cli.parser import SEPARATORS, ArgumentParser, called_as
 from riff.cli.progress import MinuteLines, Stopwatch, progress_bar, stdout_for_player, warn
 from riff.cli.results import FILES_KEY, ResultFolder, check_new_files
 from riff.cli.vocabulary import OLDER_NAMES, with_current_names
-from riff.devices import choose_device
 from riff.files import OUT_OF_SPACE

@@ -160,7 +160,7 @@ def control_samples(
 ) -> SampleLog:
     """Log samples of clips with the pipeline's ControlNet, and their edge F1."""
     sampler = with_control(pipeline, pipeline.controlnet)
-    sampler.scheduler, options = sampling_of(settings, pipeline.scheduler)
+    sampler.scheduler, options = sampling_of(pipeline.scheduler, settings.sampling, settings.distill_steps)
     sampler.set_progress_bar_config(disable=True)
     sample = partial(sample_control, sampler, options=options)
     sample_free = partial(sample_control, sampler, options=without_control(options))

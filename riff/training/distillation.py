@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers import UniPCMultistepScheduler
@@ -12,20 +12,20 @@ from riff.data.datasets import Example
 from riff.models.lora import FewStepScheduler, without_lora
 from riff.sampling.options import EditOptions, SamplingOptions
 from riff.training.module import NoiseTraining
-from riff.training.options import RunSettings
 from riff.training.processes import BatchRng
 
+Options = TypeVar("Options", bound=SamplingOptions | EditOptions)
 SUBSTEPS = 2  # the teacher's steps in each of the student's
 
 
-def sampling_of(settings: RunSettings, scheduler: Any) -> tuple[Any, SamplingOptions | EditOptions]:
+def sampling_of(scheduler: Any, options: Options, distill_steps: int) -> tuple[Any, Options]:
     """The scheduler and the options that a run's model is sampled with. scheduler: of its base."""
-    if settings.distill_steps:
-        return FewStepScheduler.like(scheduler), student_options(settings.sampling, settings.distill_steps)
-    return UniPCMultistepScheduler.from_config(scheduler.config), settings.sampling
+    if distill_steps:
+        return FewStepScheduler.like(scheduler), student_options(options, distill_steps)
+    return UniPCMultistepScheduler.from_config(scheduler.config), options
 
 
-def student_options(teacher: SamplingOptions | EditOptions, steps: int) -> SamplingOptions | EditOptions:
+def student_options(teacher: Options, steps: int) -> Options:
     """A teacher's options with so many steps and without guidance."""
     if isinstance(teacher, EditOptions):
         return replace(teacher, steps=steps, guidance_scale=1.0, image_guidance_scale=1.0)
@@ -66,7 +66,8 @@ class Distillation(NoiseTraining):
             noise, timesteps: as of `NoiseTraining`.
         """
         first = self._steps - 1 - timesteps * self._steps // self.noise_levels
-        return self._errors(batch, *noise.unbind(dim=1), first)
+        latent_noise, added = noise.unbind(dim=1)
+        return self._errors(batch, latent_noise, added, first)
 
     def _errors(self, batch: Example, latent_noise: torch.Tensor, noise: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         """The loss of each example, from the student's step of this number on."""

@@ -207,7 +207,7 @@ def prepare_edit_data(settings: EditSettings, pipeline: Any) -> EditData:
 def edit_samples(pipeline: Any, clips: Sequence[HeldOutClip], settings: EditSettings, folder: Path) -> SampleLog:
     """Log samples of clips with the pipeline's UNet."""
     sampler = with_unet(pipeline, pipeline.unet)
-    sampler.scheduler, options = sampling_of(settings, pipeline.scheduler)
+    sampler.scheduler, options = sampling_of(pipeline.scheduler, settings.sampling, settings.distill_steps)
     sample = partial(sample_edit, sampler, options=options)
     return SampleLog(sampler, sample, clips, folder, settings.sample_every, settings.step.seed)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from riff import cli
+from riff.devices import choose_device
 from riff.errors import ModelError
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def read(
     from riff.training.memory import choose_preset, choose_savings, stability_flags
     from riff.training.options import Advice, TrainingOptions
 
-    device = cli.choose_device(args.device)
+    device = choose_device(args.device)
     preset = choose_preset(args.memory, save_memory, device)
     chosen = {
         "checkpointing": args.gradient_checkpointing,

@@ -132,7 +132,7 @@ class TrainingRun:
             if settings.lora_rank:
                 base, scheduler = model, None
                 if settings.distill_steps:
-                    scheduler, options = sampling_of(settings, pipeline.scheduler)
+                    scheduler, options = sampling_of(pipeline.scheduler, settings.sampling, settings.distill_steps)
                     origin = origin | {"sampling": origin.get("sampling", {}) | options.recommendation}
                 save_lora(pipeline, output, {**origin, "base": model, **known}, self._replaces, scheduler)
             else:

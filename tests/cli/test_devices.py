@@ -8,8 +8,7 @@ import pytest
 import torch
 
 import train_instruct_pix2pix
-from riff import cli
-from riff.devices import computes_bf16, default_precision, sampling_dtype, signal_device
+from riff.devices import choose_device, computes_bf16, default_precision, sampling_dtype, signal_device
 from riff.errors import OptionError
 
 HALF = torch.float16
@@ -50,7 +49,7 @@ def test_what_a_gpu_computes_in(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     on_machine(monkeypatch, gpu, capability, hip)
-    assert (cli.choose_device("auto"), cli.choose_device("cuda")) == ("cuda", "cuda")
+    assert (choose_device("auto"), choose_device("cuda")) == ("cuda", "cuda")
     assert (default_precision("cuda"), sampling_dtype("cuda"), signal_device("cuda")) == (training, sampling, "cuda")
     assert computes_bf16("cuda") == (training == "bf16")
     (line,) = capsys.readouterr().err.splitlines()  # of auto alone
@@ -59,28 +58,28 @@ def test_what_a_gpu_computes_in(
 
 def test_mps_samples_and_does_not_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     on_machine(monkeypatch, mps=True)
-    assert cli.choose_device("auto", mps=True) == cli.choose_device("mps", mps=True) == "mps"
-    assert cli.choose_device("auto") == "cpu"
+    assert choose_device("auto", mps=True) == choose_device("mps", mps=True) == "mps"
+    assert choose_device("auto") == "cpu"
     assert (sampling_dtype("mps"), signal_device("mps")) == (torch.float32, "cpu")
     assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == ["device mps", "device cpu"]
     with pytest.raises(OptionError, match="--device mps: only sampling runs there"):
-        cli.choose_device("mps")
+        choose_device("mps")
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])
 def test_what_is_not_there_is_refused(device: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     on_machine(monkeypatch)
     with pytest.raises(OptionError, match=f"--device {device}: no {device.upper()} device is visible"):
-        cli.choose_device(device, mps=True)
-    assert cli.choose_device("cpu") == "cpu"
+        choose_device(device, mps=True)
+    assert choose_device("cpu") == "cpu"
     assert capsys.readouterr().err == ""
-    assert cli.choose_device("auto", mps=True) == "cpu"
+    assert choose_device("auto", mps=True) == "cpu"
     assert capsys.readouterr().err.startswith("device cpu: PyTorch sees no GPU")
 
 
 def test_only_the_first_of_several_processes_reports(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("RANK", "1")
-    cli.choose_device("auto")
+    choose_device("auto")
     assert capsys.readouterr().err == ""
 
 

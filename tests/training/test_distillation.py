@@ -34,7 +34,7 @@ from riff.training.run_dir import read_losses
 DISTIL = ("--lora_rank", 4, "--distill_steps", 2)
 QUICK = ("--val_freq", 0, "--validation_steps", 0, "--num_validation_images", 0)
 PROMPT, SIZE = "add a sad song", 512
-TEACHERS = {"edit": EditOptions(20, 3.0, 6.0), "control": SamplingOptions(20, 3.0, 1.6)}
+TEACHERS: dict[str, Any] = {"edit": EditOptions(20, 3.0, 6.0), "control": SamplingOptions(20, 3.0, 1.6)}
 
 
 def new_objective(kind: str, tiny_base: Path, tiny_control: Path) -> tuple[Any, dict[str, torch.Tensor], Any]:
