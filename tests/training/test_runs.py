@@ -164,9 +164,11 @@ def test_both_trainers_refuse_before_they_train(
         (tmp_path / name).write_text("mine")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OptionError, match=rf"^--output {output}: holds .*, and no model of this project"):
-        cnet_riff_training.main(["--output", output, "--overwrite", "--device", "cpu", "--model", str(tiny_base)])
+        cnet_riff_training.main(
+            ["--output", output, "--overwrite", "--device", "cpu", "--model", str(tiny_base), "--train_data_dir", "."]
+        )
     with pytest.raises(OptionError, match=rf"^--output {output}: holds"):
-        train_instruct_pix2pix.main(["--output_dir", output, "--overwrite", "--device", "cpu"])
+        train_instruct_pix2pix.main(["--output_dir", output, "--overwrite", "--device", "cpu", "--train_data_dir", "."])
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["config.json", "mine.txt"]
 
 
