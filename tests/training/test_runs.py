@@ -431,7 +431,7 @@ def test_a_run_that_resumes_on_another_gpu_chooses_its_memory_preset_anew(
         monkeypatch.setattr("riff.training.memory.gpu_memory", lambda: gib * 2**30)
         return script.read_settings(script.parse_args([*flags, "--device", "cuda"]))
 
-    monkeypatch.setattr(cli, "choose_device", lambda name: name)
+    monkeypatch.setattr("riff.training.flags.choose_device", lambda name: name)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     kept = RunDir(tmp_path, 0).checkpoints / stopped.name
     kept.parent.mkdir(parents=True)
