@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from riff import cli
-from riff.cli.errors import naming
+from riff.cli.errors import named_flag, naming
 
 WHAT = ("model", "log", "checkpoint", "all")
 
@@ -71,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if needs_model:
             raise
     if args.model and needs_model:
-        check_type(args.model, read_config(run))
+        with named_flag("--model "):
+            check_type(args.model, read_config(run))
     if model is None and needs_model:
         print("the run's final pipeline was not found, so it is left out; name its folder with --model")
     files = collect(args.version, args.lightning_logs, args.image_log, model, args.what)

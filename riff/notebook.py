@@ -36,7 +36,7 @@ def describe_runtime(device: str) -> str:
     """Whether there is a GPU, and what that means, in plain words.
 
     Args:
-        device: chosen by `riff.cli.choose_device`.
+        device: chosen by `riff.devices.choose_device`.
     """
     if device == "cuda":
         return f"GPU: {torch.cuda.get_device_name()}. A take needs seconds; `auto` is the published model, a large download."

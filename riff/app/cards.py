@@ -70,8 +70,9 @@ def backing_card(region: Region, preview: str, sound: str, image: str, separator
     return str(_HTML.backing(region.name, " to ".join(map(clock, region)), preview, sound, image, source))
 
 
-def verdict_line(verdict: Verdict) -> str:
-    """Whether a vocal was found that fits the backing, and what to try if not."""
+def verdict_line(verdict: Verdict, has_melody: bool) -> str:
+    """Whether a vocal was found that fits the backing, and what to try if not. has_melody: whether it was sung from one."""
     if verdict.shortcoming:
-        return f"{verdict.shortcoming.capitalize()}: try another seed, the best of more, or a composed melody."
+        more = "another seed or the best of more" if has_melody else "another seed, the best of more, or a composed melody"
+        return f"{verdict.shortcoming.capitalize()}: try {more}."
     return f"A vocal was found in it; fits the backing: {verdict.fit_text}."

@@ -87,7 +87,7 @@ def save_take(
     preview, full = folder / f"vocal-{number}.flac", float(np.abs(mix.mix).max())
     write_audio(preview, mix.vocal, mix.sample_rate, PREVIEW)
     times = " to ".join(map(clock, part.region))
-    lines = [title, f"{request.model}, seed {scored.seed}, {times}", verdict_line(scored.verdict)]
+    lines = [title, f"{request.model}, seed {scored.seed}, {times}", verdict_line(scored.verdict, guide is not None)]
     notes = ", with the notes that were shown" if request.notes else ""
     lines += [f"melody: {MELODIES[melody_choice(request.melody)]}{notes}; red in the image"] if request.melody != NONE else []
     lines += [lowered_line(mix.song_gain_db)] if mix.song_gain_db < 0 else []

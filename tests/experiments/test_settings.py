@@ -20,7 +20,7 @@ from riff.sampling.options import SamplingOptions
 from tools import evaluate_samples
 
 SETTINGS = ("strength", "canny", "guidance", "steps", "sampler")
-FLAGS = {"steps": 1, "scale": None, "strength": None, "settings": ["sampler"]}
+FLAGS = {"steps": 1, "guidance_scale": None, "strength": None, "settings": ["sampler"]}
 
 
 @pytest.fixture(scope="module")

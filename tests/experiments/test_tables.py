@@ -17,7 +17,7 @@ import tables
 from tools.evaluate_samples import make_parser
 
 # Tables of words or of what stands in the code, and one that demo/card.py writes with its model.
-OTHER_TABLES = {"name", "folder", "flag", "metric", "page", "what you want", "word", "part"}
+OTHER_TABLES = {"name", "folder", "flag", "metric", "page", "what you have", "what you want", "word", "part"}
 MANIFEST_KEYS = {"arguments", "script", "commit", "time", "python", "device", "versions"}
 
 

@@ -124,7 +124,7 @@ def test_a_song_at_another_rate_is_separated_and_keeps_it(tiny_control: Path, so
         (("--start", 5, "--end", 4), "ends before it begins"),
         (("--start", 1, 2, "--end", 3, 4), "overlaps with"),
         (("--start", 1, 2, "--end", 3), "give as many of each"),
-        (("--start", "soon", "--end", 3), "write 32, 0:32"),
+        (("--start", "soon", "--end", 3), "such as 32, 0:32"),
         (("--overlap", 1), "0 to below 1"),
         (("--stream", "--num_samples", 2), "--stream makes one take"),
         (("--gain", "loud"), "-100 to 100 or auto"),

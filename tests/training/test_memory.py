@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,6 +77,7 @@ def test_the_same_step_on_real_tensors_takes_what_was_predicted(model_type: str,
 def test_the_accounting_agrees_with_the_profiler(preset: str, precision: str) -> None:
     """The profiler records the allocator: its peak, with the workspaces of the CPU's kernels."""
     build = step_of(control_on_meta(SMALL), SMALL, options(preset), precision)
+    gc.collect()  # what earlier tests left must not be freed while the profiler counts
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         counted = trace_step(build, precision)
     events = profile.profiler.kineto_results.events()

@@ -164,9 +164,11 @@ def test_both_trainers_refuse_before_they_train(
         (tmp_path / name).write_text("mine")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OptionError, match=rf"^--output {output}: holds .*, and no model of this project"):
-        cnet_riff_training.main(["--output", output, "--overwrite", "--device", "cpu", "--model", str(tiny_base)])
+        cnet_riff_training.main(
+            ["--output", output, "--overwrite", "--device", "cpu", "--model", str(tiny_base), "--train_data_dir", "."]
+        )
     with pytest.raises(OptionError, match=rf"^--output {output}: holds"):
-        train_instruct_pix2pix.main(["--output_dir", output, "--overwrite", "--device", "cpu"])
+        train_instruct_pix2pix.main(["--output_dir", output, "--overwrite", "--device", "cpu", "--train_data_dir", "."])
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["config.json", "mine.txt"]
 
 
@@ -429,7 +431,7 @@ def test_a_run_that_resumes_on_another_gpu_chooses_its_memory_preset_anew(
         monkeypatch.setattr("riff.training.memory.gpu_memory", lambda: gib * 2**30)
         return script.read_settings(script.parse_args([*flags, "--device", "cuda"]))
 
-    monkeypatch.setattr(cli, "choose_device", lambda name: name)
+    monkeypatch.setattr("riff.training.flags.choose_device", lambda name: name)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     kept = RunDir(tmp_path, 0).checkpoints / stopped.name
     kept.parent.mkdir(parents=True)
