@@ -61,7 +61,7 @@ def run_fit(evaluation: Evaluation) -> Result:
 def _generate(evaluation: Evaluation, clip: ReferenceClip) -> tuple[SpectrogramImage, SpectrogramImage]:
     """Mixes with the model's vocal, free and with a composed tune: one prompt, one seed, whatever the clip."""
     model, backing = evaluation.model, clip.accompaniment_image
-    prompt = f"{'Generate' if model.follows_edges else 'add'} {VOCAL}"
+    prompt = model.prompt_for(VOCAL)
     guide = TuneGuide(Tune(COMPOSE), clip.song, backing, model.target, prompt)
     samplers = (SongSampler(model, backing, prompt), SongSampler(model, backing, prompt, guide=guide))
     free, given = (mix_image(sampler.sample(evaluation.seed), backing, model.target) for sampler in samplers)
