@@ -13,7 +13,7 @@ from riff.experiments.fit import COMPOSED, EXPERIMENT, MODEL, OTHERS, TRUE
 
 
 def test_true_vocals_fit_better_than_over_other_songs(tiny_edit) -> None:
-    evaluation = load_evaluation(str(tiny_edit), demo_clips(11, 3), steps=1)
+    evaluation = load_evaluation(str(tiny_edit), demo_clips(12, 3), steps=1)
     result = EXPERIMENT.measure(evaluation, {})
     means = result.means
     assert list(means) == [MODEL, MODEL + OTHERS, COMPOSED, COMPOSED + OTHERS, TRUE, TRUE + OTHERS]
