@@ -14,7 +14,7 @@ from riff.metrics.edit import added_melody, excess_image, judge
 from riff.metrics.fit import dependence, score_fit, share_of_way
 from riff.models.model_types import CONTROL, EDIT
 from riff.sampling.levels import mix_image
-from riff.sampling.melody import COMPOSE, Tune, TuneGuide
+from riff.sampling.melody import TuneGuide
 from riff.sampling.song import SongSampler
 from riff.spectrogram.image import SpectrogramImage
 
@@ -62,7 +62,7 @@ def _generate(evaluation: Evaluation, clip: ReferenceClip) -> tuple[SpectrogramI
     """Mixes with the model's vocal, free and with a composed tune: one prompt, one seed, whatever the clip."""
     model, backing = evaluation.model, clip.accompaniment_image
     prompt = model.prompt_for(VOCAL)
-    guide = TuneGuide(Tune(COMPOSE), clip.song, backing, model.target, prompt)
+    guide = TuneGuide(evaluation.composed_tune, clip.song, backing, model.target, prompt)
     samplers = (SongSampler(model, backing, prompt), SongSampler(model, backing, prompt, guide=guide))
     free, given = (mix_image(sampler.sample(evaluation.seed), backing, model.target) for sampler in samplers)
     return free, given
