@@ -289,16 +289,20 @@ def test_a_take_is_compared_in_step(browser: Browser, server: Server, song: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_take_plays_while_it_is_generated(browser: Browser, server: Server, song: Path, width: int) -> None:
+def test_a_take_plays_while_it_is_generated(browser: Browser, server: Server, width: int) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
     visitor, problems = Visitor(browser, server, MICROPHONE), list[str]()
     page, live = visitor.page, visitor.page.locator("#live figure")
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.set_viewport_size({"width": width, "height": 900})
-    visitor.open(song)
+    page.click("#demo-song")
+    page.wait_for_selector("#waveform .region")
+    visitor.number("#start", 0)
+    visitor.number("#end", 6)
     page.click("#play")
     page.wait_for_function("window.heard?.() > 1e-3")
+    assert page.locator("#notes .find").is_disabled()
     assert page.locator("#takes .take").count() == 0
     page.fill("#prompt textarea", "a sad male vocal")
     page.wait_for_function("document.querySelector('#live output').value === '0:02 / 0:06'")
@@ -310,7 +314,9 @@ def test_a_take_plays_while_it_is_generated(browser: Browser, server: Server, so
     live.wait_for(state="hidden")  # it has played to its end
     steered = [request for request in visitor.requests if "a sad male vocal" in (request.post_data or "")]
     assert steered
+    assert page.locator("#notes .find").is_enabled()
 
+    visitor.number("#end", 12)
     page.click("#play")
     live.wait_for()
     live.get_by_role("button", name="Stop").click()
