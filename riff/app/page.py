@@ -131,7 +131,7 @@ class Page:
         on.midi.upload(self._receive_melody, [on.melody, on.midi], [on.state, on.notes], **QUIET)
         recorded = [on.hum.stop_recording, on.hum.upload]
         gr.on(recorded, self._receive_melody, [on.melody, on.hum], [on.state, on.notes], **QUIET)
-        steer: dict[str, Any] = {"fn": self._steer, "inputs": {*part[2:4], *request}, "outputs": None, **unqueued}
+        steer: dict[str, Any] = {"fn": self._steer, "inputs": {on.low, on.high, *request}, "outputs": None, **unqueued}
         steering = [
             on.prompt,
             on.negative_prompt,

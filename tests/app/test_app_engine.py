@@ -898,7 +898,7 @@ def test_a_take_that_is_stopped_while_it_plays_leaves_nothing(
 
 
 def test_a_setting_is_taken_over_when_it_stays(part: Part, tmp_path: Path) -> None:
-    live, followed = LiveTake(tmp_path, part, TakeRequest("a model", "a sad")), []
+    live, followed = LiveTake(tmp_path, part, TakeRequest("a model", "a sad")), list[TakeRequest]()
     live.want(replace(live.request, prompt="a sad ma"))
     live.follow(followed.append)
     assert followed == []
