@@ -78,8 +78,8 @@ def generate(model: Any, tune: Any, args: cli.argparse.Namespace, number: int, s
     song = composed(number, seconds)
     backing = backing_image(song)
     began = clock()
-    guide = TuneGuide(tune, song, backing, model.target, model.default_prompt) if tune else None
-    stream = SongStream(model, song, backing, model.default_prompt, args.seed, guide)
+    guide = TuneGuide(tune, song, backing, model.target, model.prompt_for(None)) if tune else None
+    stream = SongStream(model, song, backing, model.prompt_for(None), args.seed, guide)
     pieces, arrivals = [], []
     for piece in stream:
         arrivals.append(clock() - began)
@@ -91,7 +91,7 @@ def generate(model: Any, tune: Any, args: cli.argparse.Namespace, number: int, s
     windows_s = None
     if args.windows:
         began = clock()
-        output = SongSampler(model, backing, model.default_prompt, guide=guide).sample(args.seed)
+        output = SongSampler(model, backing, model.prompt_for(None), guide=guide).sample(args.seed)
         curves["windows"] = seams_of(render_mix(song, output, model.target).vocal)
         windows_s = clock() - began
     speed = seconds / arrivals[-1]
