@@ -116,7 +116,7 @@ class Page:
         generated = on.generate.click(self._generate, {*part, *request}, updated, **unqueued)
         on.play.click(self._play, {*part, *request}, updated, **unqueued)
         varied = on.takes.vary(self._vary, None, updated, **unqueued)
-        decisive = [on.start, on.end, on.model, on.steps, on.num_takes, on.best_of, on.melody, on.melody_strength]
+        decisive: list[Any] = [on.start, on.end, on.model, on.steps, on.num_takes, on.best_of, on.melody, on.melody_strength]
         estimate: dict[str, Any] = {"fn": self._estimate, "inputs": {*decisive}, "outputs": [on.wait], **unqueued}
         gr.on([setting.change for setting in decisive], trigger_mode="always_last", **estimate)
         generated.then(**estimate)
@@ -132,7 +132,7 @@ class Page:
         recorded = [on.hum.stop_recording, on.hum.upload]
         gr.on(recorded, self._receive_melody, [on.melody, on.hum], [on.state, on.notes], **QUIET)
         steer: dict[str, Any] = {"fn": self._steer, "inputs": {on.low, on.high, *request}, "outputs": None, **unqueued}
-        steering = [
+        steering: list[Any] = [
             on.prompt,
             on.negative_prompt,
             on.scale,
