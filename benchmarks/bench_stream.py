@@ -5,16 +5,15 @@
 
 Songs are synthesised (a catalogue that no model is trained on), with the model loaded and the song separated. The first sound is
 that of a request: its tune, its text and the first window. The player begins with the first piece and plays at the song's speed;
-an underrun is a piece that comes after the one before has ended; those of ten minutes are simulated from the measured times
-between pieces, over and over. Speed is seconds of song a second. Seams are those of the vocal's own sound: change where a stream's
-windows begin, over the change elsewhere (riff.metrics.seams).
+an underrun is a piece that comes after the one before has ended. Speed is seconds of song a second. Seams are those of the vocal's
+own sound: change where a stream's windows begin, over the change elsewhere (riff.metrics.seams).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,8 @@ COMPOSED_S = 60.0  # a longer song repeats it
 def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     add = parser.add_argument
-    add("--model", default="models/riff-pix2pix-mini", help="folder or hub id of a control or an edit model")
-    add("--base", help="base to use instead of the one that --model names")
+    add("--models", nargs="+", default=["models/riff-pix2pix-mini", "models/riff-cnet-mini"], help="control or edit models")
+    add("--base", help="base to use instead of the one that each model names")
     add("--seconds", type=cli.real(10), default=60.0, help="length of a song")
     add("--num_songs", type=cli.whole(1), default=1, help="how many songs")
     add("--steps", type=cli.DENOISING_STEPS, default=4, help="denoising steps")
@@ -43,27 +42,33 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    results = {Path(name).name: measure(name, args) for name in args.models}
+    cli.write_manifest(args.output, vars(args), results=results)
+
+
+def measure(name: str, args: cli.argparse.Namespace) -> dict[str, Any]:
+    """Stream every song by one model."""
+    from riff.sampling.melody import tune_for
     from riff.sampling.song import load_song_model
 
-    model = load_song_model(args.model, args.base, choose_device(args.device), steps=args.steps)
-    generate(model, cli.argparse.Namespace(**vars(args) | {"windows": False}), 0, 6.0)  # compiles and caches
+    model, tune = load_song_model(name, args.base, choose_device(args.device), steps=args.steps), tune_for(name, None, None)
+    generate(model, tune, cli.argparse.Namespace(**vars(args) | {"windows": False}), 0, 6.0)  # compiles and caches
     songs: list[dict[str, Any]] = []
     for number in range(args.num_songs):
-        songs.append(generate(model, args, number, args.seconds))
-        first, speed, late = (songs[-1][name] for name in ("first_sound_s", "speed", "underruns"))
-        print(
-            f"song {number}: first sound after {first:.2f} s, {speed:.2f} times as fast as it plays, {late} underruns", flush=True
-        )
+        songs.append(generate(model, tune, args, number, args.seconds))
+        first, speed, late = (songs[-1][figure] for figure in ("first_sound_s", "speed", "underruns"))
+        figures = f"first sound after {first:.2f} s, {speed:.2f} times as fast as it plays, {late} underruns"
+        print(f"{name}, song {number}: {figures}", flush=True)
     seams = {way: ratios([song["curves"][way] for song in songs], songs[0]["borders"]) for way in songs[0]["curves"]}
     for way, found in seams.items():
-        print(f"{way:10}" + "".join(f"{measure:>18} {ratio:5.2f}" for measure, ratio in found.items()))
-    rows = [{name: value for name, value in song.items() if name not in ("curves", "borders")} for song in songs]
-    cli.write_manifest(args.output, vars(args), songs=rows, seams=seams)
+        print(f"{way:10}" + "".join(f"{figure:>18} {ratio:5.2f}" for figure, ratio in found.items()))
+    rows = [{figure: value for figure, value in song.items() if figure not in ("curves", "borders")} for song in songs]
+    return {"songs": rows, "seams": seams}
 
 
-def generate(model: Any, args: cli.argparse.Namespace, number: int, seconds: float) -> dict[str, Any]:
+def generate(model: Any, tune: Any, args: cli.argparse.Namespace, number: int, seconds: float) -> dict[str, Any]:
     """Stream a song, and generate it in windows: times, underruns, and the `SeamCurves` of the vocals."""
-    from riff.sampling.melody import TuneGuide, tune_for
+    from riff.sampling.melody import TuneGuide
     from riff.sampling.rendering import backing_image, render_mix
     from riff.sampling.song import SongSampler
     from riff.sampling.stream import SongStream, joined
@@ -72,7 +77,6 @@ def generate(model: Any, args: cli.argparse.Namespace, number: int, seconds: flo
     clock = time.process_time if args.cpu_time else time.perf_counter
     song = composed(number, seconds)
     backing = backing_image(song)
-    tune = tune_for(args.model, None, None)
     began = clock()
     guide = TuneGuide(tune, song, backing, model.target, model.prompt_for(None)) if tune else None
     stream = SongStream(model, song, backing, model.prompt_for(None), args.seed, guide)
@@ -92,10 +96,8 @@ def generate(model: Any, args: cli.argparse.Namespace, number: int, seconds: flo
         windows_s = clock() - began
     speed = seconds / arrivals[-1]
     times = {"first_sound_s": arrivals[0], "first_piece_s": starts[1], "speed": speed, "slowest_s": slowest(arrivals)}
-    in_ten_minutes, _ = playback(over_and_over(arrivals), over_and_over(starts))
     playing = {
         "underruns": underruns,
-        "in_ten_minutes": in_ten_minutes,
         "stalled_s": stalled_s,
         "windows_s": windows_s,
         "arrivals": arrivals,
@@ -121,12 +123,6 @@ def playback(arrivals: Sequence[float], starts: Sequence[float]) -> tuple[int, f
         if late_s > 0:
             underruns, waited_s = underruns + 1, waited_s + late_s
     return underruns, waited_s
-
-
-def over_and_over(times: Sequence[float], pieces: int = 160) -> list[float]:
-    """Times of so many pieces, from the differences of these without the first and the last, which are shorter: ten minutes."""
-    between = [after - before for before, after in pairwise(times)][:-1] or [0.0]
-    return list(accumulate((between[number % len(between)] for number in range(pieces)), initial=times[0]))
 
 
 def composed(number: int, seconds: float) -> Any:

@@ -11,11 +11,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from riff.app.cards import backing_card, clock, progress_line, status_line
 from riff.app.engine import Engine, TakeRequest, description, edges_of
 from riff.app.jobs import Job, Pace, Stopped, Worker
+from riff.app.live import LIVE_STEPS, LiveTake
 from riff.app.painted_edges import check_painted_edges, read_painted_edges
 from riff.app.sessions import Session, Sessions
 from riff.app.songs import Limits, Part, Region, Separation, Upload, fit_part, receive, windows_of
@@ -24,7 +26,7 @@ from riff.app.tunes import HUM, MIDI, NO_FILE, NO_NOTES, Key, melody_choice, rea
 from riff.audio.io import write_audio
 from riff.errors import AudioError, OptionError
 from riff.files import atomic_path
-from riff.sampling.melody import NONE
+from riff.sampling.melody import NONE, TuneGuide
 from riff.sampling.mixback import full_scale_gain
 from riff.sampling.windows import guided_steps
 from riff.spectrogram.edges import save_edges
@@ -41,7 +43,7 @@ class PageUpdate(NamedTuple):
 
     Attributes:
         busy: whether a job is waiting or running. edges: value of static/edges.js. backing, takes: HTML.
-        suggestion: of a prompt, empty for none. tune: value of static/notes.js.
+        suggestion: of a prompt, empty for none. tune: value of static/notes.js. live: value of static/live.js.
     """
 
     status: str
@@ -51,6 +53,7 @@ class PageUpdate(NamedTuple):
     takes: str | None = None
     suggestion: str | None = None
     tune: str | None = None
+    live: str | None = None
 
 
 Show = Callable[[PageUpdate], object]
@@ -230,6 +233,19 @@ class Actions:
                 are kept with that part, and control every take of it.
             roll: value of static/notes.js. Notes that are shown for this part are what its takes sing.
         """
+        region, request, is_on_page = self._ask(session, start_s, end_s, request, edges, roll)
+        return self._generate(session, region, request.each_take(), is_on_page)
+
+    def _ask(
+        self,
+        session: Session,
+        start_s: float | None,
+        end_s: float | None,
+        request: TakeRequest,
+        edges: EdgesValue,
+        roll: str | None,
+    ) -> tuple[Region, TakeRequest, bool]:
+        """The part of a request for takes, the request with the notes to sing, and whether the page shows that part already."""
         region = self._region(session, start_s, end_s)
         _keep_painted(session, edges)
         self.keep_notes(session, roll)
@@ -238,7 +254,66 @@ class Actions:
         if (region.name, melody) in session.tunes and not request.notes:
             raise OptionError(NO_NOTES)
         is_on_page = edges is not None and edges.get("part") == region.name and region.name in session.parts
-        return self._generate(session, region, request.each_take(), is_on_page)
+        return region, request, is_on_page
+
+    def play(
+        self,
+        session: Session,
+        start_s: float | None,
+        end_s: float | None,
+        request: TakeRequest,
+        edges: EdgesValue,
+        roll: str | None = None,
+    ) -> AsyncGenerator[PageUpdate, None]:
+        """Generate one take of a part from left to right; each piece of its mix is shown when it is done, and the take at the end.
+
+        Args:
+            edges, roll: as for `generate`.
+        """
+        region, request, is_on_page = self._ask(session, start_s, end_s, request, edges, roll)
+        _check_room(session, 1)
+        steps = min(request.steps, LIVE_STEPS) if self.engine.device == "cpu" else request.steps
+        first = replace(request, steps=steps, best_of=1).each_take()[0]
+
+        def work(job: Job, show: Show) -> None:
+            part, painted = self._open(job, show, session, region, first, is_on_page)
+            live = session.live = LiveTake(session.folder, part, first)
+            try:
+                self._play(job, show, session, live, painted)
+            except BaseException:
+                live.delete()
+                show(PageUpdate("", live=""))
+                raise
+            finally:
+                session.live = None
+            if live.error:
+                raise live.error
+
+        return self._run(session, work, lambda: "")
+
+    def _play(self, job: Job, show: Show, session: Session, live: LiveTake, painted: np.ndarray | None) -> None:
+        part, first = live.part, live.request
+        job.begin("Preparing")
+        stream = self.engine.stream(part, first, painted, job.step)
+        job.begin("Generating while it plays", len(stream) * stream.steps)
+        for number, piece in enumerate(stream, start=1):
+            live.add(piece)
+            show(PageUpdate("", live=live.value(session.url)))
+            live.follow(lambda settings: self.engine.steer(stream, part, settings))
+            job.total = job.done + (len(stream) - number) * stream.steps
+        remarks = ["played while it was generated", *live.changes]
+        guide = stream.guide if isinstance(stream.guide, TuneGuide) else None
+        session.take_count += 1
+        number, line = session.take_count, self.engine.prompt(first)
+        saved = save_take(session.folder, number, part, stream.take(), live.mix, live.request, line, guide, remarks)
+        session.takes.insert(0, saved)
+        show(PageUpdate("", takes=self.takes(session)))
+
+    def steer(self, session: Session, settings: TakeRequest) -> None:
+        """Change the settings of the take that plays while it is generated, for what is still to come."""
+        if live := session.live:
+            notes = session.tunes.get((live.part.region.name, melody_choice(settings.melody)), ())
+            live.want(replace(settings, notes=notes))
 
     def vary(self, session: Session, number: int) -> AsyncGenerator[PageUpdate, None]:
         """Generate a take again, with its seed and other strengths."""
@@ -254,23 +329,12 @@ class Actions:
         Args:
             is_on_page: whether the page shows the part's backing and edges already.
         """
-        if len(session.takes) + len(requests) > MOST_KEPT:
-            raise OptionError(f"this page keeps {MOST_KEPT} takes; delete some that you do not need")
+        _check_room(session, len(requests))
         title = requests[0].model
         follows_edges = self.engine.choice(title).follows_edges
 
         def work(job: Job, show: Show) -> None:
-            part = self._part(job, session, region)
-            if not is_on_page:
-                notes = self.notes(session, melody_choice(requests[0].melody))
-                show(self._show_part(session, part, requests[0].canny)._replace(tune=notes))
-            painted_edges, painted = None, session.painted.get(region.name)
-            if follows_edges and painted:
-                painted_edges = read_painted_edges(painted, part.backing.pixels.shape)
-            job.begin("Loading the model")
-            if not self.engine.is_loaded(title):
-                with self._pace.measure(f"loading {title}"):
-                    self.engine.load(title)
+            part, painted_edges = self._open(job, show, session, region, requests[0], is_on_page)
             guides = {one: self.engine.guide(part, one) for one in dict.fromkeys(request.settings for request in requests)}
             samplers = {one: self.engine.sampler(part, one, painted_edges, guide) for one, guide in guides.items()}
             prompt = self.engine.prompt(requests[0])
@@ -289,6 +353,23 @@ class Actions:
                 show(PageUpdate("", takes=self.takes(session)))
 
         return self._run(session, work, lambda: _painted_elsewhere(session, region) if follows_edges else "")
+
+    def _open(
+        self, job: Job, show: Show, session: Session, region: Region, request: TakeRequest, is_on_page: bool
+    ) -> tuple[Part, np.ndarray | None]:
+        """The part, shown unless it is on the page, and the painted edges that its takes follow; their model is loaded."""
+        part = self._part(job, session, region)
+        if not is_on_page:
+            notes = self.notes(session, melody_choice(request.melody))
+            show(self._show_part(session, part, request.canny)._replace(tune=notes))
+        edges, painted = None, session.painted.get(region.name)
+        if painted and self.engine.choice(request.model).follows_edges:
+            edges = read_painted_edges(painted, part.backing.pixels.shape)
+        job.begin("Loading the model")
+        if not self.engine.is_loaded(request.model):
+            with self._pace.measure(f"loading {request.model}"):
+                self.engine.load(request.model)
+        return part, edges
 
     def wait_s(self, session: Session, start_s: float | None, end_s: float | None, request: TakeRequest) -> float | None:
         """How long a request will probably take on this machine, without the queue; None where that was never measured.
@@ -413,6 +494,16 @@ class Actions:
     def takes(self, session: Session) -> str:
         """The takes of a session as HTML."""
         return takes_page(session.takes, session.song.name if session.song else "", session.url)
+
+
+def _check_room(session: Session, takes: int) -> None:
+    """Refuse more takes than a page keeps.
+
+    Raises:
+        OptionError: with these it would be more.
+    """
+    if len(session.takes) + takes > MOST_KEPT:
+        raise OptionError(f"this page keeps {MOST_KEPT} takes; delete some that you do not need")
 
 
 def _song(session: Session) -> Upload:

@@ -21,6 +21,7 @@ from riff.sampling.mixback import Mix
 from riff.sampling.options import EditOptions, SamplingOptions, edit_options_for, options_for
 from riff.sampling.rendering import render_mix
 from riff.sampling.song import SongModel, SongSampler, generate_take, load_song_model
+from riff.sampling.stream import SongStream
 from riff.seeds import seed_after
 from riff.spectrogram.edges import canny_edges
 from riff.tagging.label import write_prompt
@@ -199,16 +200,41 @@ class Engine:
             edges: uint8, 0 or 255, the shape of the backing's image, to follow instead of the backing's own.
             guide: the tune to follow.
         """
+        model = self._configured(request)
+        edges = edges if model.follows_edges else None
+        return SongSampler(model, part.backing, self.prompt(request), edges=edges, guide=guide)
+
+    def stream(
+        self, part: Part, request: TakeRequest, edges: np.ndarray | None = None, on_step: Callable[[], object] = lambda: None
+    ) -> SongStream:
+        """What generates a take of a part piece by piece.
+
+        Args:
+            request: with a seed. edges: as for `sampler`.
+        """
+        guide, seed = self.guide(part, request), request.seed or 0
+        return SongStream(
+            *(self._configured(request), part.song, part.backing, self.prompt(request), seed, guide), edges=edges, on_step=on_step
+        )
+
+    def steer(self, stream: SongStream, part: Part, request: TakeRequest) -> None:
+        """Let what a stream has not generated yet follow other settings, of the same model.
+
+        Raises:
+            AudioError, DataError: as `guide`; then nothing changes.
+        """
+        stream.guide = self.guide(part, request)
+        stream.model, stream.prompt = self._configured(request), self.prompt(request)
+
+    def _configured(self, request: TakeRequest) -> SongModel:
+        """A request's model with its settings."""
         model = self.load(request.model)
+        options: SamplingOptions | EditOptions
         if isinstance(model.options, EditOptions):
-            options: SamplingOptions | EditOptions = EditOptions(
-                request.steps, request.scale, request.image_scale, request.negative_prompt
-            )
-            edges = None
+            options = EditOptions(request.steps, request.scale, request.image_scale, request.negative_prompt)
         else:
             options = SamplingOptions(request.steps, request.scale, request.strength, request.guess_mode, request.negative_prompt)
-        configured = replace(model, options=options, canny=request.canny)
-        return SongSampler(configured, part.backing, self.prompt(request), edges=edges, guide=guide)
+        return replace(model, options=options, canny=request.canny)
 
     def prompt(self, request: TakeRequest) -> str:
         """What the model is asked for: the request's prompt in its words, or its default."""

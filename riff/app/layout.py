@@ -67,6 +67,10 @@ NOTES = """<div class="tools"><button type="button" class="find">Show its notes<
 <button type="button" class="close">Close the notes</button><output></output></div>
 <figcaption>Drag a note, or its end; a double click adds one. Arrow keys move it by a semitone or half a beat, with Shift they
 lengthen it; Delete deletes it. Takes sing what stands here. Closed, the melody is sung as it was found.</figcaption></figure>"""
+LIVE = """<figure class="card" hidden><h3>Playing while it is generated</h3>
+<div class="transport"><button type="button" class="stop">Stop</button><progress max="1" value="0" aria-label="position"></progress>
+<output></output></div><figcaption>Change the prompt, the melody or a strength while it plays: what is still to come follows.
+</figcaption></figure>"""
 EDGES = """<figure class="card"><h3>Edges that the model follows</h3><div class="sheet"><img alt="">
 <canvas role="img" aria-label="edges of the accompaniment, to paint on"></canvas></div><div class="tools">
 <button type="button" class="draw">Draw</button><button type="button" class="erase">Erase</button>
@@ -164,7 +168,10 @@ class Layout:
         self._add_melody(first)
         with gr.Accordion("Advanced settings", open=False, elem_id="advanced"):
             self._add_advanced(models)
-        self.generate = gr.Button("Generate vocals", variant="primary", elem_id="generate")
+        with gr.Row():
+            self.generate = gr.Button("Generate vocals", variant="primary", scale=2, min_width=200, elem_id="generate")
+            self.play = gr.Button("Play while generating", min_width=200, elem_id="play")
+        self.live = gr.HTML(html_template=LIVE, js_on_load=_script("live.js"), elem_id="live")
         self.wait = gr.HTML(elem_id="wait")
 
     def _add_melody(self, first: ModelChoice) -> None:

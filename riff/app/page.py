@@ -106,20 +106,22 @@ class Page:
         self._opened_by_reload = [on.drop, on.rest, on.song_line, on.waveform, on.start, on.end]
         of_melody = [on.melody_strength, on.hum_column, on.midi_column, on.notes_column, on.notes]
         self._opened_by_reload += [on.part_row, on.backing, on.edges, on.takes, on.melody, *of_melody]
-        updated = [on.state, on.cancel, on.prepare, on.generate, on.part_row, on.backing, on.edges, on.takes, on.suggest, on.notes]
+        updated = [on.state, on.cancel, on.prepare, on.generate, on.play, on.part_row, on.backing, on.edges, on.takes, on.suggest]
+        updated += [on.notes, on.live]
         part = [on.start, on.end, on.low, on.high, on.edges]
         request: list[Any] = [on.model, on.prompt, on.negative_prompt, on.steps, on.scale, on.strength, on.image_scale]
         request += [on.guess_mode, on.seed, on.num_takes, on.best_of, on.melody, on.melody_strength, on.hum, on.midi, on.notes]
         unqueued: dict[str, Any] = {"concurrency_limit": None, **QUIET}  # `Worker` queues the jobs
         on.prepare.click(self._prepare, [*part, on.melody], updated, **unqueued)
         generated = on.generate.click(self._generate, {*part, *request}, updated, **unqueued)
+        on.play.click(self._play, {*part, *request}, updated, **unqueued)
         varied = on.takes.vary(self._vary, None, updated, **unqueued)
-        decisive = [on.start, on.end, on.model, on.steps, on.num_takes, on.best_of, on.melody, on.melody_strength]
+        decisive: list[Any] = [on.start, on.end, on.model, on.steps, on.num_takes, on.best_of, on.melody, on.melody_strength]
         estimate: dict[str, Any] = {"fn": self._estimate, "inputs": {*decisive}, "outputs": [on.wait], **unqueued}
         gr.on([setting.change for setting in decisive], trigger_mode="always_last", **estimate)
         generated.then(**estimate)
         varied.then(**estimate)
-        on.cancel.click(self._stop, None, [on.state], **unqueued)
+        gr.on([on.cancel.click, on.live.stop], self._stop, None, None, **unqueued)
         of_model = [on.steps, on.scale, on.strength, on.image_scale, on.edge_settings, on.edges_column, on.melody_strength]
         on.model.input(self._select_model, [on.model], of_model, **QUIET)
         words = [*on.words.values()]
@@ -129,7 +131,19 @@ class Page:
         on.midi.upload(self._receive_melody, [on.melody, on.midi], [on.state, on.notes], **QUIET)
         recorded = [on.hum.stop_recording, on.hum.upload]
         gr.on(recorded, self._receive_melody, [on.melody, on.hum], [on.state, on.notes], **QUIET)
-        on.notes.input(self._keep_notes, [on.notes], None, **QUIET)
+        steer: dict[str, Any] = {"fn": self._steer, "inputs": {on.low, on.high, *request}, "outputs": None, **unqueued}
+        steering: list[Any] = [
+            on.prompt,
+            on.negative_prompt,
+            on.scale,
+            on.strength,
+            on.image_scale,
+            on.guess_mode,
+            on.melody,
+            on.melody_strength,
+        ]
+        gr.on([setting.change for setting in steering], trigger_mode="always_last", **steer)
+        on.notes.input(self._keep_notes, [on.notes], None, **QUIET).then(**steer)
         tune = {on.start, on.end, on.low, on.high, on.model, on.prompt, on.seed, on.melody, on.hum, on.midi, on.notes}
         on.notes.find(self._show_tune, tune, updated, **unqueued)
         on.hum.start_recording(None, js=PLAY_BACKING, **QUIET)
@@ -180,7 +194,7 @@ class Page:
         assert upload is not None
         start, end = session.region or upload.first_part
         part = {"start": start, "end": end, "duration": upload.duration_s, "shortest": SHORTEST_S, "longest": longest}
-        waveform = {**part, "url": session.url(upload.preview or upload.path), "peaks": upload.peaks}
+        waveform = {**part, "url": session.url(upload.preview or upload.path), "peaks": upload.peaks, "rate": upload.sample_rate}
         return [gr.update(visible=False), gr.update(visible=True), song_line(upload), waveform, clock(start, 2), clock(end, 2)]
 
     async def _reload(self, previous: str | None, low: float, high: float, request: gr.Request) -> list[Any]:
@@ -195,7 +209,7 @@ class Page:
         if session is None or session.song is None:
             return [*[gr.skip()] * len(self._opened_by_reload), page]
         update = self._actions.shown(session, (int(low), int(high)))
-        *_, row, backing, edges, takes, _, _ = _values(update)
+        *_, row, backing, edges, takes, _, _, _ = _values(update)
         melody = self._actions.last_melody(session)
         shown = [gr.skip()] * 6 if melody == NONE else [melody, *self._of_melody(session, melody)]
         return [*self._song(session), row, backing, edges, takes, *shown, page]
@@ -273,34 +287,49 @@ class Page:
         return [*(gr.update(visible=is_shown) for is_shown in shown), self._actions.notes(session, melody)]
 
     async def _generate(self, values: dict[Any, Any], request: gr.Request) -> AsyncGenerator[list[Any], None]:
-        on = self._on
-
-        def begin() -> AsyncGenerator[PageUpdate, None]:
-            session = self._session(request)
-            wanted = TakeRequest(
-                model=values[on.model],
-                prompt=(values[on.prompt] or "").strip(),
-                negative_prompt=(values[on.negative_prompt] or "").strip(),
-                steps=int(values[on.steps]),
-                scale=float(values[on.scale]),
-                strength=float(values[on.strength]),
-                image_scale=float(values[on.image_scale]),
-                guess_mode=bool(values[on.guess_mode]),
-                seed=parse_seed(values[on.seed]),
-                takes=int(values[on.num_takes]),
-                best_of=int(values[on.best_of]),
-                canny=(int(values[on.low]), int(values[on.high])),
-                melody=self._melody(values, session),
-                melody_strength=float(values[on.melody_strength]),
-            )
-            return self._actions.generate(
-                *(session, parse_time(values[on.start]), parse_time(values[on.end])),
-                *(wanted, _edges(values[on.edges]), values[on.notes]),
-            )
-
-        async with aclosing(_updates(begin)) as updates:
+        async with aclosing(_updates(lambda: self._begin(self._actions.generate, values, request))) as updates:
             async for update in updates:
                 yield update
+
+    async def _play(self, values: dict[Any, Any], request: gr.Request) -> AsyncGenerator[list[Any], None]:
+        async with aclosing(_updates(lambda: self._begin(self._actions.play, values, request))) as updates:
+            async for update in updates:
+                yield update
+
+    def _begin(
+        self, action: Callable[..., AsyncGenerator[PageUpdate, None]], values: dict[Any, Any], request: gr.Request
+    ) -> AsyncGenerator[PageUpdate, None]:
+        """Begin `generate` or `play` with the settings of the page."""
+        on, session = self._on, self._session(request)
+        times, wanted = (parse_time(values[on.start]), parse_time(values[on.end])), self._request(values, session)
+        return action(session, *times, wanted, _edges(values[on.edges]), values[on.notes])
+
+    def _request(self, values: dict[Any, Any], session: Session) -> TakeRequest:
+        """The settings of the page."""
+        on = self._on
+        return TakeRequest(
+            model=values[on.model],
+            prompt=(values[on.prompt] or "").strip(),
+            negative_prompt=(values[on.negative_prompt] or "").strip(),
+            steps=int(values[on.steps]),
+            scale=float(values[on.scale]),
+            strength=float(values[on.strength]),
+            image_scale=float(values[on.image_scale]),
+            guess_mode=bool(values[on.guess_mode]),
+            seed=parse_seed(values[on.seed]),
+            takes=int(values[on.num_takes]),
+            best_of=int(values[on.best_of]),
+            canny=(int(values[on.low]), int(values[on.high])),
+            melody=self._melody(values, session),
+            melody_strength=float(values[on.melody_strength]),
+        )
+
+    def _steer(self, values: dict[Any, Any], request: gr.Request) -> None:
+        """Pass changed settings to the take that plays while it is generated."""
+        session = self._session(request)
+        if session.live:
+            with _visitor_errors():
+                self._actions.steer(session, self._request(values, session))
 
     async def _vary(self, request: gr.Request, event: gr.EventData) -> AsyncGenerator[list[Any], None]:
         async with aclosing(_updates(lambda: self._actions.vary(self._session(request), int(event.take)))) as updates:
@@ -338,9 +367,8 @@ class Page:
         _, *of_melody = self._of_melody(session, melody)
         return [*values, gr.update(value=used.melody_strength, visible=melody != NONE), *of_melody]
 
-    def _stop(self, request: gr.Request) -> str:
+    def _stop(self, request: gr.Request) -> None:
         self._actions.stop(self._session(request))
-        return status_line("Stopping …")
 
     def _select_model(self, title: str) -> list[Any]:
         """Set the model's recommended values, and hide the settings that it does not have."""
@@ -402,12 +430,12 @@ def _values(update: PageUpdate) -> list[Any]:
     row = gr.skip() if update.backing is None else gr.update(visible=True)
     edges = None if update.edges is None else json.dumps(update.edges)
     contents = [gr.skip() if value is None else value for value in (update.backing, edges, update.takes)]
-    buttons = [gr.update(interactive=not update.busy)] * 2
+    buttons = [gr.update(interactive=not update.busy)] * 3
     suggest = gr.skip()
     if update.suggestion is not None:
         suggest = gr.update(value=SUGGESTED + update.suggestion, visible=bool(update.suggestion))
-    tune = gr.skip() if update.tune is None else update.tune
-    return [update.status, gr.update(visible=update.busy), *buttons, row, *contents, suggest, tune]
+    players = [gr.skip() if value is None else value for value in (update.tune, update.live)]
+    return [update.status, gr.update(visible=update.busy), *buttons, row, *contents, suggest, *players]
 
 
 @contextmanager

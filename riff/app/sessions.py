@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from riff.app.jobs import Job
+from riff.app.live import LiveTake
 from riff.app.songs import Part, Region, Upload
 from riff.app.takes import Take
 from riff.app.tunes import Key
@@ -44,7 +45,8 @@ class Session:
         parts: separated parts by region name, newest last. takes: on the page, newest request first.
         painted: painted edges as data URLs by region name, newest last.
         tunes: notes that are shown, for each part and source of a melody, newest last. melodies: files with a melody, by source.
-        region: that was worked on last. take_count: takes generated so far. last_used: time of the page's last request.
+        region: that was worked on last. take_count: takes generated so far. live: the take that plays while it is generated.
+        last_used: time of the page's last request.
     """
 
     visitor: str
@@ -58,6 +60,7 @@ class Session:
     melodies: dict[str, Path] = field(default_factory=dict)
     take_count: int = 0
     job: Job | None = None
+    live: LiveTake | None = None
     last_used: float = field(default_factory=time.time)
 
     @property

@@ -44,7 +44,8 @@ def load_pickle(path: Path) -> Any:
     is_archive = zipfile.is_zipfile(path)  # what was written before torch 1.6 is a bare pickle instead, and cannot be mapped
     with open(path, "rb") as file:
         if not is_archive and file.read(1) != pickle.PROTO:
-            raise ModelError(f"{path}: cannot be read as a checkpoint (neither an archive nor a pickle)")
+            instead = "give one that PyTorch or safetensors wrote, a diffusers folder or a hub id"
+            raise ModelError(f"{path}: cannot be read as a checkpoint; {instead}")
     try:
         named = torch.serialization.get_unsafe_globals_in_checkpoint(path) if is_archive else []
         inert = [(_InertClass, name) for name in named if LIGHTNING_CLASS.fullmatch(name)]

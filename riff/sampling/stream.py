@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -30,7 +30,7 @@ from riff.sampling.mixback import (
 )
 from riff.sampling.rendering import added_vocal
 from riff.sampling.song import SCORED_FRAMES, SongModel, score_song
-from riff.sampling.windows import Guides, WindowLayout, WindowPredictor, sample_windows
+from riff.sampling.windows import Guides, WindowLayout, WindowPredictor, guided_steps, sample_windows
 from riff.seeds import seed_after
 from riff.separation.song import Song
 from riff.spectrogram.image import SILENCE, SpectrogramImage, image_to_mel
@@ -60,6 +60,7 @@ class SongStream:
         song: separated. backing: `backing_image` of it. guide: what sampling begins with, as for `SongSampler`.
         overlap: share of a window that is known from the one before.
         gain_db: of the vocal (default: by loudness). vocal_lu, stereo: as of `mix_back`. iterations: of Griffin-Lim.
+        edges: as for `SongSampler`. on_step: called after every denoising step.
 
     Attributes:
         model, prompt, guide: may be replaced between two pieces; what is not generated yet then follows the new ones. The model may
@@ -82,8 +83,10 @@ class SongStream:
         vocal_lu: float = VOCAL_LU,
         iterations: int = 16,
         stereo: bool = False,
+        edges: np.ndarray | None = None,
+        on_step: Callable[[], object] = lambda: None,
     ) -> None:
-        self.model, self.prompt, self.guide = model, prompt, guide
+        self.model, self.prompt, self.guide, self._on_step = model, prompt, guide, on_step
         self._song, self._backing, self._seed, self._iterations = song, backing, seed, iterations
         self._layout, factor = WindowLayout(overlap=overlap), latent_factor(model.pipeline)
         self._soft = SOFT_COLUMNS * factor  # frames at the end of a window that the next one generates again
@@ -93,7 +96,9 @@ class SongStream:
         if any(after - before + self._soft > self._layout.width for before, after in pairwise(self._starts)):
             raise OptionError(f"windows that overlap by {overlap:g}: a stream needs more than {self._soft / self._layout.width:g}")
         self._pixels = np.full((height, width), SILENCE, np.uint8)
-        self._padded = np.pad(backing.pixels, ((0, 0), (0, width - self._frames)), constant_values=SILENCE)
+        missing = ((0, 0), (0, width - self._frames))
+        self._padded = np.pad(backing.pixels, missing, constant_values=SILENCE)
+        self._edges = None if edges is None else np.pad(edges, missing)
         self._levels = np.zeros(self._frames, np.float32)  # mel value of black, by frame
         self._predictor: tuple[SongModel, str, WindowPredictor] | None = None
         self._mixer = StreamMixer(song.accompaniment, song.sample_rate, gain_db, vocal_lu, stereo)
@@ -104,6 +109,12 @@ class SongStream:
     def __len__(self) -> int:
         """Windows to generate, and pieces to come at most."""
         return len(self._starts)
+
+    @property
+    def steps(self) -> int:
+        """Denoising steps of a window."""
+        steps = self.model.options.steps
+        return guided_steps(steps, self.guide.strength) if self.guide else steps
 
     def __iter__(self) -> Iterator[Piece]:
         """Pieces without gaps, each as soon as it is finished. Once only."""
@@ -128,7 +139,7 @@ class SongStream:
     def _generate(self, number: int, start: int, known: int) -> None:
         """Generate the window that begins at frame `start`, all but the frames before `known`."""
         if self._predictor is None or self._predictor[:2] != (self.model, self.prompt):
-            self._predictor = self.model, self.prompt, self.model.predictor(self._padded, self.prompt)
+            self._predictor = self.model, self.prompt, self.model.predictor(self._padded, self.prompt, self._edges)
         here = slice(start, start + self._layout.width)
         window = self._pixels[:, here]
         self._pixels[:, here] = sample_windows(
@@ -139,6 +150,7 @@ class SongStream:
             self.model.options.steps,
             self._layout,
             KnownRegion(window, np.arange(here.start, here.stop) >= known),
+            lambda _: self._on_step(),
             height=len(window),
             guide=self.guide and self.guide.for_seed(self._seed, slice(start, min(here.stop, self._frames))),
         )

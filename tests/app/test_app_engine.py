@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from riff.app.cards import clock
 from riff.app.engine import Engine, TakeRequest, edges_of, offered_models, parse_seed
 from riff.app.jobs import Job, Stopped, Worker
 from riff.app.layout import Layout, scales_of
+from riff.app.live import LiveTake
 from riff.app.painted_edges import read_painted_edges
 from riff.app.sessions import Session, Sessions
 from riff.app.songs import SHORTEST_S, Limits, Part, Region, Separation, fit_part, receive
@@ -807,6 +808,101 @@ def test_original_and_mix_are_equally_loud_in_the_player(actions: Actions, sessi
     assert take.gains_db["original"] < -1  # it was louder
     saved = read_audio(take.downloads["vocal.wav"]).waveform
     np.testing.assert_allclose(sounds["vocal"].waveform, saved, atol=2**-15)
+
+
+# A take that plays while it is generated
+
+
+def play(actions: Actions, session: Session, request: TakeRequest) -> list[PageUpdate]:
+    """Of the whole song: three windows."""
+
+    async def collect() -> list[PageUpdate]:
+        return [update async for update in actions.play(session, 0.0, 9.0, request, None)]
+
+    return asyncio.run(collect())
+
+
+@pytest.fixture
+def after_each_piece(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Calls a function after each piece, before the next is generated."""
+    add = LiveTake.add
+
+    def call(then: Callable[[], object]) -> None:
+        monkeypatch.setattr(LiveTake, "add", lambda live, piece: (add(live, piece), then()))
+
+    monkeypatch.setattr("riff.app.live.SETTLED_S", 0.0)
+    return call
+
+
+def played(session: Session) -> list[np.ndarray]:
+    """The pieces of the newest take that played."""
+    return [read_audio(path).waveform for path in sorted(session.folder.glob("piece-*"))]
+
+
+def test_the_pieces_that_play_are_the_take_that_is_kept(actions: Actions, session: Session) -> None:
+    request = quick(next(iter(actions.engine.models)), seed=3, takes=4, best_of=8)
+    updates = play(actions, session, request)
+    values = [json.loads(update.live) for update in updates if update.live]
+    assert [len(value["pieces"]) for value in values] == [1, 2, 3]
+    assert values[-1]["seconds"] == 9.0
+    pieces = [read_audio(actions.sessions.find_file("me", url)).waveform for url in values[-1]["pieces"]]
+    assert pieces[0].shape[1] > 3.5 * RATE
+    mix = read_audio(session.takes[0].downloads["mix.wav"]).waveform
+    np.testing.assert_allclose(np.concatenate(pieces, axis=1), mix, atol=2**-15)
+    assert "seed 3," in caption(session)
+    assert caption(session).endswith("played while it was generated")
+    assert (len(session.takes), updates[-1].status, updates[-1].busy, session.live) == (1, "", False, None)
+    play(actions, session, request)
+    np.testing.assert_array_equal(read_audio(session.takes[0].downloads["mix.wav"]).waveform, mix)
+    assert len(played(session)) == 3
+
+
+def test_settings_that_change_while_it_plays_are_followed_from_there_on(
+    actions: Actions, session: Session, after_each_piece: Callable
+) -> None:
+    request = quick(next(iter(actions.engine.models)), seed=3)
+    play(actions, session, request)
+    before = played(session)
+    wanted = replace(request, prompt="another song", strength=2.5, seed=9, steps=4)
+    after_each_piece(lambda: actions.steer(session, wanted))
+    play(actions, session, request)
+    after = played(session)
+    np.testing.assert_array_equal(after[0], before[0])
+    assert max(np.abs(new - old).max() for new, old in zip(after[1:], before[1:], strict=True)) > 0.01
+    assert re.search(r"from 0:0[345][.\d]* on: prompt another song, strength 2\.5$", caption(session))
+    own = session.takes[0].request
+    assert (own.prompt, own.strength, own.seed, own.steps) == ("another song", 2.5, 3, 1)
+
+
+def test_a_change_that_is_not_possible_leaves_the_take_as_it_was(
+    actions: Actions, session: Session, after_each_piece: Callable, tmp_path: Path
+) -> None:
+    request, silent = quick(next(iter(actions.engine.models)), seed=3), tmp_path / "silent.wav"
+    write_audio(silent, np.zeros((1, RATE), np.float32), RATE)
+    after_each_piece(lambda: actions.steer(session, replace(request, melody=str(silent))))
+    with pytest.raises(DataError, match="no pitch was found"):
+        play(actions, session, request)
+    assert session.takes[0].request == request
+    assert len(played(session)) == 3
+
+
+def test_a_take_that_is_stopped_while_it_plays_leaves_nothing(
+    actions: Actions, session: Session, after_each_piece: Callable
+) -> None:
+    after_each_piece(lambda: actions.stop(session))
+    updates = play(actions, session, quick(next(iter(actions.engine.models))))
+    assert [bool(update.live) for update in updates if update.live is not None] == [True, False]
+    assert "Cancelled." in updates[-1].status
+    assert (session.takes, session.take_count, session.live) == ([], 0, None)
+    assert not [*session.folder.glob("piece-*"), *session.folder.glob("mix-*")]
+
+
+def test_a_setting_is_taken_over_when_it_stays(part: Part, tmp_path: Path) -> None:
+    live, followed = LiveTake(tmp_path, part, TakeRequest("a model", "a sad")), list[TakeRequest]()
+    live.want(replace(live.request, prompt="a sad ma"))
+    live.follow(followed.append)
+    assert followed == []
+    assert live.request.prompt == "a sad"
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (5.04, "0:05"), (59.96, "1:00"), (75.5, "1:15.5"), (3661, "61:01")])

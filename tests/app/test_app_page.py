@@ -288,6 +288,46 @@ def test_a_take_is_compared_in_step(browser: Browser, server: Server, song: Path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_take_plays_while_it_is_generated(browser: Browser, server: Server, width: int) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
+    visitor, problems = Visitor(browser, server, MICROPHONE), list[str]()
+    page, live = visitor.page, visitor.page.locator("#live figure")
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.set_viewport_size({"width": width, "height": 900})
+    page.click("#demo-song")
+    page.wait_for_selector("#waveform .region")
+    visitor.number("#start", 0)
+    visitor.number("#end", 6)
+    page.click("#play")
+    page.wait_for_function("window.heard?.() > 1e-3")
+    assert page.locator("#notes .find").is_disabled()
+    assert page.locator("#takes .take").count() == 0
+    page.fill("#prompt textarea", "a sad male vocal")
+    page.wait_for_function("document.querySelector('#live output').value === '0:02 / 0:06'")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    visitor.screenshot(f"playing-{width}")
+    assert "played while it was generated" in visitor.take(1).inner_text()
+    live.wait_for(state="hidden")  # it has played to its end
+    steered = [request for request in visitor.requests if "a sad male vocal" in (request.post_data or "")]
+    assert steered
+    assert page.locator("#notes .find").is_enabled()
+
+    visitor.number("#end", 12)
+    page.click("#play")
+    live.wait_for()
+    live.get_by_role("button", name="Stop").click()
+    live.wait_for(state="hidden")
+    visitor.status("Cancelled.")
+    assert page.locator("#takes .take").count() == 1
+    assert problems == []
+    visitor.context.close()
+
+
+@pytest.mark.slow
 def test_painted_edges_are_sent_as_shown(visitor: Visitor, song: Path) -> None:
     visitor.open(song)
     visitor.set_up(steps=1, model=CONTROL_MODEL)

@@ -262,7 +262,7 @@ def test_a_file_from_before_archives(cldm_file: Path, tmp_path: Path) -> None:
     torch.save(dict(read_tensors(cldm_file)), tmp_path / "old.ckpt", _use_new_zipfile_serialization=False)
     assert same(read_tensors(tmp_path / "old.ckpt"), read_tensors(cldm_file))
     (tmp_path / "junk.ckpt").write_bytes(b"no checkpoint")
-    with pytest.raises(ModelError, match="cannot be read as a checkpoint"):
+    with pytest.raises(ModelError, match="cannot be read as a checkpoint; give one that PyTorch or safetensors wrote"):
         read_tensors(tmp_path / "junk.ckpt")
 
 

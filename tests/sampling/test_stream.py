@@ -97,7 +97,8 @@ def test_pieces_join_to_the_song_and_follow_changes_only_after_them(model: SongM
     np.testing.assert_array_equal(mix.mix, song.accompaniment + mix.vocal)
     assert plain[0].mix.mix.shape[1] / song.sample_rate > 4.0
 
-    stream, changed = SongStream(model, song, backing, "a vocal", iterations=1), []
+    steps: list[None] = []
+    stream, changed = SongStream(model, song, backing, "a vocal", iterations=1, on_step=lambda: steps.append(None)), []
     for piece in stream:
         changed.append(piece)
         if model.follows_edges:
@@ -107,6 +108,15 @@ def test_pieces_join_to_the_song_and_follow_changes_only_after_them(model: SongM
     np.testing.assert_array_equal(changed[0].mix.vocal, plain[0].mix.vocal)
     assert any(np.abs(new.mix.vocal - old.mix.vocal).max() > 1e-4 for new, old in zip(changed[1:], plain[1:], strict=True))
     assert stream.take().after.pixels.shape == backing.pixels.shape
+    assert len(steps) == len(stream) * stream.steps == 3
+
+
+def test_edges_are_followed_as_they_are_given(song: Song, tiny_control: Path) -> None:
+    model, backing, hints = load_song_model(str(tiny_control), steps=1), backing_image(song), list[torch.Tensor]()
+    edges = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), backing.pixels.shape)
+    with model.pipeline.controlnet.controlnet_cond_embedding.register_forward_pre_hook(lambda _, given: hints.append(given[0])):
+        next(iter(SongStream(model, song, backing, "a vocal", iterations=1, edges=edges)))
+    np.testing.assert_array_equal((255 * hints[0][0, 0]).round().byte().numpy(), edges[:, :512])
 
 
 def test_windows_that_hardly_overlap_are_refused(model: SongModel, song: Song) -> None:

@@ -238,6 +238,11 @@ buttons.close.addEventListener("click", () => {
   set([]);
   publish();
 });
+// While a job runs, as the page's other buttons.
+new MutationObserver(() => {
+  const busy = document.querySelector("#generate:disabled") !== null;
+  if (buttons.find.disabled !== busy) buttons.find.disabled = busy;
+}).observe(document.body, { subtree: true, attributeFilter: ["disabled"] });
 watch("value", show);
 draw();
 show();

@@ -27,8 +27,7 @@ function decode(url) {
 }
 
 async function play(take) {
-  stop();
-  for (const other of document.querySelectorAll("audio, video")) other.pause();
+  document.dispatchEvent(new Event("play")); // silences all others
   context ??= new AudioContext();
   loading = recent = take;
   const { sounds, gains } = cardOf(take).dataset;

@@ -1,5 +1,5 @@
 // The waveform of a song with the selected part: drag its ends or all of it; elsewhere a drag selects, and a click moves it there.
-// props.value is {url, peaks, duration, start, end, shortest, longest, beats}, times in seconds; an "input" event follows every change.
+// props.value is {url, peaks, duration, rate, start, end, shortest, longest, beats}, times in seconds; an "input" event follows every change.
 // beats are the times at which a part may begin and end, or null for any.
 const find = (name) => element.querySelector(name);
 const lane = find(".lane"), canvas = find("canvas"), region = find(".region"), playhead = find(".playhead"), audio = find("audio");
@@ -48,6 +48,7 @@ function drawPeaks() {
 
 function placeRegion() {
   region.dataset.start = song.start;
+  region.dataset.rate = song.rate;
   region.dataset.part = `${Math.round(1000 * song.start)}-${Math.round(1000 * song.end)}`;
   region.style.left = `${(100 * song.start) / song.duration}%`;
   region.style.width = `${(100 * (song.end - song.start)) / song.duration}%`;
