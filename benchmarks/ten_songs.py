@@ -49,7 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     parser.add_argument("--steps", type=cli.whole(1), nargs="+", default=[300], help="training steps of 8 clips, one row each")
     parser.add_argument("--model", type=Path, default=Path("models/riff-pix2pix-mini"), help="edit model that generates vocals")
-    parser.add_argument("--sample_steps", type=cli.whole(1), default=10, help="denoising steps")
+    parser.add_argument("--sample_steps", type=cli.whole(1), default=8, help="denoising steps")
     parser.add_argument("--work", type=Path, default=Path("outputs/ten-songs"), help="songs, pairs and adapters")
     output = Path("benchmarks/results/ten_songs.json")
     parser.add_argument("--output", type=Path, default=output, help="where the figures go")
