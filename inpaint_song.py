@@ -179,7 +179,7 @@ def replace_vocal(args: cli.argparse.Namespace, folder: Path, play: Callable[[by
         args.model, args.base, device, args.guidance_scale, args.strength, args.image_guidance_scale, canny, **further
     )
     layout = WindowLayout(overlap=args.overlap, batch_size=args.window_batch_size)
-    prompt, tune = args.prompt or model.default_prompt, tune_of(args, args.model)
+    prompt, tune = model.prompt_for(args.prompt), tune_of(args, args.model)
     clock.lap("loading")
     opener = open_songs(separation_options(args, device), [args.audio], warn=cli.warn)
     regions = list(zip(args.start, args.end, strict=True))

@@ -74,8 +74,8 @@ def generate(model: Any, args: cli.argparse.Namespace, number: int, seconds: flo
     backing = backing_image(song)
     tune = tune_for(args.model, None, None)
     began = clock()
-    guide = TuneGuide(tune, song, backing, model.target, model.default_prompt) if tune else None
-    stream = SongStream(model, song, backing, model.default_prompt, args.seed, guide)
+    guide = TuneGuide(tune, song, backing, model.target, model.prompt_for(None)) if tune else None
+    stream = SongStream(model, song, backing, model.prompt_for(None), args.seed, guide)
     pieces, arrivals = [], []
     for piece in stream:
         arrivals.append(clock() - began)
@@ -87,7 +87,7 @@ def generate(model: Any, args: cli.argparse.Namespace, number: int, seconds: flo
     windows_s = None
     if args.windows:
         began = clock()
-        output = SongSampler(model, backing, model.default_prompt, guide=guide).sample(args.seed)
+        output = SongSampler(model, backing, model.prompt_for(None), guide=guide).sample(args.seed)
         curves["windows"] = seams_of(render_mix(song, output, model.target).vocal)
         windows_s = clock() - began
     speed = seconds / arrivals[-1]

@@ -105,7 +105,7 @@ def make_example(
     example.add_image("edges", "the backing's edges, which a ControlNet follows", canny_edges(backing.pixels))
     alone = [("true", "The song's own vocal, alone", "for comparison", vocals)]
     for name, model in models.items():
-        prompt = composed.prompt if model.follows_edges else composed.prompt.replace("Generate", "add", 1)
+        prompt = model.prompt_for(composed.prompt)
         made = f"{'ControlNet' if model.follows_edges else 'edit model'}, “{prompt}”, seed {seed}"
         if not whole:
             waveform = _add_take(example, name, made, model, SongSampler(model, backing, prompt), seed)

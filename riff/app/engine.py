@@ -23,14 +23,12 @@ from riff.sampling.rendering import render_mix
 from riff.sampling.song import SongModel, SongSampler, generate_take, load_song_model
 from riff.seeds import seed_after
 from riff.spectrogram.edges import canny_edges
-from riff.tagging.label import TEMPLATES, WORDS, write_prompt
+from riff.tagging.label import write_prompt
 
 # The edit model first: it does better on recorded songs.
 INCLUDED = (EDIT.example, CONTROL.example)
 TRAINED_HERE = ("models/riff-pix2pix-final", "models/riff-cnet-final")
 MOST_STEPS, MOST_TAKES, MOST_CANDIDATES = 100, 4, 8
-VERBS = {verb.lower() for _, verb in TEMPLATES.values()}
-DESCRIPTIVE = {"a", "an", "the", "some", *(word for words in WORDS.values() for word in words)}  # begin a description
 MOST = {"scale": 15.0, "strength": 3.0, "image_scale": 10.0, "melody_strength": 1.0}  # that can be chosen
 VARIATIONS = (0.6, 1.5)  # of a take's strength
 RANDOM_SEEDS = 1_000_000  # range of seeds where none is given: short enough to type in again
@@ -54,17 +52,6 @@ class ModelChoice:
     @property
     def follows_edges(self) -> bool:
         return isinstance(self.options, SamplingOptions)
-
-    def prompt_for(self, text: str) -> str:
-        """The prompt or instruction for a description of a vocal: of `a sad male vocal` an edit model is told to add it.
-
-        What is no description, by its first word, is left as it was typed.
-        """
-        first, _, rest = text.partition(" ")
-        verb = TEMPLATES["control" if self.follows_edges else "edit"][1]
-        if first.lower() in VERBS:
-            return f"{verb} {rest}"
-        return f"{verb} {text}" if first.lower() in DESCRIPTIVE else text
 
 
 def parse_seed(text: str | None) -> int | None:
@@ -225,7 +212,7 @@ class Engine:
 
     def prompt(self, request: TakeRequest) -> str:
         """What the model is asked for: the request's prompt in its words, or its default."""
-        return self.choice(request.model).prompt_for(request.prompt) or self.load(request.model).default_prompt
+        return self.load(request.model).prompt_for(request.prompt)
 
     def guide(self, part: Part, request: TakeRequest) -> TuneGuide | None:
         """The tune that takes of a part follow, if they follow one.

@@ -14,6 +14,7 @@ from riff.cli import progress_bar
 from riff.experiments.clips import ReferenceClip, clips_of_folder
 from riff.experiments.sample_cache import SampleCache
 from riff.models.model_types import ModelType
+from riff.sampling.melody import COMPOSE, Tune, tune_for
 from riff.sampling.options import SamplingOptions
 from riff.sampling.song import SongModel, load_song_model
 from riff.seeds import seed_after
@@ -81,6 +82,13 @@ class Evaluation:
     def control_options(self) -> SamplingOptions:
         assert isinstance(self.model.options, SamplingOptions)  # `find_experiments` has checked the model's type
         return self.model.options
+
+    @property
+    def composed_tune(self) -> Tune:
+        """A tune to compose, at the strength that the model recommends."""
+        tune = tune_for(self.name, COMPOSE, None)
+        assert tune is not None  # only without a source there is none
+        return tune
 
     def seeded_clips(self) -> Iterator[tuple[ReferenceClip, int]]:
         """Every clip with its seed, which is the same in all experiments, under a progress bar."""

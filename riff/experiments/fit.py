@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -14,7 +14,7 @@ from riff.metrics.edit import added_melody, excess_image, judge
 from riff.metrics.fit import dependence, score_fit, share_of_way
 from riff.models.model_types import CONTROL, EDIT
 from riff.sampling.levels import mix_image
-from riff.sampling.melody import COMPOSE, Tune, TuneGuide
+from riff.sampling.melody import TuneGuide
 from riff.sampling.song import SongSampler
 from riff.spectrogram.image import SpectrogramImage
 
@@ -47,7 +47,7 @@ def run_fit(evaluation: Evaluation) -> Result:
     generated = [_generate(evaluation, clip) for clip, _ in evaluation.seeded_clips()]
     mixes = {MODEL: [free for free, _ in generated], COMPOSED: [given for _, given in generated]}
     mixes[TRUE] = [clip.mix_image for clip in clips]
-    scored = [one for row, images in mixes.items() for one in _score(clips, row, images)]
+    scored = [one for row, images in mixes.items() for one in score_vocals(clips, row, images)]
     means = mean_scores(scored, METRICS)
     for row, images in mixes.items():
         pairs = zip(clips, images, strict=True)
@@ -61,14 +61,14 @@ def run_fit(evaluation: Evaluation) -> Result:
 def _generate(evaluation: Evaluation, clip: ReferenceClip) -> tuple[SpectrogramImage, SpectrogramImage]:
     """Mixes with the model's vocal, free and with a composed tune: one prompt, one seed, whatever the clip."""
     model, backing = evaluation.model, clip.accompaniment_image
-    prompt = f"{'Generate' if model.follows_edges else 'add'} {VOCAL}"
-    guide = TuneGuide(Tune(COMPOSE), clip.song, backing, model.target, prompt)
+    prompt = model.prompt_for(VOCAL)
+    guide = TuneGuide(evaluation.composed_tune, clip.song, backing, model.target, prompt)
     samplers = (SongSampler(model, backing, prompt), SongSampler(model, backing, prompt, guide=guide))
     free, given = (mix_image(sampler.sample(evaluation.seed), backing, model.target) for sampler in samplers)
     return free, given
 
 
-def _score(clips: Sequence[ReferenceClip], row: str, mixes: Sequence[SpectrogramImage]) -> Iterator[ScoredImage]:
+def score_vocals(clips: Sequence[ReferenceClip], row: str, mixes: Sequence[SpectrogramImage]) -> Iterator[ScoredImage]:
     """The vocal of each mix over its own backing, and over all others as the mean."""
     for clip, mix in zip(clips, mixes, strict=True):
         own = clip.accompaniment_image.pixels
@@ -76,14 +76,16 @@ def _score(clips: Sequence[ReferenceClip], row: str, mixes: Sequence[Spectrogram
         fit = verdict.fit
         scores = {"harmony": fit.harmony, "rhythm": fit.rhythm, "fits": float(fit.fits)} | verdict.shares
         others = [score_fit(melody, other.accompaniment_image.pixels) for other in clips if other is not clip]
-        chance = {
-            "harmony": float(np.mean([one.harmony for one in others])),
-            "rhythm": float(np.mean([one.rhythm for one in others])),
-            "fits": float(np.mean([one.fits for one in others])),
-        }
+        chance = {name: _mean(getattr(one, name) for one in others) for name in ("harmony", "rhythm", "fits")}
         caption = f"{row}: {'fits' if fit.fits else 'does not fit'}, score {fit.score:.2f}"
         yield ScoredImage(clip.name, row, mix, _numbers(scores), caption)
         yield ScoredImage(clip.name, row + OTHERS, mix, _numbers(chance))
+
+
+def _mean(scores: Iterable[float]) -> float:
+    """NaN without any: over a backing that has no onsets, or no chords, there is nothing to score."""
+    numbers = [float(score) for score in scores if not np.isnan(score)]
+    return float(np.mean(numbers)) if numbers else float("nan")
 
 
 def _numbers(scores: dict[str, float]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from riff.metrics.seams import CONTEXT, border_ratio, seam_curves
 from riff.metrics.voice_heard import can_hear, hear_voice
 from riff.models.encoders import latent_factor
 from riff.models.model_types import CONTROL, EDIT
-from riff.sampling.melody import COMPOSE, Tune, TuneGuide
+from riff.sampling.melody import TuneGuide
 from riff.sampling.rendering import render_mix
 from riff.sampling.song import SongModel, SongSampler, generate_take, score_song
 from riff.sampling.windows import WindowLayout
@@ -59,7 +59,7 @@ def run_takes(evaluation: Evaluation) -> Result:
     scored = []
     for index, (clip, seed) in enumerate(evaluation.seeded_clips()):
         other = clips[partners[index]] if partners else None
-        for row, (mix, accompaniment, image, verdict) in _rows(evaluation.model, clip, other, seed):
+        for row, (mix, accompaniment, image, verdict) in _rows(evaluation, clip, other, seed):
             asked = "" if row in (BACKING, RANDOM) else clip.prompt
             scores = _scores(asked, image, verdict, latent_factor(evaluation.model.pipeline))
             if hear:
@@ -69,13 +69,14 @@ def run_takes(evaluation: Evaluation) -> Result:
     return Result(asdict(evaluation.model.options), scored, remarks=remarks)
 
 
-def _rows(model: SongModel, clip: ReferenceClip, other: ReferenceClip | None, seed: int) -> Iterator[tuple[str, Made]]:
+def _rows(evaluation: Evaluation, clip: ReferenceClip, other: ReferenceClip | None, seed: int) -> Iterator[tuple[str, Made]]:
+    model = evaluation.model
     yield BACKING, _known(clip, clip.accompaniment)
     if other is not None:
         yield RANDOM, _known(clip, clip.accompaniment + vocal_of(other, *clip.accompaniment.shape))
     prompt = prompt_for(model, clip)
     yield MODEL, _take(model, clip, prompt, seed)
-    guide = TuneGuide(Tune(COMPOSE), clip.song, clip.accompaniment_image, model.target, prompt)
+    guide = TuneGuide(evaluation.composed_tune, clip.song, clip.accompaniment_image, model.target, prompt)
     yield COMPOSED, _take(model, clip, prompt, seed, guide)
     yield TRUE, _known(clip, clip.mix)
 

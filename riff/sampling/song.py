@@ -28,6 +28,7 @@ from riff.seeds import seed_after
 from riff.spectrogram.edges import CANNY_HIGH, CANNY_LOW, canny_edges
 from riff.spectrogram.image import SILENCE, SpectrogramImage
 from riff.spectrogram.params import STANDARD, SpectrogramParams
+from riff.tagging.label import prompt_of
 
 SCORED_FRAMES = 6_000  # a minute: the score takes a dozen float64 copies
 STANDARD_WINDOWS = WindowLayout()
@@ -52,9 +53,9 @@ class SongModel:
         """Whether it is a ControlNet, which takes prompts; an edit model takes instructions."""
         return isinstance(self.options, SamplingOptions)
 
-    @property
-    def default_prompt(self) -> str:
-        return "Generate a vocal melody" if self.follows_edges else "add a vocal melody"
+    def prompt_for(self, description: str | None) -> str:
+        """`prompt_of` a description for this type of model, or for none its default."""
+        return prompt_of(description or "a vocal melody", "control" if self.follows_edges else "edit")
 
     def predictor(self, backing: np.ndarray, prompt: str, edges: np.ndarray | None = None) -> WindowPredictor:
         """The model conditioned on a backing and a prompt.

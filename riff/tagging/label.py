@@ -60,6 +60,8 @@ WORDS = {
     "voice": ("female", "male", NO_VOICE),
     "style": tuple(STYLES),
 }
+VERBS = {verb.lower() for _, verb in TEMPLATES.values()}
+DESCRIPTIVE = {"a", "an", "the", "some", *(word for words in WORDS.values() for word in words)}  # begin a description
 TEMPO_RATE = 22_050  # Hz, at which librosa's beat tracker was tuned
 EXCERPT_S = 30  # of the voice: where it is loudest
 LEAST_VOICE = 1e-3  # of the song's RMS, -60 dB: less is no voice at all
@@ -179,6 +181,21 @@ def write_prompt(words: Mapping[str, str], template: str = "control") -> str:
     singer = "instrumental" if voice == NO_VOICE else f"{voice} vocal" if voice else "vocal"
     described = " ".join(filter(None, (words.get("tempo"), words.get("mood"), singer, words.get("style"), "melody")))
     return f"{TEMPLATES[template][1]} {'an' if described[0] in 'aeiou' else 'a'} {described}"
+
+
+def prompt_of(description: str, template: str = "control") -> str:
+    """What a model is asked for by a description of a vocal: of `a sad male vocal` an edit model is told to add it.
+
+    What is no description, by its first word, is left as it was typed.
+
+    Args:
+        template: one of `TEMPLATES`.
+    """
+    first, _, rest = description.partition(" ")
+    verb = TEMPLATES[template][1]
+    if first.lower() in VERBS:
+        return f"{verb} {rest}"
+    return f"{verb} {description}" if first.lower() in DESCRIPTIVE else description
 
 
 def read_labels(path: Path, template: str) -> list[dict[str, Any]]:

@@ -574,12 +574,12 @@ def test_a_song_of_a_moment_is_refused_before_any_work(tmp_path: Path) -> None:
         ("Female vocal pop", "Generate Female vocal pop", "add Female vocal pop"),
         ("add a choir", "Generate a choir", "add a choir"),
         ("remove the vocal", "remove the vocal", "remove the vocal"),
-        ("", "", ""),
+        ("", "Generate a vocal melody", "add a vocal melody"),
     ],
 )
 def test_one_description_serves_both_types_of_model(engine: Engine, typed: str, control: str, edit: str) -> None:
-    assert engine.choice("riff-cnet-mini").prompt_for(typed) == control
-    assert engine.choice("riff-pix2pix-mini").prompt_for(typed) == edit
+    assert engine.load("riff-cnet-mini").prompt_for(typed) == control
+    assert engine.load("riff-pix2pix-mini").prompt_for(typed) == edit
 
 
 def test_closing_the_updates_stops_the_job(actions: Actions, session: Session) -> None:

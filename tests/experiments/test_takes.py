@@ -30,7 +30,7 @@ def twice(clip: ReferenceClip) -> ReferenceClip:
     return replace(clip, mix=np.tile(clip.mix, 2), accompaniment=np.tile(clip.accompaniment, 2))
 
 
-def test_the_true_vocal_is_performed_and_a_wrong_one_does_not_fit(
+def test_the_true_vocal_is_performed_and_a_wrong_one_fits_by_chance_alone(
     tiny_edit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # without the tagger's weights, whose answer the ladder's tests check
@@ -40,7 +40,7 @@ def test_the_true_vocal_is_performed_and_a_wrong_one_does_not_fit(
     means = result.means
     assert list(means) == [BACKING, RANDOM, MODEL, COMPOSED, TRUE]
     assert means[TRUE]["performed"] == means[TRUE]["edited"] == means[RANDOM]["edited"] == 1
-    assert means[RANDOM]["performed"] == means[RANDOM]["fits"] == 0
+    assert means[RANDOM]["performed"] == means[RANDOM]["fits"] < means[TRUE]["fits"]
     assert means[BACKING]["edited"] == 0
     assert means[BACKING]["backing_kept"] == pytest.approx(1)
     assert {"register_obeyed", "seams"} <= set(means[TRUE])
