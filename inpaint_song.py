@@ -1,10 +1,10 @@
 """Replace the vocal of a song of any length over its own untouched backing.
 
-    python inpaint_song.py --audio raw-audio/rock-0001.ogg --prompt "Generate an uplifting male vocal rock melody"
+    python inpaint_song.py --audio raw-audio/rock-0001.ogg --prompt "an uplifting male vocal rock melody"
     python inpaint_song.py --audio song.wav --stems_dir stems --model models/riff-cnet-final --start 0:32 --end 0:48 --num_samples 3
-    python inpaint_song.py --audio song.wav --model models/riff-pix2pix-mini --prompt "add a sad female vocal" --best_of 4
-    python inpaint_song.py --audio song.wav --model models/riff-pix2pix-mini --melody hum.wav --melody_start 0:12
-    python inpaint_song.py --audio song.wav --model models/riff-pix2pix-mini --steps 4 --stream | ffplay -nodisp -autoexit -i -
+    python inpaint_song.py --audio song.wav --model models/riff-cnet-mini --prompt "a sad female vocal" --best_of 4
+    python inpaint_song.py --audio song.wav --melody hum.wav --melody_start 0:12
+    python inpaint_song.py --audio song.wav --stream | ffplay -nodisp -autoexit -i -
 
 The song is separated, a model generates the spectrogram of a new vocal in overlapping windows, and the vocal's waveform is added
 to the accompaniment's own samples, at the song's sample rate, channels and bandwidth. OUTPUT gets accompaniment.wav, for every
@@ -60,7 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
     parser.heading("model")
     add(
         "--model",
-        default="models/riff-cnet-mini",
+        default="models/riff-pix2pix-mini",
         help="folder, .ckpt or hub id of a control or edit pipeline, or of its trained part",
     )
     add("--base", help="base to use instead of the one that --model names")

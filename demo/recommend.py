@@ -16,6 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("model", type=Path, help="folder with a riff.json, as training leaves it")
     for name in ("guidance_scale", "strength", "image_guidance_scale"):
         parser.add_argument(f"--{name}", type=cli.GUIDANCE, help="recommended value (default: leave it to those who sample)")
+    parser.add_argument("--steps", type=cli.DENOISING_STEPS, help="likewise")
     parser.add_argument("--melody", choices=("none", "compose"), help="recommended tune of the vocal (default: as above)")
     parser.add_argument("--melody_strength", type=cli.real(0, 1), help="likewise")
     args = vars(parser.parse_args(argv))

@@ -12,4 +12,4 @@ python train_instruct_pix2pix.py --model mini --train_data_dir $pairs --output m
 #     tools/evaluate_samples.py --experiment edit --catalogue 4 --songs demo:10 --steps 10 --best_of 2 --image_guidance_scale 6
 # Performed without a tune, by image scale: 40 % at 1, 70 % at 2.5, 90 % at 4, 100 % at 6, 80 to 90 % at 8; the register is obeyed in 100 %
 # up to 4 and in 90 % at 6 (best of two: 100 %). With the composed tune (--experiment takes), 90 % are performed at 1 and 100 % at 6.
-python demo/recommend.py models/riff-pix2pix-mini --guidance_scale 3 --image_guidance_scale 6 --melody compose --melody_strength 0.3
+python demo/recommend.py models/riff-pix2pix-mini --guidance_scale 3 --image_guidance_scale 6 --steps 4 --melody compose --melody_strength 0.3

@@ -63,7 +63,7 @@ def without_lora(unet: Any) -> Iterator[None]:
 def save_lora(
     pipeline: Any, folder: str | Path, origin: dict[str, Any], replaces: Iterable[str] = (), scheduler: Any | None = None
 ) -> None:
-    """Write the adapters of a pipeline's UNet as a folder for `load_lora_weights` of diffusers' pipelines.
+    """Write the adapters of a pipeline's UNet, in half precision, as a folder for `load_lora_weights` of diffusers' pipelines.
 
     Args:
         origin: its `base` is the model that was adapted. replaces: as in `model_folder`.
@@ -72,7 +72,8 @@ def save_lora(
     from peft.utils import get_peft_model_state_dict
 
     with model_folder(folder, origin, replaces) as temporary:
-        type(pipeline).save_lora_weights(temporary, unet_lora_layers=get_peft_model_state_dict(pipeline.unet))
+        layers = {name: tensor.half() for name, tensor in get_peft_model_state_dict(pipeline.unet).items()}
+        type(pipeline).save_lora_weights(temporary, unet_lora_layers=layers)
         if scheduler is not None:
             DDIMScheduler.from_config(scheduler.config).save_pretrained(temporary)
 
