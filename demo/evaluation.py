@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
 from demo.instructions import HELD_OUT_TEMPLATES, instructions
 from demo.world.compose import compose
+from demo.world.singer import Voice
 from riff.experiments.clips import ReferenceClip
 from riff.spectrogram.params import CLIP_SAMPLES
 
@@ -21,15 +23,18 @@ def parse_songs(text: str) -> int | None:
     return (int(match[1]) or None) if match else None
 
 
-def demo_clips(catalogue: int, count: int, held_out_wording: bool = False) -> list[ReferenceClip]:
+def demo_clips(
+    catalogue: int, count: int, held_out_wording: bool = False, voices: Sequence[Voice | None] = (None,)
+) -> list[ReferenceClip]:
     """One clip of each of the first `count` songs of a catalogue.
 
     Args:
         held_out_wording: ask for the vocals in words that no edit model of the demo songs was trained on.
+        voices: that sing, in turns; None is the song's own singer.
     """
     clips = []
     for index in range(count):
-        song = compose(catalogue, index, SONG_SECONDS)
+        song = compose(catalogue, index, SONG_SECONDS, voices[index % len(voices)])
         part = slice(START, START + CLIP_SAMPLES)
         mix = song.mixture[:, part]
         backing = np.ascontiguousarray(mix - song.stems["vocals"][:, part])

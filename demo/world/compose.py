@@ -38,10 +38,14 @@ class Score:
     prompt: str
 
 
-def compose(seed: int, index: int, seconds: float) -> Song:
-    """Song number `index` of the catalogue `seed`, the same on every machine; styles take turns."""
+def compose(seed: int, index: int, seconds: float, voice: Voice | None = None) -> Song:
+    """Song number `index` of the catalogue `seed`, the same on every machine; styles take turns.
+
+    Args:
+        voice: sings in place of the song's own singer, in the register of its gender; the song is otherwise the same.
+    """
     writer, band, singer, desk = (np.random.default_rng([GENERATION, seed, index, stream]) for stream in range(4))
-    score = write_score(writer, list(STYLES)[index % len(STYLES)], seconds)
+    score = write_score(writer, list(STYLES)[index % len(STYLES)], seconds, voice)
     samples = seconds_to_samples(seconds)
     stems = play(band, score, samples)
     rapped = score.style.singing[0] == "rap"
@@ -52,7 +56,7 @@ def compose(seed: int, index: int, seconds: float) -> Song:
     return Song(name, score.prompt, mix(stems, sound, beat, desk), score.facts)
 
 
-def write_score(rng: Rng, style_name: str, seconds: float) -> Score:
+def write_score(rng: Rng, style_name: str, seconds: float, voice: Voice | None = None) -> Score:
     style = STYLES[style_name]
     mode, lively = str(rng.choice(["major", "minor"])), bool(rng.random() < 0.5)
     gender, mood = str(rng.choice(["male", "female"])), str(rng.choice(MOODS[mode, lively]))
@@ -61,9 +65,11 @@ def write_score(rng: Rng, style_name: str, seconds: float) -> Score:
     tempo = float(rng.uniform(middle, fast) if lively else rng.uniform(slow, middle))
     others = [name for name in style.grooves if name != "4/4"]
     meter = METERS[str(rng.choice(others)) if others and rng.random() > COMMON_TIME else "4/4"]
+    gender = voice.gender if voice else gender
     tonic = int(rng.integers(48, 60))
     beats = tempo / 1.5 if meter.name == "6/8" else tempo  # dotted quarters are counted
-    voice, density = Voice.random(gender, rng), style.singing[int(lively)]
+    own, density = Voice.random(gender, rng), style.singing[int(lively)]
+    voice = voice or own
     harmony, double, described = (bool(rng.random() < chance) for chance in (HARMONISED, DOUBLED, DESCRIBED))
     facts: dict[str, str | float | int] = {
         "gender": gender,

@@ -86,6 +86,20 @@ def test_a_prompt_is_true_and_does_not_depend_on_the_length() -> None:
     assert any("," in score(index).prompt for index in range(10))
 
 
+def test_a_given_voice_sings_the_same_song() -> None:
+    own = compose(4, 2, 3.0)
+    assert own.facts["gender"] == "female"
+    given = compose(4, 2, 3.0, replace(STEADY, size=1.2, brightness=4.0))
+    assert {**given.facts, "words": own.facts["words"]} == own.facts
+    assert "bright" in str(given.facts["words"])
+    correlations = {name: np.corrcoef(given.stems[name].ravel(), own.stems[name].ravel())[0, 1] for name in own.stems}
+    assert correlations.pop("vocals") < 0.9
+    assert min(correlations.values()) > 1 - 1e-6  # only the level of the whole mix differs
+    low = compose(4, 2, 3.0, replace(STEADY, gender="male", speaker="rms"))
+    assert low.facts["gender"] == "male"
+    assert " male vocal" in low.prompt
+
+
 @pytest.mark.parametrize("index", range(len(STYLES)))
 def test_a_tune_obeys_the_chords_and_the_register(index: int) -> None:
     written = score(index)
