@@ -186,10 +186,11 @@ class Engine:
     def load(self, title: str) -> SongModel:
         """Load an offered model; the previous one is freed first, so that only one is in memory."""
         choice = self.choice(title)
-        if not self.is_loaded(title):
+        loaded = self._loaded
+        if loaded is None or not self.is_loaded(title):
             self._loaded = None
-            self._loaded = title, load_song_model(choice.name, self._base, self.device)
-        return self._loaded[1]
+            loaded = self._loaded = title, load_song_model(choice.name, self._base, self.device)
+        return loaded[1]
 
     def sampler(
         self, part: Part, request: TakeRequest, edges: np.ndarray | None = None, guide: TuneGuide | None = None

@@ -85,7 +85,7 @@ def save_take(
     ending, sung = f"-{number}", notes_of_vocal(part.backing, scored.after)
     tunes = write_tunes(folder, ending, guide, scored.seed, sung, shared=False)
     midi = {f"{name}.mid": path for name, path in tunes.items()}
-    saved = save_take_files(folder, ending, scored, mix, tune=guide and guide.tune(scored.seed).contour)
+    saved = save_take_files(folder, ending, scored, mix, tune=guide.tune(scored.seed).contour if guide else None)
     preview, full = folder / f"vocal-{number}.flac", float(np.abs(mix.mix).max())
     write_audio(preview, mix.vocal, mix.sample_rate, PREVIEW)
     times = " to ".join(map(clock, part.region))

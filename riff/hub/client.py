@@ -18,7 +18,7 @@ from riff.errors import OptionError, RiffError
 
 WAITS = (1.0, 4.0)  # seconds before each further attempt; for each large file the library has retries of its own
 RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
-MINI = ("mini", "riffusion-mini", "riff-cnet-mini", "riff-pix2pix-mini")
+MINI = ("mini", "riffusion-mini", "riff-cnet-mini", "riff-pix2pix-mini", "riff-pix2pix-mini-4-steps")
 Response = TypeVar("Response")
 
 
