@@ -198,7 +198,7 @@ def test_one_model_is_in_memory(engine: Engine) -> None:
 def test_models_are_offered_by_title_with_what_they_recommend(engine: Engine, tiny_control: Path) -> None:
     assert [choice.title for choice in engine.models.values()][-2:] == ["riff-pix2pix-mini", "riff-cnet-mini"]
     assert engine.choice("riff-cnet-mini").options == SamplingOptions(10, guidance_scale=3.0, strength=1.6)
-    assert engine.choice("riff-pix2pix-mini").melody == "compose"
+    assert engine.choice("riff-cnet-mini").melody == "compose"
     assert engine.choice("riff-pix2pix-mini").options == EditOptions(4, guidance_scale=3.0, image_guidance_scale=6.0)
     with pytest.raises(OptionError, match="not offered"):
         engine.choice(str(tiny_control))
