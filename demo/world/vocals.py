@@ -64,7 +64,7 @@ def with_words(rng: Rng, notes: Sequence[TuneNote], plan: Plan, rapped: bool) ->
     late = rng.uniform(0.0, 0.02)
     sung: list[SungNote] = []
     place = 0
-    for note, following in zip(notes, [*notes[1:], None], strict=True):
+    for note, following in zip(notes, [*notes, None][1:], strict=True):
         bar_number, within = divmod(note.step, plan.meter.steps)
         bar = plan.bars[bar_number]
         place = 0 if bar.place == 0 and (not sung or within == 0) else place + 1

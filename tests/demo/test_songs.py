@@ -86,6 +86,13 @@ def test_a_prompt_is_true_and_does_not_depend_on_the_length() -> None:
     assert any("," in score(index).prompt for index in range(10))
 
 
+def test_a_song_that_ends_before_its_singer_begins_has_a_silent_vocal() -> None:
+    song = compose(22, 0, 1.0)
+    assert song.stems["vocals"].shape == song.mixture.shape
+    assert not song.stems["vocals"].any()
+    assert song.mixture.any()
+
+
 def test_a_given_voice_sings_the_same_song() -> None:
     own = compose(4, 2, 3.0)
     assert own.facts["gender"] == "female"
