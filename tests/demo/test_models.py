@@ -49,7 +49,7 @@ def test_riff_cnet_mini_follows_the_accompaniment() -> None:
     means = EXPERIMENT.measure(load_evaluation(str(MODELS / "riff-cnet-mini"), demo_clips(3, 2), steps=10), {}).means
     assert means["covered"]["edge_f1"] > 0.5
     assert means["control"]["gradient_correlation"] > means["floor"]["gradient_correlation"] + 0.2
-    assert means["ceiling"]["edge_f1"] >= 0.65
+    assert means["ceiling"]["edge_f1"] >= 0.6
 
 
 def test_riff_pix2pix_mini_adds_the_voice_that_is_asked_for() -> None:

@@ -130,7 +130,7 @@ def test_the_sound_of_a_shifted_clip_is_shifted_and_in_time(edits: Path) -> None
     assert plain.shape == up.shape
     heard, written = (waveform_to_image(torch.from_numpy(sound.astype(np.float32))).pixels for sound in (plain, up))
     warped = load_image(edits / "edited_image" / name.format("+3").replace("_edited.wav", ".png")).pixels
-    assert np.abs(written.astype(int) - warped).mean() < 0.6 * np.abs(written.astype(int) - heard).mean()
+    assert np.abs(written.astype(int) - warped).mean() < 0.7 * np.abs(written.astype(int) - heard).mean()
 
 
 def test_wordings_vary_over_the_clips_of_a_song(edits: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -199,6 +200,7 @@ def test_values_logged_after_the_checkpoint_are_discarded(tmp_path: Path) -> Non
     run_dir.path.mkdir(parents=True)
     run_dir.config.write_text("seed: 0\n")
     for first, last, figure in ((0, 4, 1.0), (2, 3, 2.0)):
+        time.sleep(1.01 - time.time() % 1)  # a resumed run is a later one: TensorBoard orders files by the second
         for logger in new_loggers(("tensorboard", "csv", "csv"), run_dir, "", first):
             logger.begin(run_dir.config)
             for step in range(first + 1, last + 1):
