@@ -300,6 +300,8 @@ def test_a_take_plays_while_it_is_generated(browser: Browser, server: Server, wi
     page.wait_for_selector("#waveform .region")
     visitor.number("#start", 0)
     visitor.number("#end", 6)
+    page.get_by_label("composed for the backing").check()
+    page.wait_for_selector("#notes .find")
     page.click("#play")
     page.wait_for_function("window.heard?.() > 1e-3")
     assert page.locator("#notes .find").is_disabled()
