@@ -52,7 +52,7 @@ def test_a_tiny_page_has_every_version_and_says_how_it_was_made(page: Path) -> N
     for words in (
         f"ControlNet, “{compose(CATALOGUE, 0, 1.0).prompt}”, seed 0",
         "edit model, “add a",
-        "synthesised",
+        "made by the project",
         "riff-pix2pix-mini, with a composed tune",
     ):
         assert words in text
