@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from riff import cli
@@ -34,7 +35,6 @@ def parse_args(argv: Sequence[str] | None = None) -> cli.argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    import numpy as np
     import torch
 
     from demo.evaluation import demo_clips
@@ -45,11 +45,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for number, clip in enumerate(cli.progress_bar(demo_clips(3, args.num_clips), desc="clips", unit="clip")):
         for name, model in models.items():
             found[name].append(score(model, clip, number))
-    results = {}
-    for name, rows in found.items():
-        metrics = sorted({metric for row in rows for metric in row})
-        results[name] = {metric: float(np.mean([row[metric] for row in rows if metric in row])) for metric in metrics}
-        print(name, {metric: round(value, 3) for metric, value in results[name].items()})
+    results = {name: means(rows) for name, rows in found.items()}
+    for name, row in results.items():
+        print(name, {metric: round(value, 3) for metric, value in row.items()})
     cli.write_manifest(args.output, vars(args), results=results)
 
 
@@ -70,8 +68,6 @@ def ways(distilled: str) -> Iterator[tuple[str, SongModel]]:
 
 def score(model: SongModel, clip: ReferenceClip, seed: int) -> dict[str, float]:
     """Means over the seeds."""
-    import numpy as np
-
     from riff.experiments.edit import prompt_for
     from riff.metrics.edit import excess_image
     from riff.metrics.fit import dependence
@@ -97,9 +93,13 @@ def score(model: SongModel, clip: ReferenceClip, seed: int) -> dict[str, float]:
         row["edge_f1"] = edge_scores(canny_edges(take.after.pixels), clip.edges).f1
         rows.append(row)
         vocals.append(excess_image(backing.pixels, take.after.pixels))
-    metrics = {metric for row in rows for metric in row}
-    means = {metric: float(np.mean([row[metric] for row in rows if metric in row])) for metric in metrics}
-    return means | {"alike": dependence(vocals)}
+    return means(rows) | {"alike": dependence(vocals)}
+
+
+def means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """By metric, over the rows that have it."""
+    metrics = sorted({metric for row in rows for metric in row})
+    return {metric: fmean(row[metric] for row in rows if metric in row) for metric in metrics}
 
 
 if __name__ == "__main__":
