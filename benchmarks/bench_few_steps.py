@@ -55,13 +55,13 @@ def ways(distilled: str) -> Iterator[tuple[str, SongModel]]:
     """Models by name: as recommended, with fewer steps, without guidance, distilled."""
     from riff.sampling.options import EditOptions
     from riff.sampling.song import load_song_model
+    from riff.training.distillation import student_options
 
     for model_name in (EDIT, CONTROL):
         model = load_song_model(model_name)
-        unguided = {"guidance_scale": 1.0, "image_guidance_scale": 1.0} if model_name == EDIT else {"guidance_scale": 1.0}
         for steps in (20, 10, 4):
             yield f"{model_name}, {steps} steps", replace(model, options=replace(model.options, steps=steps))
-        yield f"{model_name}, 4 steps without guidance", replace(model, options=replace(model.options, steps=4, **unguided))
+        yield f"{model_name}, 4 steps without guidance", replace(model, options=student_options(model.options, 4))
         if isinstance(model.options, EditOptions):
             yield f"{model_name}, distilled", load_song_model(distilled)
 
